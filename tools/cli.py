@@ -1,0 +1,112 @@
+"""What the scripts at the root share: the flags of the runner, and one clear line for a mistake."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from tools.dataset import DATA_ROOT
+from tools.errors import UserError
+from tools.steps import Options
+
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+
+
+def script_parser(description: str | None) -> argparse.ArgumentParser:
+    """An argument parser whose `--help` is the script's docstring and its flags."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def positive(text: str) -> int:
+    """An argparse type: a whole number of 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def add_data_root(parser: argparse.ArgumentParser) -> None:
+    """Add `--data_root`."""
+    parser.add_argument(
+        "--data_root",
+        type=Path,
+        default=DATA_ROOT,
+        metavar="DIR",
+        help="folder that holds the datasets' folders (default: data/ in the repository)",
+    )
+
+
+def add_runner_flags(parser: argparse.ArgumentParser, steps: str) -> None:
+    """Add the flags of every script that runs steps; `steps` names them, in order."""
+    group = parser.add_argument_group("running")
+    group.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="where models compute; rank r takes GPU r modulo the GPUs there are"
+        " (default auto: GPUs if torch can use one, else the CPU)",
+    )
+    group.add_argument(
+        "--threads",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="CPU threads a worker may use (default 1: use world_size to fill the machine)",
+    )
+    group.add_argument(
+        "--limit",
+        type=positive,
+        metavar="N",
+        help="only the first N videos in the order of their ids (default: all)",
+    )
+    group.add_argument(
+        "--retry_failed",
+        action="store_true",
+        help="try the videos again that failed in earlier runs (default: leave them failed,"
+        " except those whose worker died)",
+    )
+    group.add_argument(
+        "--redo",
+        metavar="STEP",
+        help=f"delete the output of STEP and of all steps after it, then run: one of {steps}"
+        " (default: keep what is done)",
+    )
+    add_data_root(group)  # type: ignore[arg-type]
+
+
+def runner_options(args: argparse.Namespace) -> Options:
+    """The runner's options out of parsed flags."""
+    return Options(
+        world_size=args.world_size,
+        device=args.device,
+        threads=args.threads,
+        limit=args.limit,
+        retry_failed=args.retry_failed,
+        redo=args.redo,
+    )
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script: a user's mistake is one line and exit code 2, Ctrl-C one line and 130."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_MISTAKE)
+    except KeyboardInterrupt:
+        again = "the same command (without --redo)" if "--redo" in sys.argv else "the same command"
+        print(f"\ninterrupted: all that was finished is kept; {again} goes on", file=sys.stderr)
+        # Nothing is left to flush or join, and a second Ctrl-C must not print a traceback.
+        os._exit(EXIT_INTERRUPTED)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    """Slurm and service managers end a run with SIGTERM: treat it as Ctrl-C."""
+    raise KeyboardInterrupt

@@ -1,0 +1,160 @@
+"""Where a dataset lives: its name, its folders, what `data/datasets.yaml` knows of it, and the lock
+on a step.
+
+The only place that spells a path under the data root.
+"""
+
+import fcntl
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+
+from tools.errors import UserError
+from tools.jsonl import Table, disk_errors_in_one_line, read_json, write_json
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATA_ROOT = REPOSITORY / "data"
+SWIFT_DATA = REPOSITORY / "swift_data"
+
+# Names become folder and file names, and `=` and `-` have meanings of their own in experiment
+# names.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The folder `<data root>/<name>/` and what lies in it."""
+
+    name: str
+    root: Path
+
+    @property
+    def anno(self) -> Path:
+        """The annotations: one JSONL file a step."""
+        return self.root / "anno"
+
+    def scan_path(self, video_id: str) -> Path:
+        """What one scan of a video found; deleting it costs a scan, nothing else."""
+        return self.root / "scan" / f"{video_id}.npz"
+
+    def table(self, name: str) -> Table:
+        """A step's table by name, such as `scene`."""
+        return Table(self.anno / f"{name}.jsonl")
+
+    def videos(self) -> Table:
+        """The end of stage 1: `videos.jsonl`, or the reference's `finalize.jsonl` where only that
+        is there."""
+        ours, theirs = self.table("videos"), self.table("finalize")
+        return theirs if theirs.exists() and not ours.exists() else ours
+
+    def responses(self, model: str, config: str, iteration: int = 0) -> Table:
+        """The responses of one model to one perturbation."""
+        return Table(self.root / f"dpo-{model}" / f"iter_{iteration}" / f"{config}.jsonl")
+
+    def state(self, key: str) -> Path:
+        """A file that remembers when a step was last seen complete; deleting it costs time, nothing
+        else."""
+        return self.root / ".state" / f"{key}.json"
+
+    def caption_models(self) -> list[str]:
+        """The models that have captioned this dataset."""
+        return _names_behind(
+            self.anno, re.compile(r"(?:raw_)?clip_captions_(.+?)\.jsonl(?:\.\d+-\d+)?")
+        )
+
+    def response_runs(self) -> list[tuple[str, int]]:
+        """The (model, iteration) pairs that have responses here."""
+        models = _names_behind(self.root, re.compile(r"dpo-(.+)"))
+        return [
+            (model, int(iteration))
+            for model in models
+            for iteration in _names_behind(self.root / f"dpo-{model}", re.compile(r"iter_(\d+)"))
+        ]
+
+    def response_configs(self, model: str, iteration: int) -> list[str]:
+        """The configurations that have responses in a run."""
+        folder = self.responses(model, "", iteration).path.parent
+        return _names_behind(folder, re.compile(r"(caption_caption_\w+?)\.jsonl(?:\.\d+-\d+)?"))
+
+    def video_dir(self) -> Path | None:
+        """The folder of raw videos: the one remembered from `--video_dir`, else the one of
+        datasets.yaml."""
+        remembered = read_json(self.root / "dataset.json")
+        if remembered:
+            return Path(remembered["video_dir"])
+        known = named_datasets().get(self.name)
+        return self.root.parent / known if known else None
+
+    def remember_video_dir(self, folder: Path) -> None:
+        """Keep the folder of raw videos for later runs."""
+        write_json(self.root / "dataset.json", {"video_dir": str(folder)})
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold the one lock on a step's output; it goes with the process, however that ends.
+
+        Raises:
+            UserError: another run holds it.
+        """
+        path = self.root / ".state" / f"{key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with disk_errors_in_one_line(path), open(path, "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().strip() or "unknown process"
+                raise UserError(
+                    f"another run is working on {key} of {self.name} ({owner}):"
+                    " wait for it or stop it"
+                ) from None
+            file.truncate(0)
+            file.write(
+                f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}"
+            )
+            file.flush()
+            yield
+
+
+def _names_behind(folder: Path, shape: re.Pattern[str]) -> list[str]:
+    """The distinct first groups of the names in `folder` that have a shape, sorted."""
+    if not folder.is_dir():
+        return []
+    matches = (shape.fullmatch(entry.name) for entry in folder.iterdir())
+    return sorted({match[1] for match in matches if match})
+
+
+def named_datasets() -> dict[str, str]:
+    """`data/datasets.yaml`: dataset name -> its video folder, relative to the data root."""
+    entries = yaml.safe_load((DATA_ROOT / "datasets.yaml").read_text())
+    return {name: entry["video_dir"] for name, entry in entries.items()}
+
+
+def open_dataset(name: str, data_root: Path, *, may_be_new: bool = False) -> Dataset:
+    """Look a dataset up by name.
+
+    Args:
+        may_be_new: take a name that nobody has used yet.
+
+    Raises:
+        UserError: the name is not one of a folder, or nothing is known under it.
+    """
+    if not NAME.fullmatch(name):
+        raise UserError(f"dataset name {name!r}: use letters, digits, '.', '_' and '-' only")
+    dataset = Dataset(name, data_root / name)
+    there = sorted(
+        entry.name
+        for entry in (data_root.iterdir() if data_root.is_dir() else ())
+        if (entry / "anno").is_dir() or (entry / "dataset.json").exists()
+    )
+    if not may_be_new and name not in there:
+        names = ", ".join(there) or "none yet: preprocess.py makes the first"
+        raise UserError(f"no dataset {name!r} in {data_root}; there are: {names}")
+    return dataset

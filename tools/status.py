@@ -1,0 +1,100 @@
+"""How a dataset stands: for each step what is done, filtered, failed and left.
+
+python -m tools.status mine
+"""
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table as Screen
+
+from tools.cli import add_data_root, run_script, script_parser
+from tools.dataset import Dataset, open_dataset
+from tools.jsonl import Table
+from tools.preprocessing import STEPS, Settings
+from tools.steps import Counts, lock_key, step_counts
+
+Row = tuple[str, str, Table, Sequence[Table]]
+
+
+def steps_of(dataset: Dataset) -> Iterator[Row]:
+    """Yield (name, key, what it reads, what it writes) of every step that has left something."""
+    for kind in STEPS:
+        step = kind(dataset, Settings())
+        writes = (dataset.videos(),) if step.name == "finalize" else step.writes
+        yield step.name, lock_key(dataset, step.name, writes), step.reads, writes
+    for model in dataset.caption_models():
+        raw = dataset.table(f"raw_clip_captions_{model}")
+        parsed = dataset.table(f"clip_captions_{model}")
+        for name, reads, writes in (
+            ("raw_captions", dataset.videos(), (raw,)),
+            ("captions", raw, (parsed,)),
+        ):
+            yield f"{name} ({model})", lock_key(dataset, name, writes), reads, writes
+    for model, iteration in dataset.response_runs():
+        reads = dataset.table(f"clip_captions_{model}")
+        names = dataset.response_configs(model, iteration)
+        tables = tuple(dataset.responses(model, name, iteration) for name in names)
+        label = f"responses ({model}, iter {iteration})"
+        yield label, lock_key(dataset, "responses", tables), reads, tables
+
+
+def funnel(dataset: Dataset) -> Iterator[tuple[str, Counts]]:
+    """Yield (step, its counts), in the order of the pipeline.
+
+    Raises:
+        CorruptLine: a line of a table is not a record.
+    """
+    for name, key, reads, writes in steps_of(dataset):
+        if reads.exists():
+            yield name, step_counts(dataset.state(key), reads, writes)
+
+
+def reasons(counts: Counts) -> Iterator[str]:
+    """Why records were filtered or failed, most frequent first."""
+    for reason, number in counts.filtered.most_common():
+        yield f"{number} {reason}"
+    for error, number in counts.failed.most_common():
+        yield f"{number} failed: {error}"
+
+
+def show(dataset: Dataset, console: Console) -> None:
+    """Print the funnel as a table."""
+    screen = Screen(title=f"{dataset.name}: {dataset.root}", title_justify="left")
+    screen.add_column("step")
+    for column in ("given", "done", "filtered", "failed", "remaining"):
+        screen.add_column(column, justify="right")
+    screen.add_column("why", overflow="fold")
+    rows = list(funnel(dataset))
+    for name, counts in rows:
+        numbers = (counts.total, counts.done, counts.filtered.total(), counts.failed.total())
+        cells = [str(number) for number in (*numbers, counts.remaining)]
+        screen.add_row(name, *cells, "\n".join(reasons(counts)))
+    console.print(screen)
+    console.print(_balance(rows))
+
+
+def _balance(rows: list[tuple[str, Counts]]) -> str:
+    """Where every listed video is, after stage 1; the four numbers add up to the first."""
+    stage = [counts for name, counts in rows if name in {step.name for step in STEPS}]
+    if not stage:
+        return "no videos listed yet: run preprocess.py"
+    listed = stage[0].total
+    filtered = sum(counts.filtered.total() for counts in stage)
+    failed = sum(counts.failed.total() for counts in stage)
+    kept = stage[-1].done if len(stage) == len(STEPS) else 0
+    left = listed - kept - filtered - failed
+    return f"{listed} videos = {kept} kept + {filtered} filtered + {failed} failed + {left} left"
+
+
+def main() -> None:
+    """Print the funnel of one dataset."""
+    parser = script_parser(__doc__)
+    parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
+    add_data_root(parser)
+    args = parser.parse_args()
+    show(open_dataset(args.dataset, args.data_root), Console())
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,373 @@
+"""The runner: what is done, what is left, filtered, failed, progress, fingerprints.
+
+A step is a small object that turns a record into a record and knows nothing of files, ranks,
+resuming or bars. The runner knows all of that, once. Every record that a step is given ends as
+done, filtered (with a reason) or failed (with an error), and the three add up to what the step was
+given.
+"""
+
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import orjson
+from tqdm import tqdm
+
+from tools.dataset import Dataset
+from tools.errors import Filtered, UserError
+from tools.jsonl import Appender, Index, Record, Table, read_json, write_json
+from tools.workers import WORKER_DIED, Item, Outcome, Pool
+
+# What one record becomes: the new record, or why there is none. A step with several tables gives
+# one such per table name.
+Result = Record | Filtered | BaseException
+
+
+class Step:
+    """One step of the pipeline.
+
+    Attributes:
+        name: the step's name, as in `--redo NAME`.
+        reads: the table whose records it takes.
+        writes: the tables it makes, usually one.
+        batch_size: how many records a worker is handed at once.
+    """
+
+    name: ClassVar[str]
+    reads: Table
+    writes: tuple[Table, ...]
+    batch_size = 1
+
+    def params(self) -> dict[str, Any]:
+        """The parameters that shape the output; a run with others does not add to it."""
+        return {}
+
+    def versions(self) -> dict[str, str]:
+        """The versions of whatever else shapes the output: libraries, weights."""
+        return {}
+
+    def check(self) -> None:
+        """Called once before any work, in the parent, if there is work: is what the step needs
+        there?
+
+        Raises:
+            UserError: it is not.
+        """
+
+    def setup(self, device: str, threads: int) -> None:
+        """Called once in each worker, before its first record: load what is costly."""
+
+    def process(self, record: Record) -> Any:
+        """Turn a record into the record with this step's fields added.
+
+        Raises:
+            Filtered: the method rejects the video.
+            Exception: anything else fails this record alone.
+        """
+        raise NotImplementedError
+
+    def process_batch(self, records: list[Record]) -> Iterator[tuple[int, Any]]:
+        """Yield (position in `records`, result) for every record, each as soon as it is known."""
+        for position, record in enumerate(records):
+            try:
+                result: Any = self.process(record)
+            except Exception as error:
+                result = error
+            yield position, result
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a script was asked to run its steps.
+
+    Attributes:
+        world_size: worker processes.
+        device: auto, cpu or cuda.
+        threads: CPU threads a worker may use.
+        limit: at most this many videos, the first ones by video_id; None: all.
+        retry_failed: try again what failed in earlier runs.
+        redo: name of the step to rebuild, with all that follow; None: none.
+    """
+
+    world_size: int = 1
+    device: str = "auto"
+    threads: int = 1
+    limit: int | None = None
+    retry_failed: bool = False
+    redo: str | None = None
+
+
+@dataclass
+class Counts:
+    """How the records that a step was given have ended so far."""
+
+    done: int = 0
+    filtered: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    remaining: int = 0
+
+    @property
+    def total(self) -> int:
+        """All records that the step was given."""
+        return self.done + self.filtered.total() + self.failed.total() + self.remaining
+
+    def line(self) -> str:
+        """The counts in words."""
+        parts = [f"{self.done} done"]
+        parts += [f"{n} filtered ({reason})" for reason, n in sorted(self.filtered.items())]
+        parts += [f"{n} failed ({error})" for error, n in sorted(self.failed.items())]
+        parts += [f"{self.remaining} remaining"] if self.remaining else []
+        return ", ".join(parts)
+
+
+def count(given: Iterable[str], index: Index, failures: dict[str, Record]) -> Counts:
+    """Sort the ids that a step was given by how they ended in one of its tables."""
+    counts = Counts()
+    for video_id in given:
+        if video_id in index.filtered:
+            counts.filtered[index.filtered[video_id]] += 1
+        elif video_id in index:
+            counts.done += 1
+        elif video_id in failures:
+            counts.failed[kind_of(failures[video_id]["error"])] += 1
+        else:
+            counts.remaining += 1
+    return counts
+
+
+def kind_of(error: str) -> str:
+    """What kind of error it is: its text up to the first colon, behind which the details are."""
+    return error.split(": ", 1)[0]
+
+
+def run(steps: Sequence[Step], dataset: Dataset, options: Options) -> None:
+    """Run the steps one after the other, each on what the one before it has finished.
+
+    Raises:
+        UserError: another run holds a step, the output was made with other parameters, or the work
+            cannot go on.
+    """
+    with ExitStack() as stack:
+        for step in steps:
+            stack.enter_context(dataset.lock(lock_key(dataset, step.name, step.writes)))
+        if options.redo:
+            _redo(steps, dataset, options.redo)
+        for step in steps:
+            _check_fingerprint(step)
+        pool = stack.enter_context(Pool(options.world_size, options.device, options.threads))
+        for step in steps:
+            _run_step(step, dataset, options, pool)
+
+
+def lock_key(dataset: Dataset, name: str, writes: Sequence[Table]) -> str:
+    """The name of the lock and the memory of a step, the same for all runs that would write it."""
+    folder = writes[0].path.parent.relative_to(dataset.root)
+    last = writes[0].name if len(writes) == 1 else name
+    return "-".join([part for part in folder.parts if part != "anno"] + [last])
+
+
+def _redo(steps: Sequence[Step], dataset: Dataset, name: str) -> None:
+    names = [step.name for step in steps]
+    if name not in names:
+        raise UserError(f"--redo {name}: the steps here are {', '.join(names)}")
+    for step in steps[names.index(name) :]:
+        dataset.state(lock_key(dataset, step.name, step.writes)).unlink(missing_ok=True)
+        for table in step.writes:
+            table.delete()
+
+
+def fingerprint(step: Step) -> dict[str, Any]:
+    """What shaped a step's output: parameters, versions and the fingerprint of what it reads."""
+    upstream = read_json(step.reads.meta_path) or {}
+    document = {
+        "step": step.name,
+        "params": step.params(),
+        "versions": step.versions(),
+        "input": {step.reads.name: upstream.get("fingerprint")},
+    }
+    digest = hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return {"fingerprint": digest[:16], **document}
+
+
+def _check_fingerprint(step: Step) -> None:
+    """Stop where the output was made otherwise; otherwise leave the fingerprint beside it.
+
+    Only the parameters and versions of the step itself are looked at before the run; the input's
+    fingerprint follows when the step's turn has come, since the step before it may have to write
+    its own first.
+    """
+    now = fingerprint(step)
+    for table in step.writes:
+        made = read_json(table.meta_path)
+        if made is None:
+            continue
+        for kind in ("params", "versions"):
+            for key in sorted(made[kind].keys() | now[kind].keys()):
+                then_value, now_value = made[kind].get(key), now[kind].get(key)
+                if then_value != now_value:
+                    raise UserError(
+                        f"{table.path.name} was made with {key}={_short(then_value)}, this run has"
+                        f" {key}={_short(now_value)}: give the old value, or rebuild with"
+                        f" --redo {step.name}"
+                    )
+
+
+def _sign(step: Step) -> str:
+    """Leave the fingerprint beside the step's tables; stop if they were made from another input."""
+    now = fingerprint(step)
+    for table in step.writes:
+        made = read_json(table.meta_path)
+        if made is None and table.exists():
+            print(f"{table.path.name}: made by other scripts (no fingerprint), kept as it is")
+        elif made is None:
+            write_json(table.meta_path, now)
+        elif made["input"] != now["input"]:
+            raise UserError(
+                f"{table.path.name} was made from another {step.reads.path.name} than there is"
+                f" now: rebuild with --redo {step.name}"
+            )
+    return str(now["fingerprint"])
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _run_step(step: Step, dataset: Dataset, options: Options, pool: Pool) -> None:
+    signature = _sign(step)
+    state_path = dataset.state(lock_key(dataset, step.name, step.writes))
+    if options.limit is None and not options.retry_failed:
+        state = remembered(state_path, step.reads, step.writes)
+        if state and state["fingerprint"] == signature and WORKER_DIED not in state["failed"]:
+            print(f"{step.name}: nothing to do ({_counts_of(state).line()})")
+            return
+    given = step.reads.index()
+    ids = given.kept()[: options.limit]
+    indexes = {table.name: table.index() for table in step.writes}
+    failures = {table.name: table.failed.read() for table in step.writes}
+    before = _sum(count(ids, indexes[name], failures[name]) for name in indexes)
+
+    def wanted(video_id: str) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name, index in indexes.items()
+            if video_id not in index
+            and (
+                options.retry_failed
+                or failures[name].get(video_id, {}).get("error", WORKER_DIED) == WORKER_DIED
+            )
+        )
+
+    missing = {video_id: tables for video_id in ids if (tables := wanted(video_id))}
+    if missing:
+        step.check()
+        items = (Item(video_id, line, missing[video_id]) for video_id, line in given.lines(missing))
+        _work_off(step, options, pool, items, missing, before, failures)
+    counts = _sum(count(ids, table.merge(), table.failed.read()) for table in step.writes)
+    if options.limit is None:
+        write_json(
+            state_path,
+            {"fingerprint": signature, **_stats(step.reads, step.writes), **vars(counts)},
+        )
+    print(f"{step.name}: {counts.line()}")
+
+
+def _work_off(
+    step: Step,
+    options: Options,
+    pool: Pool,
+    items: Iterable[Item],
+    missing: dict[str, tuple[str, ...]],
+    before: Counts,
+    failures: dict[str, dict[str, Record]],
+) -> None:
+    """Run the items through the pool, one bar for the step, and note every failure."""
+    tally: Counter[str] = Counter()
+    lists = {table.name: table.failed for table in step.writes}
+    logs: dict[str, Appender] = {}
+    left = sum(map(len, missing.values()))
+    bar = tqdm(
+        total=before.total,
+        initial=before.total - left,
+        desc=step.name,
+        unit="video" if len(step.writes) == 1 else "response",
+        mininterval=0.2 if sys.stderr.isatty() else 10,
+        dynamic_ncols=True,
+    )
+    with bar:
+        for outcome in pool.run(step, items):
+            if outcome.kind == "failed":
+                if outcome.table not in logs:
+                    logs[outcome.table] = Appender(lists[outcome.table].path)
+                earlier = failures[outcome.table].get(outcome.video_id, {}).get("attempts", 0)
+                logs[outcome.table].append(_failure(outcome, step, earlier))
+            tally[outcome.kind] += 1
+            bar.set_postfix(filtered=tally["filtered"], failed=tally["failed"], refresh=False)
+            bar.update()
+    for log in logs.values():
+        log.close()
+
+
+def _failure(outcome: Outcome, step: Step, earlier: int) -> Record:
+    return {
+        "video_id": outcome.video_id,
+        "step": step.name,
+        "error": outcome.detail,
+        "attempts": earlier + outcome.attempts,
+    }
+
+
+def _sum(counts: Iterable[Counts]) -> Counts:
+    total = Counts()
+    for one in counts:
+        total.done += one.done
+        total.filtered += one.filtered
+        total.failed += one.failed
+        total.remaining += one.remaining
+    return total
+
+
+def _stats(reads: Table, writes: Iterable[Table]) -> dict[str, Any]:
+    """Size and time of change of the merged files: whether any has changed costs no reading."""
+    return {"input": _stat(reads), "output": {table.name: _stat(table) for table in writes}}
+
+
+def _stat(table: Table) -> list[int] | None:
+    if not table.path.exists() or table.parts():
+        return None
+    stat = table.path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def remembered(state_path: Any, reads: Table, writes: Iterable[Table]) -> dict[str, Any] | None:
+    """The counts of a finished step, if none of its files has changed since; else None."""
+    state = read_json(state_path)
+    if state is None or None in (state["input"], *state["output"].values()):
+        return None
+    return (
+        state if {key: state[key] for key in ("input", "output")} == _stats(reads, writes) else None
+    )
+
+
+def _counts_of(state: dict[str, Any]) -> Counts:
+    return Counts(
+        state["done"], Counter(state["filtered"]), Counter(state["failed"]), state["remaining"]
+    )
+
+
+def step_counts(state_path: Any, reads: Table, writes: Sequence[Table]) -> Counts:
+    """How a step stands, from its files; for `tools.status`.
+
+    Raises:
+        CorruptLine: a line of a table is not a record.
+    """
+    state = remembered(state_path, reads, writes)
+    if state:
+        return _counts_of(state)
+    ids = reads.index().kept()
+    return _sum(count(ids, table.index(), table.failed.read()) for table in writes)
