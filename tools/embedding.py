@@ -1,0 +1,159 @@
+"""What a shot looks like, as a vector: SigLIP, CLIP, or plain colour and texture.
+
+An embedder turns images into rows of length 1, so that a dot product is a cosine similarity.
+"""
+
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from tools.errors import UserError
+
+# What a name stands for at the model hub.
+CHECKPOINTS = {
+    "siglip": "google/siglip-so400m-patch14-384",
+    "clip": "openai/clip-vit-large-patch14",
+}
+# Similarity above which two shots are grouped. SigLIP's is the method's, and CLIP takes it over
+# unmeasured; colour's is set on the toy world (tests/test_embedding.py holds it there).
+THRESHOLDS = {"siglip": 0.8, "clip": 0.8, "color": 0.8}
+IMAGES_AT_ONCE = 16
+
+
+class Embedder(Protocol):
+    """Images in, unit vectors out.
+
+    Attributes:
+        from_thumbnails: whether 48x27 thumbnails are enough, so that nothing need be decoded.
+    """
+
+    from_thumbnails: bool
+
+    def embed(self, images: list[np.ndarray]) -> np.ndarray:
+        """(n, d) float32 rows of length 1 for n images, (height, width, 3) uint8 RGB each."""
+
+
+class ColorEmbedder:
+    """Colour layout, colour histogram and texture of a frame; needs no weights."""
+
+    from_thumbnails = True
+
+    # Cells of the layout (columns, rows), bins of the colour histogram a side, texture directions.
+    CELLS = (8, 5)
+    BINS = 8
+    DIRECTIONS = 6
+    WEIGHTS = (0.55, 0.25, 0.2)
+
+    def embed(self, images: list[np.ndarray]) -> np.ndarray:
+        """See `Embedder`."""
+        return np.stack([self._embed_one(image) for image in images])
+
+    def _embed_one(self, image: np.ndarray) -> np.ndarray:
+        lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+        parts = (self._layout(lab), self._histogram(lab), self._texture(lab[..., 0]))
+        scaled = [np.sqrt(w) * _unit(part) for w, part in zip(self.WEIGHTS, parts, strict=True)]
+        return _unit(np.concatenate(scaled))
+
+    def _layout(self, lab: np.ndarray) -> np.ndarray:
+        # Lightness counts from middle gray, so that a dark and a bright place are opposites.
+        cells = cv2.resize(lab, self.CELLS, interpolation=cv2.INTER_AREA)
+        return np.concatenate([(cells[..., 0] - 50).ravel(), 1.5 * cells[..., 1:].ravel()])
+
+    def _histogram(self, lab: np.ndarray) -> np.ndarray:
+        edges = np.linspace(-80, 80, self.BINS + 1)
+        a, b = np.clip(lab[..., 1], -79, 79).ravel(), np.clip(lab[..., 2], -79, 79).ravel()
+        return np.sqrt(np.histogram2d(a, b, [edges, edges])[0]).ravel()
+
+    def _texture(self, lightness: np.ndarray) -> np.ndarray:
+        right = cv2.Sobel(lightness, cv2.CV_32F, 1, 0)
+        down = cv2.Sobel(lightness, cv2.CV_32F, 0, 1)
+        strength, angle = cv2.cartToPolar(right, down)
+        direction = (angle / np.pi * self.DIRECTIONS).astype(int) % self.DIRECTIONS
+        cells = [
+            cv2.resize(np.where(direction == d, strength, 0), (4, 3), interpolation=cv2.INTER_AREA)
+            for d in range(self.DIRECTIONS)
+        ]
+        return np.sqrt(np.stack(cells)).ravel()
+
+
+class TransformersEmbedder:
+    """The image tower of a SigLIP or CLIP checkpoint, by hub id or local path.
+
+    Raises:
+        UserError: the checkpoint is not there.
+    """
+
+    from_thumbnails = False
+
+    def __init__(self, checkpoint: str, device: str = "cpu", threads: int = 1) -> None:
+        import torch
+        from transformers import AutoImageProcessor, AutoModel
+
+        if device == "cpu":
+            torch.set_num_threads(threads)
+        self._torch = torch
+        self._device = device
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        self._processor = AutoImageProcessor.from_pretrained(checkpoint, use_fast=False)
+        self._model: Any = AutoModel.from_pretrained(checkpoint, dtype=dtype)
+        self._model = self._model.to(device).eval()
+
+    def embed(self, images: list[np.ndarray]) -> np.ndarray:
+        """See `Embedder`."""
+        rows = []
+        for start in range(0, len(images), IMAGES_AT_ONCE):
+            batch = self._processor(images[start : start + IMAGES_AT_ONCE], return_tensors="pt")
+            pixels = batch["pixel_values"].to(self._device, self._model.dtype)
+            with self._torch.inference_mode():
+                features = self._model.get_image_features(pixel_values=pixels)
+            rows.append(self._torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy())
+        return np.concatenate(rows)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return (vector / max(float(np.linalg.norm(vector)), 1e-9)).astype(np.float32)
+
+
+def open_embedder(name: str, checkpoint: str | None, device: str, threads: int) -> Embedder:
+    """Make an embedder: `color`, or `siglip` or `clip` from their own or another checkpoint."""
+    if name == "color":
+        return ColorEmbedder()
+    return TransformersEmbedder(checkpoint or CHECKPOINTS[name], device, threads)
+
+
+def check_embedder(name: str, checkpoint: str | None) -> None:
+    """Is the checkpoint here, or can it be had? Fetches it once, before any worker asks for it.
+
+    Raises:
+        UserError: it is not here and cannot be fetched, or is no image model.
+    """
+    if name == "color":
+        return
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from transformers import AutoConfig
+
+    where = checkpoint or CHECKPOINTS[name]
+    try:
+        config = AutoConfig.from_pretrained(where)
+        if not hasattr(config, "vision_config"):
+            raise UserError(f"--checkpoint {where}: a {config.model_type} has no image tower")
+        snapshot_download(where) if not _is_folder(where) else None
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError):
+        raise UserError(
+            f"the weights of {where} are not on this machine and cannot be fetched: give their"
+            " folder with --checkpoint DIR, or take --embedder color, which needs none"
+        ) from None
+
+
+def _is_folder(where: str) -> bool:
+    from pathlib import Path
+
+    return Path(where).is_dir()
+
+
+def similarity_matrix(embeddings: np.ndarray) -> list[list[float]]:
+    """(n, n) cosine similarities of unit rows, rounded to 4 places, as lists for JSON."""
+    cosines = embeddings.astype(np.float64) @ embeddings.astype(np.float64).T
+    return np.round(cosines, 4).tolist()

@@ -1,0 +1,292 @@
+"""Stage 1, step by step: from a list of videos to clips with two key frames each."""
+
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tools import shots
+from tools.dataset import Dataset
+from tools.embedding import (
+    CHECKPOINTS,
+    THRESHOLDS,
+    Embedder,
+    check_embedder,
+    open_embedder,
+    similarity_matrix,
+)
+from tools.errors import Filtered
+from tools.grouping import group_shots, merge_neighbours
+from tools.jsonl import Record
+from tools.keyframes import key_frames
+from tools.steps import Step
+from tools.video import SCAN_VERSION, Scan, read_frames, scan_file
+
+# Records that cost little are handed out many at a time.
+CHEAP_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The method's numbers, all from TEMPLE.
+
+    Attributes:
+        shot_detector: transnetv2 or adaptive.
+        shot_threshold: transnetv2: probability of a transition; adaptive: ratio of change.
+        min_shot_seconds: a shorter shot is left out.
+        min_gray_range: a shot whose gray levels span less is blank, and left out (0..255).
+        min_shots, max_shots: how many shots a video must have.
+        max_shot_seconds: no shot may be longer.
+        embedder: siglip, clip or color.
+        checkpoint: hub id or folder of the embedder's weights; None: the embedder's own.
+        group_threshold: shots more similar than this are grouped.
+        min_clips: how many clips (merged groups) a video must have.
+        max_group_clips: in how many clips a group may occur.
+        max_group_share: in what share of the clips, rounded down, a group may occur.
+    """
+
+    shot_detector: str = "transnetv2"
+    shot_threshold: float = shots.TRANSNET_THRESHOLD
+    min_shot_seconds: float = 0.2
+    min_gray_range: int = 10
+    min_shots: int = 4
+    max_shots: int = 32
+    max_shot_seconds: float = 16.0
+    embedder: str = "siglip"
+    checkpoint: str | None = None
+    group_threshold: float = THRESHOLDS["siglip"]
+    min_clips: int = 4
+    max_group_clips: int = 3
+    max_group_share: float = 1 / 3
+
+
+@dataclass
+class StageOneStep(Step):
+    """A step of stage 1: one table in, one table out, some of the settings as its parameters."""
+
+    dataset: Dataset
+    settings: Settings
+
+    source = ""
+    target = ""
+    shaped_by: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.reads = self.dataset.table(self.source)
+        self.writes = (self.dataset.table(self.target or self.name),)
+
+    def params(self) -> dict[str, Any]:
+        """The settings that shape this step's output."""
+        return {name: getattr(self.settings, name) for name in self.shaped_by}
+
+    def scan(self, record: Record, threads: int = 1) -> Scan:
+        """The scan of a record's video, made if it is not kept yet."""
+        kept = self.dataset.scan_path(record["video_id"])
+        return scan_file(Path(record["video_path"]), kept, threads)
+
+
+class SceneStep(StageOneStep):
+    """Scan the file and find its shots."""
+
+    name = "scene"
+    source = "init"
+    shaped_by = ("shot_detector", "shot_threshold", "min_shot_seconds", "min_gray_range")
+
+    def versions(self) -> dict[str, str]:
+        """The decoder's version, the scan's, and the detector's."""
+        decoder = {"av": version("av"), "scan": str(SCAN_VERSION)}
+        if self.settings.shot_detector == "adaptive":
+            return {**decoder, "scenedetect": version("scenedetect-headless")}
+        from tools import transnet
+
+        return {**decoder, **transnet.versions()}
+
+    def check(self) -> None:
+        """Make the detector's network ready once, before any worker asks for it."""
+        if self.settings.shot_detector == "transnetv2":
+            from tools import transnet
+
+            transnet.prepare()
+
+    def setup(self, device: str, threads: int) -> None:
+        """Load the detector."""
+        self.threads = threads
+        if self.settings.shot_detector == "transnetv2":
+            from tools.transnet import TransNetV2
+
+            self.network = TransNetV2(device, threads)
+
+    def process(self, record: Record) -> Record:
+        """Add fps, raw_cuts, cut_times, filtered_cuts."""
+        scan = self.scan(record, self.threads)
+        threshold = self.settings.shot_threshold
+        if self.settings.shot_detector == "adaptive":
+            found = shots.adaptive_shots(scan, threshold)
+        else:
+            probabilities = self.network.predict(scan.thumbnails(), threshold)
+            found = shots.shots_from_probabilities(probabilities, threshold)
+        kept = shots.kept_shots(
+            found, scan, self.settings.min_shot_seconds, self.settings.min_gray_range
+        )
+        times = [scan.span_times(start, end) for start, end in found]
+        return {
+            **record,
+            "raw_cuts": [[i, start, end] for i, (start, end) in enumerate(found)],
+            "cut_times": [[round(begin, 4), round(after, 4)] for begin, after in times],
+            "fps": round(scan.average_rate, 4),
+            "filtered_cuts": [list(cut) for cut in kept],
+        }
+
+
+class FilterSceneStep(StageOneStep):
+    """Keep videos with a fair number of shots, none of them long."""
+
+    name = "filter_scene"
+    source = "scene"
+    shaped_by = ("min_shots", "max_shots", "max_shot_seconds")
+    batch_size = CHEAP_BATCH
+
+    def process(self, record: Record) -> Record:
+        """Pass the record on, or reject it."""
+        cuts = record["filtered_cuts"]
+        if len(cuts) < self.settings.min_shots:
+            raise Filtered("too_few_shots")
+        if len(cuts) > self.settings.max_shots:
+            raise Filtered("too_many_shots")
+        if any(_seconds(record, cut) > self.settings.max_shot_seconds for cut in cuts):
+            raise Filtered("shot_too_long")
+        return record
+
+
+def _seconds(record: Record, cut: list[int]) -> float:
+    """How long a shot lasts, by frame times; by the frame rate in records of the reference."""
+    position, start, end = cut
+    if "cut_times" in record:
+        begin, after = record["cut_times"][position]
+        return float(after - begin)
+    return float((end - start + 1) / record["fps"])
+
+
+class SimilarityStep(StageOneStep):
+    """Compare the shots' middle frames with each other."""
+
+    name = "similarity"
+    source = "filter_scene"
+    shaped_by = ("embedder",)
+
+    def params(self) -> dict[str, Any]:
+        """The embedder and its checkpoint."""
+        own = CHECKPOINTS.get(self.settings.embedder)
+        return {**super().params(), "checkpoint": self.settings.checkpoint or own}
+
+    def versions(self) -> dict[str, str]:
+        """The library's version, where one computes the embeddings."""
+        packages = () if self.settings.embedder == "color" else ("torch", "transformers")
+        return {package: version(package) for package in (*packages, "opencv-python-headless")}
+
+    def check(self) -> None:
+        """Are the weights here?"""
+        check_embedder(self.settings.embedder, self.settings.checkpoint)
+
+    def setup(self, device: str, threads: int) -> None:
+        """Load the embedder."""
+        self.threads = threads
+        self.embedder: Embedder = open_embedder(
+            self.settings.embedder, self.settings.checkpoint, device, threads
+        )
+
+    def process(self, record: Record) -> Record:
+        """Add clip_similarity."""
+        middles = [(start + end) // 2 for _, start, end in record["filtered_cuts"]]
+        scan = self.scan(record, self.threads)
+        if self.embedder.from_thumbnails:
+            images = list(scan.thumbnails_at(middles))
+        else:
+            frames = read_frames(Path(record["video_path"]), middles, scan, self.threads)
+            images = [frames[index] for index in middles]
+        return {**record, "clip_similarity": similarity_matrix(self.embedder.embed(images))}
+
+
+class GroupStep(StageOneStep):
+    """Group the shots that look alike, and merge neighbours of one group into clips."""
+
+    name = "group"
+    source = "similarity"
+    shaped_by = ("group_threshold",)
+    batch_size = CHEAP_BATCH
+
+    def process(self, record: Record) -> Record:
+        """Add groups and merged_groups."""
+        similarity = np.array(record["clip_similarity"])
+        groups = group_shots(similarity, self.settings.group_threshold)
+        return {**record, "groups": groups, "merged_groups": merge_neighbours(groups)}
+
+
+class FilterGroupStep(StageOneStep):
+    """Keep videos of enough clips that do not keep coming back to one place."""
+
+    name = "filter_group"
+    source = "group"
+    shaped_by = ("min_clips", "max_group_clips", "max_group_share")
+    batch_size = CHEAP_BATCH
+
+    def process(self, record: Record) -> Record:
+        """Pass the record on, or reject it."""
+        ids = [group for group, _ in record["merged_groups"]]
+        if len(ids) < self.settings.min_clips:
+            raise Filtered("too_few_groups")
+        # A hair more than the share, so that a third of 6 is 2 in floating point too.
+        share = int(len(ids) * self.settings.max_group_share + 1e-9)
+        if max(map(ids.count, ids)) > min(self.settings.max_group_clips, share):
+            raise Filtered("group_recurs")
+        return record
+
+
+class ExtractFrameStep(StageOneStep):
+    """Choose two sharp key frames for each clip."""
+
+    name = "extract_frame"
+    source = "filter_group"
+
+    def process(self, record: Record) -> Record:
+        """Add frame_indices and frame_times."""
+        scan = self.scan(record)
+        cuts = record["filtered_cuts"]
+        chosen = [
+            key_frames(cuts[members[0]][1], cuts[members[-1]][2], scan.sharpness)
+            for _, members in record["merged_groups"]
+        ]
+        times = [[round(float(scan.times[i]), 4) for i in pair] for pair in chosen]
+        return {**record, "frame_indices": chosen, "frame_times": times}
+
+
+class FinalizeStep(StageOneStep):
+    """Gather the kept videos in one file."""
+
+    name = "finalize"
+    source = "extract_frame"
+    target = "videos"
+    batch_size = CHEAP_BATCH
+
+    def process(self, record: Record) -> Record:
+        """Pass the record on."""
+        return record
+
+
+STEPS: tuple[type[StageOneStep], ...] = (
+    SceneStep,
+    FilterSceneStep,
+    SimilarityStep,
+    GroupStep,
+    FilterGroupStep,
+    ExtractFrameStep,
+    FinalizeStep,
+)
+
+
+def settings_from(values: dict[str, Any]) -> Settings:
+    """Settings out of parsed flags; flags of other matters are passed over."""
+    names = {entry.name for entry in fields(Settings)}
+    return Settings(**{name: value for name, value in values.items() if name in names})

@@ -1,0 +1,95 @@
+"""Shots: runs of frames between transitions, found from a scan's thumbnails.
+
+A shot is [start, end], frame indices, end inclusive. Frames inside a dissolve or a fade belong to
+no shot.
+"""
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+
+from tools.video import Scan
+
+# A shot is at least this many frames (TEMPLE); what is shorter is a flash or part of a transition.
+MIN_SHOT_FRAMES = 8
+# Probability above which a frame belongs to a transition (TransNetV2, arXiv 2008.04838).
+TRANSNET_THRESHOLD = 0.5
+# The best published sweep of PySceneDetect's adaptive detector: ratio of a frame's change to its
+# neighbours', neighbours on each side, and the shortest scene in seconds.
+ADAPTIVE_THRESHOLD = 3.5
+ADAPTIVE_WINDOW = 3
+ADAPTIVE_MIN_SECONDS = 0.6
+
+Shots = list[tuple[int, int]]
+
+
+def shots_from_probabilities(
+    probabilities: np.ndarray, threshold: float = TRANSNET_THRESHOLD
+) -> Shots:
+    """Shots between the runs of frames whose transition probability is above the threshold.
+
+    A run's first frame still belongs to the shot before it, the shot after it starts behind its
+    last frame: at a hard cut the run is the old shot's last frame (TransNetV2's convention).
+
+    Args:
+        probabilities: (n,) float, one a frame.
+    """
+    inside = np.concatenate([[False], probabilities > threshold, [False]])
+    first = np.flatnonzero(~inside[:-1] & inside[1:])
+    last = np.flatnonzero(inside[:-1] & ~inside[1:]) - 1
+    starts = [0, *(last + 1).tolist()]
+    ends = [*first.tolist(), len(probabilities) - 1]
+    return long_enough(zip(starts, ends, strict=True))
+
+
+def long_enough(shots: Iterable[tuple[int, int]]) -> Shots:
+    """The shots of at least MIN_SHOT_FRAMES frames."""
+    return [(start, end) for start, end in shots if end - start + 1 >= MIN_SHOT_FRAMES]
+
+
+def adaptive_shots(scan: Scan, threshold: float = ADAPTIVE_THRESHOLD) -> Shots:
+    """Shots by PySceneDetect's adaptive detector on the scan's thumbnails: light, hard cuts
+    only."""
+    from scenedetect import AdaptiveDetector, FrameTimecode
+    from scenedetect.common import Timecode
+
+    base = Fraction(1, 90000)
+    rate = Fraction(scan.average_rate).limit_denominator(1001)
+    stamps = np.round(scan.times * base.denominator).astype(int)
+    detector = AdaptiveDetector(
+        adaptive_threshold=threshold,
+        window_width=ADAPTIVE_WINDOW,
+        min_scene_len=FrameTimecode(ADAPTIVE_MIN_SECONDS, rate),
+    )
+    cuts: list[int] = []
+    index = 0
+    for chunk in scan.thumbnails():
+        for thumbnail in chunk[..., ::-1]:
+            now = FrameTimecode(Timecode(int(stamps[index]), base), rate)
+            found = detector.process_frame(now, np.ascontiguousarray(thumbnail))
+            cuts += [int(np.searchsorted(stamps, cut.pts)) for cut in found]
+            index += 1
+    starts = [0, *cuts]
+    ends = [cut - 1 for cut in cuts] + [len(scan) - 1]
+    return long_enough(zip(starts, ends, strict=True))
+
+
+def kept_shots(
+    shots: Shots, scan: Scan, min_seconds: float, min_gray_range: int
+) -> list[tuple[int, int, int]]:
+    """(position, start, end) of the shots that last long enough and are not blank.
+
+    Args:
+        min_seconds: the shortest shot kept, in seconds of presentation time.
+        min_gray_range: the least difference between the brightest and the darkest gray level that
+            occur in any of a shot's frames, 0..255.
+    """
+    kept = []
+    for position, (start, end) in enumerate(shots):
+        begin, after = scan.span_times(start, end)
+        low = int(scan.gray_min[start : end + 1].min())
+        high = int(scan.gray_max[start : end + 1].max())
+        if after - begin >= min_seconds and high - low >= min_gray_range:
+            kept.append((position, start, end))
+    return kept
