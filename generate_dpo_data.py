@@ -1,0 +1,97 @@
+"""Stage 3: clip captions -> data/<dataset>/dpo-<model>/iter_0/<config>.jsonl, 13 files.
+
+    python generate_dpo_data.py lv178k_1_2m_ytb 8
+    python generate_dpo_data.py mine 8 --model dryrun --seed 0
+
+A video's clip captions are joined into one paragraph 13 times: in the right order, and with clips
+dropped, reversed or shuffled at magnitudes 2, 4, 8, 16 (16 perturbs most and makes the easiest
+pair). What is selected depends on (seed, video_id, configuration) alone.
+"""
+
+from argparse import Namespace
+from dataclasses import fields, replace
+
+from inference.captioner import Sampling, models, open_captioner, response_sampling
+from inference.responding import ResponsesStep
+from tools.cli import add_runner_flags, positive, run_script, runner_options, script_parser
+from tools.dataset import open_dataset
+from tools.errors import UserError
+from tools.perturbation import configs
+from tools.steps import run
+
+
+def parse_arguments() -> Namespace:
+    """The command line."""
+    parser = script_parser(__doc__)
+    parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
+    parser.add_argument("world_size", type=positive, help="number of worker processes")
+    parser.add_argument(
+        "--model",
+        default="qwen2vl7b",
+        help=f"who writes the responses, from its own clip captions: one of {', '.join(models())}"
+        " (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of all perturbations (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--iter",
+        type=int,
+        default=0,
+        metavar="N",
+        help="round of self-generation: the files go to iter_N (default: %(default)s)",
+    )
+    group = parser.add_argument_group("biased drops (off in the paper's runs)")
+    group.add_argument(
+        "--by_similarity",
+        action="store_true",
+        help="drop next what looks like the clips dropped before (default: any clip)",
+    )
+    group.add_argument(
+        "--by_group",
+        action="store_true",
+        help="drop all clips of a group together (default: single clips)",
+    )
+    group = parser.add_argument_group("sampling (default of each: the method's for this model)")
+    group.add_argument("--temperature", type=float, help="0 is greedy")
+    group.add_argument("--top_p", type=float, help="probability mass drawn from, 0 to 1")
+    group.add_argument("--top_k", type=int, help="tokens drawn from; 1 is greedy, 0 all of them")
+    group.add_argument("--repetition_penalty", type=float, help="1 leaves repetitions alone")
+    group.add_argument("--max_new_tokens", type=int, help="longest response, tokens")
+    add_runner_flags(parser, steps="responses")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run stage 3."""
+    args = parse_arguments()
+    captioner = open_captioner(args.model)
+    dataset = open_dataset(args.dataset, args.data_root)
+    if not dataset.table(f"clip_captions_{args.model}").exists():
+        there = ", ".join(dataset.caption_models()) or "none yet"
+        raise UserError(
+            f"{args.dataset} has no clip captions by {args.model} (there are: {there}): run"
+            f" generate_meta_data.py {args.world_size} --dataset {args.dataset}"
+            f" --model {args.model} first"
+        )
+    given = {
+        entry.name: getattr(args, entry.name)
+        for entry in fields(Sampling)
+        if getattr(args, entry.name) is not None
+    }
+    sampling = replace(response_sampling(captioner), **given)
+    values = ", ".join(f"{name} {value}" for name, value in sampling.as_dict().items())
+    print(f"sampling: {values}")
+    step = ResponsesStep(
+        dataset,
+        captioner,
+        configs(args.by_similarity, args.by_group),
+        sampling,
+        args.seed,
+        args.iter,
+    )
+    run([step], dataset, runner_options(args))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,61 @@
+"""Stage 2: videos.jsonl -> data/<dataset>/anno/clip_captions_<model>.jsonl.
+
+    python generate_meta_data.py 8                                    # lv178k_1_2m_ytb, qwen2vl7b
+    python generate_meta_data.py 8 --dataset mine --model dryrun      # no weights, no GPU
+
+Each clip's two key frames are shown to a video LLM, from the second clip on together with the clip
+before it. `raw_clip_captions_<model>.jsonl` keeps the whole answers, `clip_captions_<model>.jsonl`
+the captions taken out of them. `dryrun` writes what OpenCV measures: it checks the data flow before
+GPU hours are spent, and its captions are worth nothing else.
+"""
+
+from argparse import Namespace
+
+from inference.captioner import models, open_captioner
+from inference.captioning import CaptionsStep, RawCaptionsStep
+from tools.cli import add_runner_flags, positive, run_script, runner_options, script_parser
+from tools.dataset import open_dataset
+from tools.errors import UserError
+from tools.steps import run
+
+
+def parse_arguments() -> Namespace:
+    """The command line."""
+    parser = script_parser(__doc__)
+    parser.add_argument("world_size", type=positive, help="number of worker processes")
+    parser.add_argument(
+        "--dataset",
+        default="lv178k_1_2m_ytb",
+        help="name of the dataset, as given to preprocess.py (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--model",
+        default="qwen2vl7b",
+        help=f"who writes the captions: one of {', '.join(models())} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of whatever a model draws at random; every request has its own, derived from"
+        " this one, the video and the clip (default: %(default)s)",
+    )
+    add_runner_flags(parser, steps="raw_captions, captions")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run stage 2."""
+    args = parse_arguments()
+    captioner = open_captioner(args.model)
+    dataset = open_dataset(args.dataset, args.data_root)
+    if not dataset.videos().exists():
+        raise UserError(
+            f"{dataset.videos().path} is not there: run preprocess.py {args.dataset} first"
+        )
+    steps = [RawCaptionsStep(dataset, captioner, args.seed), CaptionsStep(dataset, captioner)]
+    run(steps, dataset, runner_options(args))
+
+
+if __name__ == "__main__":
+    run_script(main)

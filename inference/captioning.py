@@ -1,0 +1,114 @@
+"""Stage 2: a caption for every clip, from its key frames."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inference import prompts
+from inference.captioner import Answer, Captioner, Request
+from tools.dataset import Dataset
+from tools.errors import Filtered
+from tools.jsonl import Record
+from tools.steps import Step
+from tools.video import load_scan, read_frames
+
+# A video has about this many clips: how many videos make up a captioner's batch.
+CLIPS_A_VIDEO = 8
+
+
+def request_seed(seed: int, video_id: str, what: str) -> int:
+    """A request's own seed, 0..2**32-1, from (seed, video_id, what is asked) alone."""
+    digest = hashlib.sha256(f"{seed}/{video_id}/{what}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+@dataclass
+class RawCaptionsStep(Step):
+    """Show each clip, with the clip before it, to a captioner."""
+
+    dataset: Dataset
+    captioner: Captioner
+    seed: int = 0
+
+    name = "raw_captions"
+
+    def __post_init__(self) -> None:
+        self.reads = self.dataset.videos()
+        self.writes = (self.dataset.table(f"raw_clip_captions_{self.captioner.name}"),)
+        self.batch_size = max(1, self.captioner.batch_size // CLIPS_A_VIDEO)
+
+    def params(self) -> dict[str, Any]:
+        """The captioner, its decoding, the prompts and the seed."""
+        return {
+            **self.captioner.fingerprint(),
+            "decoding": self.captioner.decoding.as_dict(),
+            "prompts": prompts.fingerprint(prompts.FIRST_CLIP, prompts.LATER_CLIP),
+            "seed": self.seed,
+        }
+
+    def setup(self, device: str, threads: int) -> None:
+        """Load the captioner."""
+        self.threads = threads
+        self.captioner.load(device, threads)
+
+    def process_batch(self, records: list[Record]) -> Iterator[tuple[int, Any]]:
+        """Add raw_clip_captions to each record."""
+        asked: list[tuple[int, list[Request]]] = []
+        for position, record in enumerate(records):
+            try:
+                asked.append((position, self._requests(record)))
+            except Exception as error:
+                yield position, error
+        requests = [request for _, own in asked for request in own]
+        answers = iter(self.captioner.generate(requests, self.captioner.decoding))
+        for position, own in asked:
+            texts = [next(answers) for _ in own]
+            failures = [answer for answer in texts if isinstance(answer, Exception)]
+            captions = [answer.text for answer in texts if isinstance(answer, Answer)]
+            record = {**records[position], "raw_clip_captions": captions}
+            yield position, failures[0] if failures else record
+
+    def _requests(self, record: Record) -> list[Request]:
+        kept = self.dataset.scan_path(record["video_id"])
+        pairs = record["frame_indices"]
+        frames = read_frames(
+            Path(record["video_path"]),
+            (index for pair in pairs for index in pair),
+            load_scan(kept) if kept.exists() else None,
+            self.threads,
+        )
+        clips = [[frames[index] for index in pair] for pair in pairs]
+        return [
+            Request(
+                prompts.clip_messages(clips, k),
+                request_seed(self.seed, record["video_id"], f"clip {k}"),
+            )
+            for k in range(len(clips))
+        ]
+
+
+@dataclass
+class CaptionsStep(Step):
+    """Take the captions out of the answers."""
+
+    dataset: Dataset
+    captioner: Captioner
+
+    name = "captions"
+    batch_size = 32
+
+    def __post_init__(self) -> None:
+        self.reads = self.dataset.table(f"raw_clip_captions_{self.captioner.name}")
+        self.writes = (self.dataset.table(f"clip_captions_{self.captioner.name}"),)
+
+    def process(self, record: Record) -> Record:
+        """Add clip_captions."""
+        captions = [
+            prompts.parse_clip_caption(text, self.captioner.reasoning)
+            for text in record["raw_clip_captions"]
+        ]
+        if not all(captions):
+            raise Filtered("empty_caption")
+        return {**record, "clip_captions": captions}

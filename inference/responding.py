@@ -1,0 +1,122 @@
+"""Stage 3: thirteen whole-video captions a video, from its clip captions in right and wrong
+order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from inference import prompts
+from inference.captioner import Captioner, Request, Sampling
+from inference.captioning import request_seed
+from tools.dataset import Dataset
+from tools.errors import Filtered
+from tools.jsonl import Record
+from tools.perturbation import Config, Selection, equivalence, select
+from tools.steps import Step
+
+
+@dataclass
+class ResponsesStep(Step):
+    """Perturb the list of clip captions, and have each list joined into one paragraph.
+
+    Configurations that select the same clips in the same order are one request: its answer
+    stands in the file of each of them, with `info.same_as` naming the one it was asked for.
+    """
+
+    dataset: Dataset
+    captioner: Captioner
+    configs: list[Config]
+    sampling: Sampling
+    seed: int = 0
+    iteration: int = 0
+
+    name = "responses"
+
+    def __post_init__(self) -> None:
+        model = self.captioner.name
+        self.reads = self.dataset.table(f"clip_captions_{model}")
+        self.writes = tuple(
+            self.dataset.responses(model, config.name, self.iteration) for config in self.configs
+        )
+        self.batch_size = max(1, self.captioner.batch_size // len(self.configs))
+
+    def params(self) -> dict[str, Any]:
+        """The captioner, its sampling, the prompt and the seed."""
+        return {
+            **self.captioner.fingerprint(),
+            "sampling": self.sampling.as_dict(),
+            "prompt": prompts.fingerprint(prompts.RESPONSE),
+            "seed": self.seed,
+        }
+
+    def setup(self, device: str, threads: int) -> None:
+        """Load the captioner."""
+        self.captioner.load(device, threads)
+
+    def process_batch(self, records: list[Record]) -> Iterator[tuple[int, Any]]:
+        """Make each record's rows, one a configuration."""
+        chosen = [self._selections(record) for record in records]
+        same = [
+            equivalence({name: s.indices for name, s in own.items() if isinstance(s, Selection)})
+            for own in chosen
+        ]
+        asked = [
+            (position, name)
+            for position, own in enumerate(same)
+            for name in dict.fromkeys(own.values())
+        ]
+        requests = [
+            self._request(records[position], name, chosen[position][name])
+            for position, name in asked
+        ]
+        answers = self.captioner.generate(requests, self.sampling)
+        answered = dict(zip(asked, answers, strict=True))
+        for position, record in enumerate(records):
+            rows: dict[str, Any] = {}
+            for name, selection in chosen[position].items():
+                if isinstance(selection, Filtered):
+                    rows[name] = selection
+                    continue
+                canonical = same[position][name]
+                answer = answered[position, canonical]
+                if isinstance(answer, Exception):
+                    rows[name] = answer
+                    continue
+                info = {
+                    "selected_indices": selection.indices,
+                    "block_size": selection.block_size,
+                    "finish_reason": answer.finish_reason,
+                    "sampling": self.sampling.as_dict(),
+                }
+                if canonical != name:
+                    info["same_as"] = canonical
+                rows[name] = {
+                    "video_id": record["video_id"],
+                    "video_path": record["video_path"],
+                    "frame_indices": record["frame_indices"],
+                    "response": answer.text,
+                    "info": info,
+                }
+            yield position, rows
+
+    def _selections(self, record: Record) -> dict[str, Selection | Filtered]:
+        found: dict[str, Selection | Filtered] = {}
+        for config in self.configs:
+            try:
+                found[config.name] = select(
+                    config,
+                    len(record["clip_captions"]),
+                    self.seed,
+                    record["video_id"],
+                    record.get("clip_similarity"),
+                    record.get("merged_groups"),
+                )
+            except Filtered as reason:
+                found[config.name] = reason
+        return found
+
+    def _request(self, record: Record, name: str, selection: Any) -> Request:
+        captions = [record["clip_captions"][index] for index in selection.indices]
+        return Request(
+            prompts.response_messages(captions), request_seed(self.seed, record["video_id"], name)
+        )
