@@ -1,0 +1,1 @@
+"""Rooms to look at data from."""

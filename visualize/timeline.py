@@ -1,0 +1,127 @@
+"""A picture of one video: its shots on a time line, its groups as colours, its key frames.
+
+python -m visualize.timeline toyworld toy_003.mp4 --out timeline.png
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tools.cli import add_data_root, run_script, script_parser
+from tools.dataset import Dataset, open_dataset
+from tools.errors import UserError
+from tools.jsonl import Record
+from tools.video import load_scan, read_frames
+
+# Okabe and Ito's palette, told apart by colour-blind readers too, and some more behind it.
+PALETTE = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B7A800", "#7A7A7A"),
+    *("#5B3A9B", "#8C510A", "#7FBC41", "#C51B7D", "#01665E", "#A50026", "#4D4D4D", "#F4A6A0"),
+)
+INK, FAINT, PAPER = "#1b1f24", "#8a929b", "#ffffff"
+WIDTH, MARGIN, GAP = 1800, 48, 10
+TITLE_TOP, BAR_TOP, BAR_HEIGHT, FRAMES_TOP = 30, 104, 44, 236
+
+
+def draw(record: Record, frames: dict[int, np.ndarray], seconds: float) -> Image.Image:
+    """Draw one record of videos.jsonl.
+
+    Args:
+        frames: the key frames by index, (height, width, 3) uint8 RGB.
+        seconds: the video's length.
+    """
+    pairs, clips = record["frame_indices"], record["merged_groups"]
+    across = WIDTH - 2 * MARGIN
+    column = (across - GAP * (len(pairs) - 1)) / len(pairs)
+    height, width = next(iter(frames.values())).shape[:2]
+    tall = round(column * height / width)
+    picture = Image.new("RGB", (WIDTH, FRAMES_TOP + 2 * tall + GAP + 52), PAPER)
+    pen = ImageDraw.Draw(picture)
+    colours = _colours(clips)
+    groups = len(set(colours))
+    _text(pen, MARGIN, TITLE_TOP, record["video_name"], 30, INK, "lt")
+    facts = f"{seconds:.1f} s    {len(record['filtered_cuts'])} shots    {len(clips)} clips"
+    _text(pen, WIDTH - MARGIN, TITLE_TOP + 4, f"{facts}    {groups} groups", 24, FAINT, "rt")
+
+    def at(time: float) -> float:
+        return MARGIN + across * time / seconds
+
+    pen.rounded_rectangle((MARGIN, BAR_TOP, WIDTH - MARGIN, BAR_TOP + BAR_HEIGHT), 6, "#e9ecef")
+    for number, (_, members) in enumerate(clips):
+        spans = [record["cut_times"][record["filtered_cuts"][shot][0]] for shot in members]
+        for begin, after in spans:
+            box = (at(begin) + 1, BAR_TOP, at(after) - 1, BAR_TOP + BAR_HEIGHT)
+            pen.rounded_rectangle(box, 5, colours[number])
+        left = MARGIN + number * (column + GAP)
+        middle = (at(spans[0][0]) + at(spans[-1][1])) / 2
+        elbow = [(middle, BAR_TOP + BAR_HEIGHT + 22), (left + column / 2, FRAMES_TOP - 28)]
+        ends = [(middle, BAR_TOP + BAR_HEIGHT + 3), (left + column / 2, FRAMES_TOP - 8)]
+        pen.line([ends[0], *elbow, ends[1]], colours[number], 3, joint="curve")
+        for row, (index, time) in enumerate(
+            zip(pairs[number], record["frame_times"][number], strict=True)
+        ):
+            pen.line((at(time), BAR_TOP + 8, at(time), BAR_TOP + BAR_HEIGHT - 8), PAPER, 3)
+            top = FRAMES_TOP + row * (tall + GAP)
+            small = Image.fromarray(frames[index]).resize(
+                (round(column), tall), Image.Resampling.LANCZOS
+            )
+            picture.paste(small, (round(left), top))
+            border = (round(left), top, round(left) + round(column) - 1, top + tall - 1)
+            pen.rectangle(border, outline=colours[number], width=3)
+        below = FRAMES_TOP + 2 * tall + GAP + 10
+        _text(pen, left + column / 2, below, f"{number + 1}", 20, colours[number], "mt")
+    for tick in range(0, int(seconds) + 1, _tick(seconds)):
+        _text(pen, at(tick), BAR_TOP - 8, f"{tick} s", 17, FAINT, "mb")
+    return picture
+
+
+def _tick(seconds: float) -> int:
+    return next(step for step in (1, 2, 5, 10, 20, 30, 60, 120, 300, 3600) if seconds / step < 16)
+
+
+def _colours(clips: list[Any]) -> list[str]:
+    """A colour a clip: groups that occur more than once take the strong ones first."""
+    ids = [group for group, _ in clips]
+    order = sorted(dict.fromkeys(ids), key=lambda group: (-ids.count(group), ids.index(group)))
+    return [PALETTE[order.index(group) % len(PALETTE)] for group in ids]
+
+
+def _text(
+    pen: ImageDraw.ImageDraw, x: float, y: float, text: str, size: int, fill: str, anchor: str
+) -> None:
+    pen.text((x, y), text, fill, ImageFont.load_default(size), anchor=anchor)
+
+
+def find(dataset: Dataset, name: str | None) -> Record:
+    """The kept video of a name or id; the first one where none is given.
+
+    Raises:
+        UserError: there is none.
+    """
+    for record in dataset.videos().index().records():
+        if name in (None, record["video_name"], record["video_id"]):
+            return record
+    raise UserError(f"no kept video {name or ''} in {dataset.videos().path}")
+
+
+def main() -> None:
+    """Write the picture of one video."""
+    parser = script_parser(__doc__)
+    parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
+    parser.add_argument("video", nargs="?", help="name or id of a kept video (default: the first)")
+    parser.add_argument("--out", type=Path, default=Path("timeline.png"), help="picture to write")
+    add_data_root(parser)
+    args = parser.parse_args()
+    dataset = open_dataset(args.dataset, args.data_root)
+    record = find(dataset, args.video)
+    scan = load_scan(dataset.scan_path(record["video_id"]))
+    indices = [index for pair in record["frame_indices"] for index in pair]
+    frames = read_frames(Path(record["video_path"]), indices, scan)
+    draw(record, frames, scan.end_time).save(args.out, optimize=True)
+    print(args.out)
+
+
+if __name__ == "__main__":
+    run_script(main)
