@@ -81,7 +81,7 @@ def main() -> None:
     }
     sampling = replace(response_sampling(captioner), **given)
     values = ", ".join(f"{name} {value}" for name, value in sampling.as_dict().items())
-    print(f"sampling: {values}")
+    print(f"responses by {captioner.fingerprint()['engine']}; sampling: {values}")
     step = ResponsesStep(
         dataset,
         captioner,

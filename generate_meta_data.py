@@ -53,6 +53,7 @@ def main() -> None:
         raise UserError(
             f"{dataset.videos().path} is not there: run preprocess.py {args.dataset} first"
         )
+    print(f"captions by {captioner.fingerprint()['engine']}")
     steps = [RawCaptionsStep(dataset, captioner, args.seed), CaptionsStep(dataset, captioner)]
     run(steps, dataset, runner_options(args))
 

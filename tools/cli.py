@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from tools.dataset import DATA_ROOT
 from tools.errors import UserError
@@ -16,11 +17,23 @@ EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 
 
+class _OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in one line, without the usage of thirty flags."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_MISTAKE, f"error: {message} (--help explains all flags)\n")
+
+
+class _Manual(argparse.RawDescriptionHelpFormatter):
+    """Leaves a docstring's lines as they are, and shows a number as N or X."""
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return "N" if action.type is int else "X" if action.type is float else action.dest.upper()
+
+
 def script_parser(description: str | None) -> argparse.ArgumentParser:
     """An argument parser whose `--help` is the script's docstring and its flags."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return _OneLineParser(description=description, formatter_class=_Manual)
 
 
 def positive(text: str) -> int:
@@ -95,15 +108,19 @@ def runner_options(args: argparse.Namespace) -> Options:
 def run_script(main: Callable[[], None]) -> None:
     """Run a script: a user's mistake is one line and exit code 2, Ctrl-C one line and 130."""
     signal.signal(signal.SIGTERM, _terminate)
+    # A log file shows each step's line when the step ends, not when the run does.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_MISTAKE)
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):  # A second one has nothing to add.
+            signal.signal(number, signal.SIG_IGN)
         again = "the same command (without --redo)" if "--redo" in sys.argv else "the same command"
         print(f"\ninterrupted: all that was finished is kept; {again} goes on", file=sys.stderr)
-        # Nothing is left to flush or join, and a second Ctrl-C must not print a traceback.
+        # Nothing is left to flush or join, and the interpreter's own end could take long.
         os._exit(EXIT_INTERRUPTED)
 
 

@@ -66,7 +66,7 @@ class Dataset:
     def caption_models(self) -> list[str]:
         """The models that have captioned this dataset."""
         return _names_behind(
-            self.anno, re.compile(r"(?:raw_)?clip_captions_(.+?)\.jsonl(?:\.\d+-\d+)?")
+            self.anno, re.compile(r"(?:raw_)?clip_captions_(.+?)(?<!\.failed)\.jsonl(?:\.\d+-\d+)?")
         )
 
     def response_runs(self) -> list[tuple[str, int]]:
@@ -104,22 +104,23 @@ class Dataset:
             UserError: another run holds it.
         """
         path = self.root / ".state" / f"{key}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with disk_errors_in_one_line(path), open(path, "a+") as file:
+        with disk_errors_in_one_line(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, "ab+", buffering=0)  # noqa: SIM115 (closed below)
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                owner = file.read().strip() or "unknown process"
+                owner = file.read().decode() or "unknown process"
                 raise UserError(
                     f"another run is working on {key} of {self.name} ({owner}):"
                     " wait for it or stop it"
                 ) from None
-            file.truncate(0)
-            file.write(
-                f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}"
-            )
-            file.flush()
+            with disk_errors_in_one_line(path):
+                file.truncate(0)
+                now = f"{datetime.now():%Y-%m-%d %H:%M}"
+                file.write(f"pid {os.getpid()} on {socket.gethostname()} since {now}".encode())
             yield
 
 
@@ -148,13 +149,17 @@ def open_dataset(name: str, data_root: Path, *, may_be_new: bool = False) -> Dat
     """
     if not NAME.fullmatch(name):
         raise UserError(f"dataset name {name!r}: use letters, digits, '.', '_' and '-' only")
-    dataset = Dataset(name, data_root / name)
-    there = sorted(
+    there = dataset_names(data_root)
+    if not may_be_new and name not in there:
+        names = ", ".join(there) or "none yet: preprocess.py makes the first"
+        raise UserError(f"no dataset {name!r} in {data_root}; there are: {names}")
+    return Dataset(name, data_root / name)
+
+
+def dataset_names(data_root: Path) -> list[str]:
+    """The datasets that have been begun in a data root, sorted."""
+    return sorted(
         entry.name
         for entry in (data_root.iterdir() if data_root.is_dir() else ())
         if (entry / "anno").is_dir() or (entry / "dataset.json").exists()
     )
-    if not may_be_new and name not in there:
-        names = ", ".join(there) or "none yet: preprocess.py makes the first"
-        raise UserError(f"no dataset {name!r} in {data_root}; there are: {names}")
-    return dataset

@@ -3,6 +3,7 @@
 An embedder turns images into rows of length 1, so that a dot product is a cosine similarity.
 """
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -130,27 +131,38 @@ def check_embedder(name: str, checkpoint: str | None) -> None:
     """
     if name == "color":
         return
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     from transformers import AutoConfig
 
     where = checkpoint or CHECKPOINTS[name]
     try:
-        config = AutoConfig.from_pretrained(where)
-        if not hasattr(config, "vision_config"):
-            raise UserError(f"--checkpoint {where}: a {config.model_type} has no image tower")
-        snapshot_download(where) if not _is_folder(where) else None
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError):
+        config = AutoConfig.from_pretrained(_fetch(where))
+    except (OSError, ValueError):
         raise UserError(
             f"the weights of {where} are not on this machine and cannot be fetched: give their"
             " folder with --checkpoint DIR, or take --embedder color, which needs none"
         ) from None
+    if not hasattr(config, "vision_config"):
+        raise UserError(f"--checkpoint {where}: a {config.model_type} has no image tower")
 
 
-def _is_folder(where: str) -> bool:
-    from pathlib import Path
+def _fetch(where: str) -> str:
+    """The folder of a checkpoint: the one named, or the hub's, fetched if it is not here yet.
 
-    return Path(where).is_dir()
+    Raises:
+        OSError, ValueError: it is not here, and the hub cannot be reached or does not have it.
+    """
+    if Path(where).is_dir():
+        return where
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return snapshot_download(where, local_files_only=True)
+    except LocalEntryNotFoundError:
+        # One question first: where there is no network, a download tries again for half a minute.
+        HfApi().model_info(where, timeout=10)
+        # Transformers reads the other files; these are the same weights for other libraries.
+        return snapshot_download(where, ignore_patterns=["*.h5", "*.msgpack", "*.onnx", "*.ot"])
 
 
 def similarity_matrix(embeddings: np.ndarray) -> list[list[float]]:

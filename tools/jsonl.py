@@ -13,7 +13,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -24,8 +24,10 @@ from tools.errors import StorageError, UserError
 
 Record = dict[str, Any]
 
-# What a full disk, a spent quota, a file-size limit or a read-only disk answer to a write.
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+# What a full disk, a spent quota or a file-size limit answer to a write, and what a place does
+# that is not to be written to.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
 class CorruptLine(UserError):
@@ -44,21 +46,28 @@ def disk_errors_in_one_line(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in DISK_ERRORS:
-            raise StorageError(
-                f"cannot write {path}: {os.strerror(error.errno)}; nothing is torn, free some space"
-                " and run the same command again"
-            ) from error
+        if error.errno in FULL | FORBIDDEN:
+            raise storage_error(path, error) from error
         raise
+
+
+def storage_error(path: Path | str, error: OSError) -> StorageError:
+    """A refused write in one line."""
+    what_to_do = (
+        "; nothing is torn, free some space and run the same command again"
+        if error.errno in FULL
+        else ""
+    )
+    return StorageError(f"cannot write {path}: {error.strerror}{what_to_do}")
 
 
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
     """Open a stand-in for `path` that takes its place, synced to disk, only when the block ends
     well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     stand_in = path.with_name(f".{path.name}.tmp")
     with disk_errors_in_one_line(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(stand_in, "wb") as file:
                 yield file
@@ -100,27 +109,28 @@ def parse_line(line: bytes, path: Path, number: int) -> Record:
         record = orjson.loads(line)
         record["video_id"]
     except (orjson.JSONDecodeError, TypeError, KeyError) as error:
+        what = "no video_id"
+        if isinstance(error, orjson.JSONDecodeError):
+            what = f"{error.msg}, column {error.colno}"
         raise CorruptLine(
-            f"{path} line {number} is not a record ({type(error).__name__}: {error}):"
-            " mend or delete that line"
+            f"{path} line {number} is not a record ({what}): mend or delete that line"
         ) from error
     return record
 
 
-def _whole_lines(path: Path, torn_end: bool) -> Iterator[tuple[int, int, bytes]]:
+def _whole_lines(file: IO[bytes], torn_end: bool) -> Iterator[tuple[int, int, bytes]]:
     """Yield (line number, byte offset, line) of the lines that end in a newline.
 
     A last line without one is left out in a part (`torn_end`), where it is a torn write; in a
     merged file, which may be somebody else's, it is left out only if it is not whole.
     """
     offset = 0
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n") and (torn_end or not _is_json(line)):
-                return
-            if line.strip():
-                yield number, offset, line
-            offset += len(line)
+    for number, line in enumerate(file, 1):
+        if not line.endswith(b"\n") and (torn_end or not _is_json(line)):
+            return
+        if not line.isspace():
+            yield number, offset, line
+        offset += len(line)
 
 
 def _is_json(line: bytes) -> bool:
@@ -159,16 +169,23 @@ class Index:
         return sorted(video_id for video_id in self.places if video_id not in self.filtered)
 
     def lines(self, video_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield (video_id, line without its newline) for the given ids, in the given order."""
-        handles = [open(path, "rb") for path in self.files]  # noqa: SIM115 (closed below)
-        try:
+        """Yield (video_id, line without its newline) for the given ids, in the given order.
+
+        Raises:
+            UserError: another run has merged the table since this index was made.
+        """
+        with ExitStack() as stack:
+            handles = [stack.enter_context(open(path, "rb")) for path in self.files]
             for video_id in video_ids:
                 source, offset, length = self.places[video_id]
                 handles[source].seek(offset)
-                yield video_id, handles[source].read(length).rstrip(b"\n")
-        finally:
-            for handle in handles:
-                handle.close()
+                line = handles[source].read(length).rstrip(b"\n")
+                if video_id.encode() not in line:
+                    raise UserError(
+                        f"{self.files[source]} has changed while it was being read:"
+                        " run the same command again"
+                    )
+                yield video_id, line
 
     def records(self) -> Iterator[Record]:
         """Yield the kept records, sorted by video_id."""
@@ -223,24 +240,37 @@ class Table:
         Raises:
             CorruptLine: a line in the middle of a file is not a record.
         """
-        parts = self.parts()
-        files = ([self.path] if self.path.exists() else []) + parts
-        index = Index(files, in_order=not parts)
-        last = ""
-        for source, path in enumerate(files):
-            for number, offset, line in _whole_lines(path, torn_end=path != self.path):
-                record = parse_line(line, path, number)
-                video_id = str(record["video_id"])
-                if video_id in index.places:
-                    continue
-                index.in_order = index.in_order and video_id > last
-                last = video_id
-                index.places[video_id] = (source, offset, len(line))
-                if record.get("filtered"):
-                    index.filtered[video_id] = str(
-                        record.get("filter_reason") or "no reason recorded"
-                    )
+        with ExitStack() as stack:
+            files = self._open(stack)
+            index = Index(list(files), in_order=list(files) == [self.path])
+            last = ""
+            for source, (path, file) in enumerate(files.items()):
+                for number, offset, line in _whole_lines(file, torn_end=path != self.path):
+                    record = parse_line(line, path, number)
+                    video_id = str(record["video_id"])
+                    if video_id in index.places:
+                        continue
+                    index.in_order = index.in_order and video_id > last
+                    last = video_id
+                    index.places[video_id] = (source, offset, len(line))
+                    if record.get("filtered"):
+                        reason = record.get("filter_reason") or "no reason recorded"
+                        index.filtered[video_id] = str(reason)
         return index
+
+    def _open(self, stack: ExitStack) -> dict[Path, IO[bytes]]:
+        """The files behind the table, open, the merged one first.
+
+        Another run may be merging them at this moment: the parts are opened before the merged file,
+        so that whatever has left them is found there.
+        """
+        while True:
+            with ExitStack() as attempt, suppress(FileNotFoundError):
+                parts = [(path, attempt.enter_context(open(path, "rb"))) for path in self.parts()]
+                merged = [self.path] if self.path.exists() else []
+                files = [(path, attempt.enter_context(open(path, "rb"))) for path in merged]
+                stack.enter_context(attempt.pop_all())
+                return dict(files + parts)
 
     def read(self) -> Iterator[Record]:
         """Yield every record once, filtered ones too, in the order of the files.
@@ -249,12 +279,13 @@ class Table:
             CorruptLine: a line in the middle of a file is not a record.
         """
         seen: set[str] = set()
-        for path in ([self.path] if self.path.exists() else []) + self.parts():
-            for number, _, line in _whole_lines(path, torn_end=path != self.path):
-                record = parse_line(line, path, number)
-                if record["video_id"] not in seen:
-                    seen.add(record["video_id"])
-                    yield record
+        with ExitStack() as stack:
+            for path, file in self._open(stack).items():
+                for number, _, line in _whole_lines(file, torn_end=path != self.path):
+                    record = parse_line(line, path, number)
+                    if record["video_id"] not in seen:
+                        seen.add(record["video_id"])
+                        yield record
 
     def sorted_records(self) -> Iterator[Record]:
         """Yield every record once, filtered ones too, sorted by video_id.
@@ -275,8 +306,9 @@ class Table:
                 yield orjson.loads(line)
 
     def _merged_records(self) -> Iterator[Record]:
-        for number, _, line in _whole_lines(self.path, torn_end=False):
-            yield parse_line(line, self.path, number)
+        with open(self.path, "rb") as file:
+            for number, _, line in _whole_lines(file, torn_end=False):
+                yield parse_line(line, self.path, number)
 
     def write(self, records: Iterable[Record]) -> None:
         """Write the merged file in one go, sorted by video_id, atomically."""
@@ -284,14 +316,13 @@ class Table:
             for record in sorted(records, key=lambda record: record["video_id"]):
                 file.write(dumps(record) + b"\n")
 
-    def merge(self) -> Index:
+    def merge(self, index: Index) -> Index:
         """Make the parts and the merged file one sorted file, atomically, and list its filtered
         records.
 
-        Returns the index of what stands there afterwards. A kill at any moment leaves either the
-        old state or the new.
+        Takes the index of what stands there before, returns that of what does afterwards. A kill at
+        any moment leaves either the old state or the new.
         """
-        index = self.index()
         rejected = sorted(index.filtered)
         if rejected:
             with replace_atomically(self.filtered_path) as file:
@@ -299,7 +330,7 @@ class Table:
         else:
             self.filtered_path.unlink(missing_ok=True)
         self.failed.settle(done=index)
-        if index.in_order and self.path.exists():
+        if index.in_order:
             return index
         merged = Index([self.path])
         with replace_atomically(self.path) as file:
@@ -313,9 +344,10 @@ class Table:
         return merged
 
     def delete(self) -> None:
-        """Remove the table and everything that stands beside it."""
+        """Remove the table and everything that stands beside it; the fingerprint last, so that a
+        kill leaves no record without one."""
         beside = [self.path, self.filtered_path, self.failed.path, self.meta_path]
-        for path in [*beside, *self.parts()]:
+        for path in [*self.parts(), *beside]:
             path.unlink(missing_ok=True)
 
 
@@ -327,9 +359,9 @@ class Appender:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         with disk_errors_in_one_line(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             self._size = _size_in_whole_lines(self._fd)
             os.ftruncate(self._fd, self._size)
@@ -374,9 +406,10 @@ class FailureList:
         """video_id -> its last failure."""
         if not self.path.exists():
             return {}
-        lines = _whole_lines(self.path, torn_end=True)
-        records = (parse_line(line, self.path, number) for number, _, line in lines)
-        return {record["video_id"]: record for record in records}
+        with open(self.path, "rb") as file:
+            lines = _whole_lines(file, torn_end=True)
+            records = (parse_line(line, self.path, number) for number, _, line in lines)
+            return {record["video_id"]: record for record in records}
 
     def settle(self, done: Index) -> None:
         """Rewrite the list sorted, without the records that have been done since."""

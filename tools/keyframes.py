@@ -16,20 +16,15 @@ def windows(start: int, end: int) -> list[tuple[np.ndarray, np.ndarray]]:
     Args:
         start, end: first and last frame index of the span, end inclusive.
     """
-    interval = (end - start) / (KEY_FRAMES + 1)
+    # Counted in steps of 1 / (2 * (KEY_FRAMES + 1)) of a frame, in which nothing is rounded.
+    steps = 2 * (KEY_FRAMES + 1)
+    indices = np.arange(start, end + 1)
     found = []
     for number in range(1, KEY_FRAMES + 1):
-        centre = start + number * interval
-        half = interval / 2
-        first, last = int(np.ceil(centre - half)), int(np.floor(centre + half))
-        indices = np.arange(first, last + 1)
-        distance = np.abs(indices - centre)
+        distance = np.abs(steps * (indices - start) - 2 * number * (end - start))
+        half = max(end - start, int(distance.min()) + 1)
         inside = distance < half
-        if not inside.any():
-            found.append((np.array([round(centre)]), np.ones(1)))
-            continue
-        weights = np.cos(np.pi / 2 * distance[inside] / half)
-        found.append((indices[inside], weights))
+        found.append((indices[inside], np.cos(np.pi / 2 * distance[inside] / half)))
     return found
 
 
@@ -40,7 +35,9 @@ def key_frames(start: int, end: int, sharpness: np.ndarray) -> list[int]:
         start, end: first and last frame index of the span, end inclusive.
         sharpness: one value for each frame of the video.
     """
-    return [
-        int(indices[np.argmax(sharpness[indices] * weights)])
-        for indices, weights in windows(start, end)
-    ]
+    chosen = []
+    for indices, weights in windows(start, end):
+        # Where all is equally blurred (black frames), the weight alone decides.
+        best = np.lexsort((weights, sharpness[indices] * weights))[-1]
+        chosen.append(int(indices[best]))
+    return chosen

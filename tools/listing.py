@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tools.dataset import Dataset
 from tools.errors import UserError
-from tools.jsonl import Record
+from tools.jsonl import Record, Table
 
 EXTENSIONS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".ts"}
 
@@ -28,7 +28,7 @@ def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        print(f"init: folder {folder} passed over: {error.strerror}")
+        print(f"init: folder {shown(str(folder))} passed over: {error.strerror}")
         return
     for entry in entries:
         if entry.name.startswith("."):
@@ -46,6 +46,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def shown(name: str) -> str:
+    """A path for people: bytes that are not UTF-8 as backslash escapes."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
 def video_id(dataset: str, name: str) -> str:
     """`<dataset>_` and the first 12 hex digits of the SHA-1 of the path relative to the folder."""
     return f"{dataset}_{hashlib.sha1(os.fsencode(name)).hexdigest()[:12]}"
@@ -54,48 +59,86 @@ def video_id(dataset: str, name: str) -> str:
 def list_videos(dataset: Dataset, folder: Path) -> None:
     """Bring init.jsonl up to date with the folder: what is listed keeps its id, new videos follow.
 
+    A name that is not UTF-8 has no place in JSON: it goes to init.failed.jsonl.
+
     Raises:
-        UserError: there is no such folder, no video in it, or two videos share an id.
+        UserError: there is no such folder, its path is not UTF-8, no video is in it, or two videos
+            share an id.
     """
     if not folder.is_dir():
         raise UserError(f"video folder {folder}: no such folder; name one with --video_dir")
+    if shown(str(folder)) != str(folder):
+        raise UserError(f"video folder {shown(str(folder))}: its path is not UTF-8: rename it")
     table = dataset.table("init")
-    known: dict[str, Record] = {}
-    by_name: dict[str, Record] = {}
-    for record in table.read():
-        known[record["video_id"]] = record
-        by_name[_name(record, folder)] = record
+    known = {record["video_id"]: record for record in table.read()}
+    above = os.path.join(folder, "")
+    listed = _Listed(dataset, above, list(known.values()))
     changed = not table.exists() or bool(table.parts())
-    new, skipped = 0, 0
+    new = moved = 0
+    failed = []
     for name in find_videos(folder):
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            skipped += 1
-            continue
-        path = str(folder / name)
-        if name in by_name:
-            changed = changed or by_name[name]["video_path"] != path
-            by_name[name]["video_path"] = path
-            continue
-        key = video_id(dataset.name, name)
-        known[key] = {"video_id": key, "video_path": path, "video_name": name, "filtered": False}
-        new, changed = new + 1, True
+        key, path = video_id(dataset.name, name), above + name
+        if shown(name) != name:
+            error = f"VideoError: name is not UTF-8: rename {shown(name)}"
+            failed.append({"video_id": key, "step": "init", "error": error, "attempts": 1})
+        elif record := listed.find(name):
+            moved += record["video_path"] != path
+            record["video_path"] = path
+        elif key in known:
+            raise UserError(
+                f"{path} would get the id of {known[key]['video_path']}, {key}: rename one of them"
+            )
+        else:
+            record = {"video_id": key, "video_path": path, "video_name": name, "filtered": False}
+            known[key], new = record, new + 1
+    if failed:
+        Table(table.failed.path).write(failed)
+    else:
+        table.failed.path.unlink(missing_ok=True)
     if not known:
         kinds = " ".join(sorted(extension[1:] for extension in EXTENSIONS))
-        raise UserError(f"video folder {folder}: no video in it ({kinds})")
-    if changed:
+        unusable = f" but {len(failed)} whose names are not UTF-8" if failed else ""
+        raise UserError(f"video folder {folder}: no video in it{unusable} ({kinds})")
+    if changed or new or moved:
         table.write(known.values())
         for part in table.parts():
             part.unlink()
     print(f"init: {len(known)} videos, {new} of them new, in {folder}")
-    if skipped:
-        print(f"init: {skipped} files passed over whose names are not UTF-8: rename them")
+    if moved:
+        print(
+            f"init: {moved} videos have moved; what is done already holds their old paths:"
+            " --redo scene renews it, from the scans that are kept"
+        )
+    if failed:
+        print(f"init: {len(failed)} failed: their names are not UTF-8 ({table.failed.path})")
 
 
-def _name(record: Record, folder: Path) -> str:
-    """A listed video's path relative to the folder, also when the folder has moved since."""
-    path = Path(record["video_path"])
-    if path.is_relative_to(folder):
-        return path.relative_to(folder).as_posix()
-    return str(record["video_name"])
+class _Listed:
+    """Which record of init.jsonl a file of the folder has, also after the folder has moved."""
+
+    def __init__(self, dataset: Dataset, above: str, records: list[Record]) -> None:
+        self._by_name: dict[str, Record] = {}
+        self._numbered: dict[str, list[Record]] = {}
+        for record in records:
+            path, name = str(record["video_path"]), str(record["video_name"])
+            if path.startswith(above):
+                self._by_name[path.removeprefix(above)] = record
+            elif record["video_id"] == video_id(dataset.name, name):
+                self._by_name[name] = record
+            else:
+                self._numbered.setdefault(os.path.basename(path), []).append(record)
+
+    def find(self, name: str) -> Record | None:
+        """The record of a file, by its path relative to the folder.
+
+        The reference numbers videos, and its names and paths need not start at the folder: there
+        the end of the path counts.
+        """
+        if name in self._by_name:
+            return self._by_name[name]
+        same_file = self._numbered.get(os.path.basename(name), [])
+        for record in same_file:
+            if f"/{record['video_path']}".endswith(f"/{name}"):
+                same_file.remove(record)
+                return record
+        return None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -69,9 +69,9 @@ class StageOneStep(Step):
     dataset: Dataset
     settings: Settings
 
-    source = ""
-    target = ""
-    shaped_by: tuple[str, ...] = ()
+    source: ClassVar[str]
+    target: ClassVar[str] = ""
+    shaped_by: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         self.reads = self.dataset.table(self.source)
@@ -165,7 +165,7 @@ def _seconds(record: Record, cut: list[int]) -> float:
     position, start, end = cut
     if "cut_times" in record:
         begin, after = record["cut_times"][position]
-        return float(after - begin)
+        return round(after - begin, 4)
     return float((end - start + 1) / record["fps"])
 
 

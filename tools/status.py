@@ -12,7 +12,7 @@ from tools.cli import add_data_root, run_script, script_parser
 from tools.dataset import Dataset, open_dataset
 from tools.jsonl import Table
 from tools.preprocessing import STEPS, Settings
-from tools.steps import Counts, lock_key, step_counts
+from tools.steps import Counts, count, lock_key, step_counts
 
 Row = tuple[str, str, Table, Sequence[Table]]
 
@@ -45,6 +45,10 @@ def funnel(dataset: Dataset) -> Iterator[tuple[str, Counts]]:
     Raises:
         CorruptLine: a line of a table is not a record.
     """
+    init = dataset.table("init")
+    if init.exists():
+        index, failures = init.index(), init.failed.read()
+        yield "init", count([*index.places, *failures], index, failures)
     for name, key, reads, writes in steps_of(dataset):
         if reads.exists():
             yield name, step_counts(dataset.state(key), reads, writes)
@@ -76,13 +80,14 @@ def show(dataset: Dataset, console: Console) -> None:
 
 def _balance(rows: list[tuple[str, Counts]]) -> str:
     """Where every listed video is, after stage 1; the four numbers add up to the first."""
-    stage = [counts for name, counts in rows if name in {step.name for step in STEPS}]
+    names = {"init", *(step.name for step in STEPS)}
+    stage = [counts for name, counts in rows if name in names]
     if not stage:
         return "no videos listed yet: run preprocess.py"
     listed = stage[0].total
     filtered = sum(counts.filtered.total() for counts in stage)
     failed = sum(counts.failed.total() for counts in stage)
-    kept = stage[-1].done if len(stage) == len(STEPS) else 0
+    kept = dict(rows).get("finalize", Counts()).done
     left = listed - kept - filtered - failed
     return f"{listed} videos = {kept} kept + {filtered} filtered + {failed} failed + {left} left"
 

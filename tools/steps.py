@@ -51,8 +51,7 @@ class Step:
         return {}
 
     def check(self) -> None:
-        """Called once before any work, in the parent, if there is work: is what the step needs
-        there?
+        """Called in the parent before any step's work: is what this step needs there?
 
         Raises:
             UserError: it is not.
@@ -126,22 +125,21 @@ class Counts:
 
 def count(given: Iterable[str], index: Index, failures: dict[str, Record]) -> Counts:
     """Sort the ids that a step was given by how they ended in one of its tables."""
-    counts = Counts()
-    for video_id in given:
-        if video_id in index.filtered:
-            counts.filtered[index.filtered[video_id]] += 1
-        elif video_id in index:
-            counts.done += 1
-        elif video_id in failures:
-            counts.failed[kind_of(failures[video_id]["error"])] += 1
-        else:
-            counts.remaining += 1
-    return counts
+    ids = set(given)
+    there = ids & index.places.keys()
+    rejected = index.filtered.keys() & there
+    failed = failures.keys() & ids - there
+    return Counts(
+        len(there) - len(rejected),
+        Counter(index.filtered[video_id] for video_id in rejected),
+        Counter(kind_of(failures[video_id]["error"]) for video_id in failed),
+        len(ids) - len(there) - len(failed),
+    )
 
 
 def kind_of(error: str) -> str:
-    """What kind of error it is: its text up to the first colon, behind which the details are."""
-    return error.split(": ", 1)[0]
+    """What kind of error it is, `Type: what` of `Type: what: details`."""
+    return ": ".join(error.split(": ")[:2])
 
 
 def run(steps: Sequence[Step], dataset: Dataset, options: Options) -> None:
@@ -151,16 +149,46 @@ def run(steps: Sequence[Step], dataset: Dataset, options: Options) -> None:
         UserError: another run holds a step, the output was made with other parameters, or the work
             cannot go on.
     """
+    names = [step.name for step in steps]
+    if options.redo and options.redo not in names:
+        raise UserError(f"--redo {options.redo}: the steps here are {', '.join(names)}")
+    redone = names.index(options.redo) if options.redo else len(steps)
     with ExitStack() as stack:
         for step in steps:
             stack.enter_context(dataset.lock(lock_key(dataset, step.name, step.writes)))
-        if options.redo:
-            _redo(steps, dataset, options.redo)
-        for step in steps:
+        for step in steps[:redone]:
             _check_fingerprint(step)
+        # What is missing is said before the first video is touched, not after a week.
+        for step in steps[min(redone, _first_unfinished(steps, dataset, options)) :]:
+            step.check()
+        # The last first: a kill in between leaves a step without its successors, never the reverse.
+        for step in reversed(steps[redone:]):
+            dataset.state(lock_key(dataset, step.name, step.writes)).unlink(missing_ok=True)
+            for table in step.writes:
+                table.delete()
         pool = stack.enter_context(Pool(options.world_size, options.device, options.threads))
+        before: Index | None = None
         for step in steps:
-            _run_step(step, dataset, options, pool)
+            before = _run_step(step, dataset, options, pool, before)
+
+
+def _first_unfinished(steps: Sequence[Step], dataset: Dataset, options: Options) -> int:
+    """The place of the first step that is not known to be finished; all after it may have work."""
+    for place, step in enumerate(steps):
+        if not _finished(step, dataset, options):
+            return place
+    return len(steps)
+
+
+def _finished(step: Step, dataset: Dataset, options: Options) -> Counts | None:
+    """The counts of a step that has nothing left to do, if that is known without reading tables."""
+    if options.limit is not None or options.retry_failed:
+        return None
+    state_path = dataset.state(lock_key(dataset, step.name, step.writes))
+    state = remembered(state_path, step.reads, step.writes)
+    if not state or state["fingerprint"] != fingerprint(step)["fingerprint"]:
+        return None
+    return None if WORKER_DIED in state["failed"] else _counts_of(state)
 
 
 def lock_key(dataset: Dataset, name: str, writes: Sequence[Table]) -> str:
@@ -168,16 +196,6 @@ def lock_key(dataset: Dataset, name: str, writes: Sequence[Table]) -> str:
     folder = writes[0].path.parent.relative_to(dataset.root)
     last = writes[0].name if len(writes) == 1 else name
     return "-".join([part for part in folder.parts if part != "anno"] + [last])
-
-
-def _redo(steps: Sequence[Step], dataset: Dataset, name: str) -> None:
-    names = [step.name for step in steps]
-    if name not in names:
-        raise UserError(f"--redo {name}: the steps here are {', '.join(names)}")
-    for step in steps[names.index(name) :]:
-        dataset.state(lock_key(dataset, step.name, step.writes)).unlink(missing_ok=True)
-        for table in step.writes:
-            table.delete()
 
 
 def fingerprint(step: Step) -> dict[str, Any]:
@@ -206,14 +224,26 @@ def _check_fingerprint(step: Step) -> None:
         if made is None:
             continue
         for kind in ("params", "versions"):
-            for key in sorted(made[kind].keys() | now[kind].keys()):
-                then_value, now_value = made[kind].get(key), now[kind].get(key)
+            then_values, now_values = _flat(made[kind]), _flat(now[kind])
+            for key in sorted(then_values.keys() | now_values.keys()):
+                then_value, now_value = then_values.get(key), now_values.get(key)
                 if then_value != now_value:
                     raise UserError(
                         f"{table.path.name} was made with {key}={_short(then_value)}, this run has"
                         f" {key}={_short(now_value)}: give the old value, or rebuild with"
                         f" --redo {step.name}"
                     )
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested parameters under names like `sampling.top_p`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": inner for name, inner in _flat(value).items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 def _sign(step: Step) -> str:
@@ -238,19 +268,29 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _run_step(step: Step, dataset: Dataset, options: Options, pool: Pool) -> None:
+def _run_step(
+    step: Step, dataset: Dataset, options: Options, pool: Pool, before: Index | None
+) -> Index | None:
+    """Do what is left of a step; `before` is the index of its input, if the step before made one.
+
+    Returns the index of the step's output, if it had to be made.
+    """
     signature = _sign(step)
-    state_path = dataset.state(lock_key(dataset, step.name, step.writes))
-    if options.limit is None and not options.retry_failed:
-        state = remembered(state_path, step.reads, step.writes)
-        if state and state["fingerprint"] == signature and WORKER_DIED not in state["failed"]:
-            print(f"{step.name}: nothing to do ({_counts_of(state).line()})")
-            return
-    given = step.reads.index()
+    if finished := _finished(step, dataset, options):
+        print(f"{step.name}: nothing to do ({finished.line()})")
+        return None
+    made_just_now = before is not None and before.files == [step.reads.path]
+    given = before if before and made_just_now else step.reads.index()
     ids = given.kept()[: options.limit]
     indexes = {table.name: table.index() for table in step.writes}
     failures = {table.name: table.failed.read() for table in step.writes}
-    before = _sum(count(ids, indexes[name], failures[name]) for name in indexes)
+    earlier = _sum(count(ids, indexes[name], failures[name]) for name in indexes)
+    died = {
+        video_id
+        for failed in failures.values()
+        for video_id, failure in failed.items()
+        if failure["error"] == WORKER_DIED
+    }
 
     def wanted(video_id: str) -> tuple[str, ...]:
         return tuple(
@@ -263,27 +303,33 @@ def _run_step(step: Step, dataset: Dataset, options: Options, pool: Pool) -> Non
             )
         )
 
+    # What has killed a worker comes last: it must not keep the others from being done.
+    ids.sort(key=died.__contains__)
     missing = {video_id: tables for video_id in ids if (tables := wanted(video_id))}
     if missing:
-        step.check()
         items = (Item(video_id, line, missing[video_id]) for video_id, line in given.lines(missing))
-        _work_off(step, options, pool, items, missing, before, failures)
-    counts = _sum(count(ids, table.merge(), table.failed.read()) for table in step.writes)
+        _work_off(step, pool, items, missing, earlier, failures)
+        indexes = {table.name: table.index() for table in step.writes}
+    merged = [table.merge(indexes[table.name]) for table in step.writes]
+    counts = _sum(
+        count(ids, index, table.failed.read())
+        for index, table in zip(merged, step.writes, strict=True)
+    )
     if options.limit is None:
         write_json(
-            state_path,
+            dataset.state(lock_key(dataset, step.name, step.writes)),
             {"fingerprint": signature, **_stats(step.reads, step.writes), **vars(counts)},
         )
     print(f"{step.name}: {counts.line()}")
+    return merged[0]
 
 
 def _work_off(
     step: Step,
-    options: Options,
     pool: Pool,
     items: Iterable[Item],
     missing: dict[str, tuple[str, ...]],
-    before: Counts,
+    earlier: Counts,
     failures: dict[str, dict[str, Record]],
 ) -> None:
     """Run the items through the pool, one bar for the step, and note every failure."""
@@ -292,20 +338,20 @@ def _work_off(
     logs: dict[str, Appender] = {}
     left = sum(map(len, missing.values()))
     bar = tqdm(
-        total=before.total,
-        initial=before.total - left,
+        total=earlier.total,
+        initial=earlier.total - left,
         desc=step.name,
         unit="video" if len(step.writes) == 1 else "response",
         mininterval=0.2 if sys.stderr.isatty() else 10,
         dynamic_ncols=True,
     )
     with bar:
-        for outcome in pool.run(step, items):
+        for outcome in pool.run(step, items, proven=bool(earlier.done + earlier.filtered.total())):
             if outcome.kind == "failed":
                 if outcome.table not in logs:
                     logs[outcome.table] = Appender(lists[outcome.table].path)
-                earlier = failures[outcome.table].get(outcome.video_id, {}).get("attempts", 0)
-                logs[outcome.table].append(_failure(outcome, step, earlier))
+                attempts = failures[outcome.table].get(outcome.video_id, {}).get("attempts", 0)
+                logs[outcome.table].append(_failure(outcome, step, attempts))
             tally[outcome.kind] += 1
             bar.set_postfix(filtered=tally["filtered"], failed=tally["failed"], refresh=False)
             bar.update()

@@ -6,6 +6,7 @@ its range of gray and its sharpness. Frames are named by their index in decode o
 which a decoder shows them), and by their time in seconds from the first frame.
 """
 
+import stat
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -113,8 +115,8 @@ def scan_file(video: Path, kept: Path, threads: int = 1) -> Scan:
         StorageError: the disk refuses.
     """
     with _readable(video):
-        stat = video.stat()
-    source = [SCAN_VERSION, stat.st_size, stat.st_mtime_ns]
+        now = video.stat()
+    source = [SCAN_VERSION, now.st_size, now.st_mtime_ns]
     if kept.exists():
         with np.load(kept) as archive:
             if archive["source"].tolist() == source:
@@ -143,34 +145,40 @@ def load_scan(kept: Path) -> Scan:
 
 
 def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: int) -> None:
+    cv2.setNumThreads(threads)
     measure = FrameMeter()
     pts: list[int | None] = []
     rows: list[tuple[int, int, float, bool]] = []
     waiting: list[np.ndarray] = []
-    chunks = 0
+    chunks = packets = broken = last_duration = 0
     with open_video(video, threads) as (container, stream):
-        for frame in decode(container, stream):
-            low, high, sharp = measure.gray(frame)
-            pts.append(frame.pts)
-            rows.append((low, high, sharp, bool(frame.key_frame)))
-            waiting.append(measure.thumbnail(frame))
-            if len(waiting) == CHUNK_FRAMES:
-                _keep(archive, f"thumbnails_{chunks:05d}", _differences(waiting))
-                waiting, chunks = [], chunks + 1
-        times, end_time, rate, seekable = _timeline(pts, stream)
+        for frames in decode_packets(container, stream):
+            packets += 1
+            broken += frames is None
+            for frame in frames or ():
+                pts.append(frame.pts)
+                rows.append((*measure.gray(frame), bool(frame.key_frame)))
+                last_duration = frame.duration
+                waiting.append(measure.thumbnail(frame))
+                if len(waiting) == CHUNK_FRAMES:
+                    _keep(archive, f"thumbnails_{chunks:05d}", _differences(waiting))
+                    waiting, chunks = [], chunks + 1
+        times, end_time, rate, seekable = _timeline(pts, last_duration, stream)
         declared = float((stream.duration or 0) * (stream.time_base or 0))
     if not rows:
         raise VideoError("no frames: nothing in the video stream can be decoded")
+    if broken > BROKEN_SHARE * packets:
+        raise VideoError(f"broken: {broken} of {packets} packets cannot be decoded")
     if end_time < TRUNCATED_SHARE * declared:
         raise VideoError(f"truncated: {end_time:.1f} s of {declared:.1f} s can be decoded")
     if waiting:
         _keep(archive, f"thumbnails_{chunks:05d}", _differences(waiting))
-    low, high, sharp, key = zip(*rows, strict=True)
+    gray_min, gray_max, sharpness, key = zip(*rows, strict=True)
     _keep(archive, "pts", np.array([p if p is not None else -1 for p in pts], np.int64))
     _keep(archive, "times", times)
-    _keep(archive, "gray_min", np.array(low, np.uint8))
-    _keep(archive, "gray_max", np.array(high, np.uint8))
-    _keep(archive, "sharpness", np.array(sharp, np.float32))
+    _keep(archive, "gray_min", np.array(gray_min, np.uint8))
+    _keep(archive, "gray_max", np.array(gray_max, np.uint8))
+    _keep(archive, "sharpness", np.array(sharpness, np.float32))
     _keep(archive, "key", np.array(key, bool))
     _keep(archive, "one", np.array([end_time, seekable, rate], np.float64))
     _keep(archive, "source", source)
@@ -192,23 +200,28 @@ def _keep(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
 
 
 def _timeline(
-    pts: list[int | None], stream: av.VideoStream
+    pts: list[int | None], last_duration: int, stream: av.VideoStream
 ) -> tuple[np.ndarray, float, float, bool]:
-    """Times in seconds from the first frame, the end, frames a second, and whether pts rise."""
+    """Times in seconds from the first frame, the end, frames a second, and whether pts rise.
+
+    Without time stamps that are in order, frames are taken to come evenly.
+    """
     rate = float(stream.average_rate or stream.guessed_rate or 25)
+    base = float(stream.time_base or 0)
     stamps = np.array([p for p in pts if p is not None], np.int64)
-    rising = len(stamps) == len(pts) and bool(np.all(np.diff(stamps) > 0))
-    if rising and len(pts) > 1:
-        times = (stamps - stamps[0]) * float(stream.time_base or 0)
+    steps = np.diff(stamps)
+    complete = len(stamps) == len(pts)
+    if complete and len(pts) > 1 and steps.min() >= 0 and stamps[-1] > stamps[0]:
+        times = (stamps - stamps[0]) * base
         rate = (len(pts) - 1) / float(times[-1])
     else:
         times = np.arange(len(pts)) / rate
-    end = float(times[-1]) + 1 / rate if len(times) else 0.0
-    return times.astype(np.float64), end, rate, rising
+    end = float(times[-1]) + (last_duration * base or 1 / rate) if len(times) else 0.0
+    return times.astype(np.float64), end, rate, complete and bool((steps > 0).all())
 
 
 class FrameMeter:
-    """Measures frames; keeps the scaler's tables from frame to frame."""
+    """Measures frames, on one thread; keeps the scaler's tables from frame to frame."""
 
     def __init__(self) -> None:
         self._to_thumbnail = VideoReformatter()
@@ -218,7 +231,9 @@ class FrameMeter:
         """The frame upright at 48x27, (27, 48, 3) uint8 RGB, area-averaged."""
         turns = quarter_turns(frame)
         width, height = THUMBNAIL if turns % 2 == 0 else THUMBNAIL[::-1]
-        small = self._to_thumbnail.reformat(frame, width, height, "rgb24", interpolation="AREA")
+        small = self._to_thumbnail.reformat(
+            frame, width, height, "rgb24", interpolation="AREA", threads=1
+        )
         return np.rot90(small.to_ndarray(), turns)
 
     def gray(self, frame: VideoFrame) -> tuple[int, int, float]:
@@ -227,7 +242,7 @@ class FrameMeter:
             frame.format.name.startswith(("yuvj", "gray")) or frame.color_range == FULL_RANGE
         )
         if frame.format.name not in LUMA_PLANES:
-            frame = self._to_gray.reformat(frame, format="gray")
+            frame = self._to_gray.reformat(frame, format="gray", threads=1)
         luma = luma_plane(frame)
         low, high, scale = int(luma.min()), int(luma.max()), 1.0
         if limited:
@@ -260,9 +275,9 @@ def _readable(video: Path) -> Iterator[None]:
         raise VideoError(f"no such file: {what}") from None
     except PermissionError:
         raise VideoError("permission denied: the file cannot be read") from None
-    except av.error.FFmpegError as error:
-        raise VideoError(f"cannot be read as a video: {error.strerror}") from error
-    except OSError as error:
+    except av.error.InvalidDataError:
+        raise VideoError("not a video: its header is missing, damaged or unknown") from None
+    except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"cannot be read: {error.strerror}") from error
 
 
@@ -273,36 +288,54 @@ def open_video(
     """Open a file and its best video stream.
 
     Raises:
-        VideoError: it is not there, cannot be read, is not a video, or breaks off while being read.
+        VideoError: it is not there, cannot be read, or is not a video.
     """
-    # A leading "file:" keeps names that look like another protocol's, such as `a:b.mp4`, files.
-    with _readable(video), av.open(f"file:{video}", metadata_errors="ignore") as container:
-        if video.stat().st_size == 0:
+    with _readable(video):
+        found = video.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise VideoError("not a file: a folder, a pipe or a device")
+        if found.st_size == 0:
             raise VideoError("empty file: 0 bytes")
-        stream = container.streams.best("video")
+        # A leading "file:" keeps names that look like another protocol's, such as `a:b.mp4`, files.
+        container = av.open(f"file:{video}", metadata_errors="ignore")
+    with container:
+        stream: Any = container.streams.best("video")
         if stream is None:
             raise VideoError("no video stream: sound or data only")
+        if stream.codec_context is None:
+            raise VideoError("no decoder: the codec is unknown")
         stream.codec_context.thread_count = threads
         yield container, stream
 
 
-def decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[VideoFrame]:
-    """Yield the frames from where the container stands; single broken packets are passed over.
+def decode_packets(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[list[VideoFrame] | None]:
+    """Yield the frames that each packet completes, from where the container stands; None for a
+    packet that is broken.
 
     Raises:
-        VideoError: too much of the stream is broken.
+        VideoError: the file breaks off.
     """
-    packets = broken = 0
-    for packet in container.demux(stream):
-        packets += 1
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            broken += 1
-            continue
-        yield from frames
-    if broken > BROKEN_SHARE * packets:
-        raise VideoError(f"broken: {broken} of {packets} packets cannot be decoded")
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                frames = None
+            yield frames
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(f"breaks off: {error.strerror}") from error
+
+
+def decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[VideoFrame]:
+    """Yield the frames from where the container stands; broken packets are passed over.
+
+    Raises:
+        VideoError: the file breaks off.
+    """
+    for frames in decode_packets(container, stream):
+        yield from frames or ()
 
 
 def read_frames(
@@ -318,50 +351,64 @@ def read_frames(
         VideoError: the file cannot be read, or has no such frame.
     """
     wanted = sorted(set(indices))
-    with open_video(video, threads) as (container, stream):
-        found = _seek_frames(container, stream, wanted, scan) if scan and scan.seekable else {}
-        left = [index for index in wanted if index not in found]
-        if left:
-            container.seek(0)
-            for index, frame in enumerate(decode(container, stream)):
-                if index in left:
-                    found[index] = upright(frame)
-                if index == left[-1]:
-                    break
+    found: dict[int, np.ndarray] = {}
+    if scan and scan.seekable and wanted[-1] < len(scan):
+        found = _seek_frames(video, wanted, scan, threads)
+    left = set(wanted) - found.keys()
+    if left:
+        found |= _count_frames(video, left, threads)
     missing = [index for index in wanted if index not in found]
     if missing:
         raise VideoError(f"no such frame: index {missing[0]}")
     return found
 
 
-def _seek_frames(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    wanted: list[int],
-    scan: Scan,
-) -> dict[int, np.ndarray]:
-    """Find frames by time stamp; whatever is not proved by its thumbnail is left out."""
+def _count_frames(video: Path, wanted: set[int], threads: int) -> dict[int, np.ndarray]:
+    """Find frames by counting from the start of the file."""
+    found: dict[int, np.ndarray] = {}
+    with open_video(video, threads) as (container, stream):
+        for index, frame in enumerate(decode(container, stream)):
+            if index in wanted:
+                found[index] = upright(frame)
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def _seek_frames(video: Path, wanted: list[int], scan: Scan, threads: int) -> dict[int, np.ndarray]:
+    """Find frames by time stamp, up to the first that its thumbnail does not prove.
+
+    In some files seeking lands behind the frame it was asked for (MPEG-TS with B-frames); counting
+    is cheaper there than one attempt after the other.
+    """
     meter = FrameMeter()
-    proofs = dict(zip(wanted, scan.thumbnails_at(wanted), strict=True))
     starts = np.flatnonzero(scan.key)
     found: dict[int, np.ndarray] = {}
-    frames: Iterator[VideoFrame] = iter(())
-    position = -1
-    for index in wanted:
-        before = starts[starts <= index]
-        start = int(before[-1]) if len(before) else 0
-        if position < start:
-            container.seek(int(scan.pts[start]), stream=stream)
-            frames = decode(container, stream)
-        for frame in frames:
-            if frame.pts is not None and frame.pts >= scan.pts[index]:
-                position = index
-                if np.array_equal(meter.thumbnail(frame), proofs[index]):
-                    found[index] = upright(frame)
+    with open_video(video, threads) as (container, stream):
+        frames: Iterator[VideoFrame] = iter(())
+        position = -1
+        for index, proof in zip(wanted, scan.thumbnails_at(wanted), strict=True):
+            start = int(starts[starts <= index].max(initial=0))
+            if position < start:
+                try:
+                    container.seek(int(scan.pts[start]), stream=stream)
+                except av.error.FFmpegError:
+                    break
+                frames = decode(container, stream)
+            at_or_after = (f for f in frames if f.pts is not None and f.pts >= scan.pts[index])
+            frame = next(at_or_after, None)
+            if (
+                frame is None
+                or frame.pts != scan.pts[index]
+                or not np.array_equal(meter.thumbnail(frame), proof)
+            ):
                 break
+            found[index] = upright(frame)
+            position = index
     return found
 
 
 def upright(frame: VideoFrame) -> np.ndarray:
     """The frame as people see it, (height, width, 3) uint8 RGB."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns(frame)))
+    pixels = frame.to_ndarray(format="rgb24", threads=1)
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns(frame)))

@@ -2,10 +2,12 @@
 
 Each worker has a pipe of its own and holds at most one batch, so a worker that is killed at any
 moment, even while it reads or writes its pipe, can hang nobody: pools with one shared queue
-(multiprocessing.Pool, ProcessPoolExecutor) either hang or break as a whole then. A worker appends
-each record to its own part file *before* it reports it.
+(multiprocessing.Pool, ProcessPoolExecutor) either hang or break as a whole then. A worker says when
+it is set up, and only then is sent its batch: no record is blamed for a worker that dies at start.
+It appends each record to its own part file *before* it reports it.
 """
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -13,10 +15,13 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,15 +29,26 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tools.errors import Filtered, StorageError, UserError
-from tools.jsonl import DISK_ERRORS, Appender, Record
+from tools.jsonl import FULL, Appender, Record, storage_error
 
 if TYPE_CHECKING:
     from tools.steps import Step
 
 WORKER_DIED = "worker died"
-# After this many deaths per worker without one record finished between them, the fault is not a
-# record's.
-DEATHS_IN_A_ROW = 4
+# After this many deaths in a row of one worker before it is set up, it will not do better.
+DEATHS_AT_START = 3
+# After this many deaths at work per worker, in a step that has never finished a record, the fault
+# is the step's and not a record's.
+DEATHS_AT_WORK = 4
+# What the libraries that compute take their number of threads from.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
+)
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass
@@ -42,7 +58,7 @@ class Item:
 
     Attributes:
         missing: names of the step's tables that do not hold the record yet.
-        attempts: how often a worker has been given it.
+        attempts: how often a worker has been sent it.
     """
 
     video_id: str
@@ -69,6 +85,7 @@ class _Worker:
     process: Any
     pipe: Connection
     step: "Step | None" = None
+    ready: bool = False
     held: dict[str, Item] = field(default_factory=dict)
     alive: bool = True
 
@@ -80,13 +97,23 @@ class Pool:
     def __init__(self, world_size: int, device: str = "cpu", threads: int = 1) -> None:
         """Args: device: auto, cpu or cuda; threads: CPU threads a worker may use."""
         self.world_size = world_size
+        self.device = device
         self.threads = threads
-        self.gpus = count_gpus() if device != "cpu" else 0
-        if device == "cuda" and not self.gpus:
+        self._workers: dict[int, _Worker] = {}
+
+    @cached_property
+    def gpus(self) -> int:
+        """How many GPUs the workers share; asked only once there is work.
+
+        Raises:
+            UserError: a GPU is asked for, and there is none.
+        """
+        gpus = count_gpus() if self.device != "cpu" else 0
+        if self.device == "cuda" and not gpus:
             raise UserError(
                 "--device cuda: no GPU that torch can use is here; use --device cpu or auto"
             )
-        self._workers: dict[int, _Worker] = {}
+        return gpus
 
     def __enter__(self) -> "Pool":
         return self
@@ -101,8 +128,11 @@ class Pool:
             worker.pipe.close()
         self._workers.clear()
 
-    def run(self, step: "Step", items: Iterable[Item]) -> Iterator[Outcome]:
+    def run(self, step: "Step", items: Iterable[Item], proven: bool = False) -> Iterator[Outcome]:
         """Hand the items out in batches; yield each outcome as it is reported, in no fixed order.
+
+        Args:
+            proven: the step has finished a record before; a worker's death is a record's fault.
 
         Raises:
             UserError: a worker cannot set the step up, the disk refuses, or workers die before they
@@ -110,7 +140,8 @@ class Pool:
         """
         queue = iter(items)
         again: deque[Item] = deque()
-        deaths = 0
+        at_start: Counter[int] = Counter()
+        at_work = 0
         while True:
             for rank in range(self.world_size):
                 if rank in self._workers and self._workers[rank].held:
@@ -119,23 +150,30 @@ class Pool:
                 batch = [again.popleft()] if again else list(islice(queue, step.batch_size))
                 if not batch:
                     break
-                self._give(rank, step, batch)
+                self._assign(rank, step, batch)
             busy = {worker.pipe: worker for worker in self._workers.values() if worker.held}
             if not busy:
                 return
             for pipe in wait(list(busy)):
                 worker = busy[pipe]  # type: ignore[index]
                 for outcome in self._hear(worker):
-                    deaths = 0
+                    proven = True
                     yield outcome
-                if not worker.alive:
-                    deaths += 1
-                    yield from self._bury(worker, again)
-                    if deaths >= DEATHS_IN_A_ROW * self.world_size:
-                        raise UserError(
-                            f"workers of step {step.name} die before they finish anything"
-                            f" (exit code {worker.process.exitcode}): out of memory?"
-                        )
+                if worker.alive:
+                    continue
+                yield from self._bury(worker, again)
+                at_work += worker.ready
+                at_start[worker.rank] = 0 if worker.ready else at_start[worker.rank] + 1
+                if at_start[worker.rank] >= DEATHS_AT_START:
+                    raise UserError(
+                        f"step {step.name}: worker {worker.rank} died {DEATHS_AT_START} times in a"
+                        f" row while it was starting ({_ending(worker)})"
+                    )
+                if at_work >= DEATHS_AT_WORK * self.world_size and not proven:
+                    raise UserError(
+                        f"step {step.name}: {at_work} workers died before one record was finished"
+                        f" ({_ending(worker)})"
+                    )
 
     def _hear(self, worker: _Worker) -> Iterator[Outcome]:
         """What a worker has reported by now; notes its death, which closes its end of the pipe."""
@@ -146,9 +184,13 @@ class Pool:
                     raise StorageError(payload)
                 if kind == "fatal":
                     raise UserError(payload)
+                if kind == "ready":
+                    worker.ready = True
+                    self._send_batch(worker)
+                    continue
                 item = worker.held.pop(payload[0].video_id)
                 yield from (replace(outcome, attempts=item.attempts) for outcome in payload)
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
             worker.alive = False
 
     def _bury(self, worker: _Worker, again: deque[Item]) -> Iterator[Outcome]:
@@ -157,46 +199,82 @@ class Pool:
         worker.pipe.close()
         del self._workers[worker.rank]
         for item in worker.held.values():
-            if item.attempts == 1:
+            if item.attempts < 2:
                 again.append(item)
                 continue
             for table in item.missing:
                 yield Outcome(item.video_id, table, "failed", WORKER_DIED, item.attempts)
 
-    def _give(self, rank: int, step: "Step", batch: list[Item]) -> None:
-        if rank not in self._workers or not self._workers[rank].process.is_alive():
-            self._workers[rank] = self._spawn(rank)
+    def _assign(self, rank: int, step: "Step", batch: list[Item]) -> None:
+        """Set a batch aside for a worker, and send it once the worker is set up for the step."""
+        if rank in self._workers and not self._workers[rank].process.is_alive():
+            self._workers.pop(rank).pipe.close()
+        if rank not in self._workers:
+            self._spawn(rank)
         worker = self._workers[rank]
-        for item in batch:
-            item.attempts += 1
         worker.held = {item.video_id: item for item in batch}
-        try:
-            if worker.step is not step:
-                worker.pipe.send(("step", step))
-                worker.step = step
-            worker.pipe.send(
-                ("batch", [(item.video_id, item.line, item.missing) for item in batch])
-            )
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # It died just now: its end of the pipe says so to whoever waits.
+        if worker.step is step:
+            self._send_batch(worker)
+            return
+        worker.step, worker.ready = step, False
+        with suppress(BrokenPipeError, ConnectionResetError):
+            worker.pipe.send(("step", step))
 
-    def _spawn(self, rank: int) -> _Worker:
+    def _send_batch(self, worker: _Worker) -> None:
+        items = list(worker.held.values())
+        for item in items:
+            item.attempts += 1
+        # Should it have died just now, its end of the pipe says so to whoever waits.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            worker.pipe.send(
+                ("batch", [(item.video_id, item.line, item.missing) for item in items])
+            )
+
+    def _spawn(self, rank: int) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         device = f"cuda:{rank % self.gpus}" if self.gpus else "cpu"
-        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads)))
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
         process = context.Process(
             target=_work, args=(theirs, rank, self.world_size, device, self.threads), daemon=True
         )
-        # A Ctrl-C reaches the whole process group. Workers must not answer it, not even while
-        # they start: the parent ends them. A blocked signal stays blocked in a spawned child.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with _interrupts_held_back():
+            # The tracker that Python starts before its first child would lift the block.
+            resource_tracker.ensure_running()
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
             process.start()
-        finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
-        return _Worker(rank, process, ours)
+            theirs.close()
+            self._workers[rank] = _Worker(rank, process, ours)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Answer a Ctrl-C or the end of a Slurm job only after the block, whatever thread it meets.
+
+    Both reach the whole process group. Workers must not answer them, not even while they start: the
+    parent ends them. So they are started with both blocked, which a spawned process inherits.
+    """
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in INTERRUPTS
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+def _ending(worker: _Worker) -> str:
+    code = worker.process.exitcode
+    if code >= 0:
+        return f"exit code {code}"
+    hint = "; out of memory?" if code == -signal.SIGKILL else ""
+    return f"killed by signal {-code}{hint}"
 
 
 def count_gpus() -> int:
@@ -211,7 +289,7 @@ def count_gpus() -> int:
 
 def _work(pipe: Connection, rank: int, world_size: int, device: str, threads: int) -> None:
     """A worker's life: take a step, take batches, append, report; end when the parent does."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
     step: Step | None = None
     parts: dict[str, Appender] = {}
     while True:
@@ -225,6 +303,7 @@ def _work(pipe: Connection, rank: int, world_size: int, device: str, threads: in
                     part.close()
                 parts, step = {}, payload
                 payload.setup(device, threads)
+                pipe.send(("ready", None))
                 continue
             assert step is not None
             _run_batch(pipe, step, payload, parts, rank, world_size)
@@ -246,7 +325,7 @@ def _run_batch(
 ) -> None:
     tables = {table.name: table for table in step.writes}
     records = [orjson.loads(line) for _, line, _ in batch]
-    for position, results in step.process_batch(records):
+    for position, results in _results(step, records):
         video_id, _, missing = batch[position]
         outcomes = []
         for name in missing:
@@ -269,6 +348,22 @@ def _run_batch(
         pipe.send(("outcome", outcomes))
 
 
+def _results(step: "Step", records: list[Record]) -> Iterator[tuple[int, Any]]:
+    """The step's results; of a batch that fails as a whole, what is left is tried one by one."""
+    left = dict(enumerate(records))
+    try:
+        for position, result in step.process_batch(records):
+            del left[position]
+            yield position, result
+    except Exception as error:
+        if len(records) == 1:
+            yield 0, error
+            return
+        for position, record in left.items():
+            for _, result in _results(step, [record]):
+                yield position, result
+
+
 def _identity(record: Record) -> Record:
     return {key: record[key] for key in ("video_id", "video_path")}
 
@@ -276,15 +371,14 @@ def _identity(record: Record) -> Record:
 def _stop_if_the_disk_refused(error: BaseException) -> None:
     if isinstance(error, UserError):
         raise error
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        raise StorageError(
-            f"cannot write {error.filename}: {error.strerror}; free some space and run again"
-        )
+    if isinstance(error, OSError) and error.errno in FULL:
+        raise storage_error(error.filename or "a file", error)
 
 
 def describe(error: BaseException) -> str:
     """An error in one line; a bug's, which nobody foresaw, with the place it comes from."""
-    text = f"{type(error).__name__}: {error}".rstrip(": ").replace("\n", " ")
+    text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())
+    text = text.encode(errors="backslashreplace").decode()
     if isinstance(error, OSError | ValueError) or error.__traceback__ is None:
         return text
     place = traceback.extract_tb(error.__traceback__)[-1]
@@ -292,6 +386,16 @@ def describe(error: BaseException) -> str:
 
 
 def _end_with_parent() -> None:
+    """See to it that this process ends when its parent does, however that ends."""
+    if sys.platform == "linux":
+        # The kernel's word holds inside a native call too, where no thread of ours may run.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _still_wanted()
+    else:
+        threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -1,0 +1,160 @@
+"""What several test files share: small real videos, and the scripts as a user starts them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Places that look unlike one another: colours (R, G, B) of the upper left, the lower right and of
+# a disc, and the disc's place and radius as shares of the frame's height.
+PLACES = {
+    "beach": ((60, 140, 240), (250, 220, 130), (255, 255, 250), (0.3, 1.3, 0.15)),
+    "forest": ((10, 60, 20), (40, 140, 50), (90, 50, 20), (0.6, 0.3, 0.25)),
+    "night": ((5, 5, 30), (20, 10, 60), (240, 240, 200), (0.25, 0.35, 0.12)),
+    "fire": ((120, 10, 0), (250, 120, 10), (255, 240, 60), (0.7, 0.8, 0.3)),
+    "snow": ((235, 240, 250), (200, 215, 235), (150, 20, 40), (0.5, 0.5, 0.2)),
+    "party": ((150, 20, 160), (250, 60, 200), (20, 240, 240), (0.4, 1.0, 0.3)),
+}
+ONE_SECOND_EACH = tuple((place, 12) for place in PLACES)
+CODE_BITS = 12
+
+
+def picture(place: str, size: tuple[int, int], moment: int) -> np.ndarray:
+    """A place at a moment of its shot, (height, width, 3) uint8 RGB: the disc drifts slowly."""
+    width, height = size
+    first, last, disc, (top, left, radius) = PLACES[place]
+    down, right = np.mgrid[0:height, 0:width] / height
+    mix = ((down + right) / (1 + width / height))[..., None]
+    image = np.array(first) * (1 - mix) + np.array(last) * mix
+    left = (left + 0.01 * moment) % (width / height)
+    image[np.hypot(down - top, right - left) < radius] = disc
+    return image.astype(np.uint8)
+
+
+def stamp(image: np.ndarray, number: int) -> np.ndarray:
+    """Write a number below 4096 into the lowest eighth of a frame, in black and white blocks."""
+    height, width = image.shape[:2]
+    rows = slice(height - max(height // 8, 1), height)
+    for bit in range(CODE_BITS):
+        columns = slice(bit * width // CODE_BITS, (bit + 1) * width // CODE_BITS)
+        image[rows, columns] = 255 * (number >> bit & 1)
+    return image
+
+
+def stamped_number(image: np.ndarray) -> int:
+    """The number that `stamp` wrote into a frame."""
+    height, width = image.shape[:2]
+    row = image[height - max(height // 8, 1) // 2 - 1].mean(axis=-1)
+    centres = [(2 * bit + 1) * width // (2 * CODE_BITS) for bit in range(CODE_BITS)]
+    return sum(int(row[centre] > 127) << bit for bit, centre in enumerate(centres))
+
+
+def film(shots: Sequence[tuple[str, int]], size: tuple[int, int]) -> Iterable[np.ndarray]:
+    """The frames of (place, number of frames) shots, each stamped with its index."""
+    index = 0
+    for place, frames in shots:
+        for moment in range(frames):
+            yield stamp(picture(place, size, moment), index)
+            index += 1
+
+
+def write_video(
+    path: Path,
+    shots: Sequence[tuple[str, int]] = ONE_SECOND_EACH,
+    size: tuple[int, int] = (96, 64),
+    rate: int = 12,
+    *,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    pts: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    options: dict[str, str] | None = None,
+    muxer: dict[str, str] | None = None,
+    frames: Iterable[np.ndarray] | None = None,
+) -> Path:
+    """Write a small video; its container is the extension's.
+
+    Args:
+        shots: (place of PLACES, number of frames) each; every frame is stamped with its index.
+        size: (width, height) in pixels.
+        rate: frames a second.
+        pts: time stamps in units of `time_base`; None: evenly spaced, from 0.
+        time_base: seconds a unit; None: 1 / rate.
+        options, muxer: options of the encoder and of the container.
+        frames: (height, width, 3) uint8 RGB each, instead of `shots`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if codec == "libx264":
+        options = {"preset": "ultrafast", "crf": "12", **(options or {})}
+    with av.open(f"file:{path}", "w", container_options=muxer or {}) as container:
+        stream: Any = container.add_stream(codec, rate=rate, options=options or {})
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        stream.thread_count = 1
+        base = time_base or Fraction(1, rate)
+        stream.codec_context.time_base = base
+        for index, image in enumerate(frames if frames is not None else film(shots, size)):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = (index if pts is None else pts[index]), base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_video() -> Callable[..., Path]:
+    """`write_video`."""
+    return write_video
+
+
+@pytest.fixture(scope="session")
+def read_stamp() -> Callable[[np.ndarray], int]:
+    """`stamped_number`: which frame of `make_video` a picture is."""
+    return stamped_number
+
+
+@pytest.fixture(scope="session", name="picture")
+def picture_of_a_place() -> Callable[..., np.ndarray]:
+    """`picture`."""
+    return picture
+
+
+@pytest.fixture(scope="session")
+def tiny_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 3 videos of 6, 5 and 4 shots, a second each, that pass every filter of stage 1
+    with `--shot_detector adaptive --embedder color`; read it, or copy it first."""
+    folder = tmp_path_factory.mktemp("tiny_videos")
+    places = list(PLACES)
+    for number, name in enumerate(("one.mp4", "three.mp4", "two.mkv")):
+        shots = [(place, 12) for place in (places[number:] + places[:number])[: 6 - number]]
+        write_video(folder / name, shots)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a script of the repository, or `-m module`, as a user does, to its end.
+
+    `run_script("preprocess.py", "mine", 1, ...)`; keyword arguments go to `subprocess.run`.
+    """
+
+    def run(*words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *map(str, words)]
+        if not str(words[0]).startswith("-"):
+            command[1] = str(REPOSITORY / command[1])
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+        kwargs = {"timeout": 300, "env": {**env, **kwargs.pop("env", {})}, **kwargs}
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="backslashreplace", **kwargs
+        )
+
+    return run

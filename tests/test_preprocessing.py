@@ -1,0 +1,132 @@
+"""The filters of stage 1, on literal records."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from tools.dataset import Dataset
+from tools.errors import Filtered
+from tools.preprocessing import (
+    STEPS,
+    FilterGroupStep,
+    FilterSceneStep,
+    GroupStep,
+    Settings,
+    SimilarityStep,
+)
+
+DATASET = Dataset("mine", Path("/nowhere/mine"))
+
+
+def scene(*seconds, fps=25):
+    """A record with shots of the given lengths, in seconds."""
+    cuts, times, frame, time = [], [], 0, 0.0
+    for position, length in enumerate(seconds):
+        cuts.append([position, frame, frame + round(length * fps) - 1])
+        times.append([time, time + length])
+        frame, time = frame + round(length * fps), time + length
+    return {"video_id": "mine_0", "fps": fps, "filtered_cuts": cuts, "cut_times": times}
+
+
+def clips(*groups):
+    """A record whose clips belong to the given groups, one shot a clip."""
+    return {"merged_groups": [[group, [shot]] for shot, group in enumerate(groups)]}
+
+
+def verdict(step, record, **settings):
+    """ "keep", or the reason for which a step rejects a record."""
+    try:
+        step(DATASET, Settings(**settings)).process(record)
+    except Filtered as reason:
+        return str(reason)
+    return "keep"
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (scene(3, 3, 3), "too_few_shots"),
+        (scene(3, 3, 3, 3), "keep"),
+        (scene(*[1] * 32), "keep"),
+        (scene(*[1] * 33), "too_many_shots"),
+        (scene(3, 3, 3, 16), "keep"),
+        (scene(3, 3, 3, 16.04), "shot_too_long"),
+    ],
+)
+def test_a_video_is_kept_by_its_shots(record, expected):
+    assert verdict(FilterSceneStep, record) == expected
+
+
+def test_a_shot_s_length_is_counted_in_time_not_in_frames():
+    record = scene(3, 3, 3, 3)
+    record["cut_times"][3] = [9.0, 26.0]
+    assert verdict(FilterSceneStep, record) == "shot_too_long"
+
+
+def test_a_record_of_the_reference_has_only_frames_to_count():
+    record = scene(3, 3, 3, 17)
+    del record["cut_times"]
+    assert verdict(FilterSceneStep, record) == "shot_too_long"
+    assert verdict(FilterSceneStep, record | {"fps": 30}) == "keep"
+
+
+def test_bounds_are_the_user_s():
+    assert verdict(FilterSceneStep, scene(3, 3), min_shots=2) == "keep"
+    assert verdict(FilterSceneStep, scene(3, 3, 3, 3), max_shots=3) == "too_many_shots"
+    assert verdict(FilterSceneStep, scene(3, 3, 3, 9), max_shot_seconds=8) == "shot_too_long"
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (clips(0, 1, 2), "too_few_groups"),
+        (clips(0, 1, 2, 3), "keep"),
+        # A third of 4 and 5 clips is 1: no group may come back.
+        (clips(0, 1, 0, 2), "group_recurs"),
+        (clips(0, 1, 0, 2, 3), "group_recurs"),
+        # A third of 6 is 2, of 9 is 3.
+        (clips(0, 1, 0, 2, 3, 4), "keep"),
+        (clips(0, 1, 0, 2, 0, 3, 4, 5, 6), "keep"),
+        (clips(0, 1, 0, 2, 0, 3, 4, 5), "group_recurs"),
+        # Four times is too often, however many clips there are.
+        (clips(0, 1, 0, 2, 0, 3, 0, 4, 5, 6, 7, 8, 9, 10, 11), "group_recurs"),
+    ],
+)
+def test_a_video_is_kept_by_its_groups(record, expected):
+    assert verdict(FilterGroupStep, record) == expected
+
+
+def test_grouping_reads_the_similarities_of_the_record():
+    step = GroupStep(DATASET, Settings(group_threshold=0.8))
+    similarity = [[1, 0.9, 0.1, 0.1], [0.9, 1, 0.1, 0.9], [0.1, 0.1, 1, 0.1], [0.1, 0.9, 0.1, 1]]
+    record = step.process({"clip_similarity": similarity})
+    # 0 and 1 merge first (0.9); the merged row's similarity to 3 is (0.1 + 0.9) / 2.
+    assert record["groups"] == [[0, 1], [2], [3]]
+    assert record["merged_groups"] == [(0, [0, 1]), (1, [2]), (2, [3])]
+
+
+def test_the_checkpoint_is_part_of_the_fingerprint():
+    assert SimilarityStep(DATASET, Settings()).params() == {
+        "embedder": "siglip",
+        "checkpoint": "google/siglip-so400m-patch14-384",
+    }
+    local = SimilarityStep(DATASET, Settings(embedder="clip", checkpoint="/models/clip"))
+    assert local.params() == {"embedder": "clip", "checkpoint": "/models/clip"}
+
+
+def test_each_setting_is_in_the_fingerprint_of_the_step_it_shapes():
+    shaped = {name for step in STEPS for name in step(DATASET, Settings()).params()}
+    assert shaped == {entry.name for entry in fields(Settings)}
+    assert FilterSceneStep(DATASET, Settings(max_shots=9)).params() == {
+        "min_shots": 4,
+        "max_shots": 9,
+        "max_shot_seconds": 16.0,
+    }
+
+
+def test_a_shot_of_exactly_the_longest_length_is_kept_wherever_it_starts():
+    record = scene(3, 3, 3, 16)
+    for start in range(3000):
+        record["cut_times"][3] = [round(start / 25, 4), round((start + 400) / 25, 4)]
+        assert verdict(FilterSceneStep, record) == "keep"
