@@ -1,0 +1,126 @@
+"""What makes two responses a preference pair, and why a pair is dropped.
+
+Pure functions of one chosen and one rejected response; the file system is not asked here. The rules
+are the method's (arXiv 2503.16929) and a few that keep broken text out of training.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REASONS = {
+    "video_gone": "the video file is not there",
+    "video_broken": "the video's first frame cannot be decoded",
+    "no_clean": "the video has no response to the clean order",
+    "skipped": "stage 3 skipped one side, for instance for want of another order",
+    "identity": "the perturbed order is the clean order",
+    "empty": "one side is empty once its thinking is taken off",
+    "cut_off": "one side was cut off at the length limit",
+    "unusable": "one side was marked unusable, or lacks what its model's answers begin with",
+    "tag": "one side holds a media tag or a special token, which training would expand",
+    "drop_not_longer": "clips were dropped, yet chosen is not longer than rejected",
+    "contained": "rejected contains chosen",
+    "length_ratio": "one side is too many times as long as the other",
+    "too_similar": "the two sides are more alike than --max_similarity",
+    "duplicate": "another pair of the video has the same order of clips and is harder",
+}
+"""Why a pair is dropped: short name -> meaning, in the order in which the rules are asked."""
+
+FAULTS = ("empty", "cut_off", "unusable", "tag")
+"""The reasons that lie in one response alone, in the order in which they are asked."""
+
+MAX_LENGTH_RATIO = 1.5  # longer side over shorter, characters; reverse and shuffle (the method's)
+
+Clean = Callable[[str], str | None]
+"""Takes what counts out of a model's answer; None where the answer cannot be used."""
+
+FindTag = Callable[[str], str | None]
+"""The first thing in a text that training would not take for text, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One response, as a side of a pair.
+
+    Attributes:
+        text: what counts of the response.
+        indices: which clips it was written from, in which order; empty if its row does not say.
+        fault: why it can be a side of no pair: "skipped", one of FAULTS, or None.
+    """
+
+    text: str
+    indices: tuple[int, ...]
+    fault: str | None = None
+
+
+def read_side(row: Mapping[str, Any], clean: Clean, find_tag: FindTag) -> Side:
+    """Read a row of stage 3 (`tools.records.Response`, or a filtered row in its place)."""
+    info = row.get("info") or {}
+    indices = tuple(info.get("selected_indices") or ())
+    if row.get("filtered"):
+        return Side("", indices, "skipped")
+    text = clean(row.get("response") or "")
+    fault = None
+    if text == "":
+        fault = "empty"
+    elif info.get("finish_reason") == "length":
+        fault = "cut_off"
+    elif text is None or info.get("unusable") or info.get("unusable_reason"):
+        fault = "unusable"
+    elif find_tag(text):
+        fault = "tag"
+    return Side(text or "", indices, fault)
+
+
+def drop_reason(
+    noise: str, chosen: Side | None, rejected: Side, max_similarity: float | None = None
+) -> str | None:
+    """Why a pair is dropped: the first of REASONS that holds, or None for a good pair.
+
+    Args:
+        noise: drop, reverse or shuffle: how the rejected side's clips were perturbed.
+        chosen: the response to the clean order; None where there is none.
+        max_similarity: drop pairs above this `similarity`; None: whatever it is.
+    """
+    if chosen is None:
+        return "no_clean"
+    faults = (chosen.fault, rejected.fault)
+    if "skipped" in faults:
+        return "skipped"
+    if rejected.indices and rejected.indices == chosen.indices:
+        return "identity"
+    if any(faults):
+        return next(fault for fault in FAULTS if fault in faults)
+    lengths = len(chosen.text), len(rejected.text)
+    if noise == "drop" and lengths[0] <= lengths[1]:
+        return "drop_not_longer"
+    if chosen.text in rejected.text:
+        return "contained"
+    if noise != "drop" and max(lengths) > MAX_LENGTH_RATIO * min(lengths):
+        return "length_ratio"
+    if max_similarity is not None and _more_similar(chosen.text, rejected.text, max_similarity):
+        return "too_similar"
+    return None
+
+
+def similarity(chosen: str, rejected: str) -> float:
+    """How alike two texts are, 0 to 1: twice the number of words in blocks that both share in the
+    same order, over the words of both (Ratcliff and Obershelp's measure, as difflib computes it).
+
+    1 is the same words in the same order; a text whose two halves have changed places scores about
+    one half.
+    """
+    return _matcher(chosen, rejected).ratio()
+
+
+def _more_similar(chosen: str, rejected: str, limit: float) -> bool:
+    """Whether `similarity` is above a limit; cheap upper bounds are asked first."""
+    matcher = _matcher(chosen, rejected)
+    bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
+    return all(bound() > limit for bound in bounds)
+
+
+def _matcher(chosen: str, rejected: str) -> difflib.SequenceMatcher[str]:
+    # Without autojunk=False, difflib passes over the frequent words of a text above 200 words.
+    return difflib.SequenceMatcher(None, chosen.split(), rejected.split(), autojunk=False)
