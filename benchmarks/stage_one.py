@@ -58,18 +58,18 @@ def breakdown(video: Path) -> None:
     meter = FrameMeter()
     spent = {"decode": 0.0, "thumbnail": 0.0, "gray range and sharpness": 0.0}
 
-    def timed(name: str, work: Callable[[], Any]) -> Any:
+    def timed(name: str, work: Callable[..., Any], *given: Any) -> Any:
         start = time.process_time()
-        result = work()
+        result = work(*given)
         spent[name] += time.process_time() - start
         return result
 
     count = 0
     with open_video(video) as (container, stream):
         frames = decode(container, stream)
-        while (frame := timed("decode", lambda: next(frames, None))) is not None:
-            timed("thumbnail", lambda frame=frame: meter.thumbnail(frame))
-            timed("gray range and sharpness", lambda frame=frame: meter.gray(frame))
+        while (frame := timed("decode", next, frames, None)) is not None:
+            timed("thumbnail", meter.thumbnail, frame)
+            timed("gray range and sharpness", meter.gray, frame)
             count += 1
     for name, seconds in spent.items():
         print(f"  {name:28} {seconds / count * 1e3:6.3f} ms a frame")

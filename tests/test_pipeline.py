@@ -1,0 +1,105 @@
+"""Stages 1 to 4 as a user types them, on small real videos."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_videos, run_script):
+    """Everything a user gets out of a folder of videos: (data root, swift folder)."""
+    root, swift = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("swift")
+    here = ("--data_root", str(root))
+    for words in (
+        ("preprocess.py", "mine", "2", "--video_dir", str(tiny_videos), "--embedder", "color"),
+        ("generate_meta_data.py", "2", "--dataset", "mine", "--model", "dryrun"),
+        ("generate_dpo_data.py", "mine", "2", "--model", "dryrun", "--seed", "0"),
+        (
+            *("convert_to_swift.py", "dryrun", "16", "8", "4", "2", "--dataset", "mine"),
+            *("--per_level", "--output", str(swift)),
+        ),
+    ):
+        flags = ("--shot_detector", "adaptive") if words[0] == "preprocess.py" else ()
+        done = run_script(*words, *flags, *here)
+        assert done.returncode == 0, done.stderr
+    return root, swift
+
+
+def rows(path: Path):
+    """The records of a JSONL file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_step_leaves_its_file(run):
+    root, _ = run
+    steps = "init scene filter_scene similarity group filter_group extract_frame videos".split()
+    captions = ["raw_clip_captions_dryrun", "clip_captions_dryrun"]
+    for name in [*steps, *captions]:
+        assert len(rows(root / "mine" / "anno" / f"{name}.jsonl")) == 3
+    responses = sorted((root / "mine" / "dpo-dryrun" / "iter_0").glob("*.jsonl"))
+    assert len(responses) == 13
+    assert all(len(rows(path)) == 3 for path in responses)
+
+
+def test_no_part_is_left(run):
+    root, _ = run
+    assert not [path for path in root.rglob("*.jsonl.*") if path.suffix != ".filtered"]
+
+
+def test_a_video_s_record_grows_from_step_to_step(run):
+    root, _ = run
+    record = rows(root / "mine" / "anno" / "clip_captions_dryrun.jsonl")[0]
+    clips = len(record["merged_groups"])
+    assert clips >= 4
+    assert {len(record[key]) for key in ("frame_indices", "frame_times", "clip_captions")} == {
+        clips
+    }
+    for pair, times in zip(record["frame_indices"], record["frame_times"], strict=True):
+        assert pair == sorted(pair)
+        assert times == pytest.approx([index / record["fps"] for index in pair], abs=1e-3)
+
+
+def test_a_pair_is_two_tellings_of_one_video(run):
+    root, swift = run
+    pairs = json.loads((swift / "dryrun_i0_r2.json").read_text())
+    assert len(pairs) == 9
+    for pair in pairs:
+        assert list(pair) == ["messages", "rejected_response", "videos"]
+        user, assistant = pair["messages"]
+        assert user["role"] == "user"
+        assert user["content"].startswith("<video>")
+        assert assistant["role"] == "assistant"
+        assert assistant["content"] != pair["rejected_response"]
+        assert Path(pair["videos"][0]).is_file()
+
+
+def test_status_shows_where_every_video_is(run, run_script):
+    root, _ = run
+    shown = run_script("-m", "tools.status", "mine", "--data_root", str(root)).stdout
+    assert "3 videos = 3 kept + 0 filtered + 0 failed + 0 left" in shown
+    assert "responses (dryrun" in shown
+
+
+def test_a_second_run_has_nothing_to_do(run, run_script):
+    root, _ = run
+    before = {path: path.read_bytes() for path in root.rglob("*.jsonl")}
+    done = run_script(
+        *("preprocess.py", "mine", "3", "--embedder", "color", "--shot_detector", "adaptive"),
+        *("--data_root", str(root)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("nothing to do") == 7
+    assert {path: path.read_bytes() for path in root.rglob("*.jsonl")} == before
+
+
+def test_a_timeline_can_be_drawn(run, run_script, tmp_path):
+    from PIL import Image
+
+    root, _ = run
+    out = tmp_path / "timeline.png"
+    done = run_script(
+        "-m", "visualize.timeline", "mine", "--data_root", str(root), "--out", str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    assert Image.open(out).width == 1800
