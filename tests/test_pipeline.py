@@ -33,9 +33,10 @@ def rows(path: Path):
 
 def test_every_step_leaves_its_file(run):
     root, _ = run
-    steps = "init scene filter_scene similarity group filter_group extract_frame videos".split()
-    captions = ["raw_clip_captions_dryrun", "clip_captions_dryrun"]
-    for name in [*steps, *captions]:
+    for name in (
+        *("init", "scene", "filter_scene", "similarity", "group", "filter_group"),
+        *("extract_frame", "videos", "raw_clip_captions_dryrun", "clip_captions_dryrun"),
+    ):
         assert len(rows(root / "mine" / "anno" / f"{name}.jsonl")) == 3
     responses = sorted((root / "mine" / "dpo-dryrun" / "iter_0").glob("*.jsonl"))
     assert len(responses) == 13
@@ -61,7 +62,7 @@ def test_a_video_s_record_grows_from_step_to_step(run):
 
 
 def test_a_pair_is_two_tellings_of_one_video(run):
-    root, swift = run
+    _, swift = run
     pairs = json.loads((swift / "dryrun_i0_r2.json").read_text())
     assert len(pairs) == 9
     for pair in pairs:
