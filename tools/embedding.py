@@ -3,6 +3,7 @@
 An embedder turns images into rows of length 1, so that a dot product is a cosine similarity.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 
 from tools.errors import UserError
+from tools.video import THUMBNAIL
 
 # What a name stands for at the model hub.
 CHECKPOINTS = {
@@ -18,7 +20,7 @@ CHECKPOINTS = {
 }
 # Similarity above which two shots are grouped. SigLIP's is the method's, and CLIP takes it over
 # unmeasured; colour's is set on the toy world (tests/test_embedding.py holds it there).
-THRESHOLDS = {"siglip": 0.8, "clip": 0.8, "color": 0.8}
+THRESHOLDS = {"siglip": 0.8, "clip": 0.8, "color": 0.955}
 IMAGES_AT_ONCE = 16
 
 
@@ -36,46 +38,63 @@ class Embedder(Protocol):
 
 
 class ColorEmbedder:
-    """Colour layout, colour histogram and texture of a frame; needs no weights."""
+    """Colour layout and texture of a frame; needs no weights.
+
+    Half is the distribution of colours, half the texture, of its upper, middle and lower third. It
+    does not mind a camera that has moved sideways, nor a small object that has come or gone.
+    """
 
     from_thumbnails = True
 
-    # Cells of the layout (columns, rows), bins of the colour histogram a side, texture directions.
-    CELLS = (8, 5)
-    BINS = 8
-    DIRECTIONS = 6
-    WEIGHTS = (0.55, 0.25, 0.2)
+    # Bins of lightness and of Lab's a and b; what is beyond +-60 counts as 60.
+    BINS = (10, 16, 16)
+    MOST_COLOUR = 60
+    # Edges by direction, at full and at half size; stronger ones, in lightness units, are cut off.
+    DIRECTIONS = 8
+    SCALES = (1, 2)
+    THIRDS = 3
+    STRONGEST_EDGE = 60
 
     def embed(self, images: list[np.ndarray]) -> np.ndarray:
         """See `Embedder`."""
         return np.stack([self._embed_one(image) for image in images])
 
     def _embed_one(self, image: np.ndarray) -> np.ndarray:
-        lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-        parts = (self._layout(lab), self._histogram(lab), self._texture(lab[..., 0]))
-        scaled = [np.sqrt(w) * _unit(part) for w, part in zip(self.WEIGHTS, parts, strict=True)]
-        return _unit(np.concatenate(scaled))
+        small = cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA)
+        lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+        # Square roots, so that a dot product compares distributions (Bhattacharyya's coefficient).
+        parts = (np.sqrt(self._colours(lab)), np.sqrt(self._texture(lab[..., 0])))
+        return _unit(np.concatenate([_unit(part) for part in parts]))
 
-    def _layout(self, lab: np.ndarray) -> np.ndarray:
-        # Lightness counts from middle gray, so that a dark and a bright place are opposites.
-        cells = cv2.resize(lab, self.CELLS, interpolation=cv2.INTER_AREA)
-        return np.concatenate([(cells[..., 0] - 50).ravel(), 1.5 * cells[..., 1:].ravel()])
-
-    def _histogram(self, lab: np.ndarray) -> np.ndarray:
-        edges = np.linspace(-80, 80, self.BINS + 1)
-        a, b = np.clip(lab[..., 1], -79, 79).ravel(), np.clip(lab[..., 2], -79, 79).ravel()
-        return np.sqrt(np.histogram2d(a, b, [edges, edges])[0]).ravel()
+    def _colours(self, lab: np.ndarray) -> np.ndarray:
+        """How many pixels of each third have which colour, smoothed over neighbouring bins."""
+        bins, most = np.array(self.BINS), self.MOST_COLOUR
+        shares = (lab + np.array([0, most, most])) / [100, 2 * most, 2 * most]
+        places = np.clip((shares * bins).astype(int), 0, bins - 1)
+        blur = partial(cv2.GaussianBlur, sigmaX=1.5, borderType=cv2.BORDER_CONSTANT)
+        found = []
+        for third in np.array_split(places, self.THIRDS):
+            counts = np.zeros(self.BINS, np.float32)
+            np.add.at(counts, tuple(third.reshape(-1, 3).T), 1)
+            over_colours = blur(counts.transpose(1, 2, 0), (5, 5))
+            flat = over_colours.reshape(-1, self.BINS[0])
+            found.append(blur(flat, (5, 1)).ravel())
+        return np.concatenate(found)
 
     def _texture(self, lightness: np.ndarray) -> np.ndarray:
-        right = cv2.Sobel(lightness, cv2.CV_32F, 1, 0)
-        down = cv2.Sobel(lightness, cv2.CV_32F, 0, 1)
-        strength, angle = cv2.cartToPolar(right, down)
-        direction = (angle / np.pi * self.DIRECTIONS).astype(int) % self.DIRECTIONS
-        cells = [
-            cv2.resize(np.where(direction == d, strength, 0), (4, 3), interpolation=cv2.INTER_AREA)
-            for d in range(self.DIRECTIONS)
-        ]
-        return np.sqrt(np.stack(cells)).ravel()
+        """Mean strength of the edges of each direction, by scale and third."""
+        found = []
+        for scale in self.SCALES:
+            size = (lightness.shape[1] // scale, lightness.shape[0] // scale)
+            scaled = cv2.resize(lightness, size, interpolation=cv2.INTER_AREA)
+            right, down = cv2.Sobel(scaled, cv2.CV_32F, 1, 0), cv2.Sobel(scaled, cv2.CV_32F, 0, 1)
+            strength, angle = cv2.cartToPolar(right, down)
+            strength = np.minimum(strength, self.STRONGEST_EDGE)
+            direction = np.round(angle / np.pi * self.DIRECTIONS).astype(int) % self.DIRECTIONS
+            for rows in np.array_split(np.arange(size[1]), self.THIRDS):
+                one = (direction[rows].ravel(), strength[rows].ravel(), self.DIRECTIONS)
+                found.append(np.bincount(*one) / strength[rows].size)
+        return np.concatenate(found)
 
 
 class TransformersEmbedder:
