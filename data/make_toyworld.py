@@ -1,0 +1,124 @@
+"""Render the toy world: short multi-shot videos of which everything is known.
+
+    python data/make_toyworld.py --videos 24 --seed 0 --out DIR
+
+writes DIR/video/toy_0000.mp4 ... and DIR/truth.jsonl, one line a video: its transitions, shots,
+places, events, distractors, captions, and the verdict the pipeline's filters should come to.
+Coloured shapes move, grow and turn in front of painted places; shots follow one another by cuts,
+dissolves and fades through black; flashes, fast pans, passers-by and cuts within one palette are
+there to be mistaken for cuts, or missed. Any 24 videos that follow each other hold dialogues,
+blank shots, takes that are too long, too few shots and too many, six frame sizes, five frame rates
+and a variable one.
+
+The same seed gives the same bytes on one machine, however many workers render. A video depends on
+the seed and on its number alone, so --videos 30 adds six to the 24 of --videos 24.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import orjson
+from toy_plan import plan_video
+from toy_render import film
+from toy_truth import truth
+from tqdm import tqdm
+
+
+def make_video(number: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Render video `number` of the toy world `seed` into `folder`; return the truth about it."""
+    plan = plan_video(seed, number)
+    film(plan, folder / plan.name)
+    return truth(plan)
+
+
+def make_world(videos: int, seed: int, out: Path, workers: int) -> list[dict[str, Any]]:
+    """Write the toy world `seed` into the folder `out`; return the lines of its truth.jsonl.
+
+    Raises FileExistsError where `out`/video holds anything else than videos of these names.
+    """
+    folder = out / "video"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {plan_video(seed, number).name for number in range(videos)}
+    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in names)
+    if others:
+        raise FileExistsError(f"{folder} holds {others[0]}, which is none of the {videos} videos")
+    make = partial(make_video, seed=seed, folder=folder)
+    bar = partial(tqdm, total=videos, desc="toy world", unit="video")
+    if workers == 1:
+        lines = list(bar(map(make, range(videos))))
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            lines = list(bar(pool.map(make, range(videos))))
+    lines.sort(key=lambda line: line["video_name"])
+    text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+    part = out / "truth.jsonl.part"
+    part.write_bytes(text)
+    part.replace(out / "truth.jsonl")
+    return lines
+
+
+def whole_number(low: int) -> Callable[[str], int]:
+    """Return an argument type: whole numbers from `low` on."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} on")
+        return int(text)
+
+    return parse
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--videos",
+        type=whole_number(1),
+        default=24,
+        metavar="N",
+        help="how many videos; 24 (the default) hold every structure, 6 a fair mix",
+    )
+    parser.add_argument(
+        "--seed",
+        type=whole_number(0),
+        default=0,
+        metavar="S",
+        help="another number, another world of the same make (default: 0)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder to write; its video/ may hold an earlier run's videos, which are overwritten",
+    )
+    workers = min(2, os.cpu_count() or 1)
+    parser.add_argument(
+        "--workers",
+        type=whole_number(1),
+        default=workers,
+        metavar="W",
+        help=f"processes that render, one CPU each (default on this machine: {workers})",
+    )
+    arguments = parser.parse_args()
+    try:
+        lines = make_world(arguments.videos, arguments.seed, arguments.out, arguments.workers)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        sys.exit(f"make_toyworld.py: {error}")
+    kept = sum(line["verdict"] == "keep" for line in lines)
+    frames = sum(line["frames"] for line in lines)
+    print(f"{len(lines)} videos, {frames:,} frames; the filters should keep {kept}")
+    print(f"{arguments.out / 'video'}")
+    print(f"{arguments.out / 'truth.jsonl'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What is true of a toy video: its line in truth.jsonl."""
+
+from itertools import groupby
+from typing import Any
+
+from toy_plan import Plan, Shot
+
+# The bounds of the method's two filters.
+SHOTS = (4, 32)
+LONGEST_SHOT = 16.0  # seconds
+FEWEST_GROUPS = 4
+RECURRENCES = 4  # of one place, in groups: too many
+
+
+def truth(plan: Plan) -> dict[str, Any]:
+    """Return the truth about a planned video; frame ranges are inclusive, times in seconds.
+
+    A range's `end_time` is when its last frame ends, so ranges that touch share a time.
+    """
+    shots = [shot_truth(plan, shot) for shot in plan.shots]
+    return {
+        "video_name": plan.name,
+        "fps": plan.frames / plan.seconds(plan.frames),
+        "frames": plan.frames,
+        "width": plan.width,
+        "height": plan.height,
+        "variable_frame_rate": plan.variable_rate,
+        "cuts": [
+            {"type": change.type, "frame": change.start, "end_frame": change.end}
+            for change in plan.transitions
+        ],
+        "shots": shots,
+        "events": [
+            {
+                "shot": i,
+                "colour": event.colour,
+                "shape": event.shape,
+                "action": event.action,
+                **span(plan, event.start, event.end, "start_frame", "end_frame"),
+                "text": event.text,
+            }
+            for i, shot in enumerate(plan.shots)
+            if (event := shot.event)
+        ],
+        "distractors": distractors(plan),
+        "caption": narrate([shot.event.text for shot in plan.shots if shot.event]),
+        "verdict": verdict(
+            [
+                (shot["end_time"] - shot["start_time"], shot["place"])
+                for shot in shots
+                if not shot["blank"]
+            ]
+        ),
+    }
+
+
+def span(plan: Plan, start: int, end: int, *names: str) -> dict[str, Any]:
+    """Return an inclusive range of frames, under the two `names`, with its times."""
+    times = {"start_time": plan.seconds(start), "end_time": plan.seconds(end + 1)}
+    return {**dict(zip(names, (start, end), strict=True)), **times}
+
+
+def shot_truth(plan: Plan, shot: Shot) -> dict[str, Any]:
+    quiet = "a blank screen ." if shot.blank else "nothing happens ."
+    return {
+        **span(plan, shot.start, shot.end, "start", "end"),
+        "place": shot.place,
+        "blank": shot.blank,
+        "caption": shot.event.text if shot.event else quiet,
+        "event": None
+        if shot.event is None
+        else {
+            "colour": shot.event.colour,
+            "shape": shot.event.shape,
+            "action": shot.event.action,
+        },
+    }
+
+
+def distractors(plan: Plan) -> list[dict[str, Any]]:
+    """Return what disturbs a detector in order of time, cuts within one palette included."""
+    found = [
+        (s.distractor.start, s.distractor.end, s.distractor.type)
+        for s in plan.shots
+        if s.distractor
+    ]
+    for change, old, new in zip(plan.transitions, plan.shots, plan.shots[1:], strict=False):
+        if not (old.blank or new.blank) and plan.places[new.place].like == old.place:
+            found.append((change.start, change.end, "one_palette"))
+    return [{"type": kind, "frame": start, "end_frame": end} for start, end, kind in sorted(found)]
+
+
+def narrate(texts: list[str]) -> str:
+    """Return what happens as one text, in order: first ... next ... after that , ... finally ..."""
+    words = ["first"] + [("next", "after that ,", "then")[i % 3] for i in range(len(texts) - 1)]
+    if len(texts) > 1:
+        words[-1] = "finally"
+    return " ".join(f"{word} {text}" for word, text in zip(words, texts, strict=False))
+
+
+def verdict(shots: list[tuple[float, int]]) -> str:
+    """Return "keep", or why the method's filters reject a video, in the order they ask.
+
+    `shots` are (seconds, place) of the shots that are not blank. Shots first: 4 to 32 of them, none
+    over 16 s. Then runs of one place ("groups"): at least 4, and no place in 4 or more of them, nor
+    in more than a third, rounded down.
+    """
+    if len(shots) < SHOTS[0]:
+        return "too_few_shots"
+    if len(shots) > SHOTS[1]:
+        return "too_many_shots"
+    if max(seconds for seconds, _ in shots) > LONGEST_SHOT:
+        return "shot_too_long"
+    groups = [place for place, _ in groupby(place for _, place in shots)]
+    if len(groups) < FEWEST_GROUPS:
+        return "too_few_groups"
+    most = max(groups.count(place) for place in groups)
+    if most >= RECURRENCES or most > len(groups) // 3:
+        return "group_recurs"
+    return "keep"
