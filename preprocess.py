@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tools import shots
 from tools.cli import add_runner_flags, positive, run_script, runner_options, script_parser
-from tools.dataset import named_datasets, open_dataset
+from tools.dataset import dataset_names, named_datasets, open_dataset
 from tools.embedding import CHECKPOINTS, THRESHOLDS
 from tools.errors import UserError
 from tools.listing import list_videos
@@ -151,7 +151,7 @@ def main() -> None:
     else:
         found = dataset.video_dir()
         if found is None:
-            names = ", ".join(sorted(named_datasets()))
+            names = ", ".join(sorted({*named_datasets(), *dataset_names(args.data_root)}))
             raise UserError(
                 f"dataset {args.dataset!r} is not known; known by name: {names};"
                 " for a folder of your own add --video_dir DIR"
