@@ -140,7 +140,8 @@ def parse_arguments() -> Namespace:
         "--video_root",
         type=root_change,
         metavar="OLD=NEW",
-        help="the videos have moved: paths that begin with the folder OLD begin with NEW instead",
+        help="the videos have moved: paths that begin with the folder OLD begin with NEW instead"
+        " (default: paths as they are)",
     )
     group.add_argument(
         "--check_videos",

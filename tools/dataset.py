@@ -101,7 +101,7 @@ class Dataset:
         """Hold the one lock on a step's output; it goes with the process, however that ends.
 
         Raises:
-            UserError: another run holds it.
+            UserError: another run holds it, or the file system has no locks.
         """
         path = self.root / ".state" / f"{key}.lock"
         with disk_errors_in_one_line(path):
@@ -117,6 +117,11 @@ class Dataset:
                     f"another run is working on {key} of {self.name} ({owner}):"
                     " wait for it or stop it"
                 ) from None
+            except OSError as error:
+                raise UserError(
+                    f"cannot lock {path}: {error.strerror}; put the data root on a file system that"
+                    " has locks (Lustre: mounted with -o flock)"
+                ) from error
             with disk_errors_in_one_line(path):
                 file.truncate(0)
                 now = f"{datetime.now():%Y-%m-%d %H:%M}"

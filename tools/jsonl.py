@@ -28,6 +28,7 @@ Record = dict[str, Any]
 # that is not to be written to.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+READ_AHEAD = 1 << 20  # bytes
 
 
 class CorruptLine(UserError):
@@ -116,6 +117,11 @@ def parse_line(line: bytes, path: Path, number: int) -> Record:
             f"{path} line {number} is not a record ({what}): mend or delete that line"
         ) from error
     return record
+
+
+def _reader(path: Path) -> IO[bytes]:
+    # Lines are many KB long: with Python's own buffer of 8 KB, reading them takes twice as long.
+    return open(path, "rb", buffering=READ_AHEAD)
 
 
 def _whole_lines(file: IO[bytes], torn_end: bool) -> Iterator[tuple[int, int, bytes]]:
@@ -266,9 +272,9 @@ class Table:
         """
         while True:
             with ExitStack() as attempt, suppress(FileNotFoundError):
-                parts = [(path, attempt.enter_context(open(path, "rb"))) for path in self.parts()]
+                parts = [(path, attempt.enter_context(_reader(path))) for path in self.parts()]
                 merged = [self.path] if self.path.exists() else []
-                files = [(path, attempt.enter_context(open(path, "rb"))) for path in merged]
+                files = [(path, attempt.enter_context(_reader(path))) for path in merged]
                 stack.enter_context(attempt.pop_all())
                 return dict(files + parts)
 
@@ -306,7 +312,7 @@ class Table:
                 yield orjson.loads(line)
 
     def _merged_records(self) -> Iterator[Record]:
-        with open(self.path, "rb") as file:
+        with _reader(self.path) as file:
             for number, _, line in _whole_lines(file, torn_end=False):
                 yield parse_line(line, self.path, number)
 

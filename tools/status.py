@@ -5,6 +5,7 @@ python -m tools.status mine
 
 from collections.abc import Iterator, Sequence
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as Screen
 
@@ -30,12 +31,12 @@ def steps_of(dataset: Dataset) -> Iterator[Row]:
             ("raw_captions", dataset.videos(), (raw,)),
             ("captions", raw, (parsed,)),
         ):
-            yield f"{name} ({model})", lock_key(dataset, name, writes), reads, writes
+            yield f"{name} {model}", lock_key(dataset, name, writes), reads, writes
     for model, iteration in dataset.response_runs():
         reads = dataset.table(f"clip_captions_{model}")
         names = dataset.response_configs(model, iteration)
         tables = tuple(dataset.responses(model, name, iteration) for name in names)
-        label = f"responses ({model}, iter {iteration})"
+        label = f"responses {model} iter_{iteration}"
         yield label, lock_key(dataset, "responses", tables), reads, tables
 
 
@@ -64,7 +65,7 @@ def reasons(counts: Counts) -> Iterator[str]:
 
 def show(dataset: Dataset, console: Console) -> None:
     """Print the funnel as a table."""
-    screen = Screen(title=f"{dataset.name}: {dataset.root}", title_justify="left")
+    screen = Screen(box=SIMPLE, padding=(0, 1), pad_edge=False, collapse_padding=True)
     screen.add_column("step")
     for column in ("given", "done", "filtered", "failed", "remaining"):
         screen.add_column(column, justify="right")
@@ -74,8 +75,9 @@ def show(dataset: Dataset, console: Console) -> None:
         numbers = (counts.total, counts.done, counts.filtered.total(), counts.failed.total())
         cells = [str(number) for number in (*numbers, counts.remaining)]
         screen.add_row(name, *cells, "\n".join(reasons(counts)))
+    console.print(f"{dataset.name}: {dataset.root}", soft_wrap=True, highlight=False, markup=False)
     console.print(screen)
-    console.print(_balance(rows))
+    console.print(_balance(rows), highlight=False)
 
 
 def _balance(rows: list[tuple[str, Counts]]) -> str:

@@ -1,4 +1,4 @@
-"""The runner: what is done, what is left, filtered, failed, progress, fingerprints.
+"""The runner: what is done, what is left, filtered, failed, and the progress of it.
 
 A step is a small object that turns a record into a record and knows nothing of files, ranks,
 resuming or bars. The runner knows all of that, once. Every record that a step is given ends as
@@ -6,7 +6,6 @@ done, filtered (with a reason) or failed (with an error), and the three add up t
 given.
 """
 
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +13,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import orjson
 from tqdm import tqdm
 
 from tools.dataset import Dataset
 from tools.errors import Filtered, UserError
+from tools.fingerprints import check_fingerprint, fingerprint, sign
 from tools.jsonl import Appender, Index, Record, Table, read_json, write_json
 from tools.workers import WORKER_DIED, Item, Outcome, Pool
 
@@ -157,7 +156,7 @@ def run(steps: Sequence[Step], dataset: Dataset, options: Options) -> None:
         for step in steps:
             stack.enter_context(dataset.lock(lock_key(dataset, step.name, step.writes)))
         for step in steps[:redone]:
-            _check_fingerprint(step)
+            check_fingerprint(step)
         # What is missing is said before the first video is touched, not after a week.
         for step in steps[min(redone, _first_unfinished(steps, dataset, options)) :]:
             step.check()
@@ -198,76 +197,6 @@ def lock_key(dataset: Dataset, name: str, writes: Sequence[Table]) -> str:
     return "-".join([part for part in folder.parts if part != "anno"] + [last])
 
 
-def fingerprint(step: Step) -> dict[str, Any]:
-    """What shaped a step's output: parameters, versions and the fingerprint of what it reads."""
-    upstream = read_json(step.reads.meta_path) or {}
-    document = {
-        "step": step.name,
-        "params": step.params(),
-        "versions": step.versions(),
-        "input": {step.reads.name: upstream.get("fingerprint")},
-    }
-    digest = hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return {"fingerprint": digest[:16], **document}
-
-
-def _check_fingerprint(step: Step) -> None:
-    """Stop where the output was made otherwise; otherwise leave the fingerprint beside it.
-
-    Only the parameters and versions of the step itself are looked at before the run; the input's
-    fingerprint follows when the step's turn has come, since the step before it may have to write
-    its own first.
-    """
-    now = fingerprint(step)
-    for table in step.writes:
-        made = read_json(table.meta_path)
-        if made is None:
-            continue
-        for kind in ("params", "versions"):
-            then_values, now_values = _flat(made[kind]), _flat(now[kind])
-            for key in sorted(then_values.keys() | now_values.keys()):
-                then_value, now_value = then_values.get(key), now_values.get(key)
-                if then_value != now_value:
-                    raise UserError(
-                        f"{table.path.name} was made with {key}={_short(then_value)}, this run has"
-                        f" {key}={_short(now_value)}: give the old value, or rebuild with"
-                        f" --redo {step.name}"
-                    )
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Nested parameters under names like `sampling.top_p`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{name}": inner for name, inner in _flat(value).items()}
-        else:
-            flat[key] = value
-    return flat
-
-
-def _sign(step: Step) -> str:
-    """Leave the fingerprint beside the step's tables; stop if they were made from another input."""
-    now = fingerprint(step)
-    for table in step.writes:
-        made = read_json(table.meta_path)
-        if made is None and table.exists():
-            print(f"{table.path.name}: made by other scripts (no fingerprint), kept as it is")
-        elif made is None:
-            write_json(table.meta_path, now)
-        elif made["input"] != now["input"]:
-            raise UserError(
-                f"{table.path.name} was made from another {step.reads.path.name} than there is"
-                f" now: rebuild with --redo {step.name}"
-            )
-    return str(now["fingerprint"])
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _run_step(
     step: Step, dataset: Dataset, options: Options, pool: Pool, before: Index | None
 ) -> Index | None:
@@ -275,7 +204,7 @@ def _run_step(
 
     Returns the index of the step's output, if it had to be made.
     """
-    signature = _sign(step)
+    signature = sign(step)
     if finished := _finished(step, dataset, options):
         print(f"{step.name}: nothing to do ({finished.line()})")
         return None
@@ -284,31 +213,12 @@ def _run_step(
     ids = given.kept()[: options.limit]
     indexes = {table.name: table.index() for table in step.writes}
     failures = {table.name: table.failed.read() for table in step.writes}
-    earlier = _sum(count(ids, indexes[name], failures[name]) for name in indexes)
-    died = {
-        video_id
-        for failed in failures.values()
-        for video_id, failure in failed.items()
-        if failure["error"] == WORKER_DIED
-    }
-
-    def wanted(video_id: str) -> tuple[str, ...]:
-        return tuple(
-            name
-            for name, index in indexes.items()
-            if video_id not in index
-            and (
-                options.retry_failed
-                or failures[name].get(video_id, {}).get("error", WORKER_DIED) == WORKER_DIED
-            )
-        )
-
-    # What has killed a worker comes last: it must not keep the others from being done.
-    ids.sort(key=died.__contains__)
-    missing = {video_id: tables for video_id in ids if (tables := wanted(video_id))}
+    missing = _missing(ids, indexes, failures, options.retry_failed)
     if missing:
+        total = len(ids) * len(step.writes)
+        proven = any(indexes.values())
         items = (Item(video_id, line, missing[video_id]) for video_id, line in given.lines(missing))
-        _work_off(step, pool, items, missing, earlier, failures)
+        _work_off(step, pool.run(step, items, proven), missing, total, failures)
         indexes = {table.name: table.index() for table in step.writes}
     merged = [table.merge(indexes[table.name]) for table in step.writes]
     counts = _sum(
@@ -324,29 +234,47 @@ def _run_step(
     return merged[0]
 
 
+def _missing(
+    ids: Iterable[str],
+    indexes: dict[str, Index],
+    failures: dict[str, dict[str, Record]],
+    retry_failed: bool,
+) -> dict[str, tuple[str, ...]]:
+    """video_id -> the tables it is to be made for, in the order in which the records are to be
+    handed out: what has killed a worker comes last, it must not keep the others from being done."""
+    lacking: dict[str, set[str]] = {}
+    died: set[str] = set()
+    for name, index in indexes.items():
+        killers = {key for key, one in failures[name].items() if one["error"] == WORKER_DIED}
+        left_alone = set() if retry_failed else failures[name].keys() - killers
+        lacking[name] = set(ids) - index.places.keys() - left_alone
+        died |= killers
+    order = sorted(set().union(*lacking.values()), key=lambda key: (key in died, key))
+    return {key: tuple(name for name in lacking if key in lacking[name]) for key in order}
+
+
 def _work_off(
     step: Step,
-    pool: Pool,
-    items: Iterable[Item],
+    outcomes: Iterable[Outcome],
     missing: dict[str, tuple[str, ...]],
-    earlier: Counts,
+    total: int,
     failures: dict[str, dict[str, Record]],
 ) -> None:
-    """Run the items through the pool, one bar for the step, and note every failure."""
+    """See the outcomes come in, under one bar for the step, and note every failure."""
     tally: Counter[str] = Counter()
     lists = {table.name: table.failed for table in step.writes}
     logs: dict[str, Appender] = {}
     left = sum(map(len, missing.values()))
     bar = tqdm(
-        total=earlier.total,
-        initial=earlier.total - left,
+        total=total,
+        initial=total - left,
         desc=step.name,
         unit="video" if len(step.writes) == 1 else "response",
         mininterval=0.2 if sys.stderr.isatty() else 10,
         dynamic_ncols=True,
     )
     with bar:
-        for outcome in pool.run(step, items, proven=bool(earlier.done + earlier.filtered.total())):
+        for outcome in outcomes:
             if outcome.kind == "failed":
                 if outcome.table not in logs:
                     logs[outcome.table] = Appender(lists[outcome.table].path)

@@ -1,0 +1,189 @@
+"""The scripts as a user meets them on the command line."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SCRIPTS = [
+    ["preprocess.py"],
+    ["generate_meta_data.py"],
+    ["generate_dpo_data.py"],
+    ["convert_to_swift.py"],
+    ["-m", "tools.status"],
+    ["data/make_toyworld.py"],
+]
+LIGHT = ("--shot_detector", "adaptive", "--embedder", "color")
+
+
+def refused(done):
+    """The one line of a run that was refused."""
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    return line.removeprefix("error: ")
+
+
+def flags(manual):
+    """flag -> its help, the title of its group and what it takes, out of a `--help`."""
+    found = {}
+    group = ""
+    for line in manual.partition("\noptions:\n")[2].splitlines():
+        if title := re.fullmatch(r"(\S.*):", line):
+            group = title[1]
+        elif flag := re.fullmatch(r"  (?:-\w, )?(--\w+)( \S.*?)?(?: {2,}(.*))?", line):
+            name, value = flag[1], flag[2]
+            found[name] = [flag[3] or "", group, value]
+        elif line.startswith(" " * 20):
+            found[name][0] += " " + line.strip()
+    return found
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=" ".join)
+def test_help_is_a_manual(run_script, script):
+    done = run_script(*script, "--help", env={"COLUMNS": "100"})
+    assert (done.returncode, done.stderr) == (0, "")
+    name = script[-1]
+    assert f"python {'-m ' if script[0] == '-m' else ''}{name}" in done.stdout
+    usage = done.stdout.partition("\n\n")[0]
+    for flag, (text, group, value) in flags(done.stdout).items():
+        assert len(text.split()) >= 3, f"{flag} says nothing"
+        if value and f"[{flag} " in usage:
+            assert "default" in text + group, f"{flag}: what is its default?"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["preprocess.py", "other", 1],
+            "dataset 'other' is not known; known by name: lv178k_1_2m_ytb, lv178k_2_3m_ytb, mine;"
+            " for a folder of your own add --video_dir DIR",
+        ),
+        (
+            ["generate_meta_data.py", 1, "--dataset", "other", "--model", "dryrun"],
+            "no dataset 'other' in ROOT; there are: mine",
+        ),
+        (
+            ["generate_dpo_data.py", "other", 1, "--model", "dryrun"],
+            "no dataset 'other' in ROOT; there are: mine",
+        ),
+        (
+            ["convert_to_swift.py", "dryrun", 16, "--dataset", "other"],
+            "no dataset 'other' in ROOT; there are: mine",
+        ),
+        (["-m", "tools.status", "other"], "no dataset 'other' in ROOT; there are: mine"),
+        (
+            ["generate_dpo_data.py", "mine", 1, "--model", "dryrun"],
+            "mine has no clip captions by dryrun (there are: none yet): run generate_meta_data.py 1"
+            " --dataset mine --model dryrun first",
+        ),
+        (
+            ["generate_meta_data.py", 1, "--dataset", "mine", "--model", "dryrun"],
+            "ROOT/mine/anno/videos.jsonl is not there: run preprocess.py mine first",
+        ),
+        (
+            ["preprocess.py", "../mine", 1],
+            "dataset name '../mine': use letters, digits, '.', '_' and '-' only",
+        ),
+        (
+            ["preprocess.py", "mine", 1, "--video_dir", "/no/such/folder"],
+            "--video_dir /no/such/folder: no such folder",
+        ),
+        (
+            ["preprocess.py", "mine", 1, "--redo", "scenes"],
+            "--redo scenes: the steps here are scene, filter_scene, similarity, group,"
+            " filter_group, extract_frame, finalize",
+        ),
+        (
+            ["preprocess.py", "mine"],
+            "the following arguments are required: world_size (--help explains all flags)",
+        ),
+        (
+            ["preprocess.py", "mine", 0],
+            "argument world_size: 0 is not 1 or more (--help explains all flags)",
+        ),
+        (
+            ["preprocess.py", "mine", 1, "--embedder", "sigclip"],
+            "argument --embedder: invalid choice: 'sigclip' (choose from 'siglip', 'clip',"
+            " 'color') (--help explains all flags)",
+        ),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_with_the_names_there_are(
+    run_script, tiny_videos, tmp_path, words, line
+):
+    (tmp_path / "mine").mkdir()
+    remembered = json.dumps({"video_dir": str(tiny_videos)})
+    (tmp_path / "mine" / "dataset.json").write_text(remembered)
+    done = run_script(*words, "--data_root", tmp_path)
+    assert refused(done) == line.replace("ROOT", str(tmp_path))
+
+
+@pytest.mark.parametrize("script", ["generate_meta_data.py", "generate_dpo_data.py"])
+def test_a_wrong_model_is_answered_with_the_models_there_are(run_script, tmp_path, script):
+    words = (1, "--dataset", "mine") if "meta" in script else ("mine", 1)
+    done = run_script(script, *words, "--model", "dryrum", "--data_root", tmp_path)
+    line = refused(done)
+    assert line.startswith("unknown model 'dryrum'; the models are: dryrun, qwen2vl7b,")
+
+
+def test_a_bug_keeps_its_traceback_and_an_end_of_its_own(run_script):
+    code = "from tools.cli import run_script\ndef main(): [][1]\nrun_script(main)"
+    done = run_script("-c", code)
+    assert done.returncode == 1
+    assert done.stderr.endswith("IndexError: list index out of range\n")
+
+
+def test_the_pipeline_runs_from_any_working_directory(tiny_videos, tmp_path):
+    """As a user calls it: with nothing but the scripts' own paths, relative folders included."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "videos").symlink_to(tiny_videos)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    dryrun = ("--model", "dryrun", "--data_root", "../data")
+    for words in (
+        ["preprocess.py", "mine", "2", *LIGHT, "--video_dir", "videos", "--data_root", "../data"],
+        ["generate_meta_data.py", "2", "--dataset", "mine", *dryrun],
+        ["generate_dpo_data.py", "mine", "2", *dryrun],
+        [
+            *("convert_to_swift.py", "dryrun", "16", "8", "4", "2", "--dataset", "mine"),
+            *("--data_root", "../data", "--output", "pairs.json"),
+        ],
+    ):
+        command = [sys.executable, str(REPOSITORY / words[0]), *words[1:]]
+        done = subprocess.run(
+            command, cwd=tmp_path / "here", env=env, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+    pairs = json.loads((tmp_path / "here" / "pairs.json").read_text())
+    assert len(pairs) > 10
+    assert all(Path(row["videos"][0]).is_absolute() for row in pairs)
+    assert all(Path(row["videos"][0]).exists() for row in pairs)
+    # The folder is remembered as an absolute path: the next run may start elsewhere.
+    again = [sys.executable, str(REPOSITORY / "preprocess.py"), "mine", "1", *LIGHT]
+    done = subprocess.run(
+        [*again, "--data_root", str(tmp_path / "data")], cwd="/", env=env, capture_output=True
+    )
+    assert done.returncode == 0
+    assert b"finalize: nothing to do (3 done)" in done.stdout
+
+
+def test_two_models_may_caption_one_dataset_at_once(tiny_videos, tmp_path, run_script):
+    """The locks are on what is written: a run of one model is not in the way of another's."""
+    from tools.dataset import Dataset
+
+    root = ("--data_root", tmp_path)
+    run_script("preprocess.py", "mine", 1, *LIGHT, "--video_dir", tiny_videos, *root)
+    dataset = Dataset("mine", tmp_path / "mine")
+    words = ("generate_meta_data.py", 1, "--dataset", "mine", "--model", "dryrun", *root)
+    with dataset.lock("raw_clip_captions_other"), dataset.lock("clip_captions_other"):
+        assert run_script(*words).returncode == 0
+    with dataset.lock("clip_captions_dryrun"):
+        line = refused(run_script(*words))
+    assert line.startswith("another run is working on clip_captions_dryrun of mine (pid ")

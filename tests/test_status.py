@@ -1,0 +1,110 @@
+import re
+import shutil
+
+import pytest
+
+from tools.dataset import Dataset
+from tools.jsonl import Appender, Table
+from tools.status import funnel
+from tools.steps import Counts
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Six videos on their way: one table merged, one in parts, one not begun."""
+    dataset = Dataset("mine", tmp_path / "mine")
+    videos = [{"video_id": name, "video_path": f"/{name}.mp4"} for name in "abcdef"]
+    dataset.table("init").write(videos)
+    dataset.table("scene").write({**video, "fps": 25} for video in videos[:4])
+    fail(dataset.table("scene"), "e", "VideoError: truncated: 1.0 s of 9.0 s can be decoded")
+    part = Appender(dataset.table("filter_scene").part(1, 3))
+    part.append({**videos[0], "fps": 25})
+    part.append({**videos[1], "fps": 25, "filtered": True, "filter_reason": "too_few_shots"})
+    part.append({**videos[2], "fps": 25, "filtered": True, "filter_reason": "too_few_shots"})
+    part.close()
+    return dataset
+
+
+def fail(table, name, error):
+    log = Appender(table.failed.path)
+    log.append({"video_id": name, "step": table.name, "error": error, "attempts": 1})
+    log.close()
+
+
+def test_every_step_adds_up_to_what_it_was_given(mine):
+    steps = dict(funnel(mine))
+    assert steps["scene"] == Counts(4, {}, {"VideoError: truncated": 1}, 1)
+    assert steps["filter_scene"] == Counts(1, {"too_few_shots": 2}, {}, 1)
+    assert steps["similarity"] == Counts(0, {}, {}, 1)
+    assert "group" not in steps
+    assert [counts.total for counts in steps.values()][-3:] == [6, 4, 1]
+
+
+def rows(text):
+    """The cells of a printed table's rows."""
+    lines = [re.split("[│┃]", line)[1:-1] for line in text.splitlines()]
+    return [[cell.strip() for cell in line] for line in lines if line]
+
+
+def test_the_funnel_as_a_table(mine, run_script):
+    done = run_script(
+        "-m", "tools.status", "mine", "--data_root", mine.root.parent, env={"COLUMNS": "120"}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"mine: {mine.root}")
+    shown = rows(done.stdout)
+    assert shown[0] == ["step", "given", "done", "filtered", "failed", "remaining", "why"]
+    assert shown[-3:] == [
+        ["scene", "6", "4", "0", "1", "1", "1 failed: VideoError: truncated"],
+        ["filter_scene", "4", "1", "2", "0", "1", "2 too_few_shots"],
+        ["similarity", "1", "0", "0", "0", "1", ""],
+    ]
+    assert done.stdout.splitlines()[-1] == "6 videos = 0 kept + 2 filtered + 1 failed + 3 left"
+
+
+def test_models_and_rounds_have_rows_of_their_own(mine):
+    mine.table("videos").write([{"video_id": name} for name in "abc"])
+    mine.table("raw_clip_captions_x").write([{"video_id": name} for name in "ab"])
+    mine.table("clip_captions_x").write([{"video_id": "a"}, {"video_id": "b", "filtered": True}])
+    fail(mine.table("raw_clip_captions_x"), "c", "worker died")
+    for name in ("caption_caption_none_1_False_False", "caption_caption_drop_2_False_False"):
+        mine.responses("x", name, 2).write([{"video_id": "a"}])
+    mine.responses("x", "caption_caption_drop_2_False_False", 2).delete()
+    steps = dict(funnel(mine))
+    assert steps["raw_captions x"] == Counts(2, {}, {"worker died": 1}, 0)
+    assert steps["captions x"] == Counts(1, {"no reason recorded": 1}, {}, 0)
+    assert steps["responses (x, iter 2)"] == Counts(1, {}, {}, 0)
+
+
+def test_folders_of_the_reference_are_read(mine):
+    mine.table("extract_frame").write([{"video_id": "a"}, {"video_id": "b"}])
+    mine.table("finalize").write([{"video_id": "a"}])
+    assert dict(funnel(mine))["finalize"] == Counts(1, {}, {}, 1)
+
+
+def test_a_finished_dataset_balances(tiny_videos, tmp_path, run_script):
+    folder = tmp_path / "videos"
+    shutil.copytree(tiny_videos, folder)
+    (folder / "empty.mp4").touch()
+    flags = ("--data_root", tmp_path, "--shot_detector", "adaptive", "--embedder", "color")
+    made = run_script("preprocess.py", "mine", 1, "--video_dir", folder, *flags, "--min_shots", 5)
+    assert made.returncode == 0
+    said = run_script("-m", "tools.status", "mine", "--data_root", tmp_path).stdout
+    assert said.splitlines()[-1] == "4 videos = 2 kept + 1 filtered + 1 failed + 0 left"
+    shutil.rmtree(tmp_path / "mine" / ".state")
+    assert run_script("-m", "tools.status", "mine", "--data_root", tmp_path).stdout == said
+
+
+def test_nothing_listed_yet(tmp_path, run_script):
+    Dataset("mine", tmp_path / "mine").remember_video_dir(tmp_path)
+    done = run_script("-m", "tools.status", "mine", "--data_root", tmp_path)
+    assert done.stdout.splitlines()[-1] == "no videos listed yet: run preprocess.py"
+
+
+def test_a_corrupt_line_is_named(mine, run_script):
+    path = Table(mine.anno / "scene.jsonl").path
+    path.write_bytes(b'{"video_id":"a"}\n{"video_id":\n{"video_id":"c"}\n')
+    done = run_script("-m", "tools.status", "mine", "--data_root", mine.root.parent)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {path} line 2 is not a record (")
+    assert done.stderr.count("\n") == 1
