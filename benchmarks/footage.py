@@ -20,10 +20,12 @@ from tools.cli import script_parser
 from tools.dataset import REPOSITORY
 from tools.errors import UserError
 from tools.listing import find_videos
+from tools.video import FrameMeter, decode, open_video
 
 FOOTAGE = REPOSITORY.parent / "shared" / "videos"
 RATE = 30
 PIECE_FRAMES = 60
+CANDIDATES = 6
 
 
 def sources(folder: Path) -> list[Path]:
@@ -40,9 +42,17 @@ def sources(folder: Path) -> list[Path]:
 
 def piece(path: Path, start: int, width: int, height: int) -> list[np.ndarray]:
     """PIECE_FRAMES frames of a file from a frame index on, (height, width, 3) uint8 RGB each."""
-    with av.open(str(path)) as container:
-        frames = itertools.islice(container.decode(video=0), start, start + PIECE_FRAMES)
+    with open_video(path) as (container, stream):
+        frames = itertools.islice(decode(container, stream), start, start + PIECE_FRAMES)
         return [f.to_ndarray(format="rgb24", width=width, height=height) for f in frames]
+
+
+def _changes(path: Path) -> np.ndarray:
+    """Mean difference of each frame's thumbnail from the one before, gray levels."""
+    with open_video(path) as (container, stream):
+        meter = FrameMeter()
+        small = np.stack([meter.thumbnail(frame) for frame in decode(container, stream)])
+    return np.abs(small[1:].astype(np.int16) - small[:-1]).mean(axis=(1, 2, 3))
 
 
 def shots(
@@ -53,10 +63,15 @@ def shots(
     looks = list(itertools.product(itertools.permutations(range(3)), (False, True), (1.0, 1.6)))
     rng.shuffle(looks)
     files = sources(folder)
+    changes = {path: _changes(path) for path in files}
     for number in range(count):
         path = files[number % len(files)]
         channels, mirrored, zoom = looks[number % len(looks)]
-        frames = piece(path, rng.randrange(0, 80), width, height)
+        # The steadiest of a few: the cuts to be found are those made here, not the footage's jolts.
+        last = max(1, len(changes[path]) - PIECE_FRAMES)
+        candidates = [rng.randrange(last) for _ in range(CANDIDATES)]
+        start = min(candidates, key=lambda at: changes[path][at : at + PIECE_FRAMES].max())
+        frames = piece(path, start, width, height)
         yield [_look(frame, list(channels), mirrored, zoom) for frame in frames]
 
 
