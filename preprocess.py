@@ -11,6 +11,7 @@ finished stays finished, whatever world_size was. `python -m tools.status <datas
 stands.
 """
 
+import os
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -145,7 +146,7 @@ def main() -> None:
     args = parse_arguments()
     dataset = open_dataset(args.dataset, args.data_root, may_be_new=True)
     if args.video_dir:
-        folder = args.video_dir.expanduser().absolute()
+        folder = Path(os.path.normpath(args.video_dir.expanduser().absolute()))
         if not folder.is_dir():
             raise UserError(f"--video_dir {folder}: no such folder")
     else:
@@ -156,13 +157,15 @@ def main() -> None:
                 f"dataset {args.dataset!r} is not known; known by name: {names};"
                 " for a folder of your own add --video_dir DIR"
             )
-        folder = found.absolute()
-    with dataset.lock("init"):
+        folder = Path(os.path.normpath(found.absolute()))
+
+    def init() -> None:
         list_videos(dataset, folder)
         if args.video_dir:
             dataset.remember_video_dir(folder)
+
     settings = resolve(args)
-    run([step(dataset, settings) for step in STEPS], dataset, runner_options(args))
+    run([step(dataset, settings) for step in STEPS], dataset, runner_options(args), init)
 
 
 if __name__ == "__main__":

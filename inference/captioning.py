@@ -12,8 +12,11 @@ from tools.dataset import Dataset
 from tools.errors import Filtered
 from tools.jsonl import Record
 from tools.steps import Step
-from tools.video import load_scan, read_frames
+from tools.video import kept_scan, read_frames
 
+# Frames are held at no more than this: twice the 28 * 28 * 512 pixels that the method shows a model
+# (TEMPLE), so that the model's own scaling decides, and 64 frames fit in 160 MB.
+MAX_FRAME_PIXELS = 2 * 28 * 28 * 512
 # A video has about this many clips: how many videos make up a captioner's batch.
 CLIPS_A_VIDEO = 8
 
@@ -71,13 +74,13 @@ class RawCaptionsStep(Step):
             yield position, failures[0] if failures else record
 
     def _requests(self, record: Record) -> list[Request]:
-        kept = self.dataset.scan_path(record["video_id"])
-        pairs = record["frame_indices"]
+        video, pairs = Path(record["video_path"]), record["frame_indices"]
         frames = read_frames(
-            Path(record["video_path"]),
+            video,
             (index for pair in pairs for index in pair),
-            load_scan(kept) if kept.exists() else None,
+            kept_scan(video, self.dataset.scan_path(record["video_id"])),
             self.threads,
+            MAX_FRAME_PIXELS,
         )
         clips = [[frames[index] for index in pair] for pair in pairs]
         return [
@@ -102,6 +105,10 @@ class CaptionsStep(Step):
     def __post_init__(self) -> None:
         self.reads = self.dataset.table(f"raw_clip_captions_{self.captioner.name}")
         self.writes = (self.dataset.table(f"clip_captions_{self.captioner.name}"),)
+
+    def params(self) -> dict[str, Any]:
+        """How answers are read."""
+        return {"reasoning": self.captioner.reasoning}
 
     def process(self, record: Record) -> Record:
         """Add clip_captions."""

@@ -139,7 +139,7 @@ def test_filtered_records_are_kept_and_listed_once_more(table):
 def test_the_list_of_filtered_records_goes_with_the_last_of_them(table):
     append(table, 0, 1, record("a", filtered=True))
     merge(table)
-    table.delete()
+    table.clear()
     append(table, 0, 1, record("a"))
     merge(table)
     assert not table.filtered_path.exists()
@@ -362,12 +362,13 @@ def test_a_failure_is_forgotten_once_the_record_is_done(table):
     assert not table.failed.path.exists()
 
 
-def test_deleting_a_table_leaves_nothing_of_it(table):
+def test_a_cleared_table_has_no_records_and_no_lists(table):
     append(table, 0, 2, record("a", filtered=True))
     merge(table)
     append(table, 1, 2, record("b"))
     write_json(table.meta_path, {})
     Appender(table.failed.path).close()
     table.path.with_name("other.jsonl").write_text("")
-    table.delete()
-    assert [path.name for path in table.path.parent.iterdir()] == ["other.jsonl"]
+    table.clear()
+    left = sorted(path.name for path in table.path.parent.iterdir())
+    assert left == sorted([table.meta_path.name, "other.jsonl"])

@@ -137,12 +137,24 @@ def test_a_rerun_with_nothing_new_writes_nothing(folder, dataset):
     assert dataset.table("init").path.stat().st_ino == before.st_ino
 
 
+def test_another_folder_with_the_same_names_is_refused(folder, dataset, tmp_path):
+    touch(folder, "a.mp4")
+    list_videos(dataset, folder)
+    before = dataset.table("init").path.read_bytes()
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    with pytest.raises(UserError, match="two datasets"):
+        list_videos(dataset, other)
+    assert dataset.table("init").path.read_bytes() == before
+
+
 def test_a_folder_that_has_moved_keeps_its_ids(folder, dataset, tmp_path, capsys):
     touch(folder, "a.mp4", "deep/b.mp4")
     list_videos(dataset, folder)
     before = listed(dataset)
     moved = tmp_path / "elsewhere" / "films"
-    shutil.copytree(folder, moved)
+    moved.parent.mkdir()
+    shutil.move(folder, moved)
     list_videos(dataset, moved)
     after = listed(dataset)
     assert {name: after[name]["video_id"] for name in after} == {

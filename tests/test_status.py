@@ -69,7 +69,7 @@ def test_models_and_rounds_have_rows_of_their_own(mine):
     fail(mine.table("raw_clip_captions_x"), "c", "worker died")
     for name in ("caption_caption_none_1_False_False", "caption_caption_drop_2_False_False"):
         mine.responses("x", name, 2).write([{"video_id": "a"}])
-    mine.responses("x", "caption_caption_drop_2_False_False", 2).delete()
+    mine.responses("x", "caption_caption_drop_2_False_False", 2).clear()
     steps = dict(funnel(mine))
     assert steps["raw_captions x"] == Counts(2, {}, {"worker died": 1}, 0)
     assert steps["captions x"] == Counts(1, {"no reason recorded": 1}, {}, 0)

@@ -165,7 +165,7 @@ def test_results_do_not_depend_on_world_size_and_batches(toy):
         toy.give(**numbers)
         assert toy.run(world_size, "--batch_size", batch_size)[0] == 0
         files.add(toy.path("act").read_bytes())
-        Table(toy.path("act")).delete()
+        Table(toy.path("act")).clear()
     assert len(files) == 1
 
 

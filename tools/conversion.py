@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tools.dataset import Dataset
 from tools.errors import UserError
+from tools.fingerprints import check_origin
 from tools.funnel import Cell, lengths, tokens
 from tools.jsonl import Record, Table, dumps, read_json, write_json
 from tools.pairs import Clean, FindTag, Side, drop_reason, read_side
@@ -139,8 +140,27 @@ def check_responses(plan: Plan) -> Iterator[str]:
                     f"{folder} has no responses at ratio {ratio}, such as {min(wanted)}.jsonl"
                 )
             yield from (f"{folder} has no {name}.jsonl" for name in sorted(wanted - names))
+        _check_one_run({name: t for name, t in plan.tables(dataset).items() if name in names})
         if any(table.parts() for table in plan.tables(dataset).values()):
             yield f"{folder} holds parts, as stage 3 leaves them while it is unfinished"
+
+
+def _check_one_run(tables: Mapping[str, Table]) -> None:
+    """Were these made alike, and from what is there now?
+
+    Raises:
+        UserError: they were not.
+    """
+    clean = read_json(tables[CLEAN.name].meta_path)
+    for table in tables.values():
+        check_origin(table)
+        made = read_json(table.meta_path)
+        for key in ("params", "versions", "input"):
+            if clean and made and clean.get(key) != made.get(key):
+                raise UserError(
+                    f"{table.path} and {CLEAN.name}.jsonl beside it were not made alike ({key}"
+                    " differ): run generate_dpo_data.py --redo responses"
+                )
 
 
 def check_output(plan: Plan, output: Output) -> None:

@@ -129,6 +129,13 @@ class Dataset:
             yield
 
 
+def annotation_of(table: Table, name: str) -> Table:
+    """The table of that name in the annotations of the dataset that a table belongs to."""
+    folder = table.path.parent
+    anno = folder if folder.name == "anno" else folder.parent.parent / "anno"
+    return Table(anno / f"{name}.jsonl")
+
+
 def _names_behind(folder: Path, shape: re.Pattern[str]) -> list[str]:
     """The distinct first groups of the names in `folder` that have a shape, sorted."""
     if not folder.is_dir():

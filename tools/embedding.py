@@ -19,7 +19,7 @@ CHECKPOINTS = {
     "clip": "openai/clip-vit-large-patch14",
 }
 # Similarity above which two shots are grouped. SigLIP's is the method's, and CLIP takes it over
-# unmeasured; colour's is set on the toy world (tests/test_embedding.py holds it there).
+# unmeasured; colour's is set on the toy world (tests/test_toy_groups.py holds it there).
 THRESHOLDS = {"siglip": 0.8, "clip": 0.8, "color": 0.955}
 IMAGES_AT_ONCE = 16
 
@@ -114,9 +114,8 @@ class TransformersEmbedder:
             torch.set_num_threads(threads)
         self._torch = torch
         self._device = device
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
         self._processor = AutoImageProcessor.from_pretrained(checkpoint, use_fast=False)
-        self._model: Any = AutoModel.from_pretrained(checkpoint, dtype=dtype)
+        self._model: Any = AutoModel.from_pretrained(checkpoint, dtype=torch.float32)
         self._model = self._model.to(device).eval()
 
     def embed(self, images: list[np.ndarray]) -> np.ndarray:
@@ -142,19 +141,20 @@ def open_embedder(name: str, checkpoint: str | None, device: str, threads: int) 
     return TransformersEmbedder(checkpoint or CHECKPOINTS[name], device, threads)
 
 
-def check_embedder(name: str, checkpoint: str | None) -> None:
-    """Is the checkpoint here, or can it be had? Fetches it once, before any worker asks for it.
+def check_embedder(name: str, checkpoint: str | None) -> str | None:
+    """The folder of the embedder's checkpoint, fetched once, before any worker asks for it.
 
     Raises:
         UserError: it is not here and cannot be fetched, or is no image model.
     """
     if name == "color":
-        return
+        return None
     from transformers import AutoConfig
 
     where = checkpoint or CHECKPOINTS[name]
     try:
-        config = AutoConfig.from_pretrained(_fetch(where))
+        folder = _fetch(where)
+        config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError):
         raise UserError(
             f"the weights of {where} are not on this machine and cannot be fetched: give their"
@@ -162,6 +162,7 @@ def check_embedder(name: str, checkpoint: str | None) -> None:
         ) from None
     if not hasattr(config, "vision_config"):
         raise UserError(f"--checkpoint {where}: a {config.model_type} has no image tower")
+    return folder
 
 
 def _fetch(where: str) -> str:

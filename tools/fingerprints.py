@@ -1,6 +1,8 @@
 """What a step's tables were made with: parameters, versions and input, in `<name>.meta.json`.
 
 A run that would add to a table with anything else stops before it begins: nothing mixes silently.
+A table that is rebuilt counts its builds, so that what was made from an earlier build is known to
+be, also where the parameters are the same.
 """
 
 import hashlib
@@ -8,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tools.dataset import annotation_of
 from tools.errors import UserError
-from tools.jsonl import read_json, write_json
+from tools.jsonl import Table, read_json, write_json
 
 if TYPE_CHECKING:
     from tools.steps import Step
@@ -18,10 +21,12 @@ if TYPE_CHECKING:
 def fingerprint(step: "Step") -> dict[str, Any]:
     """What shaped a step's output: parameters, versions and the fingerprint of what it reads."""
     upstream = read_json(step.reads.meta_path) or {}
+    made = read_json(step.writes[0].meta_path) or {}
     document = {
         "step": step.name,
+        "build": made.get("build", 1),
         "params": step.params(),
-        "versions": step.versions(),
+        "versions": {**step.versions(), "revision": str(step.revision)},
         "input": {step.reads.name: upstream.get("fingerprint")},
     }
     digest = hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
@@ -40,7 +45,7 @@ def check_fingerprint(step: "Step") -> None:
     now = fingerprint(step)
     for table in step.writes:
         made = read_json(table.meta_path)
-        if made is None:
+        if made is None or "step" not in made:
             continue
         for kind in ("params", "versions"):
             then_values, now_values = _flat(made[kind]), _flat(now[kind])
@@ -76,7 +81,9 @@ def sign(step: "Step") -> str:
         made = read_json(table.meta_path)
         if made is None and table.exists():
             print(f"{table.path.name}: made by other scripts (no fingerprint), kept as it is")
-        elif made is None:
+            write_json(table.meta_path, now | {"note": "holds records made by other scripts"})
+        elif made is None or "step" not in made:
+            table.clear()
             write_json(table.meta_path, now)
         elif made["input"] != now["input"]:
             raise UserError(
@@ -84,6 +91,33 @@ def sign(step: "Step") -> str:
                 f" now: rebuild with --redo {step.name}"
             )
     return str(now["fingerprint"])
+
+
+def forget(table: Table) -> None:
+    """Delete a table's records for another build; a kill half way is made good by `sign`."""
+    build = (read_json(table.meta_path) or {}).get("build", 1)
+    write_json(table.meta_path, {"build": build + 1})
+    table.clear()
+
+
+def check_origin(table: Table) -> None:
+    """Was a table, and all that it was made from, made from what is there now?
+
+    Raises:
+        UserError: something before it has been rebuilt since.
+    """
+    made = read_json(table.meta_path)
+    if not made or "step" not in made:
+        return
+    for name, fingerprint_then in made["input"].items():
+        upstream = annotation_of(table, name)
+        now = read_json(upstream.meta_path) or {}
+        if now.get("fingerprint") != fingerprint_then:
+            raise UserError(
+                f"{table.path.name} was made from another {upstream.path.name} than there is now:"
+                f" rebuild it with --redo {made['step']}"
+            )
+        check_origin(upstream)
 
 
 def _short(value: Any) -> str:

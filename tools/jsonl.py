@@ -349,10 +349,9 @@ class Table:
             path.unlink()
         return merged
 
-    def delete(self) -> None:
-        """Remove the table and everything that stands beside it; the fingerprint last, so that a
-        kill leaves no record without one."""
-        beside = [self.path, self.filtered_path, self.failed.path, self.meta_path]
+    def clear(self) -> None:
+        """Remove the records and the lists of the filtered and the failed."""
+        beside = [self.path, self.filtered_path, self.failed.path]
         for path in [*self.parts(), *beside]:
             path.unlink(missing_ok=True)
 

@@ -63,7 +63,7 @@ def list_videos(dataset: Dataset, folder: Path) -> None:
 
     Raises:
         UserError: there is no such folder, its path is not UTF-8, no video is in it, or two videos
-            share an id.
+            share an id or a name.
     """
     if not folder.is_dir():
         raise UserError(f"video folder {folder}: no such folder; name one with --video_dir")
@@ -82,8 +82,9 @@ def list_videos(dataset: Dataset, folder: Path) -> None:
             error = f"VideoError: name is not UTF-8: rename {shown(name)}"
             failed.append({"video_id": key, "step": "init", "error": error, "attempts": 1})
         elif record := listed.find(name):
-            moved += record["video_path"] != path
-            record["video_path"] = path
+            if record["video_path"] != path:
+                _refuse_another_video(record["video_path"], path)
+                record["video_path"], moved = path, moved + 1
         elif key in known:
             raise UserError(
                 f"{path} would get the id of {known[key]['video_path']}, {key}: rename one of them"
@@ -111,6 +112,15 @@ def list_videos(dataset: Dataset, folder: Path) -> None:
         )
     if failed:
         print(f"init: {len(failed)} failed: their names are not UTF-8 ({table.failed.path})")
+
+
+def _refuse_another_video(old: str, new: str) -> None:
+    """A file may take over a record only if the one listed is gone, or is the same file."""
+    if os.path.exists(old) and os.path.exists(new) and not os.path.samefile(old, new):
+        raise UserError(
+            f"{new} has the name of {old}, which is listed and still there: two folders that hold"
+            " the same names are two datasets"
+        )
 
 
 class _Listed:

@@ -188,13 +188,13 @@ class SimilarityStep(StageOneStep):
 
     def check(self) -> None:
         """Are the weights here?"""
-        check_embedder(self.settings.embedder, self.settings.checkpoint)
+        self.folder = check_embedder(self.settings.embedder, self.settings.checkpoint)
 
     def setup(self, device: str, threads: int) -> None:
         """Load the embedder."""
         self.threads = threads
         self.embedder: Embedder = open_embedder(
-            self.settings.embedder, self.settings.checkpoint, device, threads
+            self.settings.embedder, self.folder, device, threads
         )
 
     def process(self, record: Record) -> Record:

@@ -8,7 +8,7 @@ given.
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tools.dataset import Dataset
 from tools.errors import Filtered, UserError
-from tools.fingerprints import check_fingerprint, fingerprint, sign
+from tools.fingerprints import check_fingerprint, check_origin, fingerprint, forget, sign
 from tools.jsonl import Appender, Index, Record, Table, read_json, write_json
 from tools.workers import WORKER_DIED, Item, Outcome, Pool
 
@@ -34,9 +34,11 @@ class Step:
         reads: the table whose records it takes.
         writes: the tables it makes, usually one.
         batch_size: how many records a worker is handed at once.
+        revision: goes up when the step's own code comes to other results.
     """
 
     name: ClassVar[str]
+    revision: ClassVar[int] = 1
     reads: Table
     writes: tuple[Table, ...]
     batch_size = 1
@@ -141,8 +143,16 @@ def kind_of(error: str) -> str:
     return ": ".join(error.split(": ")[:2])
 
 
-def run(steps: Sequence[Step], dataset: Dataset, options: Options) -> None:
+def run(
+    steps: Sequence[Step],
+    dataset: Dataset,
+    options: Options,
+    prepare: Callable[[], None] | None = None,
+) -> None:
     """Run the steps one after the other, each on what the one before it has finished.
+
+    Args:
+        prepare: called once the locks are held, before anything is looked at.
 
     Raises:
         UserError: another run holds a step, the output was made with other parameters, or the work
@@ -155,6 +165,9 @@ def run(steps: Sequence[Step], dataset: Dataset, options: Options) -> None:
     with ExitStack() as stack:
         for step in steps:
             stack.enter_context(dataset.lock(lock_key(dataset, step.name, step.writes)))
+        if prepare:
+            prepare()
+        check_origin(steps[0].reads)
         for step in steps[:redone]:
             check_fingerprint(step)
         # What is missing is said before the first video is touched, not after a week.
@@ -164,7 +177,7 @@ def run(steps: Sequence[Step], dataset: Dataset, options: Options) -> None:
         for step in reversed(steps[redone:]):
             dataset.state(lock_key(dataset, step.name, step.writes)).unlink(missing_ok=True)
             for table in step.writes:
-                table.delete()
+                forget(table)
         pool = stack.enter_context(Pool(options.world_size, options.device, options.threads))
         before: Index | None = None
         for step in steps:

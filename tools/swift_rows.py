@@ -80,7 +80,4 @@ def sole_writer(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another run is writing {path}: wait for it or stop it") from None
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+        yield

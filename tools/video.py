@@ -6,6 +6,7 @@ its range of gray and its sharpness. Frames are named by their index in decode o
 which a decoder shows them), and by their time in seconds from the first frame.
 """
 
+import re
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -126,6 +127,22 @@ def scan_file(video: Path, kept: Path, threads: int = 1) -> Scan:
     return load_scan(kept)
 
 
+def kept_scan(video: Path, kept: Path) -> Scan | None:
+    """The scan that is kept of a video; None if none is.
+
+    Raises:
+        VideoError: the file is not there, or is not the one that was scanned.
+    """
+    with _readable(video):
+        size = video.stat().st_size
+    if not kept.exists():
+        return None
+    with np.load(kept) as archive:
+        if archive["source"][1] != size:
+            raise VideoError("changed: the file is not the one that stage 1 scanned")
+    return load_scan(kept)
+
+
 def load_scan(kept: Path) -> Scan:
     """Read a kept scan; its thumbnails stay on disk."""
     with np.load(kept) as archive:
@@ -164,7 +181,7 @@ def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: in
                     _keep(archive, f"thumbnails_{chunks:05d}", _differences(waiting))
                     waiting, chunks = [], chunks + 1
         times, end_time, rate, seekable = _timeline(pts, last_duration, stream)
-        declared = float((stream.duration or 0) * (stream.time_base or 0))
+        declared = _declared_seconds(stream, pts)
     if not rows:
         raise VideoError("no frames: nothing in the video stream can be decoded")
     if broken > BROKEN_SHARE * packets:
@@ -182,6 +199,18 @@ def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: in
     _keep(archive, "key", np.array(key, bool))
     _keep(archive, "one", np.array([end_time, seekable, rate], np.float64))
     _keep(archive, "source", source)
+
+
+def _declared_seconds(stream: av.VideoStream, pts: list[int | None]) -> float:
+    """How long the track says it is, seconds; 0 where it does not say."""
+    if stream.duration:
+        return float(stream.duration * (stream.time_base or 0))
+    # Matroska and WebM keep the time of its end in a tag, hours:minutes:seconds.
+    clock = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
+    if not clock:
+        return 0.0
+    end = sum(60**k * float(part) for k, part in enumerate(clock.groups()[::-1]))
+    return end - float((pts[0] or 0 if pts else 0) * (stream.time_base or 0))
 
 
 def _differences(thumbnails: list[np.ndarray]) -> np.ndarray:
@@ -339,7 +368,11 @@ def decode(container: av.container.InputContainer, stream: av.VideoStream) -> It
 
 
 def read_frames(
-    video: Path, indices: Iterable[int], scan: Scan | None = None, threads: int = 1
+    video: Path,
+    indices: Iterable[int],
+    scan: Scan | None = None,
+    threads: int = 1,
+    max_pixels: int | None = None,
 ) -> dict[int, np.ndarray]:
     """Decode exactly the frames of the given indices, upright, (height, width, 3) uint8 RGB each.
 
@@ -347,35 +380,42 @@ def read_frames(
     at, and proved by its thumbnail; where that fails, and without a scan, by counting from the
     start.
 
+    Args:
+        max_pixels: scale larger frames down to at most this many pixels; None: as they are.
+
     Raises:
         VideoError: the file cannot be read, or has no such frame.
     """
     wanted = sorted(set(indices))
     found: dict[int, np.ndarray] = {}
     if scan and scan.seekable and wanted[-1] < len(scan):
-        found = _seek_frames(video, wanted, scan, threads)
+        found = _seek_frames(video, wanted, scan, threads, max_pixels)
     left = set(wanted) - found.keys()
     if left:
-        found |= _count_frames(video, left, threads)
+        found |= _count_frames(video, left, threads, max_pixels)
     missing = [index for index in wanted if index not in found]
     if missing:
         raise VideoError(f"no such frame: index {missing[0]}")
     return found
 
 
-def _count_frames(video: Path, wanted: set[int], threads: int) -> dict[int, np.ndarray]:
+def _count_frames(
+    video: Path, wanted: set[int], threads: int, max_pixels: int | None
+) -> dict[int, np.ndarray]:
     """Find frames by counting from the start of the file."""
     found: dict[int, np.ndarray] = {}
     with open_video(video, threads) as (container, stream):
         for index, frame in enumerate(decode(container, stream)):
             if index in wanted:
-                found[index] = upright(frame)
+                found[index] = upright(frame, max_pixels)
             if len(found) == len(wanted):
                 break
     return found
 
 
-def _seek_frames(video: Path, wanted: list[int], scan: Scan, threads: int) -> dict[int, np.ndarray]:
+def _seek_frames(
+    video: Path, wanted: list[int], scan: Scan, threads: int, max_pixels: int | None
+) -> dict[int, np.ndarray]:
     """Find frames by time stamp, up to the first that its thumbnail does not prove.
 
     In some files seeking lands behind the frame it was asked for (MPEG-TS with B-frames); counting
@@ -403,12 +443,17 @@ def _seek_frames(video: Path, wanted: list[int], scan: Scan, threads: int) -> di
                 or not np.array_equal(meter.thumbnail(frame), proof)
             ):
                 break
-            found[index] = upright(frame)
+            found[index] = upright(frame, max_pixels)
             position = index
     return found
 
 
-def upright(frame: VideoFrame) -> np.ndarray:
-    """The frame as people see it, (height, width, 3) uint8 RGB."""
-    pixels = frame.to_ndarray(format="rgb24", threads=1)
+def upright(frame: VideoFrame, max_pixels: int | None = None) -> np.ndarray:
+    """The frame as people see it, (height, width, 3) uint8 RGB, of at most `max_pixels`."""
+    size: dict[str, Any] = {}
+    if max_pixels and frame.width * frame.height > max_pixels:
+        shrink = (max_pixels / frame.width / frame.height) ** 0.5
+        size = {"width": int(frame.width * shrink), "height": int(frame.height * shrink)}
+        size["interpolation"] = "AREA"
+    pixels = frame.to_ndarray(format="rgb24", threads=1, **size)
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns(frame)))

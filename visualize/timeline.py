@@ -1,6 +1,6 @@
 """A picture of one video: its shots on a time line, its groups as colours, its key frames.
 
-python -m visualize.timeline toyworld toy_003.mp4 --out timeline.png
+python -m visualize.timeline toyworld toy_0016.mp4 --out timeline.png
 """
 
 from pathlib import Path
@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from tools.cli import add_data_root, run_script, script_parser
 from tools.dataset import Dataset, open_dataset
 from tools.errors import UserError
-from tools.jsonl import Record
-from tools.video import load_scan, read_frames
+from tools.jsonl import Record, disk_errors_in_one_line
+from tools.video import Scan, VideoError, read_frames, scan_file
 
 # Okabe and Ito's palette, told apart by colour-blind readers too, and some more behind it.
 PALETTE = (
@@ -25,13 +25,14 @@ WIDTH, MARGIN, GAP = 1800, 48, 10
 TITLE_TOP, BAR_TOP, BAR_HEIGHT, FRAMES_TOP = 30, 104, 44, 236
 
 
-def draw(record: Record, frames: dict[int, np.ndarray], seconds: float) -> Image.Image:
+def draw(record: Record, frames: dict[int, np.ndarray], scan: Scan) -> Image.Image:
     """Draw one record of videos.jsonl.
 
     Args:
         frames: the key frames by index, (height, width, 3) uint8 RGB.
-        seconds: the video's length.
+        scan: the video's times.
     """
+    seconds = scan.end_time
     pairs, clips = record["frame_indices"], record["merged_groups"]
     across = WIDTH - 2 * MARGIN
     column = (across - GAP * (len(pairs) - 1)) / len(pairs)
@@ -40,7 +41,7 @@ def draw(record: Record, frames: dict[int, np.ndarray], seconds: float) -> Image
     picture = Image.new("RGB", (WIDTH, FRAMES_TOP + 2 * tall + GAP + 52), PAPER)
     pen = ImageDraw.Draw(picture)
     colours = _colours(clips)
-    groups = len(set(colours))
+    groups = len({group for group, _ in clips})
     _text(pen, MARGIN, TITLE_TOP, record["video_name"], 30, INK, "lt")
     facts = f"{seconds:.1f} s    {len(record['filtered_cuts'])} shots    {len(clips)} clips"
     _text(pen, WIDTH - MARGIN, TITLE_TOP + 4, f"{facts}    {groups} groups", 24, FAINT, "rt")
@@ -50,7 +51,8 @@ def draw(record: Record, frames: dict[int, np.ndarray], seconds: float) -> Image
 
     pen.rounded_rectangle((MARGIN, BAR_TOP, WIDTH - MARGIN, BAR_TOP + BAR_HEIGHT), 6, "#e9ecef")
     for number, (_, members) in enumerate(clips):
-        spans = [record["cut_times"][record["filtered_cuts"][shot][0]] for shot in members]
+        cuts = [record["filtered_cuts"][shot] for shot in members]
+        spans = [scan.span_times(start, end) for _, start, end in cuts]
         for begin, after in spans:
             box = (at(begin) + 1, BAR_TOP, at(after) - 1, BAR_TOP + BAR_HEIGHT)
             pen.rounded_rectangle(box, 5, colours[number])
@@ -59,9 +61,8 @@ def draw(record: Record, frames: dict[int, np.ndarray], seconds: float) -> Image
         elbow = [(middle, BAR_TOP + BAR_HEIGHT + 22), (left + column / 2, FRAMES_TOP - 28)]
         ends = [(middle, BAR_TOP + BAR_HEIGHT + 3), (left + column / 2, FRAMES_TOP - 8)]
         pen.line([ends[0], *elbow, ends[1]], colours[number], 3, joint="curve")
-        for row, (index, time) in enumerate(
-            zip(pairs[number], record["frame_times"][number], strict=True)
-        ):
+        for row, index in enumerate(pairs[number]):
+            time = float(scan.times[index])
             pen.line((at(time), BAR_TOP + 8, at(time), BAR_TOP + BAR_HEIGHT - 8), PAPER, 3)
             top = FRAMES_TOP + row * (tall + GAP)
             small = Image.fromarray(frames[index]).resize(
@@ -116,10 +117,14 @@ def main() -> None:
     args = parser.parse_args()
     dataset = open_dataset(args.dataset, args.data_root)
     record = find(dataset, args.video)
-    scan = load_scan(dataset.scan_path(record["video_id"]))
-    indices = [index for pair in record["frame_indices"] for index in pair]
-    frames = read_frames(Path(record["video_path"]), indices, scan)
-    draw(record, frames, scan.end_time).save(args.out, optimize=True)
+    video, indices = Path(record["video_path"]), np.ravel(record["frame_indices"]).tolist()
+    try:
+        scan = scan_file(video, dataset.scan_path(record["video_id"]))
+        frames = read_frames(video, indices, scan)
+    except VideoError as error:
+        raise UserError(f"{video}: {error}") from None
+    with disk_errors_in_one_line(args.out):
+        draw(record, frames, scan).save(args.out, optimize=True)
     print(args.out)
 
 
