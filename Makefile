@@ -21,10 +21,10 @@ $(READY): requirements.txt
 	  echo "error: Python 3.11 or later is needed: install it, or name one with make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "error: Python's venv module is missing: install it (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	@rm -rf .venv
 	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); [ "$$free" -ge $(NEEDED_GB) ] || { \
 	  echo "error: $$free GB free here, $(NEEDED_GB) GB needed while the environment (7 GB) is set up: free some disk"; exit 1; }
 	@echo "setting up .venv: 7 GB, about two and a half minutes on a fast line"
-	@rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
@@ -52,6 +52,18 @@ lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# Needs real footage in ../shared/videos and the ffmpeg command; about half an hour on 2 idle cores.
+bench: $(READY)
+	$(PY) -m benchmarks.stage_one
+	$(PY) -m benchmarks.stage_one --height 1080 --shot_detector transnetv2 --repeat 1 --max_ratio 99
+	$(PY) -m benchmarks.transnet
+	$(PY) -m benchmarks.shots
+	$(PY) -m benchmarks.sharpness
+	$(PY) -m benchmarks.scaling
+	$(PY) -m benchmarks.rerun
+	$(PY) -m benchmarks.convert
+	$(PY) -m benchmarks.kill
 
 clean:
 	rm -rf .venv data/toyworld

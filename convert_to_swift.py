@@ -22,7 +22,7 @@ from rich.console import Console
 
 from inference.captioner import models
 from inference.prompts import QUESTIONS, media_or_special_tag, mimo_response, parse_response
-from tools.cli import add_data_root, positive, run_script, script_parser
+from tools.cli import add_data_root, positive, run_script, script_parser, share, whole
 from tools.conversion import Output, Plan, check_responses, convert
 from tools.dataset import SWIFT_DATA, open_dataset
 from tools.errors import UserError
@@ -32,14 +32,6 @@ from tools.perturbation import MAGNITUDES
 from tools.swift_rows import BYTES_PER_TOKEN, MAX_LENGTH, VIDEO_TOKENS
 
 DEFAULT_DATASETS = ["lv178k_1_2m_ytb", "lv178k_2_3m_ytb"]  # the paper's
-
-
-def share(text: str) -> float:
-    """An argparse type: a number from 0 to 1."""
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise ArgumentTypeError(f"{text} is not between 0 and 1")
-    return number
 
 
 def root_change(text: str) -> tuple[str, str]:
@@ -72,7 +64,7 @@ def parse_arguments() -> Namespace:
     )
     parser.add_argument(
         "--iter",
-        type=int,
+        type=whole,
         default=0,
         metavar="N",
         help="round of self-generation: reads iter_N (default: %(default)s)",

@@ -13,7 +13,14 @@ from dataclasses import fields, replace
 
 from inference.captioner import Sampling, models, open_captioner, response_sampling
 from inference.responding import ResponsesStep
-from tools.cli import add_runner_flags, positive, run_script, runner_options, script_parser
+from tools.cli import (
+    add_runner_flags,
+    add_world_size,
+    run_script,
+    runner_options,
+    script_parser,
+    whole,
+)
 from tools.dataset import open_dataset
 from tools.errors import UserError
 from tools.perturbation import configs
@@ -24,7 +31,7 @@ def parse_arguments() -> Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
-    parser.add_argument("world_size", type=positive, help="number of worker processes")
+    add_world_size(parser)
     parser.add_argument(
         "--model",
         default="qwen2vl7b",
@@ -36,7 +43,7 @@ def parse_arguments() -> Namespace:
     )
     parser.add_argument(
         "--iter",
-        type=int,
+        type=whole,
         default=0,
         metavar="N",
         help="round of self-generation: the files go to iter_N (default: %(default)s)",

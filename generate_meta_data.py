@@ -13,7 +13,13 @@ from argparse import Namespace
 
 from inference.captioner import models, open_captioner
 from inference.captioning import CaptionsStep, RawCaptionsStep
-from tools.cli import add_runner_flags, positive, run_script, runner_options, script_parser
+from tools.cli import (
+    add_runner_flags,
+    add_world_size,
+    run_script,
+    runner_options,
+    script_parser,
+)
 from tools.dataset import open_dataset
 from tools.errors import UserError
 from tools.steps import run
@@ -22,7 +28,7 @@ from tools.steps import run
 def parse_arguments() -> Namespace:
     """The command line."""
     parser = script_parser(__doc__)
-    parser.add_argument("world_size", type=positive, help="number of worker processes")
+    add_world_size(parser)
     parser.add_argument(
         "--dataset",
         default="lv178k_1_2m_ytb",

@@ -17,7 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from tools import shots
-from tools.cli import add_runner_flags, positive, run_script, runner_options, script_parser
+from tools.cli import (
+    add_runner_flags,
+    add_world_size,
+    amount,
+    run_script,
+    runner_options,
+    script_parser,
+    share,
+    whole,
+)
 from tools.dataset import dataset_names, named_datasets, open_dataset
 from tools.embedding import CHECKPOINTS, THRESHOLDS
 from tools.errors import UserError
@@ -30,7 +39,7 @@ def parse_arguments() -> Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     parser.add_argument("dataset", help="name of the dataset: its folder is data/<dataset>/")
-    parser.add_argument("world_size", type=positive, help="number of worker processes")
+    add_world_size(parser)
     parser.add_argument(
         "--video_dir",
         type=Path,
@@ -48,20 +57,20 @@ def parse_arguments() -> Namespace:
     )
     group.add_argument(
         "--shot_threshold",
-        type=float,
+        type=amount,
         help="transnetv2: probability above which a frame belongs to a transition (default:"
         f" {shots.TRANSNET_THRESHOLD}); adaptive: how many times its neighbours' a frame's change"
         f" must be (default: {shots.ADAPTIVE_THRESHOLD})",
     )
     group.add_argument(
         "--min_shot_seconds",
-        type=float,
+        type=amount,
         default=Settings.min_shot_seconds,
         help="a shorter shot is left out, seconds (default: %(default)s)",
     )
     group.add_argument(
         "--min_gray_range",
-        type=int,
+        type=whole,
         default=Settings.min_gray_range,
         help="a shot whose frames together span fewer gray levels is blank and left out, 0..255"
         " (default: %(default)s)",
@@ -69,37 +78,37 @@ def parse_arguments() -> Namespace:
     group = parser.add_argument_group("which videos are kept")
     group.add_argument(
         "--min_shots",
-        type=int,
+        type=whole,
         default=Settings.min_shots,
         help="fewest shots of a kept video (default: %(default)s)",
     )
     group.add_argument(
         "--max_shots",
-        type=int,
+        type=whole,
         default=Settings.max_shots,
         help="most shots of a kept video (default: %(default)s)",
     )
     group.add_argument(
         "--max_shot_seconds",
-        type=float,
+        type=amount,
         default=Settings.max_shot_seconds,
         help="longest shot of a kept video, seconds (default: %(default)s)",
     )
     group.add_argument(
         "--min_clips",
-        type=int,
+        type=whole,
         default=Settings.min_clips,
         help="fewest clips (merged groups) of a kept video (default: %(default)s)",
     )
     group.add_argument(
         "--max_group_clips",
-        type=int,
+        type=whole,
         default=Settings.max_group_clips,
         help="in how many clips one group may occur (default: %(default)s)",
     )
     group.add_argument(
         "--max_group_share",
-        type=float,
+        type=share,
         default=Settings.max_group_share,
         help="in what share of the clips, rounded down, one group may occur (default: a third)",
     )
@@ -120,7 +129,7 @@ def parse_arguments() -> Namespace:
     )
     group.add_argument(
         "--group_threshold",
-        type=float,
+        type=share,
         help="cosine similarity above which shots are grouped (default: "
         + ", ".join(f"{name}: {value}" for name, value in THRESHOLDS.items())
         + ")",
@@ -138,6 +147,13 @@ def resolve(args: Namespace) -> Settings:
         settings = replace(settings, shot_threshold=threshold)
     if args.group_threshold is None:
         settings = replace(settings, group_threshold=THRESHOLDS[settings.embedder])
+    if settings.shot_detector == "transnetv2" and settings.shot_threshold >= 1:
+        raise UserError(f"--shot_threshold {settings.shot_threshold}: a probability is below 1")
+    if settings.min_shots > settings.max_shots:
+        raise UserError(
+            f"--min_shots {settings.min_shots} is above --max_shots {settings.max_shots}:"
+            " no video could pass"
+        )
     return settings
 
 

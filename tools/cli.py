@@ -1,6 +1,7 @@
 """What the scripts at the root share: the flags of the runner, and one clear line for a mistake."""
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -38,9 +39,37 @@ def script_parser(description: str | None) -> argparse.ArgumentParser:
 
 def positive(text: str) -> int:
     """An argparse type: a whole number of 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """An argparse type: a whole number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    """An argparse type: a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+def share(text: str) -> float:
+    """An argparse type: a number from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return number
 
 
@@ -52,6 +81,16 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
         default=DATA_ROOT,
         metavar="DIR",
         help="folder that holds the datasets' folders (default: data/ in the repository)",
+    )
+
+
+def add_world_size(parser: argparse.ArgumentParser) -> None:
+    """Add the positional `world_size`."""
+    parser.add_argument(
+        "world_size",
+        type=positive,
+        help="number of worker processes; rank r computes on GPU r modulo the GPUs there are, or on"
+        " the CPU",
     )
 
 
