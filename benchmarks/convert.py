@@ -103,6 +103,10 @@ def make(folder: Path, responses: int, seed: int, parts: bool) -> list[Path]:
     return every
 
 
+# For a million responses.
+MAX_SECONDS, MAX_MB = 60, 500
+
+
 def floor(paths: list[Path], out: Path) -> float:
     """CPU seconds to parse all lines and to write all responses, and nothing else."""
     start = time.process_time()
@@ -139,9 +143,11 @@ def main() -> None:
     made, kept = (sum(row[what] for row in funnel) for what in ("made", "kept"))
     print(f"{args.responses} responses, {size:.0f} MB: {made} pairs, {kept} kept")
     cpu = used.ru_utime + used.ru_stime
-    print(f"convert: {seconds:.1f} s, {cpu:.1f} CPU seconds")
-    print(f"peak memory: {used.ru_maxrss / 1024:.0f} MB")
+    print(f"convert: {seconds:.1f} s (bound {MAX_SECONDS}), {cpu:.1f} CPU seconds")
+    print(f"peak memory: {used.ru_maxrss / 1024:.0f} MB (bound {MAX_MB})")
+    peak = used.ru_maxrss / 1024
     print(f"floor, parsing and writing alone: {least:.1f} CPU seconds; ratio {cpu / least:.1f}")
+    sys.exit(1 if seconds > MAX_SECONDS or peak > MAX_MB else 0)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ CHECKPOINTS = {
     "clip": "openai/clip-vit-large-patch14",
 }
 # Similarity above which two shots are grouped. SigLIP's is the method's, and CLIP takes it over
-# unmeasured; colour's is set on the toy world (tests/test_toy_groups.py holds it there).
+# unmeasured; colour's is set on the toy world (tests/test_toy_stages.py holds it there).
 THRESHOLDS = {"siglip": 0.8, "clip": 0.8, "color": 0.955}
 IMAGES_AT_ONCE = 16
 
