@@ -2,6 +2,7 @@
 
 import fcntl
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,12 +73,20 @@ def sole_writer(path: Path) -> Iterator[None]:
         StorageError: the folder cannot be written to.
     """
     lock = path.with_name(f".{path.name}.lock")
-    with disk_errors_in_one_line(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock, "a")  # noqa: SIM115 (closed below)
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another run is writing {path}: wait for it or stop it") from None
-        yield
+    while True:
+        with disk_errors_in_one_line(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(lock, "a")  # noqa: SIM115 (closed below)
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"another run is writing {path}: wait for it or stop it") from None
+            # Whoever held it before may have removed the file that this one has just opened.
+            if not lock.exists() or os.fstat(file.fileno()).st_ino != lock.stat().st_ino:
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
