@@ -16,7 +16,6 @@ the seed and on its number alone, so --videos 30 adds six to the 24 of --videos 
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -48,7 +47,11 @@ def make_world(videos: int, seed: int, out: Path, workers: int) -> list[dict[str
     names = {plan_video(seed, number).name for number in range(videos)}
     others = sorted(entry.name for entry in folder.iterdir() if entry.name not in names)
     if others:
-        raise FileExistsError(f"{folder} holds {others[0]}, which is none of the {videos} videos")
+        raise FileExistsError(
+            f"{folder} holds {others[0]!r}, which is none of these {videos} videos: "
+            "name another --out"
+        )
+    (out / "truth.jsonl").unlink(missing_ok=True)  # it must never describe another run's videos
     make = partial(make_video, seed=seed, folder=folder)
     bar = partial(tqdm, total=videos, desc="toy world", unit="video")
     if workers == 1:
@@ -111,8 +114,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         lines = make_world(arguments.videos, arguments.seed, arguments.out, arguments.workers)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        sys.exit(f"make_toyworld.py: {error}")
+    except OSError as error:
+        parser.exit(2, f"error: {error}\n")
     kept = sum(line["verdict"] == "keep" for line in lines)
     frames = sum(line["frames"] for line in lines)
     print(f"{len(lines)} videos, {frames:,} frames; the filters should keep {kept}")

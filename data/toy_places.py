@@ -64,7 +64,11 @@ def paint_hills(rng: np.random.Generator, height: int, width: int, hue: float) -
     rows = np.arange(height)[:, None]
     for depth in range(4):
         value = 0.62 - 0.13 * depth
-        ridge = fractal(rng, 1, width, width / (2 + depth))[0] * height * (0.085 - 0.012 * depth)
+        ridge = (
+            fractal(rng, 1, width, width / (2 + depth))[0]
+            * min(height, width)
+            * (0.085 - 0.012 * depth)
+        )
         skyline = height * (0.38 + 0.155 * depth) + ridge
         ground = np.broadcast_to(colour(hue + 0.03 * depth, 0.3 + 0.09 * depth, value), image.shape)
         ground = speckle(ground, fractal(rng, height, width, 6 + 5 * depth, 1.6), 0.08)
@@ -73,15 +77,15 @@ def paint_hills(rng: np.random.Generator, height: int, width: int, hue: float) -
 
 
 def paint_sea(rng: np.random.Generator, height: int, width: int, hue: float) -> Image:
-    horizon = round(height * rng.uniform(0.34, 0.5))
+    horizon = round(height * rng.uniform(0.24, 0.32))  # seen from a cliff, unlike the hills
     image = np.empty((height, width, 3), np.float32)
     image[:horizon] = paint_sky(rng, horizon, width, hue)
     water = ramp(height - horizon, width, colour(hue, 0.35, 0.7), colour(hue + 0.04, 0.6, 0.35))
-    waves = fractal(rng, height - horizon, width, 9, 6)
-    image[horizon:] = speckle(water, waves, 0.13)
-    sun = (int(width * rng.uniform(0.3, 0.7)), round(horizon * rng.uniform(0.35, 0.75)))
+    waves = fractal(rng, height - horizon, width, 16, 5)
+    image[horizon:] = speckle(water, waves, 0.17)
+    sun = (int(width * rng.uniform(0.3, 0.7)), round(horizon * rng.uniform(0.5, 0.8)))
     glow = np.zeros((height, width), np.float32)
-    cv2.circle(glow, sun, round(height * 0.09), 1.0, -1, cv2.LINE_AA)
+    cv2.circle(glow, sun, round(height * 0.06), 1.0, -1, cv2.LINE_AA)
     glitter = np.exp(-(((np.arange(width) - sun[0]) / (height * 0.16)) ** 2)).astype(np.float32)
     glow[horizon:] = 0.55 * glitter * np.clip(waves, 0, 1.5)
     image += np.clip(glow, 0, 1)[..., None] * (colour(hue + 0.5, 0.15, 1.0) - image) * 0.9
@@ -95,6 +99,7 @@ def paint_sea(rng: np.random.Generator, height: int, width: int, hue: float) -> 
 
 
 def paint_room(rng: np.random.Generator, height: int, width: int, hue: float) -> Image:
+    unit = min(height, width)
     floor = round(height * rng.uniform(0.66, 0.76))
     image = ramp(height, width, colour(hue, 0.36, 0.74), colour(hue, 0.4, 0.56))
     stripe = width / rng.integers(22, 34)
@@ -105,20 +110,20 @@ def paint_room(rng: np.random.Generator, height: int, width: int, hue: float) ->
     image[floor - 3 : floor] = colour(hue, 0.2, 0.85)
     x = width * rng.uniform(0.02, 0.08)
     while x < width * 0.94:
-        wide, high = width * rng.uniform(0.07, 0.15), height * rng.uniform(0.2, 0.38)
+        wide, high = unit * rng.uniform(0.14, 0.3), unit * rng.uniform(0.2, 0.38)
         top = height * rng.uniform(0.1, 0.24)
-        a, b = (round(x), round(top)), (round(x + wide), round(top + high))
+        a, b = (round(x), round(top)), (min(width, round(x + wide)), round(top + high))
         window = rng.random() < 0.45
         inside = colour(hue + (0.08 if window else 0.5), 0.16, 0.97 if window else 0.42)
         cv2.rectangle(image, a, b, inside.tolist(), -1)
         if not window:
             patch = image[a[1] : b[1], a[0] : b[0]]
-            patch += 0.12 * fractal(rng, *patch.shape[:2], 20)[..., None]
+            patch += 0.12 * fractal(rng, b[1] - a[1], b[0] - a[0], 20)[..., None]
         cv2.rectangle(image, a, b, colour(hue, 0.45, 0.25).tolist(), 3, cv2.LINE_AA)
         if window:
             middle = (a[0] + b[0]) // 2
             cv2.line(image, (middle, a[1]), (middle, b[1]), colour(hue, 0.45, 0.3).tolist(), 2)
-        x += wide + width * rng.uniform(0.05, 0.12)
+        x += wide + unit * rng.uniform(0.1, 0.25)
     for _ in range(3):
         left, wide = width * rng.uniform(0, 0.9), width * rng.uniform(0.06, 0.16)
         top = floor - height * rng.uniform(0.06, 0.2)
@@ -130,17 +135,18 @@ def paint_room(rng: np.random.Generator, height: int, width: int, hue: float) ->
 
 def paint_city(rng: np.random.Generator, height: int, width: int, hue: float) -> Image:
     image = paint_sky(rng, height, width, hue)
+    unit = min(height, width)
     for depth in range(2):
         x = -width * rng.uniform(0, 0.05)
         while x < width:
-            wide = width * rng.uniform(0.045, 0.1)
+            wide = unit * rng.uniform(0.09, 0.2)
             top = height * (rng.uniform(0.12, 0.45) + 0.16 * depth)
             wall = colour(
                 hue + rng.uniform(-0.05, 0.05), 0.32, rng.uniform(0.5, 0.62) - 0.22 * depth
             )
             a, b = (round(x), round(top)), (round(x + wide), height)
             cv2.rectangle(image, a, b, wall.tolist(), -1)
-            pitch = height * rng.uniform(0.035, 0.055)
+            pitch = unit * rng.uniform(0.035, 0.055)
             for wy in np.arange(top + pitch, height * 0.88, pitch * 1.5):
                 for wx in np.arange(x + pitch * 0.6, x + wide - pitch, pitch * 1.3):
                     lit = rng.random() < 0.35

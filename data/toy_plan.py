@@ -25,8 +25,8 @@ SCHEDULE = (
     ("plain_with_blanks", 384, 216, Fraction(30)),
     ("dialogue", 320, 180, Fraction(25)),
     ("one_palette", 426, 240, NTSC),
-    ("long_take", 320, 180, Fraction(15)),
     ("phone", 240, 426, Fraction(30)),
+    ("long_take", 320, 180, Fraction(15)),
     ("few_shots", 320, 240, Fraction(24)),
     ("plain", 640, 360, Fraction(25)),
     ("same_place_twice", 426, 240, Fraction(25)),
@@ -57,8 +57,9 @@ EVENT_SECONDS = 4.0  # at most
 DISSOLVE_FRAMES = (8, 25)
 QUICK_FADE = (11, 5)  # frames of a fade in all, and how many of them are black
 SLOW_FADE = (30, 4)
-GRADUAL_SHARE = 0.4  # of the transitions between two pictures of different places
+GRADUAL_SHARE = 0.45  # of the transitions between two pictures of different places
 DISTRACTED_SHARE = 0.5  # of the shots
+PAN_FRAMES = 9  # at least, or a pan at 15 frames a second is no motion any more
 MARGIN = 12  # frames from a distractor to its shot's ends, more than the shortest shot's 8
 
 
@@ -268,7 +269,7 @@ def choose_transitions(
     chosen = rng.permutation(open_to_mixing)[: round(share * len(open_to_mixing))]
     for k, i in enumerate(chosen):
         if k % 3 == 2:
-            transitions[i] = Transition("fade", *(QUICK_FADE if rng.random() < 0.5 else SLOW_FADE))
+            transitions[i] = Transition("fade", *(QUICK_FADE if rng.random() < 0.8 else SLOW_FADE))
         else:
             mixed = int(rng.integers(*DISSOLVE_FRAMES, endpoint=True))
             transitions[i] = Transition("dissolve", mixed)
@@ -304,13 +305,13 @@ def add_distractors(shots: list[Shot], rate: Fraction, rng: np.random.Generator)
         count = shot.end - shot.start + 1
         if shot.blank or rng.random() > DISTRACTED_SHARE:
             continue
-        kind = rng.choice(["flash", "exposure", "pan", "passer_by"], p=[0.4, 0.25, 0.2, 0.15])
+        kind = rng.choice(["flash", "exposure", "pan", "passer_by"], p=[0.36, 0.22, 0.2, 0.22])
         length = {
-            "flash": rng.integers(1, 4),
+            "flash": int(rng.integers(1, 4)),
             "exposure": 1,
-            "pan": round(rng.uniform(0.36, 0.5) * rate),
-            "passer_by": round(rng.uniform(0.4, 0.6) * rate),
-        }[kind]
+            "pan": max(PAN_FRAMES, round(rng.uniform(0.36, 0.5) * rate)),
+            "passer_by": round(rng.uniform(0.36, 0.55) * rate),
+        }[str(kind)]
         room = round(0.4 * count) - MARGIN - length  # what is left of the shot's first 40 %
         if room < 0:
             continue

@@ -1,6 +1,7 @@
 """Frames of a planned toy video, and their encoding: camera, shapes, transitions, sensor noise."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -20,15 +21,18 @@ RGB = {
 BLANK_LEVELS = (4, 28, 60, 232)  # gray levels of blank shots, dark more often than bright
 CANVAS = (1.3, 2.0)  # height and width of a place in views: room for drift and pans
 RADIUS = 0.19  # of a shape, in the view's smaller side
-CLOSE_UP = 1.35  # magnification of a shot filmed from nearer
+SPRITE = 1.3  # drawn size of a shape in radii, for it may grow
+CLOSE_UP = 1.45  # magnification of a shot filmed from nearer
+CLOSE_UP_ASIDE = 0.16  # how far such a camera stands aside, in view widths
 PAN = 0.65  # way of a fast pan, in view widths
 NOISE_TILES = 3
 NOISE_ROOM = 32  # pixels by which a noise tile is larger than a frame
-X264 = {"preset": "veryfast", "crf": "24", "x264-params": "threads=1:sliced-threads=0"}
+# Without mbtree: it reads memory that nothing has written (seen in the x264 of PyAV 18.1 with
+# MALLOC_PERTURB_), so that two runs give two files.
+X264 = {"preset": "veryfast", "crf": "24", "x264-params": "threads=1:mbtree=0"}
 KEY_INTERVAL = 60  # frames between key frames at most, so that seeking stays cheap
 
-# What paints a set of frames alike on one machine.
-Affine = np.ndarray  # float64 (2, 3)
+Affine = np.ndarray  # float64 (2, 3): columns multiply x, y and 1
 
 
 def ease(t: float) -> float:
@@ -69,7 +73,9 @@ def draw_sprite(shape: str, colour: str, radius: float) -> np.ndarray:
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def paste(frame: np.ndarray, sprite: np.ndarray, x: float, y: float, scale: float, turn: float):
+def paste(
+    frame: np.ndarray, sprite: np.ndarray, x: float, y: float, scale: float, turn: float
+) -> None:
     """Blend a sprite into `frame` in place, its centre at (x, y), turned by `turn` radians."""
     height, width = frame.shape[:2]
     reach = scale * sprite.shape[0] * 0.5
@@ -77,9 +83,8 @@ def paste(frame: np.ndarray, sprite: np.ndarray, x: float, y: float, scale: floa
     top, bottom = max(0, int(y - reach)), min(height, int(y + reach) + 1)
     if left >= right or top >= bottom:
         return
-    matrix = similarity(
-        scale, turn, (sprite.shape[1] / 2, sprite.shape[0] / 2), (x - left, y - top)
-    )
+    middle = sprite.shape[0] / 2
+    matrix = similarity(scale, turn, (middle, middle), (x - left, y - top))
     patch = cv2.warpAffine(sprite, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
     region = frame[top:bottom, left:right]
     region[:] = region * (1 - patch[..., 3:]) + patch[..., :3]
@@ -100,7 +105,11 @@ class Take:
         self.size = np.array([plan.width, plan.height], np.float64)
         middle = np.array(canvas.shape[1::-1]) / 2
         self.zoom = rng.uniform(1.0, 1.05) * (CLOSE_UP if shot.close else 1.0)
-        aside = rng.choice([-0.16, 0.16]) if shot.close else rng.uniform(-0.02, 0.02)
+        aside = (
+            rng.choice([-CLOSE_UP_ASIDE, CLOSE_UP_ASIDE])
+            if shot.close
+            else rng.uniform(-0.02, 0.02)
+        )
         self.home = middle + self.size * (aside, rng.uniform(-0.02, 0.02))
         self.drift = self.size * rng.uniform(-0.05, 0.05, 2)
         self.creep = rng.uniform(-0.05, 0.05)  # change of zoom over the shot
@@ -113,7 +122,7 @@ class Take:
         self.begin, self.end = plan.seconds(shot.start), plan.seconds(shot.end + 1)
         self.radius = RADIUS * min(plan.width, plan.height)
         if shot.event:
-            self.sprite = draw_sprite(shot.event.shape, shot.event.colour, 1.3 * self.radius)
+            self.sprite = draw_sprite(shot.event.shape, shot.event.colour, SPRITE * self.radius)
             self.shadow = np.zeros_like(self.sprite)
             alpha = cv2.GaussianBlur(self.sprite[..., 3], (0, 0), self.radius * 0.12)
             self.shadow[..., 3] = 0.4 * alpha
@@ -132,7 +141,7 @@ class Take:
         way, speed = self.pan_way(f, pan) if pan else (0.0, 0.0)
         offset[0] += way
         zoom = self.zoom * (1 + self.creep * u)
-        tilt = 0.004 * sway[0] * self.shake / self.plan.height * 100
+        tilt = 0.4 * self.shake / self.plan.height * sway[0]
         view = similarity(zoom, tilt, tuple(self.home + offset), tuple(self.size / 2))
         picture = cv2.warpAffine(
             self.canvas,
@@ -142,7 +151,7 @@ class Take:
             borderMode=cv2.BORDER_REFLECT_101,
         )
         if self.shot.event:
-            self.show(picture, self.shot.event, f, offset, zoom)
+            self.show(picture, self.shot.event, seconds, offset, zoom)
         if speed > 2:
             picture = cv2.blur(picture, (round(speed) | 1, 1))
         if self.is_disturbed_by("passer_by"):
@@ -163,9 +172,12 @@ class Take:
 
         return way(f), abs(way(f + 0.5) - way(f - 0.5))
 
-    def show(self, picture: np.ndarray, event: Event, f: int, offset: np.ndarray, zoom: float):
+    def show(
+        self, picture: np.ndarray, event: Event, seconds: float, offset: np.ndarray, zoom: float
+    ) -> None:
         """Draw the event's shape and its shadow."""
-        progress = ease((f - event.start) / max(1, event.end - event.start))
+        start, end = self.plan.seconds(event.start), self.plan.seconds(event.end)
+        progress = ease((seconds - start) / (end - start))
         along = 0.25 - 0.5 * progress
         x, y, scale, turn = self.off_axis, 0.05, 1.0, 0.0
         if event.action in ("moves left", "moves right"):
@@ -176,9 +188,8 @@ class Take:
             scale = 0.5 + 1.2 * progress
         else:
             turn = self.turn_side * 1.5 * np.pi * progress
-        near = zoom / self.zoom
         centre = self.size * (0.5 + x, 0.5 + y) - zoom * offset
-        scale *= near / 1.3
+        scale *= zoom / self.zoom / SPRITE
         lift = 0.16 * self.radius * scale
         paste(picture, self.shadow, centre[0] + lift, centre[1] + 1.6 * lift, scale, turn)
         paste(picture, self.sprite, centre[0], centre[1], scale, turn)
@@ -270,11 +281,14 @@ class Film:
         return picture
 
     def frames(self) -> Iterator[tuple[np.ndarray, bool]]:
-        """Yield each picture, uint8 RGB (height, width, 3), and whether it opens a shot."""
+        """Yield each picture, uint8 RGB (height, width, 3), and whether a blank shot starts."""
         for number, shot in enumerate(self.plan.shots):
             for f in range(shot.start, shot.end + 1):
                 picture = self.picture(number, f)
-                yield picture if shot.blank else self.grainy(picture), f == shot.start
+                if shot.blank:
+                    yield picture, f == shot.start
+                else:
+                    yield self.grainy(picture), False
             if number == len(self.plan.transitions):
                 return
             change = self.plan.transitions[number]
@@ -299,10 +313,12 @@ def film(plan: Plan, path: Path) -> None:
         stream.thread_count = 1
         stream.gop_size = KEY_INTERVAL
         stream.time_base = stream.codec_context.time_base = plan.time_base
-        for tick, (picture, opens) in zip(plan.ticks[:-1], Film(plan).frames(), strict=True):
+        spans = pairwise(plan.ticks.tolist())
+        for (tick, after), (picture, clean) in zip(spans, Film(plan).frames(), strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = int(tick), plan.time_base
-            if opens:  # a blank shot must not inherit a trace of the picture before it
+            frame.pts, frame.time_base = tick, plan.time_base
+            frame.duration = after - tick
+            if clean:  # a blank shot must not inherit a trace of the picture before it
                 frame.pict_type = av.video.frame.PictureType.I
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -15,7 +15,9 @@ RECURRENCES = 4  # of one place, in groups: too many
 def truth(plan: Plan) -> dict[str, Any]:
     """Return the truth about a planned video; frame ranges are inclusive, times in seconds.
 
-    A range's `end_time` is when its last frame ends, so ranges that touch share a time.
+    A range's `end_time` is when its last frame ends, so ranges that touch share a time. A cut's
+    `frame` and `end_frame` are the new shot's first frame; the frames of a dissolve or a fade
+    belong to neither shot. Shots of equal `place` show one place; a blank shot's place is -1.
     """
     shots = [shot_truth(plan, shot) for shot in plan.shots]
     return {

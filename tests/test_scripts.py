@@ -106,7 +106,8 @@ def test_help_is_a_manual(run_script, script):
         ),
         (
             ["preprocess.py", "mine", 0],
-            "argument world_size: '0' is not a whole number of 1 or more (--help explains all flags)",
+            "argument world_size: '0' is not a whole number of 1 or more"
+            " (--help explains all flags)",
         ),
         (
             ["preprocess.py", "mine", 1, "--embedder", "sigclip"],

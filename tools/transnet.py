@@ -44,7 +44,7 @@ HISTOGRAM_BINS = 512
 SECTION_STEPS = 8
 # How near the threshold, in logits, a coarse answer is not believed: at each end of a step, and in
 # its middle.
-BAND_ENDS, BAND_MIDDLE = 0.9, 0.5
+BAND_ENDS, BAND_MIDDLE = 1.0, 0.4
 BAND_END_FRAMES = 12
 # The networks' files take 53 MB.
 EXPORT_BYTES = 64_000_000

@@ -10,7 +10,9 @@ RGB, their colour histograms (1, T, 512), and which neighbours each frame may be
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import openvino
 import torch
@@ -27,15 +29,115 @@ WEIGHT_LEVELS = 63
 CALIBRATION_SHOTS = 24
 
 
+class Rounding(nn.Module):
+    """Values in 8 bits: learns their range while `learning`, from then on rounds to it."""
+
+    def __init__(self, *, signed: bool) -> None:
+        super().__init__()
+        self.lowest, self.highest = (-128, 127) if signed else (0, 255)
+        self.range, self.learning = 0.0, True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The values as 8 bits can hold them."""
+        if self.learning:
+            self.range = max(self.range, float(x.abs().max()))
+            return x
+        scale = self.range / self.highest
+        return torch.fake_quantize_per_tensor_affine(x, scale, 0, self.lowest, self.highest)
+
+
+class RoundedConvolution(nn.Module):
+    """A convolution over time or over space whose weights have 7 bits, a scale an output channel.
+
+    Each kernel keeps its sum to half a level (running sums are rounded, not weights), so that even
+    areas come out as they should: rounding weight by weight errs twice as much in the logits.
+    """
+
+    def __init__(self, weights: torch.Tensor, bias: torch.Tensor | None, dilation: int) -> None:
+        super().__init__()
+        self.bias, self.dilation = bias, (dilation, 1, 1)
+        self.scale = weights.abs().amax((1, 2, 3, 4)) / WEIGHT_LEVELS
+        levels = weights / self.scale[:, None, None, None, None]
+        sums = levels.flatten(2).cumsum(2).round()
+        whole = torch.diff(sums, dim=2, prepend=torch.zeros_like(sums[..., :1]))
+        self.weights = whole.reshape_as(weights) * self.scale[:, None, None, None, None]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(1, C, T, height, width) to (1, C', T, height, width)."""
+        zero = torch.zeros(len(self.scale), dtype=torch.int32)
+        # Changes no value: it tells the converter that these are whole numbers of 8 bits.
+        weights = torch.fake_quantize_per_channel_affine(
+            self.weights, self.scale, zero, 0, -128, 127
+        )
+        return functional.conv3d(x, weights, self.bias, padding="same", dilation=self.dilation)
+
+
+class RoundedCell(nn.Module):
+    """The four dilated convolutions of a cell, their batch norm and a ReLU, in 8 bits."""
+
+    def __init__(self, cell: Any) -> None:
+        super().__init__()
+        norm = cell.bn
+        factors = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        biases = norm.bias - norm.running_mean * factors
+        self.branches = nn.ModuleList()
+        for dilation, factor, bias in zip(
+            DILATIONS, factors.chunk(4), biases.chunk(4), strict=True
+        ):
+            spatial, temporal = getattr(cell, f"Conv3D_{dilation}").layers
+            weights = temporal.weight * factor[:, None, None, None, None]
+            self.branches.append(
+                nn.Sequential(
+                    RoundedConvolution(spatial.weight, None, 1),
+                    Rounding(signed=True),
+                    RoundedConvolution(weights, bias, dilation),
+                    nn.ReLU(),
+                )
+            )
+        self.after = Rounding(signed=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(1, C, T, height, width) to (1, 4F, T, height, width)."""
+        return self.after(torch.cat([branch(x) for branch in self.branches], 1))
+
+
+class Stage(nn.Module):
+    """Two cells, the shortcut around the second, and the pooling."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(1, C, T, height, width) to (1, 4F, T, height / 2, width / 2)."""
+        x = self.first(x)
+        # Each pooled by itself: their sum in full size would be the largest array of all.
+        whole, short = (functional.avg_pool3d(y, (1, 2, 2)) for y in (self.second(x), x))
+        return whole + short
+
+
+def exact_stage(stage: Any) -> Stage:
+    """A stage of the published network."""
+    first, second = stage.DDCNN
+    return Stage(first, nn.Sequential(second, nn.ReLU()))
+
+
+def coarse_stage(stage: Any) -> Stage:
+    """A stage of the published network in 8 bits."""
+    first, second = (RoundedCell(cell) for cell in stage.DDCNN)
+    return Stage(nn.Sequential(Rounding(signed=False), first), second)
+
+
 class Network(nn.Module):
     """TransNetV2 on given stages of convolutions, with the frame comparisons limited to a window.
 
     Source of the architecture: TransNetV2, arXiv 2008.04838.
     """
 
-    def __init__(self, model: TransNetV2, stages: nn.ModuleList) -> None:
+    def __init__(self, model: TransNetV2, stage: Callable[[Any], Stage]) -> None:
         super().__init__()
-        self.model, self.stages = model, stages
+        self.model = model
+        self.stages = nn.ModuleList(stage(published) for published in model.SDDCNN)
 
     def forward(
         self, frames: torch.Tensor, histograms: torch.Tensor, comparable: torch.Tensor
@@ -66,102 +168,6 @@ def _similarities(features: torch.Tensor) -> torch.Tensor:
     return flat.reshape(1, frames, frames + LOOKUP)[..., :LOOKUP]
 
 
-class Rounding(nn.Module):
-    """Values in 8 bits: learns their range while `learning`, from then on rounds to it."""
-
-    def __init__(self, *, signed: bool) -> None:
-        super().__init__()
-        self.lowest, self.highest = (-128, 127) if signed else (0, 255)
-        self.range, self.learning = 0.0, True
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The values as 8 bits can hold them."""
-        if self.learning:
-            self.range = max(self.range, float(x.abs().max()))
-            return x
-        scale = self.range / self.highest
-        return torch.fake_quantize_per_tensor_affine(x, scale, 0, self.lowest, self.highest)
-
-
-class RoundedConvolution(nn.Module):
-    """A convolution over time or over space whose weights have 7 bits, a scale an output channel.
-
-    Each kernel keeps its sum to half a level (running sums are rounded, not weights), so that even
-    areas come out as they should: rounding weight by weight errs twice as much in the logits.
-    """
-
-    def __init__(self, weights: torch.Tensor, bias: torch.Tensor | None, dilation: int) -> None:
-        super().__init__()
-        self.bias = bias
-        self.dilation = (dilation, 1, 1)
-        self.padding = (
-            dilation if weights.shape[2] > 1 else 0,
-            weights.shape[3] // 2,
-            weights.shape[4] // 2,
-        )
-        self.scale = weights.abs().amax((1, 2, 3, 4)) / WEIGHT_LEVELS
-        levels = weights / self.scale[:, None, None, None, None]
-        sums = levels.flatten(2).cumsum(2).round()
-        whole = torch.diff(sums, dim=2, prepend=torch.zeros_like(sums[..., :1]))
-        self.weights = whole.reshape_as(weights) * self.scale[:, None, None, None, None]
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(1, C, T, height, width) to (1, C', T, height, width)."""
-        zero = torch.zeros(len(self.scale), dtype=torch.int32)
-        # Changes no value: it tells the converter that these are whole numbers of 8 bits.
-        weights = torch.fake_quantize_per_channel_affine(
-            self.weights, self.scale, zero, 0, -128, 127
-        )
-        return functional.conv3d(
-            x, weights, self.bias, padding=self.padding, dilation=self.dilation
-        )
-
-
-class RoundedCell(nn.Module):
-    """The four dilated convolutions of a cell, their batch norm and a ReLU, in 8 bits."""
-
-    def __init__(self, cell: nn.Module) -> None:
-        super().__init__()
-        norm = cell.bn
-        factors = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        biases = norm.bias - norm.running_mean * factors
-        self.branches = nn.ModuleList()
-        for dilation, factor, bias in zip(
-            DILATIONS, factors.chunk(4), biases.chunk(4), strict=True
-        ):
-            spatial, temporal = getattr(cell, f"Conv3D_{dilation}").layers
-            weights = temporal.weight * factor[:, None, None, None, None]
-            self.branches.append(
-                nn.Sequential(
-                    RoundedConvolution(spatial.weight, None, 1),
-                    Rounding(signed=True),
-                    RoundedConvolution(weights, bias, dilation),
-                    nn.ReLU(),
-                )
-            )
-        self.after = Rounding(signed=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(1, C, T, height, width) to (1, 4F, T, height, width)."""
-        return self.after(torch.cat([branch(x) for branch in self.branches], 1))
-
-
-class RoundedStage(nn.Module):
-    """Two cells, the shortcut around the second and the pooling, in 8 bits."""
-
-    def __init__(self, stage: nn.Module) -> None:
-        super().__init__()
-        self.before = Rounding(signed=False)
-        self.first, self.second = (RoundedCell(cell) for cell in stage.DDCNN)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(1, C, T, height, width) to (1, 4F, T, height / 2, width / 2)."""
-        x = self.first(self.before(x))
-        # Each pooled by itself: their sum in full size would be the largest array of all.
-        pooled = [functional.avg_pool3d(y, (1, 2, 2)) for y in (self.second(x), x)]
-        return pooled[0] + pooled[1]
-
-
 def calibration_video() -> torch.Tensor:
     """Shots of moving random textures, coarse to fine, dark to glaring; (T, 27, 48, 3) uint8."""
     made = torch.Generator().manual_seed(0)
@@ -184,8 +190,7 @@ def export(folder: Path) -> None:
     """Write both networks into a folder."""
     torch.set_num_threads(1)
     model = TransNetV2(device="cpu").requires_grad_(False)
-    exact = Network(model, model.SDDCNN)
-    coarse = Network(model, nn.ModuleList(RoundedStage(stage) for stage in model.SDDCNN))
+    exact, coarse = Network(model, exact_stage), Network(model, coarse_stage)
     with torch.no_grad():
         for frames in calibration_video().split(WINDOW):
             sample = (
