@@ -91,21 +91,6 @@ def test_a_worker_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 
-def test_two_processes_may_prepare_at_once(tmp_path):
-    code = "from tools.transnet import prepare; print(prepare())"
-    start = dict(cwd=REPOSITORY, env={"XDG_CACHE_HOME": str(tmp_path), "PATH": ""}, text=True)
-    both = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, **start)
-        for _ in range(2)
-    ]
-    folders = {process.communicate()[0].strip() for process in both}
-    assert [process.returncode for process in both] == [0, 0]
-    assert len(folders) == 1
-    made = sorted(path.name for path in Path(folders.pop()).iterdir())
-    assert {"exact.xml", "exact.bin", "coarse.xml", "coarse.bin"} <= set(made)
-    assert len(list((tmp_path / "temple-toolkit").iterdir())) == 1
-
-
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     code = (
