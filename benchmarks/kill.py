@@ -3,10 +3,10 @@
     python -m benchmarks.kill                          # 200 kills on three short videos
     python -m benchmarks.kill --kills 20 --videos DIR
 
-The pipeline runs on a few videos, again and again from an empty folder. Of each such life the
-moments of its kills are drawn over the length of an unbroken one; each hits the script or one of
-its workers, and a script that is killed is started again with the next world_size of 1, 2, 3. At
-the end of each life every finished file must be byte for byte that of an unbroken run. Linux only.
+The pipeline runs on a few videos, again and again from an empty folder. Of each kill a stage is
+drawn, and a moment over the length of that stage's unbroken run; it hits the script or one of its
+workers, and a script that is killed is started again with the next world_size of 1, 2, 3. At the
+end of each life every finished file must be byte for byte that of an unbroken run. Linux only.
 """
 
 import contextlib
@@ -80,11 +80,11 @@ def finished_files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(tables)}
 
 
-def unbroken_run(videos: Path, root: Path) -> tuple[dict[str, bytes], float]:
-    """The finished files of a run that nobody disturbs, and its length in seconds."""
-    start = time.monotonic()
-    Life(videos, root, iter([2, 2, 2, 2]), [], random.Random(0)).run()
-    return finished_files(root), time.monotonic() - start
+def unbroken_run(videos: Path, root: Path) -> tuple[dict[str, bytes], dict[str, float]]:
+    """The finished files of a run that nobody disturbs, and how many seconds each stage ran."""
+    life = Life(videos, root, iter([2, 2, 2, 2]), {}, random.Random(0))
+    life.run()
+    return finished_files(root), life.ran
 
 
 class Life:
@@ -92,7 +92,7 @@ class Life:
 
     Args:
         world_sizes: of each start of a script, in turn.
-        moments: when to kill, seconds of running, rising.
+        moments: stage -> when to kill, seconds of its running, rising.
         rng: draws whom to kill.
     """
 
@@ -101,7 +101,7 @@ class Life:
         videos: Path,
         root: Path,
         world_sizes: Iterator[int],
-        moments: list[float],
+        moments: dict[str, list[float]],
         rng: random.Random,
     ) -> None:
         self.videos = videos
@@ -110,7 +110,7 @@ class Life:
         self.moments = moments
         self.rng = rng
         self.kills: list[Kill] = []
-        self._ran = 0.0
+        self.ran = dict.fromkeys(STAGES, 0.0)
 
     def run(self) -> list[Kill]:
         """Run all stages to their end, whatever happens on the way; returns the kills.
@@ -139,15 +139,16 @@ class Life:
         with open(logs[0], "w") as out, open(logs[1], "w") as errors:
             process = subprocess.Popen(words, stdout=out, stderr=errors)
         begin = time.monotonic()
+        moments = self.moments.get(stage, [])
         while True:
-            ran = self._ran + time.monotonic() - begin
-            patience = max(0.0, self.moments[0] - ran) if self.moments else None
+            ran = self.ran[stage] + time.monotonic() - begin
+            patience = max(0.0, moments[0] - ran) if moments else None
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(patience)
                 break
-            self.moments.pop(0)
+            moments.pop(0)
             self._kill(stage, process.pid, logs[0].read_text())
-        self._ran += time.monotonic() - begin
+        self.ran[stage] += time.monotonic() - begin
         said = "".join(log.read_text() for log in logs)
         gave_up = any(words in said for words in GAVE_UP)
         if "Traceback" in said or process.returncode not in (0, -signal.SIGKILL, 2 * gave_up):
@@ -184,10 +185,13 @@ def survive(videos: Path, folder: Path, kills: int, seed: int) -> Iterator[tuple
     """
     rng = random.Random(seed)
     world_sizes = itertools.cycle(WORLD_SIZES)
-    expected, length = unbroken_run(videos, folder / "unbroken")
+    expected, lengths = unbroken_run(videos, folder / "unbroken")
     left = kills
     while left > 0:
-        moments = sorted(rng.uniform(0, length) for _ in range(min(left, KILLS_A_LIFE)))
+        moments: dict[str, list[float]] = {stage: [] for stage in STAGES}
+        for stage in rng.choices(list(STAGES), k=min(left, KILLS_A_LIFE)):
+            moments[stage].append(rng.uniform(0, lengths[stage]))
+            moments[stage].sort()
         hit = Life(videos, folder / "life", world_sizes, moments, rng).run()
         found = finished_files(folder / "life")
         differing = [
