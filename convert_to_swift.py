@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from inference.captioner import models
+from inference.models import models
 from inference.prompts import QUESTIONS, media_or_special_tag, mimo_response, parse_response
 from tools.cli import add_data_root, positive, run_script, script_parser, share, whole
 from tools.conversion import Output, Plan, check_responses, convert

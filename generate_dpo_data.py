@@ -11,7 +11,8 @@ pair). What is selected depends on (seed, video_id, configuration) alone.
 from argparse import Namespace
 from dataclasses import fields, replace
 
-from inference.captioner import Sampling, models, open_captioner, response_sampling
+from inference.captioner import Sampling
+from inference.models import add_model_flags, captioner_from, response_sampling
 from inference.responding import ResponsesStep
 from tools.cli import (
     add_runner_flags,
@@ -32,12 +33,6 @@ def parse_arguments() -> Namespace:
     parser = script_parser(__doc__)
     parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
     add_world_size(parser)
-    parser.add_argument(
-        "--model",
-        default="qwen2vl7b",
-        help=f"who writes the responses, from its own clip captions: one of {', '.join(models())}"
-        " (default: %(default)s)",
-    )
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of all perturbations (default: %(default)s)"
     )
@@ -65,6 +60,7 @@ def parse_arguments() -> Namespace:
     group.add_argument("--top_k", type=int, help="tokens drawn from; 1 is greedy, 0 all of them")
     group.add_argument("--repetition_penalty", type=float, help="1 leaves repetitions alone")
     group.add_argument("--max_new_tokens", type=int, help="longest response, tokens")
+    add_model_flags(parser, "responses, from its own clip captions")
     add_runner_flags(parser, steps="responses")
     return parser.parse_args()
 
@@ -72,12 +68,12 @@ def parse_arguments() -> Namespace:
 def main() -> None:
     """Run stage 3."""
     args = parse_arguments()
-    captioner = open_captioner(args.model)
+    captioner = captioner_from(args)
     dataset = open_dataset(args.dataset, args.data_root)
-    if not dataset.table(f"clip_captions_{args.model}").exists():
+    if not dataset.table(f"clip_captions_{captioner.name}").exists():
         there = ", ".join(dataset.caption_models()) or "none yet"
         raise UserError(
-            f"{args.dataset} has no clip captions by {args.model} (there are: {there}): run"
+            f"{args.dataset} has no clip captions by {captioner.name} (there are: {there}): run"
             f" generate_meta_data.py {args.world_size} --dataset {args.dataset}"
             f" --model {args.model} first"
         )
@@ -88,7 +84,8 @@ def main() -> None:
     }
     sampling = replace(response_sampling(captioner), **given)
     values = ", ".join(f"{name} {value}" for name, value in sampling.as_dict().items())
-    print(f"responses by {captioner.fingerprint()['engine']}; sampling: {values}")
+    engine = captioner.fingerprint()["engine"]
+    print(f"responses by {captioner.name} ({engine}); sampling: {values}")
     step = ResponsesStep(
         dataset,
         captioner,

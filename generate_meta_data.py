@@ -11,8 +11,8 @@ GPU hours are spent, and its captions are worth nothing else.
 
 from argparse import Namespace
 
-from inference.captioner import models, open_captioner
 from inference.captioning import CaptionsStep, RawCaptionsStep
+from inference.models import add_model_flags, captioner_from
 from tools.cli import (
     add_runner_flags,
     add_world_size,
@@ -35,17 +35,13 @@ def parse_arguments() -> Namespace:
         help="name of the dataset, as given to preprocess.py (default: %(default)s)",
     )
     parser.add_argument(
-        "--model",
-        default="qwen2vl7b",
-        help=f"who writes the captions: one of {', '.join(models())} (default: %(default)s)",
-    )
-    parser.add_argument(
         "--seed",
         type=int,
         default=0,
         help="seed of whatever a model draws at random; every request has its own, derived from"
         " this one, the video and the clip (default: %(default)s)",
     )
+    add_model_flags(parser, "captions")
     add_runner_flags(parser, steps="raw_captions, captions")
     return parser.parse_args()
 
@@ -53,13 +49,15 @@ def parse_arguments() -> Namespace:
 def main() -> None:
     """Run stage 2."""
     args = parse_arguments()
-    captioner = open_captioner(args.model)
+    captioner = captioner_from(args)
     dataset = open_dataset(args.dataset, args.data_root)
     if not dataset.videos().exists():
         raise UserError(
             f"{dataset.videos().path} is not there: run preprocess.py {args.dataset} first"
         )
-    print(f"captions by {captioner.fingerprint()['engine']}")
+    values = ", ".join(f"{name} {value}" for name, value in captioner.decoding.as_dict().items())
+    engine = captioner.fingerprint()["engine"]
+    print(f"captions by {captioner.name} ({engine}); decoding: {values}")
     steps = [RawCaptionsStep(dataset, captioner, args.seed), CaptionsStep(dataset, captioner)]
     run(steps, dataset, runner_options(args))
 

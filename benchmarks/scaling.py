@@ -38,7 +38,7 @@ def videos_a_second(dataset: Dataset, world_size: int) -> tuple[float, float]:
     ends = []
     start = time.perf_counter()
     with Pool(world_size, "cpu", threads=1) as pool:
-        for outcome in pool.run(step, items):
+        for outcome in pool.run(step, items, len(items)):
             assert outcome.kind == "done", outcome.detail
             ends.append(time.perf_counter())
     # A worker's first video ends before anybody's second: the videos are equal.

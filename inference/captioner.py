@@ -1,15 +1,12 @@
-"""What a captioner is: batches of chat messages in, texts out; and the models known by name."""
+"""What a captioner is: a stream of chat messages in, texts out."""
 
-import re
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
-
-import yaml
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, TypeVar
 
 from tools.errors import UserError
 
-MODELS_YAML = Path(__file__).with_name("models.yaml")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,8 @@ class Captioner(Protocol):
     Attributes:
         name: the model's name as it goes into the names of files.
         reasoning: whether its answers begin with thinking that ends at </think>.
-        batch_size: how many requests to hand to `generate` at once; what is best run together among
-            them is the captioner's own affair.
+        batch_size: how many requests a worker is handed at once: a few times what runs together, so
+            that the captioner can order them and seldom runs dry.
         decoding: how the checkpoint's generation_config decodes, cut off at the model's
             max_new_tokens: what clip captions are made with.
     """
@@ -98,10 +95,22 @@ class Captioner(Protocol):
     name: str
     reasoning: bool
     batch_size: int
-    decoding: Sampling
+
+    @property
+    def decoding(self) -> Sampling: ...
 
     def fingerprint(self) -> dict[str, Any]:
         """Parameters and versions that shape its texts: JSON values, known before loading."""
+
+    def check(self, device: str) -> None:
+        """Called in the parent before any work: is what it needs there?
+
+        Args:
+            device: auto, cpu or cuda, as the user asked.
+
+        Raises:
+            UserError: it is not.
+        """
 
     def load(self, device: str, threads: int) -> None:
         """Make ready to generate, once in each worker.
@@ -111,74 +120,51 @@ class Captioner(Protocol):
             threads: CPU threads it may use.
         """
 
-    def generate(self, requests: list[Request], sampling: Sampling) -> list[Answer | Exception]:
-        """Answer a batch; an exception in a place of the list means that request alone failed."""
+    def generate(
+        self, requests: Iterable[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, Answer | Exception]]:
+        """Yield (position in `requests`, answer), each as soon as it is known, in any order.
+
+        An exception in an answer's place means that that request alone failed. The requests are
+        taken one by one, from another thread if need be: whoever gives them may still be decoding
+        the later ones while the first are answered.
+        """
+
+
+def answer_groups(
+    captioner: Captioner, groups: Iterable[tuple[Key, Sequence[Request]]], sampling: Sampling
+) -> Iterator[tuple[Key, list[Answer | Exception]]]:
+    """Send groups of requests as one stream; yield (key, answers in the group's order) as soon as a
+    group's last answer is known."""
+    places: list[tuple[Key, int]] = []
+    left: dict[Key, int] = {}
+    answers: dict[Key, list[Any]] = {}
+
+    def stream() -> Iterator[Request]:
+        for key, requests in groups:
+            left[key], answers[key] = len(requests), [None] * len(requests)
+            for number, request in enumerate(requests):
+                places.append((key, number))
+                yield request
+
+    for position, answer in captioner.generate(stream(), sampling):
+        key, number = places[position]
+        answers[key][number] = answer
+        left[key] -= 1
+        if not left[key]:
+            yield key, answers.pop(key)
 
 
 @dataclass(frozen=True)
 class Model:
-    """An entry of models.yaml; the fields are described there."""
+    """An entry of models.yaml, with what its family adds; the fields are described there."""
 
     name: str
     engine: str
     checkpoint: str | None = None
-    max_pixels: int | None = None
+    family: str | None = None
     max_new_tokens: int = 2048
     reasoning: bool = False
     opening: bool = False
-
-
-def models(path: Path = MODELS_YAML) -> dict[str, Model]:
-    """The models known by name, in the file's order.
-
-    Raises:
-        UserError: a name that cannot go into a file's name.
-    """
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {name: Model(check_model_name(name), **entry) for name, entry in entries.items()}
-
-
-def check_model_name(name: str) -> str:
-    """Give back a name that can go into a file's name.
-
-    Raises:
-        UserError: any other name.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str(name)):
-        raise UserError(
-            f"not a model name: {name!r} (letters, digits, '.', '-' and '_', 64 at most)"
-        )
-    return name
-
-
-def open_captioner(model: str) -> Captioner:
-    """The captioner of a model known by name; nothing is loaded yet.
-
-    Raises:
-        UserError: a name that models.yaml does not hold, or an engine that is not here.
-    """
-    known = models()
-    if model not in known:
-        raise UserError(f"unknown model {model!r}; the models are: {', '.join(known)}")
-    if known[model].engine == "dryrun":
-        from inference.dryrun import DryrunCaptioner
-
-        return DryrunCaptioner()
-    raise UserError(
-        f"{model} needs the {known[model].engine} engine, which is not part of this version yet; "
-        "--model dryrun needs no weights and no GPU"
-    )
-
-
-def response_sampling(captioner: Captioner) -> Sampling:
-    """How the method writes responses with this captioner.
-
-    The reference asks for temperature, penalty and limit, and leaves the rest to the checkpoint.
-    """
-    asked = Sampling()
-    return replace(
-        captioner.decoding,
-        temperature=asked.temperature,
-        repetition_penalty=asked.repetition_penalty,
-        max_new_tokens=asked.max_new_tokens,
-    )
+    max_pixels: int | None = None
+    video: dict[str, Any] = field(default_factory=dict)

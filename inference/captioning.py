@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from inference import prompts
-from inference.captioner import Answer, Captioner, Request
+from inference.ahead import map_ahead
+from inference.captioner import Answer, Captioner, Request, answer_groups
+from inference.faults import answer_fault
 from tools.dataset import Dataset
 from tools.errors import Filtered
 from tools.jsonl import Record
@@ -51,27 +53,46 @@ class RawCaptionsStep(Step):
             "seed": self.seed,
         }
 
+    def check(self, device: str) -> None:
+        """Is there what the captioner needs?"""
+        self.captioner.check(device)
+
     def setup(self, device: str, threads: int) -> None:
         """Load the captioner."""
         self.threads = threads
         self.captioner.load(device, threads)
 
-    def process_batch(self, records: list[Record]) -> Iterator[tuple[int, Any]]:
-        """Add raw_clip_captions to each record."""
-        asked: list[tuple[int, list[Request]]] = []
-        for position, record in enumerate(records):
-            try:
-                asked.append((position, self._requests(record)))
-            except Exception as error:
-                yield position, error
-        requests = [request for _, own in asked for request in own]
-        answers = iter(self.captioner.generate(requests, self.captioner.decoding))
-        for position, own in asked:
-            texts = [next(answers) for _ in own]
-            failures = [answer for answer in texts if isinstance(answer, Exception)]
-            captions = [answer.text for answer in texts if isinstance(answer, Answer)]
-            record = {**records[position], "raw_clip_captions": captions}
-            yield position, failures[0] if failures else record
+    def process_batch(
+        self, records: list[Record], wanted: list[tuple[str, ...]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Add raw_clip_captions and finish_reasons to each record; videos are decoded ahead."""
+        failed: list[tuple[int, Exception]] = []
+
+        def asked() -> Iterator[tuple[int, list[Request]]]:
+            positions = range(len(records))
+            for position, requests in map_ahead(
+                lambda position: self._requests(records[position]), positions, self.threads
+            ):
+                if isinstance(requests, Exception):
+                    failed.append((position, requests))
+                else:
+                    yield position, requests
+
+        for position, answers in answer_groups(self.captioner, asked(), self.captioner.decoding):
+            errors = [answer for answer in answers if isinstance(answer, Exception)]
+            if errors:
+                yield position, errors[0]
+                continue
+            good = [answer for answer in answers if isinstance(answer, Answer)]
+            yield (
+                position,
+                {
+                    **records[position],
+                    "raw_clip_captions": [answer.text for answer in good],
+                    "finish_reasons": [answer.finish_reason for answer in good],
+                },
+            )
+        yield from failed
 
     def _requests(self, record: Record) -> list[Request]:
         video, pairs = Path(record["video_path"]), record["frame_indices"]
@@ -94,12 +115,17 @@ class RawCaptionsStep(Step):
 
 @dataclass
 class CaptionsStep(Step):
-    """Take the captions out of the answers."""
+    """Take the captions out of the answers.
+
+    A video with a clip whose answer is cut off, empty, looping or tagged is filtered: every
+    response would be written from that clip's caption too.
+    """
 
     dataset: Dataset
     captioner: Captioner
 
     name = "captions"
+    revision = 2
     batch_size = 32
 
     def __post_init__(self) -> None:
@@ -112,10 +138,11 @@ class CaptionsStep(Step):
 
     def process(self, record: Record) -> Record:
         """Add clip_captions."""
-        captions = [
-            prompts.parse_clip_caption(text, self.captioner.reasoning)
-            for text in record["raw_clip_captions"]
-        ]
-        if not all(captions):
-            raise Filtered("empty_caption")
+        answers = record["raw_clip_captions"]
+        # Folders of the reference do not tell how an answer ended.
+        finish_reasons = record.get("finish_reasons", ["stop"] * len(answers))
+        captions = [prompts.parse_clip_caption(text, self.captioner.reasoning) for text in answers]
+        for text, caption, finish_reason in zip(answers, captions, finish_reasons, strict=True):
+            if fault := answer_fault(text, caption, finish_reason):
+                raise Filtered(f"{fault}_caption")
         return {**record, "clip_captions": captions}

@@ -8,7 +8,7 @@ on a machine without weights or GPU, before GPU hours are spent. Do not train on
 import random
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,17 +110,20 @@ class DryrunCaptioner:
             "opencv": cv2.__version__,
         }
 
+    def check(self, device: str) -> None:
+        """Nothing is needed."""
+
     def load(self, device: str, threads: int) -> None:
         cv2.setNumThreads(threads)
 
-    def generate(self, requests: list[Request], sampling: Sampling) -> list[Answer | Exception]:
-        answers: list[Answer | Exception] = []
-        for request in requests:
+    def generate(
+        self, requests: Iterable[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, Answer | Exception]]:
+        for position, request in enumerate(requests):
             try:
-                answers.append(_cut(_write(request), sampling.max_new_tokens))
+                yield position, _cut(_write(request), sampling.max_new_tokens)
             except Exception as error:  # one bad request must not take the others down
-                answers.append(error)
-        return answers
+                yield position, error
 
 
 def _write(request: Request) -> str:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference import prompts
-from inference.captioner import Captioner, Request, Sampling
+from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
 from inference.captioning import request_seed
+from inference.faults import answer_fault
 from tools.dataset import Dataset
 from tools.errors import Filtered
 from tools.jsonl import Record
@@ -31,6 +32,7 @@ class ResponsesStep(Step):
     iteration: int = 0
 
     name = "responses"
+    revision = 2
 
     def __post_init__(self) -> None:
         model = self.captioner.name
@@ -49,55 +51,83 @@ class ResponsesStep(Step):
             "seed": self.seed,
         }
 
+    def check(self, device: str) -> None:
+        """Is there what the captioner needs?"""
+        self.captioner.check(device)
+
     def setup(self, device: str, threads: int) -> None:
         """Load the captioner."""
         self.captioner.load(device, threads)
 
-    def process_batch(self, records: list[Record]) -> Iterator[tuple[int, Any]]:
-        """Make each record's rows, one a configuration."""
+    def process_batch(
+        self, records: list[Record], wanted: list[tuple[str, ...]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Make each record's rows, one a configuration that wants one."""
         chosen = [self._selections(record) for record in records]
         same = [
             equivalence({name: s.indices for name, s in own.items() if isinstance(s, Selection)})
             for own in chosen
         ]
+        # What is asked for each record; one whose orders are all skipped is asked nothing.
         asked = [
-            (position, name)
-            for position, own in enumerate(same)
-            for name in dict.fromkeys(own.values())
+            list(dict.fromkeys(own[name] for name in names if name in own))
+            for own, names in zip(same, wanted, strict=True)
         ]
-        requests = [
-            self._request(records[position], name, chosen[position][name])
-            for position, name in asked
-        ]
-        answers = self.captioner.generate(requests, self.sampling)
-        answered = dict(zip(asked, answers, strict=True))
-        for position, record in enumerate(records):
-            rows: dict[str, Any] = {}
-            for name, selection in chosen[position].items():
-                if isinstance(selection, Filtered):
-                    rows[name] = selection
-                    continue
-                canonical = same[position][name]
-                answer = answered[position, canonical]
-                if isinstance(answer, Exception):
-                    rows[name] = answer
-                    continue
-                info = {
-                    "selected_indices": selection.indices,
-                    "block_size": selection.block_size,
-                    "finish_reason": answer.finish_reason,
-                    "sampling": self.sampling.as_dict(),
-                }
-                if canonical != name:
-                    info["same_as"] = canonical
-                rows[name] = {
-                    "video_id": record["video_id"],
-                    "video_path": record["video_path"],
-                    "frame_indices": record["frame_indices"],
-                    "response": answer.text,
-                    "info": info,
-                }
-            yield position, rows
+        requests = (
+            (position, [self._request(records[position], n, chosen[position][n]) for n in names])
+            for position, names in enumerate(asked)
+            if names
+        )
+        for position, names in enumerate(asked):
+            if not names:
+                yield position, chosen[position]
+        for position, answers in answer_groups(self.captioner, requests, self.sampling):
+            answered = dict(zip(asked[position], answers, strict=True))
+            yield (
+                position,
+                {
+                    name: self._row(
+                        records[position],
+                        chosen[position][name],
+                        answered.get(same[position].get(name, "")),
+                        same[position].get(name, name),
+                        name,
+                    )
+                    for name in wanted[position]
+                },
+            )
+
+    def _row(
+        self,
+        record: Record,
+        selection: Selection | Filtered,
+        answer: Answer | Exception | None,
+        canonical: str,
+        name: str,
+    ) -> Record | Exception:
+        """What becomes of one configuration: a row, or why there is none, or none of use."""
+        if isinstance(selection, Filtered):
+            return selection
+        if isinstance(answer, Exception):
+            return answer
+        assert answer is not None
+        info = {
+            "selected_indices": selection.indices,
+            "block_size": selection.block_size,
+            "finish_reason": answer.finish_reason,
+            "sampling": self.sampling.as_dict(),
+        }
+        if canonical != name:
+            info["same_as"] = canonical
+        row = {
+            "video_id": record["video_id"],
+            "video_path": record["video_path"],
+            "frame_indices": record["frame_indices"],
+            "response": answer.text,
+            "info": info,
+        }
+        fault = answer_fault(answer.text, prompts.parse_response(answer.text), answer.finish_reason)
+        return Filtered(fault, row) if fault else row
 
     def _selections(self, record: Record) -> dict[str, Selection | Filtered]:
         found: dict[str, Selection | Filtered] = {}

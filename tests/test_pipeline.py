@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tools import records
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_videos, run_script):
@@ -59,6 +61,26 @@ def test_a_video_s_record_grows_from_step_to_step(run):
     for pair, times in zip(record["frame_indices"], record["frame_times"], strict=True):
         assert pair == sorted(pair)
         assert times == pytest.approx([index / record["fps"] for index in pair], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("anno/init.jsonl", records.Video),
+        ("anno/scene.jsonl", records.Scene),
+        ("anno/similarity.jsonl", records.Similarity),
+        ("anno/group.jsonl", records.Group),
+        ("anno/videos.jsonl", records.Clips),
+        ("anno/raw_clip_captions_dryrun.jsonl", records.RawCaptioned),
+        ("anno/clip_captions_dryrun.jsonl", records.Captioned),
+        ("dpo-dryrun/iter_0/caption_caption_drop_2_False_False.jsonl", records.Response),
+    ],
+)
+def test_a_record_has_the_fields_that_are_written_down(run, file, kind):
+    root, _ = run
+    for record in rows(root / "mine" / file):
+        assert kind.__required_keys__ <= record.keys()
+        assert record.keys() <= kind.__required_keys__ | kind.__optional_keys__
 
 
 def test_a_pair_is_two_tellings_of_one_video(run):

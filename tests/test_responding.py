@@ -13,6 +13,7 @@ from tools.errors import Filtered
 from tools.perturbation import configs
 
 DATASET = Dataset("mine", Path("/nowhere/mine"))
+ALL = [config.name for config in configs()]
 CLEAN = "caption_caption_none_1_False_False"
 
 
@@ -37,18 +38,22 @@ class Recorder(DryrunCaptioner):
         self.failing = failing
 
     def generate(self, requests, sampling):
+        requests = list(requests)
         self.asked += requests
         texts = [request.messages[0]["content"][0]["text"] for request in requests]
-        answers = super().generate(requests, sampling)
-        return [
-            RuntimeError("too hot") if self.failing and self.failing in text else answer
-            for text, answer in zip(texts, answers, strict=True)
-        ]
+        # The last first: whoever asks may not count on an order.
+        for position, answer in reversed(list(super().generate(requests, sampling))):
+            failed = self.failing and self.failing in texts[position]
+            yield position, RuntimeError("too hot") if failed else answer
 
 
 def rows_of(records, captioner=None, seed=0):
     step = ResponsesStep(DATASET, captioner or Recorder(), configs(), Sampling(), seed)
-    return [rows for _, rows in sorted(step.process_batch(records), key=lambda pair: pair[0])]
+    return [rows for _, rows in sorted(processed(step, records), key=lambda pair: pair[0])]
+
+
+def processed(step, records, wanted=ALL):
+    return step.process_batch(records, [tuple(wanted)] * len(records))
 
 
 def test_a_row_holds_what_the_pair_is_made_of():
@@ -131,7 +136,42 @@ def test_captions_are_parsed_and_an_empty_one_is_a_reason():
         step.process({"raw_clip_captions": ["Caption: rain", "  "]})
 
 
+@pytest.mark.parametrize(
+    ("answer", "finish_reason", "reason"),
+    [
+        ("A dog runs and", "length", "cut_off_caption"),
+        ("A dog runs. " * 20, "stop", "looping_caption"),
+        ("A dog <|vision_start|> runs.", "stop", "tag_caption"),
+        ("**Caption:**", "stop", "empty_caption"),
+    ],
+)
+def test_a_video_with_a_broken_clip_caption_is_filtered(answer, finish_reason, reason):
+    step = CaptionsStep(DATASET, DryrunCaptioner())
+    with pytest.raises(Filtered, match=reason):
+        step.process(
+            {
+                "raw_clip_captions": ["A cat.", answer],
+                "finish_reasons": ["stop", finish_reason],
+            }
+        )
+
+
 def test_an_answer_cut_off_says_so():
     step = ResponsesStep(DATASET, Recorder(), configs(), Sampling(max_new_tokens=5))
-    rows = next(iter(step.process_batch([record(4)])))[1]
-    assert rows[CLEAN]["info"]["finish_reason"] == "length"
+    row = next(processed(step, [record(4)]))[1][CLEAN]
+    assert isinstance(row, Filtered)
+    assert str(row) == "cut_off"
+    assert row.record["info"]["finish_reason"] == "length"
+    assert len(row.record["response"].split()) == 5
+
+
+def test_only_what_is_wanted_is_asked():
+    captioner = Recorder()
+    step = ResponsesStep(DATASET, captioner, configs(), Sampling())
+    wanted = (config("reverse", 8), config("reverse", 16), config("drop", 2))
+    rows = next(processed(step, [record(4)], wanted))[1]
+    assert tuple(rows) == wanted
+    # With 4 clips the reverses at 4, 8 and 16 are one order, asked for under the hardest's name.
+    assert len(captioner.asked) == 2
+    everything = rows_of([record(4)])[0]
+    assert rows == {name: everything[name] for name in wanted}

@@ -158,6 +158,13 @@ def test_there_are_no_more_workers_than_batches(toy):
     assert ended(run)[1] == ["act: 1 done"]
 
 
+def test_a_large_batch_size_leaves_no_worker_without_work(toy):
+    toy.give(**{f"v{number}": (number, {"sign": True, "sleep": 0.1}) for number in range(8)})
+    assert toy.run(2, "--batch_size", 100)[0] == 0
+    pids = [entry["pid"] for entry in Table(toy.path("act")).read()]
+    assert len(set(pids)) == 2
+
+
 def test_results_do_not_depend_on_world_size_and_batches(toy):
     numbers = {f"v{number:02}": number for number in range(40)}
     files = set()

@@ -122,7 +122,7 @@ class Spread(Step):
         self.reads = self.dataset.table("pass_on")
         self.writes = tuple(self.dataset.table(name) for name in ("spread_a", "spread_b"))
 
-    def process_batch(self, records):
+    def process_batch(self, records, wanted):
         if any(record["number"] < 0 for record in records):
             raise ArithmeticError("a negative number in the batch")
         for position, record in enumerate(records):

@@ -148,7 +148,8 @@ def run_script(main: Callable[[], None]) -> None:
     """Run a script: a user's mistake is one line and exit code 2, Ctrl-C one line and 130."""
     signal.signal(signal.SIGTERM, _terminate)
     # A log file shows each step's line when the step ends, not when the run does.
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # Names of files may hold what the terminal's encoding does not.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     try:
         main()
     except UserError as error:

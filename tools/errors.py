@@ -1,5 +1,7 @@
 """The three ways a record or a run can end other than well."""
 
+from typing import Any
+
 
 class UserError(Exception):
     """A mistake of the user's: its text is one line that names the mistake, the value and what to
@@ -7,8 +9,16 @@ class UserError(Exception):
 
 
 class Filtered(Exception):
-    """Raised by a step for a video that the method rejects; the argument is the reason's short
-    name."""
+    """Raised by a step for a record that the method rejects.
+
+    Attributes:
+        record: what to keep of it beside the reason; None: what the step was given.
+    """
+
+    def __init__(self, reason: str, record: dict[str, Any] | None = None) -> None:
+        """Args: reason: its short name."""
+        super().__init__(reason)
+        self.record = record
 
 
 class StorageError(UserError):

@@ -17,17 +17,20 @@ REASONS = {
     "identity": "the perturbed order is the clean order",
     "empty": "one side is empty once its thinking is taken off",
     "cut_off": "one side was cut off at the length limit",
+    "looping": "one side repeats itself again and again",
     "unusable": "one side was marked unusable, or lacks what its model's answers begin with",
     "tag": "one side holds a media tag or a special token, which training would expand",
     "drop_not_longer": "clips were dropped, yet chosen is not longer than rejected",
     "contained": "rejected contains chosen",
     "length_ratio": "one side is too many times as long as the other",
     "too_similar": "the two sides are more alike than --max_similarity",
+    "judged_reject": "the latest judgement in the viewer rejects the pair (--judgements)",
+    "judged_unsure": "the latest judgement is unsure about the pair (--drop_unsure)",
     "duplicate": "another pair of the video has the same order of clips and is harder",
 }
 """Why a pair is dropped: short name -> meaning, in the order in which the rules are asked."""
 
-FAULTS = ("empty", "cut_off", "unusable", "tag")
+FAULTS = ("empty", "cut_off", "looping", "unusable", "tag")
 """The reasons that lie in one response alone, in the order in which they are asked."""
 
 MAX_LENGTH_RATIO = 1.5  # longer side over shorter, characters; reverse and shuffle (the method's)
@@ -59,7 +62,8 @@ def read_side(row: Mapping[str, Any], clean: Clean, find_tag: FindTag) -> Side:
     info = row.get("info") or {}
     indices = tuple(info.get("selected_indices") or ())
     if row.get("filtered"):
-        return Side("", indices, "skipped")
+        reason = row.get("filter_reason")
+        return Side("", indices, reason if reason in FAULTS else "skipped")
     text = clean(row.get("response") or "")
     fault = None
     if text == "":

@@ -107,11 +107,10 @@ def select(
       all are 0 the draw is uniform). The similarity of two clips is the mean over all pairs of a
       shot of the one and a shot of the other.
     - by_group: all clips of one group id are dropped together. Group ids are drawn one after
-    another,
-      and the drawing ends before the first one whose loss would leave fewer than g clips; so g is
-      the least that is kept, not the exact number.
+      another, and the drawing ends before the first one whose loss would leave fewer than g clips;
+      so g is the least that is kept, not the exact number.
     - both: whole groups, drawn in proportion to the mean similarity of their clips to those
-    dropped.
+      dropped.
 
     Args:
         n: number of clips of the video (merged groups, not shots).
@@ -121,8 +120,8 @@ def select(
 
     Raises:
         Filtered: "identity_only", when every draw would leave the clips as they are (n = 1, or
-            every
-            group too large to lose).
+            every group too large to lose).
+        ValueError: the record lacks what a bias asks for, as one of the reference's may.
     """
     if config.noise == "none":
         return Selection(list(range(n)), None)
@@ -156,13 +155,15 @@ def _drop(
     units = [[clip] for clip in range(n)]
     similarity = None
     if config.by_group:
-        assert merged_groups is not None
+        if merged_groups is None:
+            raise ValueError("no merged_groups, which a drop by group needs")
         members: dict[int, list[int]] = {}
         for clip, (group, _) in enumerate(merged_groups):
             members.setdefault(group, []).append(clip)
         units = list(members.values())
     if config.by_similarity:
-        assert clip_similarity is not None and merged_groups is not None
+        if clip_similarity is None or merged_groups is None:
+            raise ValueError("no clip_similarity or merged_groups: a drop by similarity needs both")
         similarity = _between_clips(clip_similarity, merged_groups)
     if all(len(unit) > n - keep for unit in units):
         raise Filtered("identity_only")

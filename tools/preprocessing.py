@@ -103,9 +103,9 @@ class SceneStep(StageOneStep):
 
         return {**decoder, **transnet.versions()}
 
-    def check(self) -> None:
-        """Make the detector's network ready once, before any worker asks for it."""
-        if self.settings.shot_detector == "transnetv2":
+    def check(self, device: str) -> None:
+        """Make the detector's networks for the CPU ready once, before any worker asks for them."""
+        if self.settings.shot_detector == "transnetv2" and device != "cuda":
             from tools import transnet
 
             transnet.prepare()
@@ -186,7 +186,7 @@ class SimilarityStep(StageOneStep):
         packages = () if self.settings.embedder == "color" else ("torch", "transformers")
         return {package: version(package) for package in (*packages, "opencv-python-headless")}
 
-    def check(self) -> None:
+    def check(self, device: str) -> None:
         """Are the weights here?"""
         self.folder = check_embedder(self.settings.embedder, self.settings.checkpoint)
 

@@ -73,10 +73,16 @@ class Clips(Group, total=False):
     frame_times: list[list[float]]
 
 
-class Captioned(Clips, total=False):
-    """clip_captions_<model>.jsonl: a caption a clip, before and after parsing."""
+class RawCaptioned(Clips, total=False):
+    """raw_clip_captions_<model>.jsonl: a whole answer a clip, and how it ended (stop, length)."""
 
     raw_clip_captions: Required[list[str]]
+    finish_reasons: list[str]
+
+
+class Captioned(RawCaptioned, total=False):
+    """clip_captions_<model>.jsonl: the caption in each answer."""
+
     clip_captions: Required[list[str]]
 
 
@@ -87,10 +93,15 @@ class Response(TypedDict, total=False):
         info: selected_indices (which clips, in which order), block_size (clips a block; null for
             none and drop), finish_reason, sampling (every sampling parameter), same_as (the
             configuration with the same selected_indices whose answer this is).
+        filtered: true where the answer is of no use, or no other order exists; such a row may lack
+            all but the video.
+        filter_reason: why: cut_off, empty, looping, tag; identity_only.
     """
 
     video_id: Required[str]
     video_path: Required[str]
+    filtered: bool
+    filter_reason: str
     frame_indices: Required[list[list[int]]]
     response: Required[str]
     info: Required[dict[str, Any]]

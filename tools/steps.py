@@ -51,8 +51,11 @@ class Step:
         """The versions of whatever else shapes the output: libraries, weights."""
         return {}
 
-    def check(self) -> None:
+    def check(self, device: str) -> None:
         """Called in the parent before any step's work: is what this step needs there?
+
+        Args:
+            device: auto, cpu or cuda, as the user asked.
 
         Raises:
             UserError: it is not.
@@ -70,8 +73,15 @@ class Step:
         """
         raise NotImplementedError
 
-    def process_batch(self, records: list[Record]) -> Iterator[tuple[int, Any]]:
-        """Yield (position in `records`, result) for every record, each as soon as it is known."""
+    def process_batch(
+        self, records: list[Record], wanted: list[tuple[str, ...]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (position in `records`, result) for every record, each as soon as it is known.
+
+        Args:
+            wanted: of each record, the names of the tables that lack it; a step with several tables
+                may leave the others out of its result.
+        """
         for position, record in enumerate(records):
             try:
                 result: Any = self.process(record)
@@ -172,7 +182,7 @@ def run(
             check_fingerprint(step)
         # What is missing is said before the first video is touched, not after a week.
         for step in steps[min(redone, _first_unfinished(steps, dataset, options)) :]:
-            step.check()
+            step.check(options.device)
         # The last first: a kill in between leaves a step without its successors, never the reverse.
         for step in reversed(steps[redone:]):
             dataset.state(lock_key(dataset, step.name, step.writes)).unlink(missing_ok=True)
@@ -231,7 +241,7 @@ def _run_step(
         total = len(ids) * len(step.writes)
         proven = any(indexes.values())
         items = (Item(video_id, line, missing[video_id]) for video_id, line in given.lines(missing))
-        _work_off(step, pool.run(step, items, proven), missing, total, failures)
+        _work_off(step, pool.run(step, items, len(missing), proven), missing, total, failures)
         indexes = {table.name: table.index() for table in step.writes}
     merged = [table.merge(indexes[table.name]) for table in step.writes]
     counts = _sum(

@@ -128,10 +128,14 @@ class Pool:
             worker.pipe.close()
         self._workers.clear()
 
-    def run(self, step: "Step", items: Iterable[Item], proven: bool = False) -> Iterator[Outcome]:
+    def run(
+        self, step: "Step", items: Iterable[Item], total: int, proven: bool = False
+    ) -> Iterator[Outcome]:
         """Hand the items out in batches; yield each outcome as it is reported, in no fixed order.
 
         Args:
+            total: how many items there are: towards the end, and where there are few, batches are
+                smaller than the step's batch_size, so that all workers have work.
             proven: the step has finished a record before; a worker's death is a record's fault.
 
         Raises:
@@ -139,6 +143,7 @@ class Pool:
                 finish anything.
         """
         queue = iter(items)
+        left = total
         again: deque[Item] = deque()
         at_start: Counter[int] = Counter()
         at_work = 0
@@ -146,8 +151,13 @@ class Pool:
             for rank in range(self.world_size):
                 if rank in self._workers and self._workers[rank].held:
                     continue
-                # What died with its worker comes back alone: it may be what killed it.
-                batch = [again.popleft()] if again else list(islice(queue, step.batch_size))
+                if again:
+                    # What died with its worker comes back alone: it may be what killed it.
+                    batch = [again.popleft()]
+                else:
+                    share = -(-left // self.world_size)
+                    batch = list(islice(queue, min(step.batch_size, share)))
+                    left -= len(batch)
                 if not batch:
                     break
                 self._assign(rank, step, batch)
@@ -325,14 +335,17 @@ def _run_batch(
 ) -> None:
     tables = {table.name: table for table in step.writes}
     records = [orjson.loads(line) for _, line, _ in batch]
-    for position, results in _results(step, records):
+    wanted = [missing for _, _, missing in batch]
+    for position, results in _results(step, records, wanted):
         video_id, _, missing = batch[position]
         outcomes = []
         for name in missing:
             result = results[name] if isinstance(results, dict) and len(tables) > 1 else results
             if isinstance(result, Filtered):
                 kind, detail = "filtered", str(result)
-                kept = records[position] if len(tables) == 1 else _identity(records[position])
+                kept = result.record
+                if kept is None:
+                    kept = records[position] if len(tables) == 1 else _identity(records[position])
                 result = {**kept, "filtered": True, "filter_reason": detail}
             elif isinstance(result, BaseException):
                 _stop_if_the_disk_refused(result)
@@ -348,19 +361,21 @@ def _run_batch(
         pipe.send(("outcome", outcomes))
 
 
-def _results(step: "Step", records: list[Record]) -> Iterator[tuple[int, Any]]:
+def _results(
+    step: "Step", records: list[Record], wanted: list[tuple[str, ...]]
+) -> Iterator[tuple[int, Any]]:
     """The step's results; of a batch that fails as a whole, what is left is tried one by one."""
-    left = dict(enumerate(records))
+    left = set(range(len(records)))
     try:
-        for position, result in step.process_batch(records):
-            del left[position]
+        for position, result in step.process_batch(records, wanted):
+            left.remove(position)
             yield position, result
     except Exception as error:
         if len(records) == 1:
             yield 0, error
             return
-        for position, record in left.items():
-            for _, result in _results(step, [record]):
+        for position in sorted(left):
+            for _, result in _results(step, [records[position]], [wanted[position]]):
                 yield position, result
 
 

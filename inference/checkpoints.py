@@ -1,0 +1,142 @@
+"""A checkpoint's files: where they are, whether they are a vision-language model, what they say."""
+
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from inference.captioner import Sampling
+from tools.errors import UserError
+from tools.jsonl import CorruptLine, read_json
+
+# What a checkpoint needs of a hub's repository; weights in other formats are left there.
+PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+# A weight file is known by its size and by so many stretches of so many bytes, evenly spaced.
+SAMPLES = 16
+SAMPLE_BYTES = 1 << 16
+OFFER = "--model dryrun needs neither"
+
+
+def is_folder(checkpoint: str) -> bool:
+    """Whether a checkpoint is named by its folder, and not by its id on the hub."""
+    return checkpoint.startswith(("/", ".", "~")) or Path(checkpoint).is_dir()
+
+
+@cache
+def local_folder(checkpoint: str, trust_remote_code: bool = False) -> Path:
+    """The folder of a checkpoint, fetched from the hub where it is named by its id there.
+
+    Raises:
+        UserError: it is not there, or cannot be fetched.
+    """
+    if is_folder(checkpoint):
+        folder = Path(checkpoint).expanduser().resolve()
+        if not folder.is_dir():
+            raise UserError(f"checkpoint {checkpoint}: no such folder")
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = PATTERNS + ["*.py"] * trust_remote_code
+    try:
+        # What is here already needs no network.
+        folder = Path(snapshot_download(checkpoint, allow_patterns=patterns, local_files_only=True))
+        if any(folder.glob(pattern) for pattern in WEIGHTS):
+            return folder
+    except (LocalEntryNotFoundError, HfHubHTTPError):
+        pass
+    except HFValidationError:
+        raise UserError(f"{checkpoint!r} is neither a folder nor an id on the hub") from None
+    try:
+        return Path(snapshot_download(checkpoint, allow_patterns=patterns))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        why = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"the weights of {checkpoint} are not here and cannot be fetched ({why}); give their"
+            f" folder as --model, or the network; {OFFER}"
+        ) from None
+
+
+def config_of(checkpoint: str) -> dict[str, Any]:
+    """A checkpoint's config.json.
+
+    Raises:
+        UserError: there is none, or it is not one.
+    """
+    folder = local_folder(checkpoint)
+    try:
+        config = read_json(folder / "config.json")
+    except CorruptLine as error:
+        raise UserError(str(error)) from None
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise UserError(f"checkpoint {checkpoint}: no config.json that names a model_type in it")
+    return config
+
+
+def check_checkpoint(checkpoint: str, trust_remote_code: bool = False) -> None:
+    """Is it a vision-language model that can be run?
+
+    Raises:
+        UserError: it is not.
+    """
+    config = config_of(checkpoint)
+    folder = local_folder(checkpoint, trust_remote_code)
+    if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
+        raise UserError(f"checkpoint {checkpoint}: no weights in it ({' or '.join(WEIGHTS)})")
+    if "auto_map" in config and not trust_remote_code:
+        known = "AutoModelForImageTextToText" not in config["auto_map"]
+        if not known:
+            raise UserError(
+                f"checkpoint {checkpoint} brings code of its own: add --trust_remote_code if you"
+                " trust it"
+            )
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    kind = config["model_type"]
+    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and "auto_map" not in config:
+        raise UserError(
+            f"checkpoint {checkpoint} is not a vision-language model that transformers knows"
+            f" (model_type {kind})"
+        )
+
+
+def generation_config(checkpoint: str, max_new_tokens: int) -> Sampling:
+    """How a checkpoint decodes if nobody says otherwise; what it leaves open is transformers'
+    default: greedy without do_sample, else temperature 1, the 50 likeliest tokens, all their mass.
+
+    Raises:
+        UserError: the checkpoint cannot be had.
+    """
+    said = read_json(local_folder(checkpoint) / "generation_config.json") or {}
+    penalty = said.get("repetition_penalty") or 1.0
+    if not said.get("do_sample"):
+        return Sampling(0.0, 1.0, 1, penalty, max_new_tokens)
+
+    def value(name: str, default: float) -> Any:
+        return default if said.get(name) is None else said[name]
+
+    return Sampling(
+        value("temperature", 1.0), value("top_p", 1.0), value("top_k", 50), penalty, max_new_tokens
+    )
+
+
+@cache
+def digest(checkpoint: str) -> str:
+    """Twelve hex digits that change with the weights and the configuration, from samples of the
+    files: the whole of them takes minutes to read."""
+    folder = local_folder(checkpoint)
+    total = hashlib.sha1()
+    paths = [path for pattern in ("*.json", *WEIGHTS) for path in folder.glob(pattern)]
+    for path in sorted(paths):
+        size = path.stat().st_size
+        total.update(f"{path.name} {size} ".encode())
+        with open(path, "rb") as file:
+            if size <= SAMPLES * SAMPLE_BYTES:
+                total.update(file.read())
+                continue
+            for number in range(SAMPLES):
+                file.seek((size - SAMPLE_BYTES) * number // (SAMPLES - 1), os.SEEK_SET)
+                total.update(file.read(SAMPLE_BYTES))
+    return total.hexdigest()[:12]

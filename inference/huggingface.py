@@ -1,0 +1,280 @@
+"""Any video LLM of the transformers library, as a captioner: batches of one checkpoint on one
+device.
+
+What differs between families is data in models.yaml. Requests are decoded, put through the
+processor and padded in another thread, two batches ahead of the model.
+"""
+
+import inspect
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
+from itertools import islice
+from typing import Any
+
+import cv2
+import numpy as np
+
+from inference.ahead import in_background
+from inference.captioner import Answer, Model, Request, Sampling
+from inference.checkpoints import check_checkpoint, digest, generation_config, local_folder
+from tools.errors import UserError
+
+# Requests are sorted by length within so many batches, which keeps padding low; the first batch
+# goes off alone, so that the model need not wait for the others.
+SORTED_TOGETHER = 4
+HANDED_OUT = 16  # batches a worker is handed at once
+BATCHES_AHEAD = 2
+# Frames a second that a clip is said to have, where a family's prompt tells times or its positions
+# depend on them; what qwen-vl-utils, and so the reference, assumes of a list of frames.
+FPS = 2.0
+PIXELS_A_TOKEN = 28 * 28 * 2  # of two frames, to guess how long a request is
+CHARACTERS_A_TOKEN = 4
+
+Inputs = Any
+Prepared = tuple[int, Request]
+
+
+class HuggingFaceCaptioner:
+    """A checkpoint through AutoProcessor and AutoModelForImageTextToText."""
+
+    def __init__(self, model: Model, batch: int, trust_remote_code: bool = False) -> None:
+        """Args: batch: requests that run together; trust_remote_code: run code of the
+        checkpoint's own."""
+        assert model.checkpoint is not None
+        self.model = model
+        self.name = model.name
+        self.reasoning = model.reasoning
+        self.checkpoint = model.checkpoint
+        self.batch = batch
+        self.batch_size = HANDED_OUT * batch
+        self.trust_remote_code = trust_remote_code
+
+    @property
+    def decoding(self) -> Sampling:
+        """As the checkpoint's generation_config says.
+
+        Raises:
+            UserError: the checkpoint cannot be had.
+        """
+        return generation_config(self.checkpoint, self.model.max_new_tokens)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The weights' digest, not their place, and the libraries' versions."""
+        libraries = {name: version(name) for name in ("transformers", "torch")}
+        return {
+            "engine": "huggingface",
+            "weights": digest(self.checkpoint),
+            "video": self.model.video,
+            **libraries,
+        }
+
+    def check(self, device: str) -> None:
+        """Fetch the checkpoint where it is not here, once for all workers; is it one to use?
+
+        Raises:
+            UserError: it cannot be had, or is no vision-language model.
+        """
+        check_checkpoint(self.checkpoint, self.trust_remote_code)
+
+    def load(self, device: str, threads: int) -> None:
+        """Load processor and weights: bfloat16 and flash-attention where the device has them,
+        float32 and torch's own attention on a CPU."""
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+        from transformers.utils import is_flash_attn_2_available, logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+        gpu = device.startswith("cuda")
+        folder = local_folder(self.checkpoint, self.trust_remote_code)
+        flash = gpu and is_flash_attn_2_available()
+        try:
+            self.processor: Any = AutoProcessor.from_pretrained(
+                folder, trust_remote_code=self.trust_remote_code
+            )
+            self.network: Any = AutoModelForImageTextToText.from_pretrained(
+                folder,
+                dtype=torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32,
+                attn_implementation="flash_attention_2" if flash else "sdpa",
+                trust_remote_code=self.trust_remote_code,
+            )
+        except (OSError, ValueError, ImportError) as error:
+            what = str(error).strip().splitlines()[0]
+            raise UserError(f"{self.checkpoint} cannot be loaded: {what}") from error
+        self.network = self.network.to(device).eval()
+        self.tokenizer = self.processor.tokenizer
+        self.tokenizer.padding_side = "left"
+        ends = self.network.generation_config.eos_token_id or self.tokenizer.eos_token_id
+        self.ends: list[int] = [ends] if isinstance(ends, int) else list(ends)
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token_id = self.ends[0]
+        accepted = inspect.signature(self.network.forward).parameters
+        self.refused = {"token_type_ids"} - accepted.keys()
+        # A fast tokenizer cannot be used by two threads at once.
+        self._processing = threading.Lock()
+
+    def generate(
+        self, requests: Iterable[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, Answer | Exception]]:
+        """Answer in batches of requests of like length; see `inference.captioner.Captioner`."""
+        for batch, inputs in in_background(self._prepared(requests), BATCHES_AHEAD):
+            yield from self._answer(batch, inputs, sampling)
+
+    def _prepared(
+        self, requests: Iterable[Request]
+    ) -> Iterator[tuple[list[Prepared], Inputs | Exception]]:
+        """Yield (batch, the model's inputs, or why there are none)."""
+        numbered = enumerate(requests)
+        window = 1
+        while together := list(islice(numbered, window * self.batch)):
+            together.sort(key=lambda one: _length(one[1]), reverse=True)
+            while together:
+                # Memory may have run out meanwhile, and batches become smaller.
+                batch, together = together[: self.batch], together[self.batch :]
+                yield batch, self._inputs_or_error(batch)
+            window = SORTED_TOGETHER
+
+    def _inputs_or_error(self, batch: Sequence[Prepared]) -> Inputs | Exception:
+        try:
+            return self._inputs([request for _, request in batch])
+        except Exception as error:
+            return error
+
+    def _inputs(self, requests: Sequence[Request]) -> Inputs:
+        """The model's inputs for a batch, left-padded."""
+        import torch
+
+        texts, videos = [], []
+        for request in requests:
+            chat = []
+            for message in request.messages:
+                content = []
+                for part in message["content"]:
+                    if part["type"] == "video":
+                        videos.append(_stacked(part["video"]))
+                        part = {"type": "video"}
+                    content.append(part)
+                chat.append({**message, "content": content})
+            texts.append(
+                self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            )
+        given: dict[str, Any] = {}
+        if videos:
+            given["videos"] = videos
+            given["videos_kwargs"] = {
+                "do_sample_frames": False,
+                "video_metadata": [_metadata(len(video)) for video in videos],
+                **self.model.video,
+            }
+        with self._processing:
+            inputs = self.processor(
+                text=texts, text_kwargs={"padding": True}, return_tensors="pt", **given
+            )
+        for name in self.refused & inputs.keys():
+            del inputs[name]
+        for name, value in inputs.items():
+            if torch.is_tensor(value) and value.is_floating_point():
+                inputs[name] = value.to(self.network.dtype)
+        return inputs
+
+    def _answer(
+        self, batch: list[Prepared], inputs: Inputs | Exception, sampling: Sampling
+    ) -> Iterator[tuple[int, Answer | Exception]]:
+        """Answer a batch; where it cannot be done as a whole, in halves."""
+        error = inputs
+        if not isinstance(inputs, Exception):
+            try:
+                answers = self._run(inputs, [request.seed for _, request in batch], sampling)
+            except Exception as caught:
+                # Its traceback would hold on to the memory that the halves need.
+                error = caught.with_traceback(None)
+                if _is_out_of_memory(caught) and len(batch) > 1:
+                    self.batch = max(1, min(self.batch, len(batch) // 2))
+            else:
+                for (position, _), answer in zip(batch, answers, strict=True):
+                    yield position, answer
+                return
+        assert isinstance(error, Exception)
+        del inputs
+        if len(batch) == 1:
+            yield batch[0][0], error
+            return
+        half = len(batch) // 2
+        for part in (batch[:half], batch[half:]):
+            yield from self._answer(part, self._inputs_or_error(part), sampling)
+
+    def _run(self, inputs: Inputs, seeds: Sequence[int], sampling: Sampling) -> list[Answer]:
+        import torch
+        from transformers import GenerationConfig
+
+        from inference.sampling import NextToken
+
+        inputs = inputs.to(self.network.device)
+        config = GenerationConfig(
+            max_new_tokens=sampling.max_new_tokens,
+            do_sample=False,
+            eos_token_id=self.ends,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        # Nothing of the checkpoint's own decoding is to add itself to what was asked for.
+        self.network.generation_config = config
+        with torch.inference_mode():
+            written = self.network.generate(
+                **inputs,
+                generation_config=config,
+                logits_processor=[NextToken(sampling, seeds, inputs["attention_mask"])],
+            )
+        written = written[:, inputs["input_ids"].shape[1] :].tolist()
+        return [self._read(tokens, sampling.max_new_tokens) for tokens in written]
+
+    def _read(self, tokens: list[int], limit: int) -> Answer:
+        """Special tokens stay in the text: an answer that holds one must be found out."""
+        end = next((place for place, token in enumerate(tokens) if token in self.ends), None)
+        reason = "length" if end is None and len(tokens) >= limit else "stop"
+        with self._processing:
+            text = self.tokenizer.decode(tokens[:end], clean_up_tokenization_spaces=False)
+        return Answer(text.strip(), reason)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        torch.cuda.empty_cache()
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+
+
+def _length(request: Request) -> int:
+    """A guess at a request's tokens, for sorting."""
+    length = 0
+    for message in request.messages:
+        for part in message["content"]:
+            if part["type"] == "video":
+                length += sum(frame.size // 3 for frame in part["video"]) // PIXELS_A_TOKEN
+            else:
+                length += len(part["text"]) // CHARACTERS_A_TOKEN
+    return length
+
+
+def _stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """(frames, H, W, 3); a video may change its size on the way, and the first frame's counts."""
+    height, width = frames[0].shape[:2]
+    return np.stack(
+        [
+            frame if frame.shape[:2] == (height, width) else cv2.resize(frame, (width, height))
+            for frame in frames
+        ]
+    )
+
+
+def _metadata(frames: int) -> dict[str, Any]:
+    return {
+        "total_num_frames": frames,
+        "fps": FPS,
+        "duration": frames / FPS,
+        "frames_indices": list(range(frames)),
+    }

@@ -1,0 +1,219 @@
+"""The models that --model names: those of models.yaml, any checkpoint, any server."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from inference.captioner import Captioner, Model, Sampling
+from tools.cli import positive
+from tools.errors import UserError
+
+MODELS_YAML = Path(__file__).with_name("models.yaml")
+ENGINES = ("huggingface", "vllm")
+CONCURRENCY = 64  # requests in flight at a server, of one worker
+BATCH = 32  # requests that run together on one device, where memory allows
+
+
+@cache
+def _yaml(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def families(path: Path = MODELS_YAML) -> dict[str, dict[str, Any]]:
+    """The families of models, with what the models of each have in common."""
+    return _yaml(path)["families"]
+
+
+def models(path: Path = MODELS_YAML) -> dict[str, Model]:
+    """The models known by name, in the file's order.
+
+    Raises:
+        UserError: a name that cannot go into a file's name.
+    """
+    return {
+        name: _model(check_model_name(name), path=path, **entry)
+        for name, entry in _yaml(path)["models"].items()
+    }
+
+
+def _model(name: str, family: str | None, path: Path = MODELS_YAML, **own: Any) -> Model:
+    common = {k: v for k, v in families(path).get(family or "", {}).items() if k != "model_type"}
+    return Model(name, family=family, **{**common, **own})
+
+
+def check_model_name(name: str) -> str:
+    """Give back a name that can go into a file's name.
+
+    Raises:
+        UserError: any other name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str(name)):
+        raise UserError(
+            f"not a model name: {name!r} (letters, digits, '.', '-' and '_', 64 at most)"
+        )
+    return name
+
+
+def add_model_flags(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --model and what belongs to it; `what` is what the model does here."""
+    group = parser.add_argument_group("the model")
+    group.add_argument(
+        "--model",
+        default="qwen2vl7b",
+        help=f"who writes the {what}: one of {', '.join(models())}; or a checkpoint, by its folder"
+        " or its id on the Hugging Face hub; or NAME@URL, any OpenAI-compatible server, such as"
+        " qwen25vl7b@http://localhost:8000/v1, with the key in OPENAI_API_KEY (default:"
+        " %(default)s)",
+    )
+    group.add_argument(
+        "--model_name",
+        metavar="NAME",
+        help="what the files of a checkpoint are named after (default: the last part of its folder"
+        " or id)",
+    )
+    group.add_argument(
+        "--family",
+        choices=list(families()),
+        help="how a checkpoint's prompts and pictures are made (default: told by its config.json)",
+    )
+    group.add_argument(
+        "--engine",
+        choices=ENGINES,
+        help="what runs the weights; vllm wants a GPU and requirements-vllm.txt (default:"
+        " huggingface)",
+    )
+    group.add_argument(
+        "--batch",
+        type=positive,
+        default=BATCH,
+        metavar="N",
+        help="requests that run together on one device; halved where memory runs out (default:"
+        " %(default)s)",
+    )
+    group.add_argument(
+        "--concurrency",
+        type=positive,
+        default=CONCURRENCY,
+        metavar="N",
+        help="requests that a worker has in flight at a server (default: %(default)s)",
+    )
+    group.add_argument(
+        "--trust_remote_code",
+        action="store_true",
+        help="run the code that a checkpoint brings along (default: refuse it)",
+    )
+
+
+def captioner_from(args: argparse.Namespace) -> Captioner:
+    """The captioner that parsed flags ask for.
+
+    Raises:
+        UserError: see `open_captioner`.
+    """
+    return open_captioner(
+        args.model,
+        name=args.model_name,
+        family=args.family,
+        engine=args.engine,
+        batch=args.batch,
+        concurrency=args.concurrency,
+        trust_remote_code=args.trust_remote_code,
+    )
+
+
+def open_captioner(
+    model: str,
+    *,
+    name: str | None = None,
+    family: str | None = None,
+    engine: str | None = None,
+    batch: int = BATCH,
+    concurrency: int = CONCURRENCY,
+    trust_remote_code: bool = False,
+) -> Captioner:
+    """The captioner of a model; nothing is loaded yet.
+
+    Args:
+        model: a name of models.yaml, a checkpoint's folder or id on the hub, or <name>@<url>.
+
+    Raises:
+        UserError: there is no such model, or a flag does not go with it.
+    """
+    served, at, url = model.partition("@")
+    if at and "://" in url:
+        if engine:
+            raise UserError(
+                f"--engine {engine} does not go with a server ({url}): it has its own"
+            )
+        from inference.openai_server import ServerCaptioner
+
+        known = models().get(served)
+        chosen = known or _model(check_model_name(served), family, engine="server")
+        return ServerCaptioner(_named(chosen, name), url, concurrency)
+    if model in models():
+        chosen = models()[model]
+        if family:
+            raise UserError(f"--family {family}: {model} has its family in models.yaml")
+    elif "/" in model or Path(model).is_dir():
+        chosen = _model(
+            check_model_name(name or Path(model).name),
+            family or _family_of(model),
+            engine="huggingface",
+            checkpoint=model,
+        )
+    else:
+        raise UserError(f"unknown model {model!r}; the models are: {_list(models())}")
+    chosen = _named(chosen, name)
+    if chosen.engine == "dryrun":
+        if engine:
+            raise UserError(f"--engine {engine}: dryrun has no weights to run")
+        from inference.dryrun import DryrunCaptioner
+
+        return DryrunCaptioner()
+    if (engine or chosen.engine) == "vllm":
+        from inference.vllm_engine import VllmCaptioner
+
+        return VllmCaptioner(chosen, trust_remote_code=trust_remote_code)
+    from inference.huggingface import HuggingFaceCaptioner
+
+    return HuggingFaceCaptioner(chosen, batch, trust_remote_code)
+
+
+def _named(model: Model, name: str | None) -> Model:
+    return replace(model, name=check_model_name(name)) if name else model
+
+
+def _list(names: Sequence[str] | dict[str, Any]) -> str:
+    return ", ".join(names)
+
+
+def _family_of(checkpoint: str) -> str | None:
+    """The family whose model_type a checkpoint's config.json names, if one does.
+
+    Raises:
+        UserError: the checkpoint cannot be had.
+    """
+    from inference.checkpoints import config_of
+
+    kind = config_of(checkpoint)["model_type"]
+    return next((name for name, one in families().items() if one["model_type"] == kind), None)
+
+
+def response_sampling(captioner: Captioner) -> Sampling:
+    """How the method writes responses with this captioner.
+
+    The reference asks for temperature, penalty and limit, and leaves the rest to the checkpoint.
+    """
+    asked = Sampling()
+    return replace(
+        captioner.decoding,
+        temperature=asked.temperature,
+        repetition_penalty=asked.repetition_penalty,
+        max_new_tokens=asked.max_new_tokens,
+    )
