@@ -152,6 +152,26 @@ def test_a_lock_goes_with_a_process_that_was_killed(mine, holder):
         assert f"pid {os.getpid()} on" in Path(mine.root / ".state" / "scene.lock").read_text()
 
 
+def test_a_lock_that_a_child_of_the_killed_still_holds_is_waited_for(mine):
+    """As between fork and exec of a worker, only longer."""
+    code = (
+        "import os, sys, time; from tools.dataset import open_dataset\n"
+        "with open_dataset('mine', sys.argv[1]).lock('scene'):\n"
+        "    if os.fork() == 0:\n"
+        "        time.sleep(1); os._exit(0)\n"
+        "    print(flush=True); time.sleep(60)\n"
+    )
+    (mine.root / "anno").mkdir(parents=True)
+    words = [sys.executable, "-c", code, str(mine.root.parent)]
+    with subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        holder.kill()
+        holder.wait()
+        with mine.lock("scene"):
+            pass
+
+
 def test_a_lock_is_free_after_its_block(mine):
     with mine.lock("scene"), pytest.raises(UserError, match="another run"), mine.lock("scene"):
         pass

@@ -8,11 +8,13 @@ import fcntl
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 import yaml
 
@@ -22,6 +24,8 @@ from tools.jsonl import Table, disk_errors_in_one_line, read_json, write_json
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA_ROOT = REPOSITORY / "data"
 SWIFT_DATA = REPOSITORY / "swift_data"
+
+ORPHANED_LOCK_SECONDS = 5.0  # how long a lock may outlive its owner
 
 # Names become folder and file names, and `=` and `-` have meanings of their own in experiment
 # names.
@@ -62,6 +66,11 @@ class Dataset:
         """A file that remembers when a step was last seen complete; deleting it costs time, nothing
         else."""
         return self.root / ".state" / f"{key}.json"
+
+    @property
+    def judgements(self) -> Path:
+        """What people thought of the pairs (`tools.judgements`)."""
+        return self.root / "judgements.jsonl"
 
     def caption_models(self) -> list[str]:
         """The models that have captioned this dataset."""
@@ -109,24 +118,55 @@ class Dataset:
             file = open(path, "ab+", buffering=0)  # noqa: SIM115 (closed below)
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                owner = file.read().decode() or "unknown process"
-                raise UserError(
-                    f"another run is working on {key} of {self.name} ({owner}):"
-                    " wait for it or stop it"
-                ) from None
+                owner = _lock(file)
             except OSError as error:
                 raise UserError(
                     f"cannot lock {path}: {error.strerror}; put the data root on a file system that"
                     " has locks (Lustre: mounted with -o flock)"
                 ) from error
+            if owner is not None:
+                raise UserError(
+                    f"another run is working on {key} of {self.name} ({owner}):"
+                    " wait for it or stop it"
+                )
             with disk_errors_in_one_line(path):
                 file.truncate(0)
                 now = f"{datetime.now():%Y-%m-%d %H:%M}"
                 file.write(f"pid {os.getpid()} on {socket.gethostname()} since {now}".encode())
             yield
+
+
+def _lock(file: IO[bytes]) -> str | None:
+    """Lock a file; returns None, or who holds the lock.
+
+    A process killed while it starts a child leaves the lock to the child until that is a program of
+    its own, some milliseconds later: where the owner is gone, the lock is about to go as well.
+    """
+    deadline = time.monotonic() + ORPHANED_LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return None
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().decode() or "unknown process"
+        if not _is_gone(owner) or time.monotonic() > deadline:
+            return owner
+        time.sleep(0.05)
+
+
+def _is_gone(owner: str) -> bool:
+    """Whether the owner of a lock was a process of this machine that has ended."""
+    match = re.match(r"pid (\d+) on (\S+) ", owner)
+    if not match or match[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(match[1]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def annotation_of(table: Table, name: str) -> Table:
