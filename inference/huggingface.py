@@ -84,6 +84,9 @@ class HuggingFaceCaptioner:
         from transformers import AutoModelForImageTextToText, AutoProcessor
         from transformers.utils import is_flash_attn_2_available, logging
 
+        from inference.decoding import use_padded_causal_mask
+
+        use_padded_causal_mask()
         logging.set_verbosity_error()
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
@@ -104,7 +107,7 @@ class HuggingFaceCaptioner:
         except (OSError, ValueError, ImportError) as error:
             what = str(error).strip().splitlines()[0]
             raise UserError(f"{self.checkpoint} cannot be loaded: {what}") from error
-        self.network = self.network.to(device).eval()
+        self.network = self.network.to(device).eval()  # type: ignore[arg-type]
         self.tokenizer = self.processor.tokenizer
         self.tokenizer.padding_side = "left"
         ends = self.network.generation_config.eos_token_id or self.tokenizer.eos_token_id
@@ -210,6 +213,7 @@ class HuggingFaceCaptioner:
         import torch
         from transformers import GenerationConfig
 
+        from inference.decoding import roomy_cache
         from inference.sampling import NextToken
 
         inputs = inputs.to(self.network.device)
@@ -225,6 +229,7 @@ class HuggingFaceCaptioner:
             written = self.network.generate(
                 **inputs,
                 generation_config=config,
+                past_key_values=roomy_cache(),
                 logits_processor=[NextToken(sampling, seeds, inputs["attention_mask"])],
             )
         written = written[:, inputs["input_ids"].shape[1] :].tolist()

@@ -1,0 +1,262 @@
+"""The Hugging Face captioner on tiny checkpoints with real processors and chat templates."""
+
+import json
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+
+from benchmarks import tiny_checkpoints
+from inference import prompts
+from inference.captioner import Answer, Request, Sampling
+from inference.checkpoints import check_checkpoint, digest, generation_config
+from inference.models import open_captioner
+from tools.errors import UserError
+
+GREEDY = Sampling(0, 1, 1, 1.05, 24)
+DRAWN = Sampling(1.0, 0.95, 0, 1.0, 24)
+BUILDERS = {
+    "qwen2vl": partial(tiny_checkpoints.qwen2vl, compact=True),
+    "qwen25vl": partial(tiny_checkpoints.qwen25vl, compact=True),
+    "llava_onevision": tiny_checkpoints.llava_onevision,
+}
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """family -> folder of its tiny checkpoint, built once."""
+    built = {}
+
+    def build(family):
+        if family not in built:
+            built[family] = BUILDERS[family](tmp_path_factory.mktemp("checkpoints") / family)
+        return built[family]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def loaded(checkpoint):
+    """(family, batch) -> a captioner ready to generate on the CPU."""
+    ready = {}
+
+    def load(family, batch):
+        if (family, batch) not in ready:
+            captioner = open_captioner(str(checkpoint(family)), batch=batch)
+            captioner.load("cpu", 1)
+            ready[family, batch] = captioner
+        return ready[family, batch]
+
+    return load
+
+
+def clips(count, seed=0):
+    """Requests for clip captions, of frames of several sizes; every other one shows two clips."""
+    rng = np.random.default_rng(seed)
+    asked = []
+    for number in range(count):
+        size = (60 + 28 * (number % 3), 90, 3)
+        pairs = [[rng.integers(0, 256, size, dtype=np.uint8) for _ in "ab"] for _ in "ab"]
+        asked.append(Request(prompts.clip_messages(pairs, number % 2), seed=number))
+    return asked
+
+
+def lists(count):
+    """Requests for responses, from 1 to 7 captions long."""
+    return [
+        Request(
+            prompts.response_messages(
+                [f"Cat {k} walks around lake {n}." for k in range(n % 7 + 1)]
+            ),
+            seed=n,
+        )
+        for n in range(count)
+    ]
+
+
+def answers(captioner, requests, sampling):
+    found = dict(captioner.generate(iter(requests), sampling))
+    assert sorted(found) == list(range(len(requests)))
+    return [found[position] for position in range(len(requests))]
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+@pytest.mark.parametrize("asked", [clips(9), lists(9)], ids=["clips", "lists"])
+def test_greedy_text_does_not_depend_on_the_batch(loaded, family, asked):
+    alone = answers(loaded(family, 1), asked, GREEDY)
+    assert all(isinstance(answer, Answer) for answer in alone)
+    assert len({answer.text for answer in alone}) > 4  # the requests are really told apart
+    assert answers(loaded(family, 4), asked, GREEDY) == alone
+    assert answers(loaded(family, 4), asked[::-1], GREEDY) == alone[::-1]
+
+
+def test_a_draw_depends_on_the_request_s_own_seed(loaded):
+    asked = lists(6)
+    first = answers(loaded("llava_onevision", 4), asked, DRAWN)
+    assert answers(loaded("llava_onevision", 1), asked, DRAWN) == first
+    other = [Request(request.messages, request.seed + 100) for request in asked]
+    assert answers(loaded("llava_onevision", 4), other, DRAWN) != first
+
+
+def test_frames_and_their_order_change_the_text(loaded):
+    left, right = np.zeros((2, 60, 90, 3), np.uint8)
+    left[:, :45], right[:, 45:] = 255, 255
+    asked = [
+        Request(prompts.clip_messages([pair], 0), 0)
+        for pair in ([left, left], [right, right], [left, right], [right, left])
+    ]
+    assert len({answer.text for answer in answers(loaded("qwen2vl", 4), asked, GREEDY)}) == 4
+
+
+def test_a_bad_request_takes_no_other_down(loaded):
+    asked = clips(5)
+    expected = answers(loaded("qwen2vl", 4), asked, GREEDY)
+    broken = Request(prompts.clip_messages([[np.zeros((0, 0, 3), np.uint8)] * 2], 0), 0)
+    found = answers(loaded("qwen2vl", 4), [*asked[:2], broken, *asked[2:]], GREEDY)
+    assert isinstance(found.pop(2), Exception)
+    assert found == expected
+
+
+def test_a_video_that_changes_its_size_is_taken_in_that_of_its_first_frame(loaded):
+    frames = [np.full((60, 90, 3), 90, np.uint8), np.full((30, 45, 3), 90, np.uint8)]
+    same = [np.full((60, 90, 3), 90, np.uint8)] * 2
+    asked = [Request(prompts.clip_messages([pair], 0), 0) for pair in (frames, same)]
+    first, second = answers(loaded("qwen2vl", 4), asked, GREEDY)
+    assert first == second
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(checkpoint, monkeypatch):
+    import torch
+
+    captioner = open_captioner(str(checkpoint("llava_onevision")), batch=8)
+    captioner.load("cpu", 1)
+    asked = lists(16)
+    expected = answers(captioner, asked, GREEDY)
+    generate, sizes = captioner.network.generate, []
+
+    def small(**inputs):
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(**inputs)
+
+    monkeypatch.setattr(captioner.network, "generate", small)
+    assert answers(captioner, asked, GREEDY) == expected
+    assert captioner.batch == 2
+    assert sizes[:3] == [8, 4, 2]
+    monkeypatch.setattr(captioner.network, "generate", generate)
+
+    def full(**_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(captioner.network, "generate", full)
+    found = answers(captioner, asked[:3], GREEDY)
+    assert all(isinstance(answer, torch.OutOfMemoryError) for answer in found)
+
+
+def test_an_answer_cut_off_says_so_and_keeps_special_tokens(loaded):
+    captioner = loaded("qwen2vl", 4)
+    short = answers(captioner, lists(3), Sampling(0, 1, 1, 1.0, 2))
+    assert {answer.finish_reason for answer in short} == {"length"}
+    word, image = captioner.tokenizer.encode(" ball<|image_pad|>")
+    end = captioner.tokenizer.eos_token_id
+    assert captioner._read([word, image, word, end], 10) == Answer("ball<|image_pad|> ball", "stop")
+    assert captioner._read([word, end, end], 2) == Answer("ball", "stop")
+
+
+def test_requests_are_taken_while_answers_come(loaded):
+    taken = []
+
+    def asked():
+        for number, request in enumerate(lists(40)):
+            taken.append(number)
+            yield request
+
+    stream = loaded("llava_onevision", 2).generate(asked(), GREEDY)
+    next(stream)
+    assert len(taken) < 40
+    stream.close()
+
+
+# How a checkpoint decodes.
+
+
+def test_decoding_is_the_checkpoint_s(checkpoint):
+    assert generation_config(str(checkpoint("qwen2vl")), 2048) == Sampling(
+        0.1, 0.001, 1, 1.05, 2048
+    )
+    assert generation_config(str(checkpoint("llava_onevision")), 9) == Sampling(
+        0.7, 0.8, 20, 1.1, 9
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "decoding"),
+    [
+        (None, Sampling(0.0, 1.0, 1, 1.0, 64)),
+        ({"do_sample": False, "temperature": 0.3}, Sampling(0.0, 1.0, 1, 1.0, 64)),
+        ({"do_sample": True}, Sampling(1.0, 1.0, 50, 1.0, 64)),
+        ({"do_sample": True, "top_p": 0.8, "top_k": None}, Sampling(1.0, 0.8, 50, 1.0, 64)),
+    ],
+)
+def test_what_generation_config_leaves_open_is_the_library_s_default(tmp_path, said, decoding):
+    if said is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(said))
+    assert generation_config(str(tmp_path), 64) == decoding
+
+
+def test_the_digest_is_the_weights_own_wherever_they_lie(checkpoint, tmp_path):
+    folder = checkpoint("llava_onevision")
+    copy = shutil.copytree(folder, tmp_path / "elsewhere")
+    assert digest(str(copy)) == digest(str(folder))
+    other = BUILDERS["llava_onevision"](tmp_path / "other", seed=1)
+    assert digest(str(other)) != digest(str(folder))
+
+
+# What is no checkpoint.
+
+
+def broken(folder, what):
+    if what == "no config.json":
+        (folder / "config.json").unlink()
+    elif what == "no weights":
+        (folder / "model.safetensors").unlink()
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        config |= {"model_type": "bert"} if what == "bert" else {"auto_map": {AUTO: "code.Model"}}
+        (folder / "config.json").write_text(json.dumps(config))
+
+
+AUTO = "AutoModelForImageTextToText"
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("no config.json", "no config.json that names a model_type"),
+        ("no weights", r"no weights in it"),
+        ("bert", r"not a vision-language model .*\(model_type bert\)"),
+        ("its own code", "brings code of its own: add --trust_remote_code"),
+    ],
+)
+def test_what_is_no_model_is_said_before_any_work(checkpoint, tmp_path, what, line):
+    folder = shutil.copytree(checkpoint("llava_onevision"), tmp_path / "model")
+    broken(folder, what)
+    with pytest.raises(UserError, match=line):
+        check_checkpoint(str(folder))
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        open_captioner(str(tmp_path / "nothing"))
+
+
+def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        UserError, match=r"the weights of Qwen/Nothing-7B are not here .*dryrun"
+    ) as e:
+        check_checkpoint("Qwen/Nothing-7B")
+    assert "\n" not in str(e.value)
