@@ -61,6 +61,8 @@ bench: $(READY)
 	$(PY) -m benchmarks.shots
 	$(PY) -m benchmarks.sharpness
 	$(PY) -m benchmarks.scaling
+	$(PY) -m benchmarks.captioners
+	$(PY) -m benchmarks.server
 	$(PY) -m benchmarks.rerun
 	$(PY) -m benchmarks.convert
 	$(PY) -m benchmarks.kill

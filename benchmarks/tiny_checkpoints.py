@@ -30,7 +30,6 @@ from transformers import (
     Qwen2VLImageProcessorFast,
     Qwen2VLProcessor,
 )
-from transformers.modeling_utils import no_init_weights
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
 from tools.cli import run_script, script_parser, whole
@@ -201,7 +200,7 @@ def _save(
     folder: Path, seed: int, config: PretrainedConfig, processor: Any, generation: dict[str, Any]
 ) -> Path:
     """Write a checkpoint folder whose weights are drawn from a seed, in float32."""
-    with no_init_weights():
+    with torch.random.fork_rng(devices=[]):  # What it draws here is written over below.
         model = AutoModelForImageTextToText.from_config(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

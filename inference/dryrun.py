@@ -110,7 +110,7 @@ class DryrunCaptioner:
             "opencv": cv2.__version__,
         }
 
-    def check(self, device: str) -> None:
+    def check(self, device: str, sampling: Sampling) -> None:
         """Nothing is needed."""
 
     def load(self, device: str, threads: int) -> None:

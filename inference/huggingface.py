@@ -69,7 +69,7 @@ class HuggingFaceCaptioner:
             **libraries,
         }
 
-    def check(self, device: str) -> None:
+    def check(self, device: str, sampling: Sampling) -> None:
         """Fetch the checkpoint where it is not here, once for all workers; is it one to use?
 
         Raises:
@@ -157,7 +157,7 @@ class HuggingFaceCaptioner:
                 content = []
                 for part in message["content"]:
                     if part["type"] == "video":
-                        videos.append(_stacked(part["video"]))
+                        videos.append(stacked(part["video"]))
                         part = {"type": "video"}
                     content.append(part)
                 chat.append({**message, "content": content})
@@ -169,7 +169,7 @@ class HuggingFaceCaptioner:
             given["videos"] = videos
             given["videos_kwargs"] = {
                 "do_sample_frames": False,
-                "video_metadata": [_metadata(len(video)) for video in videos],
+                "video_metadata": [metadata(len(video)) for video in videos],
                 **self.model.video,
             }
         with self._processing:
@@ -265,7 +265,7 @@ def _length(request: Request) -> int:
     return length
 
 
-def _stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
+def stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
     """(frames, H, W, 3); a video may change its size on the way, and the first frame's counts."""
     height, width = frames[0].shape[:2]
     return np.stack(
@@ -276,7 +276,8 @@ def _stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
     )
 
 
-def _metadata(frames: int) -> dict[str, Any]:
+def metadata(frames: int) -> dict[str, Any]:
+    """What a processor is told of a clip of so many frames."""
     return {
         "total_num_frames": frames,
         "fps": FPS,

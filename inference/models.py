@@ -148,9 +148,7 @@ def open_captioner(
     served, at, url = model.partition("@")
     if at and "://" in url:
         if engine:
-            raise UserError(
-                f"--engine {engine} does not go with a server ({url}): it has its own"
-            )
+            raise UserError(f"--engine {engine} does not go with a server ({url}): it has its own")
         from inference.openai_server import ServerCaptioner
 
         known = models().get(served)

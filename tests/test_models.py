@@ -1,0 +1,105 @@
+"""What --model may name, and what it gets that names nothing."""
+
+import json
+
+import pytest
+
+from inference.dryrun import DryrunCaptioner
+from inference.huggingface import HuggingFaceCaptioner
+from inference.models import families, models, open_captioner
+from inference.openai_server import ServerCaptioner
+from tools.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the config.json of a Qwen2.5-VL; nothing is loaded from it."""
+    path = tmp_path / "checkpoint-100-merged"
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps({"model_type": "qwen2_5_vl"}))
+    return path
+
+
+def test_a_known_model_runs_its_checkpoint():
+    captioner = open_captioner("qwen25vl7b", batch=4)
+    assert isinstance(captioner, HuggingFaceCaptioner)
+    assert captioner.checkpoint == "Qwen/Qwen2.5-VL-7B-Instruct"
+    assert (captioner.name, captioner.batch, captioner.reasoning) == ("qwen25vl7b", 4, False)
+    assert captioner.model.video == {"size": {"shortest_edge": 3136, "longest_edge": 28 * 28 * 512}}
+
+
+def test_every_model_has_a_family_and_its_own_fields_win():
+    for name, model in models().items():
+        assert name == "dryrun" or model.family in families()
+    mimo = models()["mimovl"]
+    assert (mimo.family, mimo.max_new_tokens, mimo.reasoning) == ("qwen2.5-vl", 8192, True)
+    assert mimo.video == models()["qwen25vl7b"].video
+
+
+def test_a_folder_is_named_after_itself_and_its_family_is_found(folder):
+    captioner = open_captioner(str(folder))
+    assert isinstance(captioner, HuggingFaceCaptioner)
+    assert captioner.name == "checkpoint-100-merged"
+    assert captioner.model.family == "qwen2.5-vl"
+    named = open_captioner(str(folder), name="mine", family="qwen2-vl")
+    assert (named.name, named.model.family) == ("mine", "qwen2-vl")
+
+
+def test_an_id_of_the_hub_with_a_family_is_not_fetched_yet():
+    captioner = open_captioner("somebody/Some-VL-3B", family="qwen3-vl")
+    assert (captioner.name, captioner.checkpoint) == ("Some-VL-3B", "somebody/Some-VL-3B")
+
+
+def test_a_server_is_asked_for_a_known_or_an_unknown_model():
+    known = open_captioner("qwen25vl7b@http://localhost:8000/v1", concurrency=7)
+    assert isinstance(known, ServerCaptioner)
+    assert (known.name, known.concurrency) == ("qwen25vl7b", 7)
+    assert known.model.checkpoint == "Qwen/Qwen2.5-VL-7B-Instruct"
+    assert open_captioner("my-model@http://localhost:8000/v1").name == "my-model"
+
+
+def test_dryrun_is_dryrun():
+    assert isinstance(open_captioner("dryrun"), DryrunCaptioner)
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "line"),
+    [
+        ("gpt", {}, "unknown model 'gpt'; the models are: dryrun, qwen2vl7b, "),
+        ("/no/such/folder", {}, "checkpoint /no/such/folder: no such folder"),
+        ("dryrun", {"engine": "vllm"}, "--engine vllm: dryrun has no weights"),
+        ("qwen2vl7b", {"family": "qwen3-vl"}, "--family qwen3-vl: qwen2vl7b has its family in"),
+        ("a b@http://localhost/v1", {}, "not a model name: 'a b'"),
+        ("x@http://", {}, "is not a server's address"),
+        ("x@http://h/v1", {"engine": "vllm"}, "--engine vllm does not go with a server"),
+    ],
+)
+def test_what_is_no_model_is_one_line(model, flags, line):
+    with pytest.raises(UserError) as error:
+        open_captioner(model, **flags)
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--model", "/no/such"), "error: checkpoint /no/such: no such folder"),
+        (("--model", "x@http://127.0.0.1:9/v1"), "error: no server answers at http://127.0.0.1:9"),
+    ],
+)
+def test_a_script_says_so_before_any_work(run_script, tiny_root, words, line):
+    done = run_script("generate_meta_data.py", "1", "--dataset", "mine", *words, *tiny_root)
+    assert done.returncode == 2
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def tiny_root(tmp_path_factory, tiny_videos, run_script):
+    """--data_root of a dataset `mine` after stage 1."""
+    root = tmp_path_factory.mktemp("data")
+    flags = ("--embedder", "color", "--shot_detector", "adaptive", "--data_root", str(root))
+    done = run_script("preprocess.py", "mine", "1", "--video_dir", str(tiny_videos), *flags)
+    assert done.returncode == 0, done.stderr
+    return ("--data_root", str(root))
