@@ -6,6 +6,8 @@ processor and padded in another thread, two batches ahead of the model.
 """
 
 import inspect
+import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
@@ -30,6 +32,8 @@ BATCHES_AHEAD = 2
 FPS = 2.0
 PIXELS_A_TOKEN = 28 * 28 * 2  # of two frames, to guess how long a request is
 CHARACTERS_A_TOKEN = 4
+
+EXIT_BROKEN_DEVICE = 70  # sysexits.h, EX_SOFTWARE
 
 Inputs = Any
 Prepared = tuple[int, Request]
@@ -192,6 +196,7 @@ class HuggingFaceCaptioner:
             try:
                 answers = self._run(inputs, [request.seed for _, request in batch], sampling)
             except Exception as caught:
+                _leave_a_broken_device(caught)
                 # Its traceback would hold on to the memory that the halves need.
                 error = caught.with_traceback(None)
                 if _is_out_of_memory(caught) and len(batch) > 1:
@@ -242,6 +247,16 @@ class HuggingFaceCaptioner:
         with self._processing:
             text = self.tokenizer.decode(tokens[:end], clean_up_tokenization_spaces=False)
         return Answer(text.strip(), reason)
+
+
+def _leave_a_broken_device(error: Exception) -> None:
+    """End the process where its device will answer nothing any more: after an error inside a
+    kernel every later call fails, and with it every later record. The runner starts another."""
+    import torch
+
+    if isinstance(error, torch.AcceleratorError) and not _is_out_of_memory(error):
+        print(f"\nthe device is broken, its worker ends: {error}", file=sys.stderr, flush=True)
+        os._exit(EXIT_BROKEN_DEVICE)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -155,6 +155,25 @@ def test_out_of_memory_halves_the_batch_and_goes_on(checkpoint, monkeypatch):
     assert all(isinstance(answer, torch.OutOfMemoryError) for answer in found)
 
 
+def test_a_broken_device_ends_its_worker(checkpoint, monkeypatch, capsys):
+    import torch
+
+    captioner = open_captioner(str(checkpoint("llava_onevision")), batch=8)
+    captioner.load("cpu", 1)
+
+    def broken(**_):
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    def leave(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(captioner.network, "generate", broken)
+    monkeypatch.setattr("os._exit", leave)
+    with pytest.raises(SystemExit, match="70"):
+        answers(captioner, lists(3), GREEDY)
+    assert "device is broken" in capsys.readouterr().err
+
+
 def test_an_answer_cut_off_says_so_and_keeps_special_tokens(loaded):
     captioner = loaded("qwen2vl", 4)
     short = answers(captioner, lists(3), Sampling(0, 1, 1, 1.0, 2))
