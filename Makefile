@@ -52,6 +52,7 @@ lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	.venv/bin/shellcheck -x train_scripts/*.sh
 
 # Needs real footage in ../shared/videos and the ffmpeg command; about half an hour on 2 idle cores.
 bench: $(READY)

@@ -1,0 +1,212 @@
+"""What is found before a training starts: rows, videos, lengths, the model, the disk."""
+
+import json
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from tools import preflight
+from tools.errors import UserError
+from tools.preflight import (
+    Model,
+    check_disk,
+    check_videos,
+    count_kept,
+    counted,
+    held_out_file,
+    read_rows,
+)
+from tools.recipe import parse
+from tools.row_lengths import Budget, RowLengths, video_header
+from tools.swift_rows import swift_row
+
+DPO, SFT = (parse(f"qwen2vl7b=lr1e-3_r8_a16_bs2_{data}").stages[0] for data in ("r16", "sft60k"))
+PAIR = swift_row("What happens?", "Rain, then sun.", "Sun, then rain.", "/videos/v.mp4")
+ROW = {"messages": PAIR["messages"], "videos": PAIR["videos"]}
+
+
+def write(path, rows):
+    path.write_text(rows if isinstance(rows, str) else json.dumps(rows))
+    return path
+
+
+def but(row, **fields):
+    return {**row, **fields}
+
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+
+def test_good_rows_are_read(tmp_path):
+    assert read_rows(write(tmp_path / "a.json", [PAIR, PAIR]), DPO, "") == [PAIR, PAIR]
+    assert read_rows(write(tmp_path / "b.json", [ROW]), SFT, "") == [ROW]
+
+
+@pytest.mark.parametrize(
+    ("rows", "stage", "line"),
+    [
+        (None, DPO, "a.json: no such file; make it so"),
+        ("[1,", DPO, "a.json is not JSON (unexpected end of data: line 1 column 4"),
+        ([], DPO, "a.json has no rows"),
+        ({"rows": [PAIR]}, DPO, "a.json has no rows: it is to be a JSON array of them"),
+        ([PAIR, "row"], DPO, "a.json row 2: no messages of a role and a content each"),
+        ([but(PAIR, messages=[])], DPO, "a.json row 1: its last message is not the assistant's"),
+        ([but(PAIR, messages=PAIR["messages"][:1])], DPO, "its last message is not the assistant"),
+        ([ROW], DPO, "a.json row 1: no rejected_response: DPO needs one"),
+        ([but(PAIR, rejected_response="")], DPO, "no rejected_response: DPO needs one"),
+        ([PAIR], SFT, "a rejected_response: these are pairs for DPO, and the recipe says SFT"),
+        ([but(ROW, videos=[])], SFT, "1 <video> in its text, and 0 videos"),
+    ],
+)
+def test_rows_that_a_stage_cannot_take(tmp_path, rows, stage, line):
+    path = tmp_path / "a.json"
+    if rows is not None:
+        write(path, rows)
+    with pytest.raises(UserError) as error:
+        read_rows(path, stage, "make it so")
+    assert line in str(error.value)
+
+
+def test_videos_that_are_gone(tmp_path):
+    here = str(write(tmp_path / "v.mp4", "film"))
+    check_videos(tmp_path, [but(ROW, videos=[here]), but(ROW, videos=[here])])
+    rows = [but(ROW, videos=[path]) for path in (here, "/gone/b.mp4", "/gone/a.mp4", "/gone/b.mp4")]
+    with pytest.raises(UserError, match=r"2 of 3 videos are not there, such as /gone/a.mp4: make"):
+        check_videos(tmp_path / "r.json", rows)
+
+
+# ---- lengths ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("video", "frames", "size", "tokens"),
+    [
+        # (width, height, frames, frames a second); the numbers are qwen-vl-utils' own
+        ((426, 240, 631, 25.0), 24, (420, 252), 12 * 15 * 9),
+        ((1280, 720, 9000, 30.0), 300, (308, 168), 150 * 11 * 6),  # 5 minutes: the total binds
+        ((1280, 720, 300, 30.0), 10, (1008, 560), 5 * 36 * 20),  # 10 s: 768 tokens a frame bind
+        ((640, 480, 30, 30.0), 4, (644, 476), 2 * 23 * 17),  # 1 s: no fewer than 4 frames
+        ((640, 480, 3, 30.0), 2, (644, 476), 1 * 23 * 17),
+        ((640, 360, 54000, 30.0), 600, (224, 112), 300 * 8 * 4),  # half an hour: at most 600
+        ((32, 32, 100, 10.0), 10, (56, 56), 5 * 2 * 2),  # the least is 3136 pixels
+    ],
+)
+def test_what_is_seen_of_a_video(video, frames, size, tokens):
+    budget = Budget()
+    assert budget.frames(*video[2:]) == frames
+    assert budget.size(*video[:2], frames) == size
+    assert budget.tokens(*video) == tokens
+    assert tokens <= budget.most_tokens == 11479
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_a_videos_header(make_video, tmp_path, name):
+    path = make_video(tmp_path / name, [("beach", 9), ("fire", 12)], (96, 64), rate=12)
+    assert video_header(path) == (96, 64, 21, 12.0)
+
+
+@pytest.fixture
+def lengths(tmp_path):
+    """Counts tokens with a tokenizer of words; a video may have 4 frames of 2 x 2 tokens."""
+    words = "<unk> system user assistant You are a helpful What happens Rain then sun Sun rain"
+    marks = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|video_pad|>", "<|vision_end|>"]
+    ids = {word: number for number, word in enumerate([*words.split(), *marks])}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(marks)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    budget = Budget(fps_max_frames=4, video_total_pixels=4 * 3136)
+    return RowLengths("qwen2_vl", tmp_path / "tokenizer.json", budget)
+
+
+def test_a_row_is_as_long_as_its_longer_side(lengths, make_video, tmp_path):
+    video = make_video(tmp_path / "v.mp4", [("beach", 24)], (56, 56), rate=12)
+    row = swift_row("What happens?", "Rain, then sun.", "Sun.", str(video))
+    # system: 2 marks, "system", 6 words and signs; user: 2 marks, "user", 2 marks of the video, 3
+    # words and signs; assistant: 2 marks, "assistant", 5 words and signs; 2 x 4 visual tokens
+    assert lengths.count(row) == (2 + 1 + 6) + (2 + 1 + 2 + 3) + (2 + 1 + 5) + 8
+    longer = {**row, "rejected_response": "Sun, then rain, then sun."}
+    assert lengths.count(longer) == lengths.count(row) + 3
+    del row["rejected_response"]
+    assert lengths.count(row) == lengths.count(longer) - 3
+
+
+def test_rows_that_are_left_out_are_counted(lengths, make_video, tmp_path):
+    video = make_video(tmp_path / "v.mp4", [("beach", 24)], (56, 56), rate=12)
+    rows = [
+        swift_row("What happens?", "Rain" + ", then sun" * n, "Sun.", str(video)) for n in (1, 2, 9)
+    ]
+    assert [lengths.count(row) for row in rows] == [32, 35, 56]
+    assert [count_kept(tmp_path, rows, lengths, most) for most in (32, 35, 56)] == [1, 2, 3]
+    with pytest.raises(UserError, match="all 3 rows are longer than MAX_LENGTH=31"):
+        count_kept(tmp_path, rows, lengths, 31)
+
+
+def test_a_row_that_is_surely_short_enough_costs_no_look_at_its_video(lengths):
+    assert lengths.fits(swift_row("What happens?", "Rain.", "Sun.", "/no/such/video.mp4"), 400)
+
+
+def test_a_video_that_cannot_be_read_is_named(lengths, tmp_path):
+    rows = [swift_row("What happens?", "Rain.", "Sun.", "/no/such/video.mp4")]
+    with pytest.raises(UserError, match="a video cannot be read: no such file"):
+        count_kept(tmp_path, rows, lengths, 20)
+
+
+def test_a_tokenizer_that_swift_would_not_find_the_video_with(lengths):
+    with pytest.raises(UserError, match=r"<\|video_pad\|> is 18 here and 151656 in swift, which"):
+        lengths.check_video_pad()
+
+
+def test_held_out_rows(tmp_path):
+    rows = tmp_path / "a.json"
+    assert held_out_file(rows, "auto") is None
+    write(tmp_path / "a_val.json", "[]\n")
+    assert held_out_file(rows, "auto") is None
+    write(tmp_path / "a_val.json", [PAIR])
+    assert held_out_file(rows, "auto") == tmp_path / "a_val.json"
+    assert held_out_file(rows, "none") is None
+    assert held_out_file(rows, "/other.json") == Path("/other.json")
+
+
+def test_what_is_said_of_a_file():
+    assert counted(9, 9, 16384) == "9 rows, all within 16384 tokens"
+    assert counted(9, None, 16384) == "9 rows; which of them are over 16384 tokens was not counted"
+    assert counted(9, 7, 16384) == (
+        "9 rows, 7 within 16384 tokens; swift leaves out the other 2 and draws from the rest in"
+        " their place"
+    )
+
+
+# ---- model and disk -----------------------------------------------------------------------------
+
+
+def test_a_model_is_a_folder_or_an_id(tmp_path):
+    (tmp_path / "model").mkdir()
+    for mistake in (str(tmp_path / "model"), "/nowhere", "a/b/c"):
+        with pytest.raises(UserError, match="MODEL="):
+            assert Model(mistake).folder
+    write(tmp_path / "model" / "config.json", "{}")
+    write(tmp_path / "model" / "model-1.safetensors", "x" * 300)
+    write(tmp_path / "model" / "model-2.safetensors", "x" * 200)
+    model = Model(str(tmp_path / "model"))
+    assert (model.folder, model.bytes, model.tokenizer) == (tmp_path / "model", 500, None)
+    absent = Model("nobody/no-such-model")
+    assert (absent.folder, absent.bytes, absent.tokenizer) == (None, None, None)
+
+
+def test_disk_room_for_the_merged_models(tmp_path, monkeypatch):
+    Usage = namedtuple("Usage", "total used free")
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: Usage(0, 0, 70_000_000_000))
+    model = Model("m")
+    model.__dict__["folder"] = Path(tmp_path)
+    with open(tmp_path / "a.safetensors", "wb") as file:
+        file.truncate(16_000_000_000)  # sparse
+    check_disk(tmp_path / "exp" / "toy", 3, model)
+    with pytest.raises(UserError) as error:
+        check_disk(tmp_path / "exp" / "toy", 5, model)
+    assert str(error.value) == (
+        f"{tmp_path} has 70.0 GB free, and 5 merged models with their checkpoints take 88.0 GB:"
+        " free some, or name another EXP_DIR"
+    )

@@ -1,0 +1,122 @@
+"""An experiment's name is its recipe: what it says, and what is said of a wrong one."""
+
+import pytest
+
+from tools.errors import UserError
+from tools.recipe import Stage, parse
+
+PAPER = "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8-r4-r2=lr1e-4_r32_a32_bs16_sft60k"
+DPO = "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_"
+
+
+def test_the_papers_recipe():
+    recipe = parse(PAPER)
+    assert recipe.model == "qwen25vl7b"
+    dpo = {"dataset": "", "lr": "5e-6", "rank": 32, "alpha": 64, "batch": 16, "freeze": True}
+    assert recipe.stages == (
+        Stage(f"{DPO}r16", (16,), **dpo),
+        Stage(f"{DPO}r16-r8", (8,), **dpo),
+        Stage(f"{DPO}r16-r8-r4", (4,), **dpo),
+        Stage(f"{DPO}r16-r8-r4-r2", (2,), **dpo),
+        Stage(PAPER, (), "sft60k", lr="1e-4", rank=32, alpha=32, batch=16, freeze=False),
+    )
+    assert [stage.kind for stage in recipe.stages] == ["dpo", "dpo", "dpo", "dpo", "sft"]
+
+
+@pytest.mark.parametrize(
+    ("phases", "stages"),
+    [
+        ("lr5e-6_r32_a64_bs16_r4", [("lr5e-6_r32_a64_bs16_r4", (4,))]),
+        ("lr5e-6_r32_a64_bs16_r16+r8+r4+r2", [("lr5e-6_r32_a64_bs16_r16+r8+r4+r2", (16, 8, 4, 2))]),
+        (
+            "lr5e-6_r32_a64_bs16_r2-r16+r8",  # hard to easy, the last level mixed
+            [("lr5e-6_r32_a64_bs16_r2", (2,)), ("lr5e-6_r32_a64_bs16_r2-r16+r8", (16, 8))],
+        ),
+        (
+            "lr1e-4_r8_a16_bs4_sft60k=lr5e-6_r32_a64_bs16_freeze_r2",  # fine-tuning first
+            [
+                ("lr1e-4_r8_a16_bs4_sft60k", ()),
+                ("lr1e-4_r8_a16_bs4_sft60k=lr5e-6_r32_a64_bs16_freeze_r2", (2,)),
+            ],
+        ),
+    ],
+)
+def test_other_orders(phases, stages):
+    found = parse(f"qwen2vl7b={phases}").stages
+    assert [(stage.name, stage.levels) for stage in found] == [
+        (f"qwen2vl7b={name}", levels) for name, levels in stages
+    ]
+
+
+def test_experiments_with_a_common_beginning_share_its_stages():
+    def names(recipe):
+        return {stage.name for stage in parse(recipe).stages}
+
+    assert names(PAPER) & names(f"{DPO}r16-r8-r2") == {f"{DPO}r16", f"{DPO}r16-r8"}
+    assert not names(PAPER) & names(PAPER.replace("a64", "a32"))
+
+
+@pytest.mark.parametrize(
+    ("data", "file"),
+    [
+        ("r16", "qwen2vl7b_i1_r16.json"),
+        ("r8+r16", "qwen2vl7b_i1_r8-16.json"),
+        ("sft60k", "llava-video-sft-60k.json"),
+        ("sft500", "llava-video-sft-500.json"),
+        ("sft-mine", "sft-mine.json"),
+        ("videos.v2", "videos.v2.json"),
+    ],
+)
+def test_what_a_stage_reads(data, file):
+    (stage,) = parse(f"qwen25vl7b=lr5e-6_r32_a64_bs16_{data}").stages
+    assert stage.data_file("qwen2vl7b", iteration=1) == file
+
+
+PHASE = "phase 1 of the recipe, "
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("qwen", "recipe 'qwen': no phase follows the model, such as =lr5e-6_r32_a64_bs16_freeze"),
+        ("=lr5e-6_r32_a64_bs16_r16", "'' is no model's name, such as qwen25vl7b"),
+        ("a/b=lr5e-6_r32_a64_bs16_r16", "'a/b' is no model's name"),
+        ("q=", f"{PHASE}'': the learning rate is missing, such as lr5e-6, before ''"),
+        ("q=r16-r8", f"{PHASE}'r16-r8': the learning rate is missing, such as lr5e-6, before 'r16"),
+        ("q=lr5e-6_r32_a64_r16", "'lr5e-6_r32_a64_r16': the global batch size is missing, such as"),
+        ("q=lr5e-6_a64_r32_bs16_r16", "'a64' stands where the LoRA rank is due, such as r32"),
+        ("q=lr5e-6_r32_a64_b16_freeze_r16", "'b16' stands where the global batch size is due, su"),
+        ("q=lr5e-6_r32_a64_bs0_r16", "'bs0' stands where the global batch size is due"),
+        ("q=lrx_r32_a64_bs16_r16", "'lrx' stands where the learning rate is due, such as lr5e-6"),
+        ("q=lr5e6_r32_a64_bs16_r16", "a learning rate of 5e6 is not between 0 and 1, such as 5e-6"),
+        ("q=lr0_r32_a64_bs16_r16", "a learning rate of 0 is not between 0 and 1"),
+        ("q=lr5e-6_r32_a64_bs16_frozen_r16", "'frozen' stands between the batch size and the data"),
+        ("q=lr5e-6_r32_a64_bs16_freeze_freeze_r16", "where only one 'freeze' may"),
+        ("q=lr5e-6_r32_a64_bs16_r16-r7", "'r7' is no level: r2 r4 r8 r16"),
+        ("q=lr5e-6_r32_a64_bs16_r16-8", "'8' is no level"),
+        ("q=lr5e-6_r32_a64_bs16_r16+", "'' is no level"),
+        ("q=lr5e-6_r32_a64_bs16_r16+r16", "the mixed level 'r16+r16' names a level twice"),
+        ("q=lr5e-6_r32_a64_bs16_", "'' is neither levels, such as r16-r8-r4-r2, nor the name of a"),
+        ("q=lr5e-6_r32_a64_bs16_x/y", "'x/y' is neither levels"),
+        ("q=lr5e-6_r32_a64_bs16_r16=lr1_r1_a1_bs1_x", "phase 2 of the recipe, 'lr1_r1_a1_bs1_x'"),
+        ("q=lr5e-6_r32_a64_bs16_r16.sh", "leave out the .sh at its end"),
+        (f"{PAPER}{'x' * 200}", "277 bytes, and a folder's name may have 255"),
+    ],
+)
+def test_a_wrong_name_gets_one_line_that_points_at_the_wrong_part(name, line):
+    with pytest.raises(UserError) as error:
+        parse(name)
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_stages_as_the_scripts_read_them(run_script):
+    done = run_script(
+        "-m", "tools.recipe", f"{DPO}r16=lr1e-4_r8_a9_bs4_sft60k", "--data_model", "qwen2vl7b"
+    )
+    assert done.stdout.splitlines() == [
+        f"{DPO}r16\tdpo\t5e-6\t32\t64\t16\ttrue\tqwen2vl7b_i0_r16.json",
+        f"{DPO}r16=lr1e-4_r8_a9_bs4_sft60k\tsft\t1e-4\t8\t9\t4\tfalse\tllava-video-sft-60k.json",
+    ]
+    done = run_script("-m", "tools.recipe", "qwen25vl7b")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)

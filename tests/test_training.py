@@ -1,0 +1,347 @@
+"""Stage 5 for real: ms-swift trains a tiny Qwen2-VL on pairs of the toy world, on the CPU."""
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+from make_toyworld import make_world
+
+from inference.prompts import QUESTIONS
+from tools.dataset import REPOSITORY
+from tools.perturbation import MAGNITUDES, NOISES, Config, select
+from tools.recipe import parse
+from tools.row_lengths import Budget, RowLengths
+from tools.stages import checkpoints, find_state, version_folders
+from tools.swift_rows import swift_row
+from tools.training_report import COLUMNS, read_log, table
+
+pytestmark = pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed")
+
+CHAIN = "qwen2vl7b=lr1e-3_r8_a16_bs2_freeze_r16-r8-r4-r2=lr1e-3_r8_a8_bs1_toys"
+DPO, SFT = CHAIN.rsplit("=", 1)
+R16, R8, R4, R2 = (
+    f"{DPO[: DPO.index('r16')]}{'-'.join(['r16', 'r8', 'r4', 'r2'][:n])}" for n in (1, 2, 3, 4)
+)
+CLIPS = 4  # of each toy video: short rows train fast
+# A toy video of 24 s then is 24 frames of 84 x 56 pixels: 6 visual tokens for each two of them.
+TOTAL_PIXELS = 12 * 112 * 56
+VIDEO_TOKENS = 12 * 6
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+# Without these, half of the time goes into fresh memory for the logits of 150,000 words.
+QUICK = {
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+}
+SETTINGS = {
+    "DEVICE": "cpu",
+    "WORKERS": "0",
+    "LOGGING_STEPS": "1",
+    "SAVE_STEPS": "1",
+    "VIDEO_TOTAL_PIXELS": str(TOTAL_PIXELS),
+    **QUICK,
+}
+
+
+def train(*words, settings, program="run.sh", **kwargs):
+    """Run a script of train_scripts/ to its end."""
+    return subprocess.run(
+        ["bash", REPOSITORY / "train_scripts" / program, *words],
+        env={**os.environ, "PYTHON": sys.executable, "PATH": PATH, **settings},
+        capture_output=True, encoding="utf-8", timeout=300, **kwargs,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Toy videos, and rows of them: the levels', held-out ones of r8, and a data set `toys`."""
+    folder = tmp_path_factory.mktemp("world")
+    pairs = {magnitude: [] for magnitude in MAGNITUDES}
+    for video in make_world(videos=2, seed=0, out=folder, workers=1):
+        path = str(folder / "video" / video["video_name"])
+        captions = [shot["caption"] for shot in video["shots"] if not shot["blank"]][:CLIPS]
+
+        def told(config, captions=captions, path=path):
+            return " ".join(captions[index] for index in select(config, CLIPS, 0, path).indices)
+
+        for magnitude in MAGNITUDES:
+            for noise in NOISES[1:]:
+                rejected = told(Config(noise, magnitude))
+                chosen = told(Config("none", 1))
+                pairs[magnitude].append(swift_row(QUESTIONS[0], chosen, rejected, path))
+    for magnitude, rows in pairs.items():
+        (folder / f"qwen2vl7b_i0_r{magnitude}.json").write_text(json.dumps(rows))
+    (folder / "qwen2vl7b_i0_r8_val.json").write_text(json.dumps(pairs[8][:2]))
+    for row in pairs[2]:
+        del row["rejected_response"]
+    (folder / "toys.json").write_text(json.dumps(pairs[2][::3]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A Qwen2-VL of 10 million random weights."""
+    from benchmarks.tiny_checkpoints import qwen2vl
+
+    return qwen2vl(tmp_path_factory.mktemp("tiny"), seed=0)
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """A folder with a program `swift` that has been started already (tests/warm_swift.py)."""
+    folder = tmp_path_factory.mktemp("warm")
+    with open(folder / "log", "w") as log:
+        server = subprocess.Popen(
+            [sys.executable, REPOSITORY / "tests" / "warm_swift.py", folder],
+            env={**os.environ, **QUICK}, stdout=log, stderr=log,
+        )  # fmt: skip
+        while not (folder / "bin" / "swift").exists():
+            assert server.poll() is None, (folder / "log").read_text()
+            time.sleep(0.05)
+        yield folder / "bin"
+        server.kill()
+        server.wait()
+
+
+class Chain:
+    """The chain, killed in the middle of r4, then called again twice."""
+
+    def __init__(self, folder, world, tiny, warm):
+        self.base = tiny
+        self.outputs = folder / "exp" / "toy" / "outputs"
+        self.settings = {
+            **SETTINGS,
+            "MODEL": str(tiny),
+            "DATA_DIR": str(world),
+            "EXP_DIR": str(folder / "exp"),
+            "GROUP": "toy",
+            "PATH": f"{warm}:{PATH}",
+        }
+        with open(folder / "killed.log", "w") as log:
+            killed = subprocess.Popen(
+                ["bash", REPOSITORY / "train_scripts" / "run.sh", CHAIN],
+                env={**os.environ, "PYTHON": sys.executable, **self.settings},
+                stdout=log, stderr=log,
+            )  # fmt: skip
+            self.kill_at(self.outputs / R4, killed)
+        self.killed_log = (folder / "killed.log").read_text()
+        self.at_kill = find_state(self.outputs / R4)
+        self.again = train(CHAIN, settings=self.settings, cwd=folder)
+        self.before = self.files()
+        self.third = train(CHAIN, settings=self.settings, cwd=folder)
+
+    def kill_at(self, stage, run):
+        """SIGKILL everything once the stage has a whole checkpoint."""
+        while not any(not found.finished for found in checkpoints(stage)):
+            assert run.poll() is None, "it ended before the kill"
+            time.sleep(0.02)
+        groups = {os.getpgid(child.pid) for child in psutil.Process(run.pid).children()}
+        run.kill()
+        for group in groups - {os.getpgrp()}:
+            os.killpg(group, signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL
+
+    def files(self):
+        return {
+            str(path): path.stat().st_mtime_ns
+            for path in self.outputs.rglob("*")
+            if path.is_file() and path.name != ".lock"
+        }
+
+    def weights(self, name):
+        from safetensors.torch import load_file
+
+        state = find_state(self.outputs / name)
+        assert state.kind == "merged"
+        return load_file(state.path / "model.safetensors")
+
+    def log(self, name):
+        lines = [
+            json.loads(line)
+            for run in version_folders(self.outputs / name)
+            for line in (run / "logging.jsonl").read_text().splitlines()
+        ]
+        return [line for line in lines if "global_step/max_steps" in line]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory, world, tiny, warm):
+    chain = Chain(tmp_path_factory.mktemp("chain"), world, tiny, warm)
+    assert chain.again.returncode == 0, chain.again.stdout[-3000:] + chain.again.stderr[-3000:]
+    return chain
+
+
+def test_every_stage_ends_in_a_merged_model(chain):
+    stages = [stage.name for stage in parse(CHAIN).stages]
+    assert sorted(path.name for path in chain.outputs.iterdir()) == sorted(stages)
+    for name in stages:
+        merged = find_state(chain.outputs / name).path
+        assert re.fullmatch(
+            r"v\d+-\d{8}-\d{6}/checkpoint-\d+-merged", str(merged.relative_to(chain.outputs / name))
+        )
+        assert not list(merged.parent.glob("*-merging"))
+    assert chain.again.stdout.splitlines()[-1] == f"done: {find_state(chain.outputs / CHAIN).path}"
+
+
+def test_a_video_becomes_visual_tokens(chain):
+    seen = re.findall(r"<\|vision_start\|>\[151656 \* (\d+)\]<\|vision_end\|>", chain.killed_log)
+    assert seen and set(seen) == {str(VIDEO_TOKENS)}
+
+
+def test_weights_change_in_every_stage(chain):
+    from safetensors.torch import load_file
+
+    before = load_file(chain.base / "model.safetensors")
+    for name in (R16, R8, R4, R2, CHAIN):
+        after = chain.weights(name)
+        assert after.keys() == before.keys()
+        changed = {key for key in after if not after[key].equal(before[key])}
+        text = {key for key in after if ".layers." in key and key.endswith("_proj.weight")}
+        assert text <= changed
+        seeing = {key for key in changed if key.startswith("visual.")}
+        # The four DPO stages freeze the vision tower, fine-tuning does not.
+        assert bool(seeing) == (name == CHAIN), sorted(seeing)
+        before = after
+
+
+def test_a_kill_in_the_middle_of_a_level_resumes(chain):
+    assert chain.at_kill.kind == "partial"
+    step = int(chain.at_kill.path.name.removeprefix("checkpoint-"))
+    assert f"goes on from {chain.at_kill.path}" in chain.again.stdout
+    _, second = version_folders(chain.outputs / R4)
+    entry = json.loads((second / "logging.jsonl").read_text().splitlines()[0])
+    assert entry["global_step/max_steps"] == f"{step + 1}/3"
+    # The levels before it were not done again.
+    assert chain.again.stdout.count("finished: ") == 2
+    assert (
+        len(version_folders(chain.outputs / R16)) == len(version_folders(chain.outputs / R8)) == 1
+    )
+
+
+def test_a_second_call_does_nothing(chain):
+    assert chain.third.returncode == 0
+    assert chain.third.stdout.count("finished: ") == 5
+    assert "swift " not in chain.third.stdout.split("==", 1)[1]
+    assert chain.files() == chain.before
+
+
+def test_the_loss_is_the_papers(chain):
+    # DPO of a model that has not moved yet is log 2; the paper's ms-swift added the loss of
+    # fine-tuning on the chosen answer once.
+    first = chain.log(R16)[0]
+    assert first["loss"] == pytest.approx(math.log(2) + first["nll_loss"], rel=1e-4)
+
+
+def test_held_out_pairs_are_evaluated_where_there_are_some(chain):
+    assert [line["eval_rewards/accuracies"] for line in chain.log(R8) if "eval_loss" in line]
+    assert not [line for line in chain.log(R16) if "eval_loss" in line]
+
+
+def test_what_was_run_is_written_beside_it(chain):
+    noted = json.loads((chain.outputs / R4 / "stage.json").read_text())
+    assert noted["rows"] == {**noted["rows"], "file": "qwen2vl7b_i0_r4.json", "rows": 6, "kept": 6}
+    assert noted["made_with"]["settings"]["RPO_ALPHA"] == "1.0"
+    assert len(noted["runs"]) == 2
+    run = noted["runs"][1]
+    assert run["with"]["ms-swift"] == "4.6.0" and run["with"]["torch"]
+    assert run["command"][-2:] == ["--resume_from_checkpoint", str(chain.at_kill.path)]
+
+
+def test_the_report_reads_swifts_logs(chain):
+    lines = [
+        dict(zip(COLUMNS, line, strict=True))
+        for line in table([read_log(chain.outputs / name) for name in (R8, R4, CHAIN)])
+    ]
+    assert [(line["stage"], line["state"], line["steps"], line["of"]) for line in lines] == [
+        ("r8", "merged", "3", "3"),
+        ("r4", "merged", "3", "3"),
+        ("toys", "merged", "2", "2"),
+    ]
+    assert lines[0]["held_out_accuracy"] and not lines[1]["held_out_accuracy"]
+    assert float(lines[2]["loss_first"]) > 0 and not lines[2]["accuracy"]
+    steps = [step for step, _ in read_log(chain.outputs / R4).series["loss"]]
+    assert steps == [1, 2, 3]
+
+
+ENCODE = """
+import json, sys
+from swift.arguments import RLHFArguments
+from swift.model import get_processor
+from swift.template import get_template
+model, rows = sys.argv[1:]
+template = get_template(get_processor(model, model_type="qwen2_vl"), template_type="qwen2_vl")
+template.set_mode("rlhf")
+for row in json.load(open(rows)):
+    encoded = template.encode(row)
+    sides = [encoded["chosen_input_ids"], encoded["rejected_input_ids"]]
+    print("row", max(map(len, sides)), [list(side).count(151656) for side in sides])
+"""
+
+
+def test_the_papers_pixel_budget_is_honoured(warm, tiny, make_video, tmp_path):
+    # 100 s of 640 x 480 at one frame a second, two frames a token: 15 million pixels, of which the
+    # paper takes 9.
+    long = make_video(tmp_path / "long.mp4", [("beach", 50), ("night", 50)], (640, 480), rate=1)
+    short = make_video(tmp_path / "short.mp4", [("fire", 9)], (320, 240), rate=1)
+    rows = [
+        swift_row("What happens?", "First the sea, then the night. " * 3, "The night.", str(long)),
+        swift_row(
+            QUESTIONS[1], "A fire.", "A fire burns, and burns - 日本.\n\nSo it does", str(short)
+        ),
+    ]
+    (tmp_path / "qwen2vl7b_i0_r2.json").write_text(json.dumps(rows))
+    settings = {"MODEL": str(tiny), "DATA_DIR": str(tmp_path), "DRY_RUN": "1", "DEVICE": "cpu"}
+    shown = train("qwen2vl7b=lr5e-6_r32_a64_bs16_freeze_r2", settings=settings).stdout
+    exported = re.search(r"^for the commands below: export (.*)$", shown, re.MULTILINE)[1]
+    (tmp_path / "encode.py").write_text(ENCODE)
+    done = subprocess.run(
+        [warm / "swift", tmp_path / "encode.py", tiny, tmp_path / "qwen2vl7b_i0_r2.json"],
+        env={**os.environ, **dict(word.split("=") for word in exported.split())},
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    found = re.findall(r"^row (\d+) \[(\d+), (\d+)\]", done.stdout, re.MULTILINE)
+    assert len(found) == 2, done.stderr[-3000:]
+    counted = RowLengths("qwen2_vl", tiny / "tokenizer.json", Budget())
+    for row, (length, chosen, rejected) in zip(rows, found, strict=True):
+        assert chosen == rejected
+        assert counted.count(row) == int(length)
+    # A visual token is 28 x 28 pixels.
+    assert 0.9 * 9_000_000 < int(found[0][1]) * 784 <= 9_000_000
+
+
+def test_two_processes_learn_to_prefer_the_chosen_answers(world, tmp_path):
+    # The command line as a user has it: `swift` itself, torchrun under it; the paper's kind of
+    # model, on another one's pairs.
+    from benchmarks.tiny_checkpoints import qwen25vl
+
+    name = "qwen25vl7b=lr1e-2_r8_a16_bs2_freeze_r2"
+    settings = {
+        **SETTINGS,
+        "SAVE_STEPS": "500",
+        "MODEL": str(qwen25vl(tmp_path / "tiny", seed=0)),
+        "DATA_MODEL": "qwen2vl7b",
+        "DATA_DIR": str(world),
+        "EXP_DIR": str(tmp_path),
+        "GROUP": "toy",
+        "NPROC_PER_NODE": "2",
+        "EPOCHS": "4",
+    }
+    done = train(name, settings=settings)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "--nproc_per_node 2" in done.stdout
+    log = read_log(tmp_path / "toy" / "outputs" / name)
+    assert log.max_steps == 12  # 6 pairs, a global batch of 2, 4 epochs
+    accuracies = [accuracy for _, accuracy in log.series["rewards/accuracies"]]
+    # Before the first steps take effect no side has gained; at the end the chosen one has, in the
+    # whole last epoch.
+    assert accuracies[0] == 0 and sum(accuracies[-3:]) / 3 > 0.9

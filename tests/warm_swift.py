@@ -1,0 +1,102 @@
+"""swift's command line without its start of seven seconds, for tests that call it a dozen times.
+
+    python tests/warm_swift.py DIR      # serves, once DIR/bin/swift is there
+
+The server imports ms-swift once. DIR/bin/swift, which stands first on the tests' PATH, hands it its
+arguments, folder, environment and open files; the server forks, and the fork runs ms-swift's own
+script for the subcommand, as the real command would. It belongs to the process group of the program
+that asked, so that who ends that ends the training too.
+"""
+
+import importlib.util
+import json
+import os
+import runpy
+import select
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+CLIENT = """#!{python}
+import json, os, socket, sys
+there = socket.socket(socket.AF_UNIX)
+there.connect({path!r})
+socket.send_fds(there, [b"."], [0, 1, 2])
+there.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), os.getpgrp()]).encode())
+there.shutdown(socket.SHUT_WR)
+sys.exit(int(there.recv(16) or b"1"))
+"""
+PRELOADED = (
+    "swift.pipelines.train.rlhf",
+    "swift.pipelines.export.export",
+    "swift.rlhf_trainers.dpo_trainer",
+    "swift.trainers.seq2seq_trainer",
+    "swift.rlhf_trainers",
+    "transformers.models.qwen2_vl.modeling_qwen2_vl",
+    "tensorboard",
+)
+
+
+def serve(folder: Path) -> None:
+    """Answer until killed."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    here = socket.socket(socket.AF_UNIX)
+    path = str(folder / "socket")
+    here.bind(path)
+    here.listen()
+    (folder / "bin").mkdir()
+    program = folder / "bin" / ".swift"
+    program.write_text(CLIENT.format(python=sys.executable, path=path))
+    program.chmod(0o755)
+    program.rename(folder / "bin" / "swift")
+    running: dict[int, socket.socket] = {}
+    while True:
+        if select.select([here], [], [], 0.05)[0]:
+            there = here.accept()[0]
+            pid = os.fork()
+            if pid == 0:
+                here.close()
+                run(there)
+            running[pid] = there
+        for pid in list(running):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                with suppress(OSError):
+                    running[pid].sendall(str(os.waitstatus_to_exitcode(status) % 256).encode())
+                running.pop(pid).close()
+
+
+def run(there: socket.socket) -> None:
+    """Be the program that asked: `swift SUBCOMMAND ...`, or `swift FILE.py ...`."""
+    _, files, _, _ = socket.recv_fds(there, 1, 3)
+    asked = b"".join(iter(lambda: there.recv(1 << 16), b""))
+    words, folder, environment, group = json.loads(asked)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    os.setpgid(0, group)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    if words[0].endswith(".py"):
+        script = words[0]
+    else:
+        script = importlib.util.find_spec(f"swift.cli.{words[0]}").origin
+    sys.argv = [script, *words[1:]]
+    status = 1
+    try:
+        runpy.run_path(script, run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))

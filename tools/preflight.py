@@ -1,0 +1,293 @@
+"""What can be known to go wrong with a training, said before a GPU is used.
+
+    python -m tools.preflight RECIPE --outputs DIR --data_dir DIR --model DIR --template qwen2_vl
+
+For every stage that is not finished: its rows are there, are what the stage takes, and their videos
+are there; the rows that swift would leave out for their length are counted (it says nothing, and
+trains on others in their place). Then the model, and the disk for what will be merged.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from tools.cli import amount, positive, run_script, script_parser, whole
+from tools.errors import UserError
+from tools.jsonl import Record
+from tools.recipe import Recipe, Stage, parse
+from tools.row_lengths import SYSTEMS, Budget, RowLengths
+from tools.stages import digest, find_state, note
+from tools.swift_rows import MAX_LENGTH, VIDEO_TOTAL_PIXELS
+from tools.video import VideoError
+
+GIGABYTE = 1e9
+# LoRA checkpoints, optimizer states and logs of a stage, as a share of the model: rank 32 on all
+# linear layers of a 7B is 80 million weights of 8 billion, kept with two moments in 32 bits.
+CHECKPOINT_SHARE = 0.1
+EMPTY_ARRAY = 3  # bytes of a JSON file without a row
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A file of rows: what was found in it.
+
+    Attributes:
+        rows: how many there are.
+        kept: how many of them swift trains on; None where that cannot be told.
+    """
+
+    rows: int
+    kept: int | None
+
+
+def read_rows(path: Path, stage: Stage, how_to_make: str) -> list[Record]:
+    """The rows of a stage.
+
+    Raises:
+        UserError: they are not there, or are not what the stage takes.
+    """
+    try:
+        rows = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {how_to_make}") from None
+    except orjson.JSONDecodeError as error:
+        raise UserError(f"{path} is not JSON ({error})") from None
+    if not isinstance(rows, list) or not rows:
+        raise UserError(f"{path} has no rows: it is to be a JSON array of them")
+    for number, row in enumerate(rows, 1):
+        if fault := _fault(row, stage):
+            raise UserError(f"{path} row {number}: {fault}")
+    return rows
+
+
+def _fault(row: Any, stage: Stage) -> str | None:
+    """What is wrong with a row, if anything."""
+    try:
+        roles = [message["role"] for message in row["messages"]]
+        contents = [message["content"] for message in row["messages"]]
+        tags = sum(content.count("<video>") for content in contents)
+    except (TypeError, KeyError, AttributeError):
+        return "no messages of a role and a content each"
+    if not roles or roles[-1] != "assistant":
+        return "its last message is not the assistant's"
+    if stage.kind == "dpo" and not row.get("rejected_response"):
+        return "no rejected_response: DPO needs one"
+    if stage.kind == "sft" and "rejected_response" in row:
+        return "a rejected_response: these are pairs for DPO, and the recipe says SFT"
+    if tags != len(row.get("videos", ())):
+        return f"{tags} <video> in its text, and {len(row.get('videos', ()))} videos"
+    return None
+
+
+def check_videos(path: Path, rows: list[Record]) -> None:
+    """Are all videos of the rows there?
+
+    Raises:
+        UserError: some are not.
+    """
+    videos = {video for row in rows for video in row.get("videos", ())}
+    gone = sorted(video for video in videos if not os.path.isfile(video))
+    if gone:
+        raise UserError(
+            f"{path}: {len(gone)} of {len(videos)} videos are not there, such as {gone[0]}: make"
+            " the rows again (--video_root OLD=NEW of convert_to_swift.py follows moved videos)"
+        )
+
+
+class Model:
+    """The base model: a folder, or an id on the hub."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """Where it lies on this machine; None: nowhere yet.
+
+        Raises:
+            UserError: a folder that is not a model's, or no name of a model at all.
+        """
+        path = Path(self.name)
+        if path.exists() or path.is_absolute():
+            if not (path / "config.json").is_file():
+                raise UserError(f"MODEL={self.name}: no config.json in it, so it is no model")
+            return path
+        try:
+            cached = try_to_load_from_cache(self.name, "config.json")
+        except HFValidationError:
+            raise UserError(f"MODEL={self.name}: no such folder, and no id of a hub") from None
+        return Path(cached).parent if isinstance(cached, str) else None
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """Its tokenizer.json, if it is on this machine."""
+        path = self.folder and self.folder / "tokenizer.json"
+        return path if path and path.is_file() else None
+
+    @property
+    def bytes(self) -> int | None:
+        """Size of its weights, if they are on this machine."""
+        if not self.folder:
+            return None
+        return sum(path.stat().st_size for path in self.folder.glob("*.safetensors")) or None
+
+
+def check_disk(outputs: Path, stages: int, model: Model) -> None:
+    """Is there room for what the stages will leave?
+
+    Raises:
+        UserError: there is not.
+    """
+    if not model.bytes:
+        return
+    there = next(folder for folder in (outputs, *outputs.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    needed = stages * model.bytes * (1 + CHECKPOINT_SHARE)
+    if free < needed:
+        raise UserError(
+            f"{there} has {free / GIGABYTE:.1f} GB free, and {stages} merged models with their"
+            f" checkpoints take {needed / GIGABYTE:.1f} GB: free some, or name another EXP_DIR"
+        )
+
+
+def how_to_make(stage: Stage, data_model: str) -> str:
+    """What to type where a stage's rows are missing."""
+    if stage.kind == "sft":
+        return "python -m tools.sft_data makes fine-tuning rows of LLaVA-Video-178K"
+    ratios = " ".join(map(str, stage.levels))
+    return f"python convert_to_swift.py {data_model} {ratios} makes it (DATA_MODEL says whose)"
+
+
+def preflight(args: argparse.Namespace, recipe: Recipe) -> Iterator[str | UserError]:
+    """Look at everything; yields lines for people, and mistakes."""
+    left = [
+        stage
+        for stage in recipe.stages
+        if find_state(args.outputs / stage.name).kind in ("new", "partial")
+    ]
+    if not left:
+        return
+    model = Model(args.model)
+    lengths = None
+    try:
+        if not model.folder:
+            yield f"{args.model} is not on this machine: swift will fetch it"
+        elif args.template in SYSTEMS and model.tokenizer:
+            budget = Budget(
+                args.fps, args.fps_max_frames, args.video_min_pixels, args.video_total_pixels
+            )
+            lengths = RowLengths(args.template, model.tokenizer, budget)
+            lengths.check_video_pad()
+        check_disk(args.outputs, len(left), model)
+    except UserError as error:
+        yield error
+    for stage in left:
+        path = args.data_dir / stage.data_file(args.data_model, args.data_iter)
+        try:
+            rows = read_rows(path, stage, how_to_make(stage, args.data_model))
+            check_videos(path, rows)
+            kept = count_kept(path, rows, lengths, args.max_length)
+            if held_out := held_out_file(path, args.val):
+                check_videos(held_out, read_rows(held_out, stage, "VAL names it"))
+        except UserError as error:
+            yield error
+            continue
+        yield f"{path}: {counted(len(rows), kept, args.max_length)}"
+        if not (args.only_say or args.read_only):
+            found = {"file": path.name, "sha256": digest(path), "rows": len(rows), "kept": kept}
+            note(args.outputs / stage.name, rows=found)
+
+
+def held_out_file(rows: Path, val: str) -> Path | None:
+    """The held-out rows that go with some rows: auto: those of convert_to_swift.py --val, none, or
+    a file for all."""
+    if val == "none":
+        return None
+    if val != "auto":
+        return Path(val)
+    beside = rows.with_name(f"{rows.stem}_val.json")
+    return beside if beside.exists() and beside.stat().st_size > EMPTY_ARRAY else None
+
+
+def count_kept(
+    path: Path, rows: list[Record], lengths: RowLengths | None, max_length: int
+) -> int | None:
+    """How many of the rows training takes; None where that cannot be told.
+
+    Raises:
+        UserError: none at all, or a video whose header cannot be read.
+    """
+    if lengths is None:
+        return None
+    try:
+        kept = sum(lengths.fits(row, max_length) for row in rows)
+    except VideoError as error:
+        raise UserError(f"{path}: a video cannot be read: {error}") from None
+    if not kept:
+        raise UserError(f"{path}: all {len(rows)} rows are longer than MAX_LENGTH={max_length}")
+    return kept
+
+
+def counted(rows: int, kept: int | None, max_length: int) -> str:
+    """What a file holds, in words."""
+    if kept is None:
+        return f"{rows} rows; which of them are over {max_length} tokens was not counted"
+    if kept == rows:
+        return f"{rows} rows, all within {max_length} tokens"
+    return (
+        f"{rows} rows, {kept} within {max_length} tokens; swift leaves out the other"
+        f" {rows - kept} and draws from the rest in their place"
+    )
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = script_parser(__doc__)
+    parser.add_argument("recipe", help="the experiment's name")
+    parser.add_argument("--outputs", type=Path, required=True, help="holds the stages' folders")
+    parser.add_argument("--data_dir", type=Path, required=True, help="holds the rows")
+    parser.add_argument("--data_model", required=True, metavar="NAME", help="whose pairs")
+    parser.add_argument("--data_iter", type=whole, default=0, help="of which round (default 0)")
+    parser.add_argument("--model", required=True, metavar="DIR", help="the base model, or its id")
+    parser.add_argument("--template", required=True, help="its chat template, as swift calls it")
+    parser.add_argument(
+        "--val", default="auto", help="held-out rows: none, a file, or auto: <rows>_val.json"
+    )
+    parser.add_argument("--max_length", type=positive, default=MAX_LENGTH, help="tokens of a row")
+    group = parser.add_argument_group("how videos are seen; defaults as in the paper")
+    group.add_argument("--fps", type=amount, default=1.0, help="frames taken a second")
+    group.add_argument("--fps_max_frames", type=positive, default=600, help="at most so many")
+    group.add_argument("--video_min_pixels", type=positive, default=3136, help="of a frame")
+    group.add_argument(
+        "--video_total_pixels", type=positive, default=VIDEO_TOTAL_PIXELS, help="of all frames"
+    )
+    group = parser.add_argument_group("running")
+    group.add_argument("--only_say", action="store_true", help="mistakes are lines, not the end")
+    group.add_argument("--read_only", action="store_true", help="note nothing in stage.json")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Say what is there and what is missing; the first mistake ends it."""
+    args = parse_arguments()
+    for found in preflight(args, parse(args.recipe)):
+        if isinstance(found, UserError):
+            if not args.only_say:
+                raise found
+            print(f"would stop: {found}", file=sys.stderr)
+        else:
+            print(found)
+
+
+if __name__ == "__main__":
+    run_script(main)

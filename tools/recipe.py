@@ -1,0 +1,200 @@
+"""The name of an experiment is its recipe: which model trains on what, in which order, and how.
+
+    python -m tools.recipe "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8=lr1e-4_r32_a32_bs16_sft60k"
+
+    name   = model=phase=phase...
+    phase  = lr<learning rate>_r<LoRA rank>_a<LoRA alpha>_bs<global batch>[_freeze]_<data>
+    data   = levels such as r16-r8-r4-r2 (DPO, one stage a level, in the order written), a mixed
+             level such as r16+r8 (one stage on the pairs of both), or a data set's name such as
+             sft60k (SFT)
+
+`freeze` keeps the vision tower as it is. A stage's name is the experiment's up to that stage, so
+that experiments with a common beginning have its stages in common.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from tools.cli import run_script, script_parser
+from tools.errors import UserError
+from tools.perturbation import MAGNITUDES
+
+MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+DATASET = re.compile(r"[A-Za-z][A-Za-z0-9.-]*")
+# LLaVA-Video-178K's part for fine-tuning, as tools.sft_data names it.
+SFT_SHARE = re.compile(r"sft(\d+k?)")
+RATE = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
+COUNT = re.compile(r"([1-9]\d*)")
+# The fields in front of the data, in their order: what they begin with, their meaning, an example.
+FIELDS = (
+    ("lr", RATE, "the learning rate", "lr5e-6"),
+    ("r", COUNT, "the LoRA rank", "r32"),
+    ("a", COUNT, "the LoRA alpha", "a64"),
+    ("bs", COUNT, "the global batch size", "bs16"),
+)
+FREEZE = "freeze"
+FILE_NAME_BYTES = 255  # the longest name of a folder that common file systems take
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training: a model goes in, a merged checkpoint comes out.
+
+    Attributes:
+        name: the experiment's name up to this stage; names its folder.
+        levels: magnitudes of the pairs that it prefers by DPO; empty: fine-tuning (SFT).
+        dataset: name of the data set of an SFT stage; empty for DPO.
+        lr: learning rate, as written.
+        rank, alpha: of LoRA.
+        batch: rows an optimizer step takes on all GPUs together.
+        freeze: leave the vision tower as it is.
+    """
+
+    name: str
+    levels: tuple[int, ...]
+    dataset: str
+    lr: str
+    rank: int
+    alpha: int
+    batch: int
+    freeze: bool
+
+    @property
+    def kind(self) -> str:
+        """How it learns: dpo or sft."""
+        return "dpo" if self.levels else "sft"
+
+    def data_file(self, data_model: str, iteration: int = 0) -> str:
+        """Name of the file of rows that it trains on: `data_model`'s pairs, or a data set."""
+        if self.levels:
+            return f"{data_model}_i{iteration}_r{'-'.join(map(str, self.levels))}.json"
+        share = SFT_SHARE.fullmatch(self.dataset)
+        return f"llava-video-sft-{share[1]}.json" if share else f"{self.dataset}.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The base model's name, and what is done to it."""
+
+    model: str
+    stages: tuple[Stage, ...]
+
+
+def parse(name: str) -> Recipe:
+    """Read an experiment's name.
+
+    Raises:
+        UserError: one line that points at the part that is wrong.
+    """
+    if name.endswith(".sh"):
+        raise UserError(f"recipe {name!r}: leave out the .sh at its end")
+    if len(name.encode()) > FILE_NAME_BYTES:
+        raise UserError(
+            f"recipe {name!r}: {len(name.encode())} bytes, and a folder's name may have"
+            f" {FILE_NAME_BYTES}"
+        )
+    model, *phases = name.split("=")
+    if not MODEL.fullmatch(model):
+        raise UserError(f"recipe {name!r}: {model!r} is no model's name, such as qwen25vl7b")
+    if not phases:
+        raise UserError(
+            f"recipe {name!r}: no phase follows the model, such as"
+            " =lr5e-6_r32_a64_bs16_freeze_r16-r8-r4-r2"
+        )
+    stages: list[Stage] = []
+    for number, phase in enumerate(phases, 1):
+        stages += _stages("=".join([model, *phases[: number - 1]]), phase, f"phase {number}")
+    return Recipe(model, tuple(stages))
+
+
+def _stages(before: str, phase: str, where: str) -> Iterator[Stage]:
+    """The stages of one phase, which comes after the experiment `before`."""
+    # A data set's name has no underscore, so the parts can be counted.
+    *parts, data = phase.split("_")
+    where = f"{where} of the recipe, {phase!r}"
+    values = []
+    for (prefix, pattern, meaning, example), part in zip(
+        FIELDS, parts + [""] * len(FIELDS), strict=False
+    ):
+        if not part:
+            raise UserError(f"{where}: {meaning} is missing, such as {example}, before {data!r}")
+        number = pattern.fullmatch(part.removeprefix(prefix))
+        if not part.startswith(prefix) or not number:
+            raise UserError(f"{where}: {part!r} stands where {meaning} is due, such as {example}")
+        values.append(number[1])
+    lr, rank, alpha, batch = values
+    if not 0 < float(lr) < 1:
+        raise UserError(f"{where}: a learning rate of {lr} is not between 0 and 1, such as 5e-6")
+    rest = parts[len(FIELDS) :]
+    if rest not in ([], [FREEZE]):
+        odd = next((part for part in rest if part != FREEZE), FREEZE)
+        raise UserError(
+            f"{where}: {odd!r} stands between the batch size and the data, where only one"
+            f" {FREEZE!r} may"
+        )
+    front = f"{before}={'_'.join(parts)}_"
+    stage = partial(
+        Stage, lr=lr, rank=int(rank), alpha=int(alpha), batch=int(batch), freeze=bool(rest)
+    )
+    if not re.match(r"r\d", data):
+        if not DATASET.fullmatch(data):
+            raise UserError(
+                f"{where}: {data!r} is neither levels, such as r16-r8-r4-r2, nor the name of a"
+                " data set, such as sft60k"
+            )
+        yield stage(name=front + data, levels=(), dataset=data)
+        return
+    names = data.split("-")
+    for count, level in enumerate(names, 1):
+        so_far = front + "-".join(names[:count])
+        yield stage(name=so_far, levels=_magnitudes(level, where), dataset="")
+
+
+def _magnitudes(level: str, where: str) -> tuple[int, ...]:
+    """The magnitudes of a level: r16, or mixed r16+r8."""
+    known = {f"r{magnitude}": magnitude for magnitude in MAGNITUDES}
+    names = level.split("+")
+    for name in names:
+        if name not in known:
+            raise UserError(f"{where}: {name!r} is no level: {' '.join(known)}")
+    if len(set(names)) < len(names):
+        raise UserError(f"{where}: the mixed level {level!r} names a level twice")
+    return tuple(known[name] for name in names)
+
+
+def main() -> None:
+    """Print the stages of a recipe, one a line, fields separated by tabs."""
+    parser = script_parser(__doc__)
+    parser.add_argument("name", help="the experiment's name")
+    parser.add_argument(
+        "--data_model",
+        metavar="NAME",
+        help="whose pairs DPO trains on (default: the base model's own)",
+    )
+    parser.add_argument(
+        "--data_iter",
+        type=int,
+        default=0,
+        metavar="N",
+        help="round of self-generation of the pairs (default: %(default)s)",
+    )
+    args = parser.parse_args()
+    recipe = parse(args.name)
+    for stage in recipe.stages:
+        row = (
+            stage.name,
+            stage.kind,
+            stage.lr,
+            stage.rank,
+            stage.alpha,
+            stage.batch,
+            "true" if stage.freeze else "false",
+            stage.data_file(args.data_model or recipe.model, args.data_iter),
+        )
+        print(*row, sep="\t")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,171 @@
+"""How many tokens a row has in training, told from its text and the header of its video.
+
+The arithmetic is that of qwen-vl-utils (`smart_nframes`, `smart_resize`, `fetch_video`) with the
+limits that the environment sets for it, and of ms-swift's chat template of the Qwen-VL families.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from tools.errors import UserError
+from tools.swift_rows import MAX_LENGTH, TOKEN_PIXELS, VIDEO_TOTAL_PIXELS
+from tools.video import open_video
+
+SIDE = math.isqrt(TOKEN_PIXELS)  # pixels of a visual token's side
+FRAMES_A_TOKEN = 2  # frames that one grid of visual tokens holds (temporal_patch_size)
+MIN_FRAMES = 4  # qwen-vl-utils' FPS_MIN_FRAMES
+FRAME_MAX_TOKENS = 768  # qwen-vl-utils' VIDEO_MAX_TOKEN_NUM
+# What swift's templates put in front of a conversation, by the template's name.
+SYSTEMS = {
+    "qwen2_vl": "You are a helpful assistant.",
+    "qwen2_5_vl": "You are a helpful assistant.",
+    "mimo_vl": "You are MiMo, an AI assistant developed by Xiaomi.",
+}
+VIDEO_PAD = "<|video_pad|>"
+MEDIUM = f"<|vision_start|>{VIDEO_PAD}<|vision_end|>"
+SWIFT_VIDEO_PAD = 151656  # ms-swift's id of it (Qwen2VLTemplate), whatever the tokenizer says
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How a video is seen; the names are those of the environment's variables, in lower case.
+
+    Attributes:
+        fps: frames a second that are taken.
+        fps_max_frames: at most.
+        video_min_pixels: pixels a frame has at least.
+        video_total_pixels: pixels all frames of a video have at most, two frames counted as one,
+            as they are one in visual tokens.
+    """
+
+    fps: float = 1.0
+    fps_max_frames: int = 600
+    video_min_pixels: int = 3136
+    video_total_pixels: int = VIDEO_TOTAL_PIXELS
+
+    @property
+    def most_tokens(self) -> int:
+        """More visual tokens than these no video has."""
+        floor = self.fps_max_frames // 2 * int(self.video_min_pixels * 1.05) // TOKEN_PIXELS
+        return max(self.video_total_pixels // TOKEN_PIXELS, floor)
+
+    def frames(self, frames: int, rate: float) -> int:
+        """How many frames are taken of a video of `frames` frames, `rate` a second."""
+        most = min(self.fps_max_frames, frames) // 2 * 2
+        wanted = min(max(frames / rate * self.fps, MIN_FRAMES), most, frames)
+        return int(wanted) // 2 * 2
+
+    def size(self, width: int, height: int, frames: int) -> tuple[int, int]:
+        """(width, height) in pixels of each of the `frames` frames taken, multiples of SIDE."""
+        most: float = min(
+            FRAME_MAX_TOKENS * TOKEN_PIXELS, self.video_total_pixels / frames * FRAMES_A_TOKEN
+        )
+        least = self.video_min_pixels // TOKEN_PIXELS * TOKEN_PIXELS
+        most = max(most, int(least * 1.05))
+        across, down = (max(SIDE, round(side / SIDE) * SIDE) for side in (width, height))
+        if across * down > most:
+            scale = math.sqrt(width * height / most)
+            across, down = (math.floor(side / scale / SIDE) * SIDE for side in (width, height))
+        elif across * down < least:
+            scale = math.sqrt(least / (width * height))
+            across, down = (math.ceil(side * scale / SIDE) * SIDE for side in (width, height))
+        return across, down
+
+    def tokens(self, width: int, height: int, frames: int, rate: float) -> int:
+        """Visual tokens of a video."""
+        taken = self.frames(frames, rate)
+        across, down = self.size(width, height, taken)
+        return taken // FRAMES_A_TOKEN * across * down // TOKEN_PIXELS
+
+
+def video_header(path: Path) -> tuple[int, int, int, float]:
+    """(width, height, frames, frames a second) as the file's header has it.
+
+    Raises:
+        VideoError: the file cannot be used as a video.
+    """
+    with open_video(path) as (container, stream):
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        seconds = (container.duration or 0) / 1_000_000
+        return stream.width, stream.height, stream.frames or round(seconds * rate), rate
+
+
+def conversations(row: dict[str, Any], system: str) -> Iterator[str]:
+    """The text of a row as the model reads it, once for the chosen and once for the rejected side,
+    with one <|video_pad|> a video."""
+    answers = [row["messages"][-1]["content"]]
+    if "rejected_response" in row:
+        answers.append(row["rejected_response"])
+    for answer in answers:
+        messages = [*row["messages"][:-1], {"role": "assistant", "content": answer}]
+        if messages[0]["role"] != "system":
+            messages.insert(0, {"role": "system", "content": system})
+        yield "".join(
+            f"<|im_start|>{one['role']}\n{one['content'].replace('<video>', MEDIUM)}<|im_end|>\n"
+            for one in messages
+        )
+
+
+class RowLengths:
+    """Counts the tokens of rows for one model.
+
+    Args:
+        template: swift's name of the model's chat template, one of SYSTEMS.
+        tokenizer: the model's tokenizer.json.
+        budget: how videos are seen.
+    """
+
+    def __init__(self, template: str, tokenizer: Path, budget: Budget) -> None:
+        self._system = SYSTEMS[template]
+        self._file = tokenizer
+        self._budget = budget
+        self._video_tokens = lru_cache(maxsize=None)(self._count_video)
+
+    def fits(self, row: dict[str, Any], max_length: int = MAX_LENGTH) -> bool:
+        """Is a row taken, or is one side of it longer than training takes?
+
+        Raises:
+            VideoError: a row that may be too long has a video whose header cannot be read.
+        """
+        # A token is a byte at least: nearly all rows are known to fit without more ado.
+        most_video = len(row.get("videos", ())) * self._budget.most_tokens
+        texts = list(conversations(row, self._system))
+        if most_video + max(len(text.encode()) for text in texts) <= max_length:
+            return True
+        return self.count(row) <= max_length
+
+    def count(self, row: dict[str, Any]) -> int:
+        """Tokens of the longer side of a row."""
+        texts = list(conversations(row, self._system))
+        encoded = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        videos: Sequence[str] = row.get("videos", ())
+        # Each <|video_pad|> of the text becomes all of its video.
+        visual = sum(self._video_tokens(path) - 1 for path in videos)
+        return max(len(one.ids) for one in encoded) + visual
+
+    def check_video_pad(self) -> None:
+        """Is a video's place where ms-swift looks for it?
+
+        Raises:
+            UserError: it is not: the videos would be left out without a word.
+        """
+        found = self._tokenizer.token_to_id(VIDEO_PAD)
+        if found != SWIFT_VIDEO_PAD:
+            raise UserError(
+                f"{self._file}: {VIDEO_PAD} is {found} here and {SWIFT_VIDEO_PAD} in swift, which"
+                " would train without the videos and not say so: take the released tokenizer"
+            )
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_file(str(self._file))
+
+    def _count_video(self, path: str) -> int:
+        width, height, frames, rate = video_header(Path(path))
+        return self._budget.tokens(width, height, frames, rate)
