@@ -1,6 +1,7 @@
 # make demo    the main job on a rendered toy world: videos -> preference pairs; no GPU, no weights
 # make test    the whole test suite
 # make lint    ruff and mypy
+# make viewer  browse and judge preference pairs, on http://localhost:8501
 # make bench   the numbers of README's table
 # The first of them sets up .venv (7 GB, about two and a half minutes); all share it.
 
@@ -10,7 +11,7 @@ READY := .venv/ready
 WORKERS ?= 2
 NEEDED_GB := 10
 
-.PHONY: demo test lint bench setup clean
+.PHONY: demo viewer test lint bench setup clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -39,11 +40,15 @@ demo: $(READY) data/toyworld/truth.jsonl
 	@echo
 	@echo "Preference pairs in ms-swift's format: swift_data/dryrun_i0_r16-8-4-2.json, and one file a level beside it."
 	@echo "The captions are dryrun's: measured from pixels, a check of the data flow and not worth training on."
-	@echo "Next: your own videos:  $(PY) preprocess.py mine $(WORKERS) --video_dir ~/videos --embedder color"
-	@echo "      every flag:       $(PY) preprocess.py --help"
+	@echo "Next: your own videos:   $(PY) preprocess.py mine $(WORKERS) --video_dir ~/videos --embedder color"
+	@echo "      look at the pairs: make viewer"
+	@echo "      every flag:        $(PY) preprocess.py --help"
 
 data/toyworld/truth.jsonl: | $(READY)
 	$(PY) data/make_toyworld.py --videos 24 --seed 0 --out data/toyworld
+
+viewer: $(READY)
+	.venv/bin/streamlit run visualize/app.py
 
 test: $(READY)
 	$(PY) -m pytest
@@ -64,6 +69,7 @@ bench: $(READY)
 	$(PY) -m benchmarks.scaling
 	$(PY) -m benchmarks.captioners
 	$(PY) -m benchmarks.server
+	$(PY) -m benchmarks.viewer
 	$(PY) -m benchmarks.rerun
 	$(PY) -m benchmarks.convert
 	$(PY) -m benchmarks.kill

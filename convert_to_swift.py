@@ -3,6 +3,7 @@
     python convert_to_swift.py qwen2vl7b 16 8 4 2                # one mixed file, both data sets
     python convert_to_swift.py dryrun 16 8 4 2 --dataset mine --per_level   # what training reads
     python convert_to_swift.py dryrun 16 8 --dataset mine --val 0.05 --distinct_levels
+    python convert_to_swift.py dryrun 16 8 4 2 --dataset mine --judgements
     python convert_to_swift.py dryrun 2 --dataset mine --video_root /old/videos=/new/videos
 
 A pair is the model's response to a video's clip captions in the right order (chosen) and its
@@ -20,14 +21,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from inference.models import models
-from inference.prompts import QUESTIONS, media_or_special_tag, mimo_response, parse_response
+from inference.answers import cleaner
+from inference.prompts import QUESTIONS, media_or_special_tag
 from tools.cli import add_data_root, positive, run_script, script_parser, share, whole
 from tools.conversion import Output, Plan, check_responses, convert
 from tools.dataset import SWIFT_DATA, open_dataset
 from tools.errors import UserError
 from tools.funnel import counts_table, lengths_table
-from tools.pairs import REASONS, Clean
+from tools.pairs import REASONS
 from tools.perturbation import MAGNITUDES
 from tools.swift_rows import BYTES_PER_TOKEN, MAX_LENGTH, VIDEO_TOKENS
 
@@ -119,6 +120,18 @@ def parse_arguments() -> Namespace:
         " stand in both in the same order (default: keep them)",
     )
     group.add_argument(
+        "--judgements",
+        action="store_true",
+        help="drop the pairs that the latest judgement rejects, as people gave them in the viewer:"
+        " data/<dataset>/judgements.jsonl (default: nobody's opinion counts)",
+    )
+    group.add_argument(
+        "--drop_unsure",
+        action="store_true",
+        help="with --judgements, drop what the latest judgement is unsure about as well (default:"
+        " keep it)",
+    )
+    group.add_argument(
         "--max_length",
         type=positive,
         default=MAX_LENGTH,
@@ -162,19 +175,6 @@ def outputs(args: Namespace) -> list[Output]:
     return [Output(path, args.ratios)]
 
 
-def cleaner(model: str) -> Clean:
-    """How a response of this model is read: its thinking comes off; a MiMo-VL model, known by name
-    or from models.yaml, also talks before its answer begins."""
-    known = models().get(model)
-    opening = known.opening if known else "mimo" in model.lower()
-
-    def clean(response: str) -> str | None:
-        text = parse_response(response)
-        return mimo_response(text) if opening and text else text
-
-    return clean
-
-
 def main() -> None:
     """Run stage 4."""
     args = parse_arguments()
@@ -182,6 +182,8 @@ def main() -> None:
     for what, values in (("ratio", args.ratios), ("dataset", names)):
         if len(set(values)) < len(values):
             raise UserError(f"a {what} is named twice: {' '.join(map(str, values))}")
+    if args.drop_unsure and not args.judgements:
+        raise UserError("--drop_unsure goes with --judgements")
     try:
         datasets = [open_dataset(name, args.data_root) for name in names]
     except UserError as error:
@@ -203,6 +205,8 @@ def main() -> None:
         val=args.val,
         video_root=args.video_root,
         check_videos=args.check_videos,
+        judgements=args.judgements,
+        drop_unsure=args.drop_unsure,
         max_length=args.max_length,
     )
     files = outputs(args)

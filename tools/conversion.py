@@ -21,6 +21,7 @@ from tools.errors import UserError
 from tools.fingerprints import check_origin
 from tools.funnel import Cell, lengths, tokens
 from tools.jsonl import Record, Table, dumps, read_json, write_json
+from tools.judgements import REJECT, UNSURE, Pair, latest, read
 from tools.pairs import Clean, FindTag, Side, drop_reason, read_side
 from tools.perturbation import CLEAN, Config, configs, equivalence
 from tools.swift_rows import MAX_LENGTH, estimated_tokens, json_array, sole_writer, swift_row
@@ -45,6 +46,8 @@ class Plan:
         val: share of the videos whose pairs go to the validation file, 0 to 1.
         video_root: (old, new) beginning of the paths of videos.
         check_videos: decode the first frame of each video.
+        judgements: drop the pairs that people have rejected (`tools.judgements`).
+        drop_unsure: of those, drop the pairs that people were unsure about, too.
         max_length: tokens a row that training takes.
     """
 
@@ -63,6 +66,8 @@ class Plan:
     val: float = 0.0
     video_root: tuple[str, str] | None = None
     check_videos: bool = False
+    judgements: bool = False
+    drop_unsure: bool = False
     max_length: int = MAX_LENGTH
 
     @cached_property
@@ -92,6 +97,8 @@ class Plan:
             "val": self.val,
             "video_root": self.video_root,
             "check_videos": self.check_videos,
+            "judgements": self.judgements,
+            "drop_unsure": self.drop_unsure,
             "max_length": self.max_length,
         }
 
@@ -143,6 +150,8 @@ def check_responses(plan: Plan) -> Iterator[str]:
         _check_one_run({name: t for name, t in plan.tables(dataset).items() if name in names})
         if any(table.parts() for table in plan.tables(dataset).values()):
             yield f"{folder} holds parts, as stage 3 leaves them while it is unfinished"
+        if plan.judgements and not dataset.judgements.exists():
+            yield f"nobody has judged pairs of {dataset.name}: no {dataset.judgements}"
 
 
 def _check_one_run(tables: Mapping[str, Table]) -> None:
@@ -224,9 +233,10 @@ def convert(plan: Plan, outputs: Sequence[Output]) -> list[Cell]:
         )
         with bar:
             for dataset in plan.datasets:
+                judged = _judged(plan, dataset)
                 for video_id, rows in _by_video(plan.tables(dataset)):
                     held_out = bool(plan.val) and _is_held_out(plan, video_id)
-                    for cell, row in _pairs(plan, cells, video_id, rows):
+                    for cell, row in _pairs(plan, cells, video_id, rows, judged):
                         (val if held_out else train)[cell.magnitude](row)
                         cell.kept_val += held_out
                     bar.update()
@@ -265,8 +275,21 @@ def _by_video(tables: Mapping[str, Table]) -> Iterator[tuple[str, dict[str, Reco
         yield video_id, rows
 
 
+def _judged(plan: Plan, dataset: Dataset) -> dict[Pair, str]:
+    """Why judged pairs are dropped: pair -> reason."""
+    if not plan.judgements:
+        return {}
+    reasons = {REJECT: "judged_reject"} | ({UNSURE: "judged_unsure"} if plan.drop_unsure else {})
+    verdicts = {pair: judgement.verdict for pair, judgement in latest(read(dataset)).items()}
+    return {pair: reasons[verdict] for pair, verdict in verdicts.items() if verdict in reasons}
+
+
 def _pairs(
-    plan: Plan, cells: dict[str, Cell], video_id: str, rows: dict[str, Record]
+    plan: Plan,
+    cells: dict[str, Cell],
+    video_id: str,
+    rows: dict[str, Record],
+    judged: Mapping[Pair, str],
 ) -> Iterator[tuple[Cell, bytes]]:
     """Yield the good pairs of one video as lines of the output, and count all of them."""
     chosen_row = rows.get(CLEAN.name)
@@ -279,6 +302,7 @@ def _pairs(
             continue
         rejected = read_side(rows[name], plan.clean, plan.find_tag)
         reason = fault or drop_reason(config.noise, chosen, rejected, plan.max_similarity)
+        reason = reason or judged.get(Pair(plan.model, plan.iteration, name, video_id))
         if not reason:
             good[name] = rejected
         if name in cells:

@@ -139,6 +139,27 @@ def _whole_lines(file: IO[bytes], torn_end: bool) -> Iterator[tuple[int, int, by
         offset += len(line)
 
 
+def lines_from(path: Path, start: int = 0, *, merged: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Yield (byte offset, line) of the whole lines of one file, from the offset `start` on.
+
+    Args:
+        merged: the file is a merged one, whose last line may lack its newline; else a part or a
+            log, where such a line is a torn write.
+    """
+    with _reader(path) as file:
+        file.seek(start)
+        for _, offset, line in _whole_lines(file, torn_end=not merged):
+            yield start + offset, line
+
+
+def line_at(path: Path, offset: int, length: int) -> bytes:
+    """What stands at a byte offset of a file: the line that an index has found there, if the file
+    has not changed since."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
 def _is_json(line: bytes) -> bool:
     try:
         orjson.loads(line)

@@ -40,7 +40,7 @@ def draw(record: Record, frames: dict[int, np.ndarray], scan: Scan) -> Image.Ima
     tall = round(column * height / width)
     picture = Image.new("RGB", (WIDTH, FRAMES_TOP + 2 * tall + GAP + 52), PAPER)
     pen = ImageDraw.Draw(picture)
-    colours = _colours(clips)
+    colours = group_colours(clips)
     groups = len({group for group, _ in clips})
     _text(pen, MARGIN, TITLE_TOP, record["video_name"], 30, INK, "lt")
     facts = f"{seconds:.1f} s    {len(record['filtered_cuts'])} shots    {len(clips)} clips"
@@ -82,7 +82,7 @@ def _tick(seconds: float) -> int:
     return next(step for step in (1, 2, 5, 10, 20, 30, 60, 120, 300, 3600) if seconds / step < 16)
 
 
-def _colours(clips: list[Any]) -> list[str]:
+def group_colours(clips: list[Any]) -> list[str]:
     """A colour a clip: groups that occur more than once take the strong ones first."""
     ids = [group for group, _ in clips]
     order = sorted(dict.fromkeys(ids), key=lambda group: (-ids.count(group), ids.index(group)))

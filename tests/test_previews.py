@@ -1,0 +1,167 @@
+"""Thumbnails and films for the browser: the right frames, of whatever the video is, made once."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools.dataset import Dataset
+from tools.video import VideoError, scan_file
+from visualize.differences import marked
+from visualize.previews import Outside, Previews
+from visualize.strip import slots
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    root = tmp_path / "data" / "mine"
+    (root / "anno").mkdir(parents=True)
+    return Dataset("mine", root)
+
+
+def record(video: Path, name: str | None = None) -> dict[str, Any]:
+    found = {"video_id": "v", "video_path": str(video)}
+    return found | ({"video_name": name} if name else {})
+
+
+def film_of(data: bytes) -> tuple[list[np.ndarray], Any, list[float]]:
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        frames = list(container.decode(stream))
+        kind = stream.codec_context.name, stream.pix_fmt
+        return [f.to_ndarray(format="rgb24") for f in frames], kind, [f.time for f in frames]
+
+
+CODINGS = {
+    "mp4": {},
+    "mkv": {"pix_fmt": "yuv420p10le"},
+    "ts": {"options": {"bf": "2"}},
+    "webm": {"codec": "libvpx-vp9"},
+    "avi": {"codec": "mpeg4", "options": {"qscale": "2"}},
+}
+
+
+@pytest.mark.parametrize("scanned", [True, False], ids=["scanned", "not scanned"])
+@pytest.mark.parametrize("extension", CODINGS)
+def test_a_clip_becomes_h264_of_exactly_its_frames(
+    dataset, tmp_path, make_video, read_stamp, extension, scanned
+):
+    shots = [("beach", 30), ("forest", 30), ("night", 30)]
+    video = make_video(tmp_path / f"v.{extension}", shots, (240, 160), 25, **CODINGS[extension])
+    if scanned:
+        scan_file(video, dataset.scan_path("v"))
+    data = Previews(dataset).film(record(video, video.name), 31, 58)
+    frames, kind, times = film_of(data)
+    assert kind == ("h264", "yuv420p")
+    assert [read_stamp(frame) for frame in frames] == list(range(31, 59))
+    assert times == pytest.approx([k / 25 for k in range(28)], abs=0.002)
+
+
+def test_a_film_is_cut_once(dataset, tmp_path, make_video, cache):
+    video = make_video(tmp_path / "v.mp4")
+    one = record(video, "v.mp4")
+    first = Previews(dataset).film(one, 12, 23)
+    (path,) = cache.rglob("*.mp4")
+    path.write_bytes(b"kept")
+    assert Previews(dataset).film(one, 12, 23) == b"kept" != first
+    make_video(tmp_path / "v.mp4", [("fire", 40)])
+    assert Previews(dataset).film(one, 12, 23) != b"kept"
+
+
+def test_large_and_fast_videos_are_made_small_and_odd_sizes_even(dataset, tmp_path, make_video):
+    video = make_video(
+        tmp_path / "v.mkv", [("snow", 24)], (1282, 722), 60, codec="ffv1", pix_fmt="yuv444p"
+    )
+    frames, _, times = film_of(Previews(dataset).film(record(video, "v.mkv"), 0, 23))
+    height, width = frames[0].shape[:2]
+    assert height * width <= 640 * 360
+    assert height % 2 == width % 2 == 0
+    assert len(frames) == 12
+    assert times[-1] == pytest.approx(22 / 60, abs=0.002)
+
+
+def test_pictures_are_the_frames_asked_for(dataset, tmp_path, make_video, read_stamp, cache):
+    video = make_video(tmp_path / "v.mkv", [("beach", 40)], (240, 160))
+    pictures = Previews(dataset).pictures(record(video, "v.mkv"), [3, 17, 39, 3])
+    stamps = {i: read_stamp(np.array(Image.open(io.BytesIO(p)))) for i, p in pictures.items()}
+    assert stamps == {3: 3, 17: 17, 39: 39}
+    for path in cache.rglob("17.jpg"):
+        path.write_bytes(b"kept")
+    assert Previews(dataset).pictures(record(video, "v.mkv"), [17]) == {17: b"kept"}
+
+
+def test_videos_that_are_not_there_or_broken_are_said_in_one_line(dataset, tmp_path):
+    previews = Previews(dataset)
+    with pytest.raises(VideoError, match="no such file"):
+        previews.pictures(record(tmp_path / "gone.mp4", "gone.mp4"), [0])
+    (tmp_path / "text.mp4").write_text("not a video")
+    for ask in (
+        lambda one: previews.pictures(one, [0]),
+        lambda one: previews.film(one, 0, 5),
+    ):
+        with pytest.raises(VideoError, match="not a video"):
+            ask(record(tmp_path / "text.mp4", "text.mp4"))
+
+
+def test_no_frame_no_film(dataset, tmp_path, make_video):
+    video = make_video(tmp_path / "v.mp4", [("beach", 10)])
+    with pytest.raises(VideoError, match="no such frame: index 50"):
+        Previews(dataset).film(record(video, "v.mp4"), 50, 60)
+
+
+def test_only_the_data_folder_and_the_video_folders_are_looked_into(dataset, tmp_path, make_video):
+    outside = make_video(tmp_path / "private" / "v.mp4", [("beach", 10)])
+    inside = make_video(dataset.root.parent / "videos" / "v.mp4", [("beach", 10)])
+    previews = Previews(dataset)
+    for one in (
+        record(outside),
+        record(outside, "another.mp4"),
+        record(outside, "../private/v.mp4"),
+        record(dataset.root.parent / "videos" / ".." / ".." / "private" / "v.mp4"),
+        record(Path("/etc/passwd")),
+    ):
+        with pytest.raises(Outside, match="is in no video folder of mine"):
+            previews.pictures(one, [0])
+    assert previews.path(record(inside)) == inside
+    assert previews.path(record(outside, "v.mp4")) == outside
+    dataset.remember_video_dir(tmp_path / "private")
+    assert previews.path(record(outside)) == outside
+
+
+def test_words_that_differ_are_marked_and_everything_is_escaped():
+    left, right = marked("a <b>red</b> car\nstops", "a car <script> stops now")
+    assert left == "a <mark>&lt;b&gt;red&lt;/b&gt;</mark> car\nstops"
+    assert right == "a car <mark>&lt;script&gt;</mark> stops <mark>now</mark>"
+
+
+def test_texts_come_back_as_they_were():
+    import html
+    import re
+
+    texts = ("  $x^2$ *is*\n\n# not  a title\t&amp; ", "`x` is <i>not</i> $x^2$  a  title")
+    for before, after in zip(texts, marked(*texts), strict=True):
+        assert html.unescape(re.sub("</?mark>", "", after)) == before
+
+
+@pytest.mark.parametrize(
+    ("order", "row"),
+    [
+        ([1, 3], [(0, True), (1, False), (2, True), (3, False)]),
+        ([3, 2, 1, 0], [(3, False), (2, False), (1, False), (0, False)]),
+        ([3, 1], [(3, False), (1, False), (0, True), (2, True)]),
+        ([], [(0, True), (1, True), (2, True), (3, True)]),
+        ([7, 0], [(0, False), (1, True), (2, True), (3, True)]),
+    ],
+)
+def test_the_perturbed_row_holds_every_clip_once(order, row):
+    assert slots(4, order) == row

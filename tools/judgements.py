@@ -1,0 +1,210 @@
+"""What people thought of the pairs: `data/<dataset>/judgements.jsonl`, one verdict a line.
+
+Lines are only ever added; who judges a pair again adds another line. Two questions are asked of the
+file:
+
+- *What is to become of a pair?* The last line about it counts, whoever wrote it.
+- *What does a judge think of it?* The last line that this judge has written about it counts.
+
+"Last" is the order of the lines, not of their clocks: lines are added under a lock.
+"""
+
+import fcntl
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from tools.dataset import Dataset
+from tools.errors import UserError
+from tools.jsonl import Appender, disk_errors_in_one_line, lines_from, parse_line
+from tools.perturbation import Config
+
+ACCEPT, REJECT, UNSURE = VERDICTS = ("accept", "reject", "unsure")
+CHOSEN_LEFT, CHOSEN_RIGHT = SIDES = (("chosen", "rejected"), ("rejected", "chosen"))
+# Standard normal quantile of a two-sided 95 % interval.
+Z_95 = 1.959964
+
+
+class Pair(NamedTuple):
+    """Which pair: the video's response to the clean order against that to `config`."""
+
+    model: str
+    iteration: int
+    config: str
+    video_id: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One line of the file.
+
+    Attributes:
+        time: when, ISO 8601, UTC.
+        judge: who.
+        video_id, model, iteration, config: which pair; config is the perturbed side's.
+        verdict: accept (chosen is the better account of the video), reject (it is not) or unsure.
+        blind: whether the judge did not know which side was chosen.
+        sides: what stood on the left and on the right, "chosen" and "rejected".
+        comment: in the judge's words.
+    """
+
+    time: str
+    judge: str
+    video_id: str
+    model: str
+    iteration: int
+    config: str
+    verdict: str
+    blind: bool
+    sides: tuple[str, str]
+    comment: str
+
+    @property
+    def pair(self) -> Pair:
+        """What was judged."""
+        return Pair(self.model, self.iteration, self.config, self.video_id)
+
+
+def judge(
+    dataset: Dataset,
+    name: str,
+    pair: Pair,
+    verdict: str,
+    *,
+    blind: bool = False,
+    sides: tuple[str, str] = CHOSEN_LEFT,
+    comment: str = "",
+) -> Judgement:
+    """Add a verdict to the dataset's file, under a lock, and return it.
+
+    Raises:
+        UserError: `name` is empty or `verdict` is not one of VERDICTS.
+        StorageError: the data folder cannot be written to.
+    """
+    if not name.strip():
+        raise UserError("a judgement needs the name of who judges")
+    if verdict not in VERDICTS:
+        raise UserError(f"verdict {verdict!r}: use one of {', '.join(VERDICTS)}")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    model, iteration, config, video_id = pair
+    judgement = Judgement(
+        now, name.strip(), video_id, model, iteration, config, verdict, blind, sides, comment
+    )
+    path = dataset.judgements
+    with disk_errors_in_one_line(path), open(path, "ab") as lock:
+        # Released with the file. Appender cuts off a torn end first, so it must come after.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        log = Appender(path)
+        try:
+            log.append(asdict(judgement))
+        finally:
+            log.close()
+    return judgement
+
+
+def read(dataset: Dataset) -> Iterator[Judgement]:
+    """Yield all judgements of a dataset, the oldest first.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not a judgement.
+    """
+    path = dataset.judgements
+    try:
+        lines = [line for _, line in lines_from(path)]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
+        record = parse_line(line, path, number)
+        try:
+            if record["verdict"] not in VERDICTS:
+                raise UserError(
+                    f"{path} line {number}: verdict {record['verdict']!r} is not one of"
+                    f" {', '.join(VERDICTS)}"
+                )
+            yield Judgement(**{**record, "sides": tuple(record["sides"])})
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path} line {number} is not a judgement ({error})") from error
+
+
+def latest(judgements: Iterable[Judgement]) -> dict[Pair, Judgement]:
+    """The judgement that counts for each pair: the last one about it, whoever wrote it."""
+    return {judgement.pair: judgement for judgement in judgements}
+
+
+def latest_by_judge(judgements: Iterable[Judgement]) -> dict[tuple[str, Pair], Judgement]:
+    """The judgement that counts for each judge and pair: the last one of that judge's."""
+    return {(judgement.judge, judgement.pair): judgement for judgement in judgements}
+
+
+@dataclass
+class Agreement:
+    """How often blind judges found what the construction says, in one kind of pair.
+
+    Attributes:
+        agree: took the chosen side for the better one.
+        differ: took the rejected side for the better one.
+        unsure: could not tell.
+    """
+
+    noise: str
+    magnitude: int
+    agree: int = 0
+    differ: int = 0
+    unsure: int = 0
+
+    @property
+    def decided(self) -> int:
+        """Judgements that took a side."""
+        return self.agree + self.differ
+
+    @property
+    def share(self) -> float | None:
+        """Agreement among those decided, 0 to 1; None where there are none."""
+        return self.agree / self.decided if self.decided else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the share; (0, 1) where nothing is decided."""
+        if not self.decided:
+            return 0.0, 1.0
+        n, z2 = self.decided, Z_95 * Z_95
+        share = self.agree / n
+        middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+        half = Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def agreement(judgements: Iterable[Judgement]) -> list[Agreement]:
+    """Blind judges against the construction, per noise and magnitude; each judge's last blind
+    verdict on a pair counts once."""
+    cells: dict[tuple[str, int], Agreement] = {}
+    blind = (judgement for judgement in judgements if judgement.blind)
+    for judgement in latest_by_judge(blind).values():
+        config = Config.parse(judgement.config)
+        cell = cells.setdefault(
+            (config.noise, config.magnitude), Agreement(config.noise, config.magnitude)
+        )
+        cell.agree += judgement.verdict == ACCEPT
+        cell.differ += judgement.verdict == REJECT
+        cell.unsure += judgement.verdict == UNSURE
+    return [cells[key] for key in sorted(cells)]
+
+
+def accord(judgements: Iterable[Judgement]) -> tuple[int, int]:
+    """Between judges: of the pairs of blind, decided verdicts by two judges on one pair, how many
+    are the same, and how many there are."""
+    verdicts: dict[Pair, list[str]] = {}
+    blind = (judgement for judgement in judgements if judgement.blind)
+    for (_, pair), judgement in latest_by_judge(blind).items():
+        if judgement.verdict != UNSURE:
+            verdicts.setdefault(pair, []).append(judgement.verdict)
+    same = both = 0
+    for given in verdicts.values():
+        total, accepted = len(given), given.count(ACCEPT)
+        both += math.comb(total, 2)
+        same += math.comb(accepted, 2) + math.comb(total - accepted, 2)
+    return same, both

@@ -1,0 +1,135 @@
+"""The filters in the side bar. The address bar holds them, in the words that stand on the page."""
+
+from typing import Final
+
+import streamlit as st
+
+from tools.judgements import VERDICTS
+from tools.pairs import REASONS
+from tools.perturbation import MAGNITUDES, NOISES
+from visualize.look import unmarked
+from visualize.session import Session
+from visualize.view import BEYOND, DUPLICATE, FIELDS, KEPT, SORTS, UNJUDGED, Filters
+
+ANY = "any"
+# What convert asks of the files of videos and of people, or as it is told to, is not in the index.
+NOT_INDEXED = (
+    *("video_gone", "video_broken", "too_similar", "judged_reject", "judged_unsure", "duplicate"),
+)
+OUTCOMES = [ANY, KEPT, DUPLICATE, *(name for name in REASONS if name not in NOT_INDEXED)]
+BOUND: Final = "query-params"
+
+
+def filters_of(session: Session, *, judging: bool = False) -> Filters:
+    """Show the filters and say what they ask for.
+
+    Args:
+        judging: leave out what makes no sense for somebody who judges; pairs come at random, and
+            only those that convert keeps, unless asked otherwise.
+    """
+    every = session.view.runs()
+    runs = {f"{model} iter {iteration}": (model, iteration) for model, iteration, _ in every}
+    with st.sidebar:
+        chosen = []
+        if len(runs) > 1:
+            chosen = st.multiselect("Model", list(runs), key="run", bind=BOUND, placeholder=ANY)
+        noises = st.pills("Noise", NOISES[1:], selection_mode="multi", key="noise", bind=BOUND)
+        levels = [str(magnitude) for magnitude in MAGNITUDES[::-1]]
+        magnitudes = st.pills(
+            "Magnitude, 16 perturbs most",
+            levels,
+            selection_mode="multi",
+            key="magnitude",
+            bind=BOUND,
+        )
+        text = st.text_input(
+            "Text", key="q", type="search", placeholder="words in either text", bind=BOUND
+        )
+        outcome = st.selectbox(
+            "What convert makes of it",
+            OUTCOMES,
+            index=OUTCOMES.index(KEPT if judging else ANY),
+            key="queue" if judging else "outcome",
+            bind=BOUND,
+            help="  \n".join(f"`{name}` {REASONS[name]}" for name in OUTCOMES if name in REASONS),
+        )
+        verdict, sort, ratio = ANY, "random", None
+        if not judging:
+            verdict = st.selectbox(
+                "Latest judgement", [ANY, *VERDICTS, UNJUDGED], key="verdict", bind=BOUND
+            )
+            ratio = _ratio()
+            sort = st.selectbox("Order", list(SORTS), key="sort", bind=BOUND)
+        between, video_id = _between(), _video()
+    return Filters(
+        runs=tuple(runs[name] for name in chosen),
+        noises=tuple(sorted(noises)),
+        magnitudes=tuple(sorted(int(magnitude) for magnitude in magnitudes)),
+        outcome="" if outcome == ANY else outcome,
+        text=text.strip(),
+        ratio=ratio,
+        between=between,
+        video_id=video_id,
+        verdict="" if verdict == ANY else verdict,
+        sort=sort,
+    )
+
+
+def _ratio() -> tuple[float, float] | None:
+    """The length of chosen over that of rejected, from and to."""
+    bounds = []
+    for column, name, label in zip(
+        st.columns(2), ("ratio_from", "ratio_to"), ("Ratio from", "to"), strict=True
+    ):
+        bounds.append(
+            column.number_input(label, 0.0, None, None, 0.1, key=name, placeholder=ANY, bind=BOUND)
+        )
+    low, high = bounds
+    if low is None and high is None:
+        return None
+    return low or 0.0, float("inf") if high is None else high
+
+
+def _video() -> str:
+    """The one video whose pairs are asked for: `of=toyworld_27445bf48061` in the address."""
+    video_id = st.query_params.get("of", "")
+    if video_id:
+        _taken_away("of", f"only {video_id}")
+    return video_id
+
+
+def _between() -> tuple[str, float, float] | None:
+    """What a bar of a histogram has asked for: `between=ratio:1:1.1` in the address."""
+    words = st.query_params.get("between", "").split(":")
+    try:
+        key, low, high = words[0], float(words[1]), float(words[2])
+    except (IndexError, ValueError):
+        return None
+    if key not in FIELDS:
+        return None
+    end = f"to {high:g}" if high < BEYOND else "and more"
+    _taken_away("between", f"{FIELDS[key][0]}: {low:g} {end}")
+    return key, low, high
+
+
+def _taken_away(name: str, label: str) -> None:
+    """A filter that came with the address, as a button that takes it away."""
+    st.button(
+        unmarked(label),
+        key=f"no_{name}",
+        icon=":material/close:",
+        help="take this filter away",
+        on_click=_forget,
+        args=(name,),
+    )
+
+
+def _forget(name: str) -> None:
+    st.query_params.pop(name, None)
+
+
+def to_pairs(**params: str) -> None:
+    """Go to the list of pairs with the filters of an address."""
+    kept = {"dataset": st.query_params["dataset"]} if "dataset" in st.query_params else {}
+    page = st.session_state["pages"]["pairs"]
+    st.switch_page(page, query_params={**kept, "list": "yes", **params})

@@ -1,0 +1,166 @@
+"""One video as stage 1 saw it: shots on a time line, groups as colours, key frames; or why not."""
+
+from typing import Any
+
+import streamlit as st
+
+from tools.errors import UserError
+from tools.jsonl import Record
+from visualize.clips import clip_panel, clock, open_clip
+from visualize.differences import escape
+from visualize.filters import ANY, to_pairs
+from visualize.look import badge, facts, heading, note
+from visualize.segments import shot_spans
+from visualize.session import Session
+from visualize.timeline import group_colours
+from visualize.view import Filters
+
+STATUSES = ("kept", "filtered", "failed", "unfinished")
+REASONS = {
+    "too_few_shots": "fewer than 4 shots",
+    "too_many_shots": "more than 32 shots",
+    "shot_too_long": "a shot lasts more than 16 s",
+    "too_few_groups": "fewer than 4 clips once neighbours that look alike are one",
+    "group_recurs": "one group of shots that look alike comes up in too many clips",
+}
+UNGROUPED, LEFT_OUT = "#9aa3ae", "#dfe3e8"
+
+
+def show() -> None:
+    """The page."""
+    session: Session = st.session_state["session"]
+    statuses = session.view.statuses()
+    with st.sidebar:
+        status = st.pills("What became of it", STATUSES, key="status", bind="query-params")
+        reasons = sorted({s["reason"] for s in statuses if s["reason"] and s["status"] == status})
+        reason = ANY
+        if reasons:
+            reason = st.selectbox("Why", [ANY, *reasons], key="why")
+        text = st.text_input("Name", key="name", type="search", bind="query-params")
+        rows = session.view.videos(status or "", "" if reason == ANY else reason, text)
+        names = {row["video_id"]: row["name"] for row in rows}
+        asked = st.query_params.get("video", "")
+        unfiltered = not (status or text or reason != ANY)
+        if unfiltered and asked not in names and (one := session.view.one_video(asked)):
+            names = {asked: one["name"], **names}
+        ids = list(names)
+        if ids:
+            many = f"{len(rows):,} videos" if len(rows) < 1000 else "the first 1,000 videos"
+            chosen = st.selectbox(
+                many,
+                ids,
+                index=ids.index(asked) if asked in names else 0,
+                format_func=names.__getitem__,
+            )
+            if chosen != asked:
+                st.query_params["video"] = chosen
+                if asked:
+                    st.query_params.pop("clip", None)
+    if not ids:
+        note("No video passes these filters.")
+        return
+    row = session.view.one_video(chosen)
+    assert row is not None
+    _one(session, row, ids)
+
+
+def _one(session: Session, row: dict[str, Any], ids: list[str]) -> None:
+    place = ids.index(row["video_id"])
+    left, right = st.columns([3, 2], vertical_alignment="center")
+    with left:
+        kind = "accent" if row["status"] == "kept" else "warn"
+        heading(
+            row["name"],
+            badge(row["status"], kind),
+            f'<span class="t-faint">{escape(row["video_id"])}</span>',
+        )
+    with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        for label, number, key in (("Previous", place - 1, "Left"), ("Next", place + 1, "Right")):
+            st.button(
+                label,
+                key=key,
+                shortcut=key,
+                disabled=not 0 <= number < len(ids),
+                on_click=_go,
+                args=(ids[number % len(ids)],),
+            )
+        if len(session.select(Filters(video_id=row["video_id"]))) and st.button("Its pairs"):
+            to_pairs(of=row["video_id"])
+    if row["status"] == "filtered":
+        why = REASONS.get(row["reason"], "")
+        note(f"Filtered by {row['step']}: {row['reason']}{why and f' ({why})'}.")
+    for failure in session.view.failures(row["video_id"]):
+        note(f"Failed in {failure['step']}: {failure['error']}")
+    try:
+        record = session.view.video(row["video_id"])
+    except UserError as error:
+        note(error)
+        return
+    if record is None:
+        return
+    if "filtered_cuts" not in record:
+        st.text("No shots have been found yet.")
+        return
+    clips = record.get("merged_groups") or []
+    spans = shot_spans(record)
+    facts(
+        [
+            ("shots kept", f"{len(record['filtered_cuts'])} of {len(record['raw_cuts'])}"),
+            ("longest shot", f"{max((b - a for a, b in spans), default=0):.1f} s"),
+            ("clips", len(clips) or "-"),
+            ("groups", len({group for group, _ in clips}) or "-"),
+            ("frames a second", f"{record['fps']:.2f}"),
+        ]
+    )
+    st.html(_line(record))
+    frames = record.get("frame_indices")
+    if frames:
+        clip = open_clip(session, record, frames, key="video_strip", colours=group_colours(clips))
+        clip_panel(session, record, None, clip)
+    else:
+        # Without clips, the shots are what can be seen and played.
+        cuts = record["filtered_cuts"]
+        shots = {**record, "merged_groups": [[shot, [shot]] for shot in range(len(cuts))]}
+        middles = [[(start + end) // 2] for _, start, end in cuts]
+        of = {shot: number for number, (_, members) in enumerate(clips) for shot in members}
+        colours = [group_colours(clips)[of[shot]] for shot in range(len(cuts))] if clips else None
+        shot = open_clip(session, shots, middles, key="shot_strip", what="shot", colours=colours)
+        clip_panel(session, shots, None, shot, what="shot")
+
+
+def _line(record: Record) -> str:
+    """The shots on a time line: clips in their group's colour, key frames as ticks."""
+    clips = record.get("merged_groups") or []
+    colours = group_colours(clips)
+    spans = shot_spans(record)
+    raw = shot_spans({**record, "filtered_cuts": record["raw_cuts"]})
+    seconds = max((end for _, end in raw), default=1.0)
+    of = {shot: number for number, (_, members) in enumerate(clips) for shot in members}
+    bars = [_bar(span, seconds, LEFT_OUT, "left out: too short or blank") for span in raw]
+    for shot, span in enumerate(spans):
+        colour = colours[of[shot]] if shot in of else UNGROUPED
+        what = f"shot {shot + 1}" + (f", clip {of[shot] + 1}" if shot in of else "")
+        bars.append(_bar(span, seconds, colour, f"{what}, {clock(span[0])} to {clock(span[1])}"))
+    times = record.get("frame_times") or [
+        [index / record["fps"] for index in pair] for pair in record.get("frame_indices", [])
+    ]
+    bars += [f'<u style="left:{100 * time / seconds:.3f}%"></u>' for pair in times for time in pair]
+    step = next(s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 3600) if seconds / s < 16)
+    bars += [
+        f'<s style="left:{100 * tick / seconds:.3f}%">{tick} s</s>'
+        for tick in range(0, int(seconds) + 1, step)
+    ]
+    return f'<div class="t-line">{"".join(bars)}</div>'
+
+
+def _bar(span: tuple[float, float], seconds: float, colour: str, title: str) -> str:
+    left, width = 100 * span[0] / seconds, 100 * (span[1] - span[0]) / seconds
+    return (
+        f'<i title="{escape(title)}" style="left:calc({left:.3f}% + 1px);'
+        f'width:calc({width:.3f}% - 2px);background:{colour}"></i>'
+    )
+
+
+def _go(video_id: str) -> None:
+    st.query_params["video"] = video_id
+    st.query_params.pop("clip", None)

@@ -1,0 +1,395 @@
+"""What the pages ask about a dataset: which pairs, in which order, how many, and single records.
+
+All of it is asked of the index's Parquet files, so that a million pairs cost no memory; a selection
+of pairs is an array of their ids.
+"""
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from tools.dataset import Dataset
+from tools.errors import UserError
+from tools.jsonl import Record, line_at
+from tools.judgements import Judgement, Pair, latest, latest_by_judge
+from tools.perturbation import CLEAN
+from visualize.index import DatasetIndex, State
+from visualize.summary import Part, by_table, connect, files, quoted
+
+# Orders in which to look at pairs, in words -> in SQL.
+SORTS = {
+    "video": "id",
+    "most alike": "similarity desc nulls last, id",
+    "least alike": "similarity nulls last, id",
+    "highest ratio": "ratio desc nulls last, id",
+    "lowest ratio": "ratio nulls last, id",
+    "random": "dice, id",
+}
+# What a bar of a histogram can ask for: key -> (words, SQL that is a number).
+FIELDS = {
+    "chosen_length": ("chosen, characters", "chosen_length"),
+    "rejected_length": ("rejected, characters", "rejected_length"),
+    "ratio": ("chosen / rejected", "ratio"),
+    "similarity": ("likeness of the two texts", "similarity"),
+    "shots": ("shots of the video", None),
+    "clip_seconds": ("a clip's length, seconds", None),
+}
+# More than any length or ratio: the end of an outermost bar.
+BEYOND = 1e12
+KEPT, DUPLICATE = "kept", "duplicate"
+UNJUDGED = "unjudged"
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which pairs; an empty value asks for nothing.
+
+    Attributes:
+        runs: (model, iteration) pairs.
+        outcome: KEPT, DUPLICATE or one of `tools.pairs.REASONS`: what convert makes of a pair.
+        text: stands in the chosen or the rejected text, upper and lower case alike.
+        ratio: least and most of chosen / rejected length.
+        between: (key of FIELDS, least, less than this).
+        video_id: of one video alone.
+        verdict: of the pair's latest judgement, or UNJUDGED.
+        not_by: a judge who has not judged the pair yet.
+    """
+
+    runs: tuple[tuple[str, int], ...] = ()
+    noises: tuple[str, ...] = ()
+    magnitudes: tuple[int, ...] = ()
+    outcome: str = ""
+    text: str = ""
+    ratio: tuple[float, float] | None = None
+    between: tuple[str, float, float] | None = None
+    video_id: str = ""
+    verdict: str = ""
+    not_by: str = ""
+    sort: str = "video"
+
+
+class View:
+    """One generation of a dataset's index, open for questions; threads may share it."""
+
+    def __init__(self, index: DatasetIndex, state: State) -> None:
+        self.dataset: Dataset = index.dataset
+        self.state = state
+        self._parts = [part for part in index.parts(state)]
+        self._tables = by_table(self._parts)
+        self._pairs = files([index.summary("pairs", state)])
+        self._videos = files([index.summary("videos", state)])
+        self._failures = files([index.summary("failures", state)])
+        self._database = connect()
+        self._lock = threading.Lock()
+
+    def _ask(self, query: str, values: Sequence[Any] = (), **tables: pa.Table) -> pa.Table:
+        with self._lock, self._database.cursor() as cursor:
+            for name, table in tables.items():
+                cursor.register(name, table)
+            try:
+                return cursor.execute(query, list(values)).to_arrow_table()
+            except duckdb.IOException:
+                raise UserError(
+                    "the viewer's index is gone, as when its cache is emptied: reload the page in a"
+                    " moment, and it is made anew"
+                ) from None
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        return self._ask(query, values).to_pylist()
+
+    def notes(self) -> list[str]:
+        """What people should know of the files: lines that are no records."""
+        return [
+            f"{name}: {one.bad} lines are no records and are left out; {one.first_bad}"
+            for name, one in self.state.segments.items()
+            if one.bad
+        ]
+
+    def runs(self) -> list[tuple[str, int, int]]:
+        """(model, iteration, number of pairs)."""
+        query = f"select model, iteration, count(*) n from {self._pairs} group by all order by all"
+        return [(row["model"], row["iteration"], row["n"]) for row in self._rows(query)]
+
+    def kinds(self) -> list[dict[str, Any]]:
+        """For each run, noise and magnitude: what convert makes of its pairs, and how many."""
+        return self._rows(
+            f"select model, iteration, noise, magnitude, reason, duplicate, count(*)::int as pairs"
+            f" from {self._pairs} group by all"
+            " order by model, iteration, noise, magnitude desc, reason, duplicate"
+        )
+
+    def select(self, filters: Filters, judgements: Iterable[Judgement] = ()) -> np.ndarray:
+        """The ids of the pairs that pass, in order, (n,) int32."""
+        conditions, values = self._conditions(filters)
+        tables = {}
+        if filters.verdict or filters.not_by:
+            found = list(judgements)
+            if filters.not_by:
+                pairs = [pair for by, pair in latest_by_judge(found) if by == filters.not_by]
+                tables["mine"] = _keys(pairs)
+                conditions.append(f"not {_among('mine')}")
+            if filters.verdict:
+                verdicts = latest(found)
+                pairs = [
+                    pair
+                    for pair, one in verdicts.items()
+                    if filters.verdict in (UNJUDGED, one.verdict)
+                ]
+                tables["judged"] = _keys(pairs)
+                conditions.append(
+                    ("not " if filters.verdict == UNJUDGED else "") + _among("judged")
+                )
+        where = " and ".join(conditions) or "true"
+        order = SORTS[filters.sort]
+        query = f"select id from {self._pairs} p where {where} order by {order}"
+        return self._ask(query, values, **tables)["id"].to_numpy()
+
+    def _conditions(self, filters: Filters) -> tuple[list[str], list[Any]]:
+        found: list[str] = []
+        values: list[Any] = []
+        if filters.runs:
+            runs = ", ".join(f"({quoted(m)}, {int(i)})" for m, i in filters.runs)
+            found.append(f"(model, iteration) in ({runs})")
+        if filters.noises:
+            found.append(f"noise in ({', '.join(map(quoted, filters.noises))})")
+        if filters.magnitudes:
+            found.append(f"magnitude in ({', '.join(map(str, map(int, filters.magnitudes)))})")
+        if filters.outcome == KEPT:
+            found.append("reason = ''")
+        elif filters.outcome == DUPLICATE:
+            found.append("duplicate")
+        elif filters.outcome:
+            found.append(f"reason = {quoted(filters.outcome)}")
+        if filters.video_id:
+            found.append("video_id = ?")
+            values.append(filters.video_id)
+        if filters.ratio:
+            found.append("ratio between ? and ?")
+            values += filters.ratio
+        if filters.between:
+            field, low, high = filters.between
+            if field == "shots":
+                inner = f"select video_id from {self._videos} where shots >= ? and shots < ?"
+            elif field == "clip_seconds":
+                inner = (
+                    f"select video_id from (select video_id, unnest(clip_seconds) s"
+                    f" from {self._videos}) where s >= ? and s < ?"
+                )
+            else:
+                inner = ""
+            column = FIELDS[field][1]
+            found.append(f"video_id in ({inner})" if inner else f"{column} >= ? and {column} < ?")
+            values += [low, high]
+        if text := filters.text.strip().lower():
+            found.append(self._holding(filters))
+            values += [text] * found[-1].count("?")
+        return found, values
+
+    def _holding(self, filters: Filters) -> str:
+        """The condition that a text stands in one side."""
+        chosen, rejected = [], []
+        for part in self._parts:
+            if not part.config or (
+                filters.runs and (part.model, part.iteration) not in filters.runs
+            ):
+                continue
+            of = f"{quoted(part.model)} as model, {part.iteration} as iteration, video_id"
+            source = f"from {files([part.segment])} where contains(text, ?)"
+            if part.config == CLEAN.name:
+                chosen.append(f"select {of} {source}")
+                continue
+            noise, magnitude = part.config.split("_")[2:4]
+            if filters.noises and noise not in filters.noises:
+                continue
+            if filters.magnitudes and int(magnitude) not in filters.magnitudes:
+                continue
+            rejected.append(f"select {of}, {quoted(part.config)} as config {source}")
+        conditions = []
+        if chosen:
+            conditions.append(f"(model, iteration, video_id) in ({' union all '.join(chosen)})")
+        if rejected:
+            inner = " union all ".join(rejected)
+            conditions.append(f"(model, iteration, video_id, config) in ({inner})")
+        return f"({' or '.join(conditions)})" if conditions else "false"
+
+    def pairs(self, ids: Iterable[int]) -> list[dict[str, Any]]:
+        """Rows of the table of pairs with the videos' names, in the order of the ids."""
+        wanted = [int(number) for number in ids]
+        if not wanted:
+            return []
+        rows = self._rows(
+            f"select p.*, coalesce(v.name, p.video_id) as name from {self._pairs} p"
+            f" left join (select video_id, name from {self._videos}) v using (video_id)"
+            f" where id in ({', '.join(map(str, wanted))})"
+        )
+        by_id = {row["id"]: row for row in rows}
+        return [by_id[number] for number in wanted]
+
+    def find(self, pair: Pair) -> int | None:
+        """The id of a pair; None if there is none."""
+        rows = self._rows(
+            f"select id from {self._pairs} where video_id = ? and config = ? and model = ?"
+            " and iteration = ?",
+            [pair.video_id, pair.config, pair.model, pair.iteration],
+        )
+        return rows[0]["id"] if rows else None
+
+    def siblings(self, pair: Pair) -> list[dict[str, Any]]:
+        """All pairs of the same video in the same run."""
+        return self._rows(
+            f"select * from {self._pairs} where video_id = ? and model = ? and iteration = ?"
+            " order by id",
+            [pair.video_id, pair.model, pair.iteration],
+        )
+
+    def record(self, table: str, video_id: str) -> Record | None:
+        """A record as it stands in its file now; None if the table has none of that video.
+
+        Args:
+            table: path relative to the dataset's folder, such as anno/videos.jsonl.
+
+        Raises:
+            UserError: the file has changed since it was indexed.
+        """
+        for part in self._tables.get(table, []):
+            rows = self._rows(
+                f'select "offset", length from {files([part.segment])} where video_id = ? limit 1',
+                [video_id],
+            )
+            if rows:
+                return self._read(part, rows[0], video_id)
+        return None
+
+    def _read(self, part: Part, place: dict[str, Any], video_id: str) -> Record:
+        try:
+            line = line_at(self.dataset.root / part.file, place["offset"], place["length"])
+            record: Record = orjson.loads(line)
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            record = {}
+        if record.get("video_id") != video_id:
+            raise UserError(f"{part.file} is being written anew at this moment: look again soon")
+        return record
+
+    def response(self, pair: Pair, *, chosen: bool) -> Record | None:
+        """The row of one side of a pair."""
+        config = CLEAN.name if chosen else pair.config
+        table = self.dataset.responses(pair.model, config, pair.iteration)
+        return self.record(str(table.path.relative_to(self.dataset.root)), pair.video_id)
+
+    def video(self, video_id: str) -> Record | None:
+        """What stage 1 knows of a video: the record of the last table that has it."""
+        for table in reversed([name for name, parts in self._tables.items() if not parts[0].model]):
+            if record := self.record(table, video_id):
+                return record
+        return None
+
+    def captions(self, model: str, video_id: str) -> list[str]:
+        """The clip captions by a model; empty if there are none."""
+        table = self.dataset.table(f"clip_captions_{model}")
+        record = self.record(str(table.path.relative_to(self.dataset.root)), video_id)
+        return record.get("clip_captions") or [] if record else []
+
+    def videos(self, status: str = "", reason: str = "", text: str = "") -> list[dict[str, Any]]:
+        """(video_id, name, status, step, reason, shots) of the videos that pass, by name; a
+        thousand at most."""
+        conditions, values = ["true"], []
+        for column, value in (("status", status), ("reason", reason)):
+            if value:
+                conditions.append(f"{column} = ?")
+                values.append(value)
+        if text.strip():
+            conditions.append("(contains(lower(name), ?) or contains(lower(video_id), ?))")
+            values += [text.strip().lower()] * 2
+        return self._rows(
+            f"select * exclude (clip_seconds), len(clip_seconds) as clips from {self._videos}"
+            f" where {' and '.join(conditions)} order by name limit 1000",
+            values,
+        )
+
+    def one_video(self, video_id: str) -> dict[str, Any] | None:
+        """A row of the table of videos."""
+        query = (
+            f"select * exclude (clip_seconds), len(clip_seconds) as clips from {self._videos}"
+            " where video_id = ?"
+        )
+        return next(iter(self._rows(query, [video_id])), None)
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """How many videos have which status, for which reason."""
+        return self._rows(
+            f"select status, step, reason, count(*)::int as videos from {self._videos}"
+            " group by all order by status, videos desc"
+        )
+
+    def failures(self, video_id: str) -> list[dict[str, Any]]:
+        """(list, step, error) of a video's failures, in all steps."""
+        return self._rows(f"select * from {self._failures} where video_id = ?", [video_id])
+
+    def histogram(self, fields: Sequence[str], bins: int = 24) -> pa.Table:
+        """(field, noise, magnitude, low, high, n, least, most) of columns of the pairs that convert
+        keeps, in the same bins; the outermost hold what lies beyond the middle 99 %, so a bar's
+        pairs have at least `least` and less than `most`."""
+        rows = " union all ".join(
+            f"select {quoted(field)} as field, noise, magnitude, {FIELDS[field][1]} as x"
+            f" from {self._pairs} where reason = ''"
+            for field in fields
+        )
+        return self._bars(rows, "field, noise, magnitude", bins, fields[0].endswith("length"))
+
+    def video_histogram(self, field: str, bins: int = 24) -> pa.Table:
+        """(field, low, high, n, least, most) of `shots` or `clip_seconds` of all videos; n are
+        videos or clips."""
+        what = "shots" if field == "shots" else "unnest(clip_seconds)"
+        rows = (
+            f"select {quoted(field)} as field, {what} as x from {self._videos}"
+            f" where {field} is not null"
+        )
+        return self._bars(rows, "field", bins, field == "shots")
+
+    def _bars(self, rows: str, groups: str, bins: int, whole: bool) -> pa.Table:
+        bounds = self._rows(
+            "select quantile_disc(x, 0.005)::double as low,"
+            f" quantile_disc(x, 0.995)::double as high from ({rows})"
+        )[0]
+        low, high = bounds["low"] or 0.0, bounds["high"] or 0.0
+        width = _nice((high - low) / bins, whole)
+        low = np.floor(low / width) * width
+        last = max(0, int((high - low) // width))
+        return self._ask(
+            f"select {groups}, ? + bin * ? as low, ? + (bin + 1) * ? as high, count(*)::int as n,"
+            f" if(bin = 0, 0, low) as least, if(bin = {last}, {BEYOND}, high) as most"
+            f" from (select {groups}, least(greatest(floor((x - ?) / ?), 0), ?)::int as bin"
+            f" from ({rows})) group by {groups}, bin order by all",
+            [low, width, low, width, low, width, last],
+        )
+
+
+def _nice(width: float, whole: bool) -> float:
+    """The next round number: 1, 2 or 5 times a power of ten."""
+    if width <= 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(width))
+    step = next(float(power * k) for k in (1, 2, 5, 10) if power * k >= width * 0.999)
+    return max(1.0, step) if whole else step
+
+
+def _keys(pairs: Iterable[Pair]) -> pa.Table:
+    columns = list(zip(*pairs, strict=True)) or [(), (), (), ()]
+    names = ("model", "iteration", "config", "video_id")
+    kinds = (pa.string(), pa.int32(), pa.string(), pa.string())
+    return pa.table(
+        {name: pa.array(c, kind) for name, c, kind in zip(names, columns, kinds, strict=True)}
+    )
+
+
+def _among(table: str) -> str:
+    return (
+        "((model, iteration, config, video_id) in"
+        f" (select (model, iteration, config, video_id) from {table}))"
+    )
