@@ -34,7 +34,10 @@ def parse_arguments() -> Namespace:
     parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
     add_world_size(parser)
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of all perturbations (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of all perturbations, and of what a model draws (default: %(default)s)",
     )
     parser.add_argument(
         "--iter",
@@ -86,6 +89,8 @@ def main() -> None:
     values = ", ".join(f"{name} {value}" for name, value in sampling.as_dict().items())
     engine = captioner.fingerprint()["engine"]
     print(f"responses by {captioner.name} ({engine}); sampling: {values}")
+    if args.temperature and sampling.top_k == 1:
+        print(f"note: top_k 1 is greedy: --temperature {args.temperature} needs --top_k 0 or more")
     step = ResponsesStep(
         dataset,
         captioner,

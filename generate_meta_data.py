@@ -16,6 +16,7 @@ from inference.models import add_model_flags, captioner_from
 from tools.cli import (
     add_runner_flags,
     add_world_size,
+    positive,
     run_script,
     runner_options,
     script_parser,
@@ -41,6 +42,13 @@ def parse_arguments() -> Namespace:
         help="seed of whatever a model draws at random; every request has its own, derived from"
         " this one, the video and the clip (default: %(default)s)",
     )
+    parser.add_argument(
+        "--max_new_tokens",
+        type=positive,
+        metavar="N",
+        help="longest answer to a clip prompt, tokens; a model that thinks first needs more"
+        " (default: the model's in models.yaml, 2048 for any other)",
+    )
     add_model_flags(parser, "captions")
     add_runner_flags(parser, steps="raw_captions, captions")
     return parser.parse_args()
@@ -49,7 +57,7 @@ def parse_arguments() -> Namespace:
 def main() -> None:
     """Run stage 2."""
     args = parse_arguments()
-    captioner = captioner_from(args)
+    captioner = captioner_from(args, args.max_new_tokens)
     dataset = open_dataset(args.dataset, args.data_root)
     if not dataset.videos().exists():
         raise UserError(

@@ -1,6 +1,6 @@
 """Tiny random video LLMs as checkpoint folders, built offline in seconds, for tests and benchmarks.
 
-    python -m benchmarks.tiny_checkpoints qwen2vl /tmp/tiny       # or qwen25vl, llava_onevision
+    python -m benchmarks.tiny_checkpoints qwen2vl /tmp/tiny
 
 All but the weights is as in a released checkpoint: Auto classes, servers and ms-swift load it. The
 weights are wide random numbers, so greedy text changes with every frame and every word of the
@@ -29,8 +29,12 @@ from transformers import (
     Qwen2VLConfig,
     Qwen2VLImageProcessorFast,
     Qwen2VLProcessor,
+    SmolVLMConfig,
+    SmolVLMImageProcessor,
+    SmolVLMProcessor,
 )
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
 
 from tools.cli import run_script, script_parser, whole
 
@@ -71,6 +75,15 @@ QWEN_SPECIAL = (
 )
 QWEN_FIRST_SPECIAL = 151643
 QWEN_VOCABULARY = 151936  # rows of the embedding of the 2B checkpoint: ids, and padding after them
+SMOLVLM_SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<image>",
+    "<fake_token_around_image>",
+    "<global-img>",
+    "<end_of_utterance>",
+)
 LLAVA_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>")
 
 # How the released tokenizer cuts text before it looks for merges (Qwen2's regular expression).
@@ -100,6 +113,20 @@ QWEN_TEMPLATE = """
 {%- endfor -%}
 {%- if add_generation_prompt -%}
 {{- '<|im_start|>assistant\n' -}}
+{%- endif -%}
+"""
+
+# The released template, which puts a part where it stands.
+SMOLVLM_TEMPLATE = """<|im_start|>
+{%- for message in messages -%}
+{{- message.role | capitalize + ': ' -}}
+{%- for part in message.content -%}
+{{- part.text if part.type == 'text' else '<' + part.type + '>' -}}
+{%- endfor -%}
+{{- '<end_of_utterance>\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- 'Assistant:' -}}
 {%- endif -%}
 """
 
@@ -348,10 +375,59 @@ def llava_onevision(folder: Path, seed: int = 0) -> Path:
     return _save(folder, seed, config, processor, generation)
 
 
+def smolvlm(folder: Path, seed: int = 0) -> Path:
+    """Write a SmolVLM2, whose prompt tells the time of each frame, with a small vocabulary.
+
+    Its processor wants the package num2words.
+    """
+    tokens = _tokenizer(SMOLVLM_SPECIAL)
+    ids = tokens.get_vocab()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=tokens,
+        eos_token="<end_of_utterance>",
+        pad_token="<|im_end|>",
+        additional_special_tokens=list(SMOLVLM_SPECIAL[3:]),
+        model_max_length=8192,
+    )
+    side = {"longest_edge": LLAVA_SIDE}
+    sampling = {"fps": 1, "max_frames": 64, "video_size": side}
+    processor = SmolVLMProcessor(
+        tokenizer=tokenizer,
+        image_processor=SmolVLMImageProcessor(size=side, max_image_size=side),
+        video_processor=SmolVLMVideoProcessor(
+            size=side, max_image_size=side, video_sampling=sampling
+        ),
+        image_seq_len=4,
+        chat_template=SMOLVLM_TEMPLATE,
+    )
+    pad, end = ids["<|im_end|>"], ids["<end_of_utterance>"]
+    config = SmolVLMConfig(
+        text_config={
+            **TEXT,
+            "model_type": "llama",
+            "vocab_size": len(ids),
+            "pad_token_id": pad,
+        },
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": LLAVA_SIDE,
+            "patch_size": PATCH,
+        },
+        image_token_id=ids["<image>"],
+        scale_factor=2,
+        pad_token_id=pad,
+    )
+    return _save(folder, seed, config, processor, {"pad_token_id": pad, "eos_token_id": [pad, end]})
+
+
 FAMILIES: dict[str, Callable[..., Path]] = {
     "qwen2vl": qwen2vl,
     "qwen25vl": qwen25vl,
     "llava_onevision": llava_onevision,
+    "smolvlm": smolvlm,
 }
 
 

@@ -102,12 +102,13 @@ class Captioner(Protocol):
     def fingerprint(self) -> dict[str, Any]:
         """Parameters and versions that shape its texts: JSON values, known before loading."""
 
-    def check(self, device: str, sampling: Sampling) -> None:
+    def check(self, device: str, sampling: Sampling, frames: int) -> None:
         """Called in the parent before any work: is what it needs there?
 
         Args:
             device: auto, cpu or cuda, as the user asked.
             sampling: what it is going to be asked for.
+            frames: how many pictures a request will show at most.
 
         Raises:
             UserError: it is not.

@@ -55,7 +55,7 @@ class RawCaptionsStep(Step):
 
     def check(self, device: str) -> None:
         """Is there what the captioner needs?"""
-        self.captioner.check(device, self.captioner.decoding)
+        self.captioner.check(device, self.captioner.decoding, frames=4)  # two clips
 
     def setup(self, device: str, threads: int) -> None:
         """Load the captioner."""

@@ -128,6 +128,8 @@ def read_answer(reply: bytes) -> Answer:
     else:
         said = [_json(reply)]
     text, finish_reason = "", "stop"
+    if len(said) == 1 and said[0] and said[0].get("choices") == []:
+        raise ValueError("it answers with no choice")
     for one in said:
         if not isinstance(one, dict) or not isinstance(one.get("choices"), list):
             raise ValueError(f"it answers {str(one)[:QUOTED]}")

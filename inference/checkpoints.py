@@ -11,7 +11,8 @@ from tools.errors import UserError
 from tools.jsonl import CorruptLine, read_json
 
 # What a checkpoint needs of a hub's repository; weights in other formats are left there.
-PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
+# Code that comes along is fetched, and run only where it is trusted.
+PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "*.py"]
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 # A weight file is known by its size and by so many stretches of so many bytes, evenly spaced.
 SAMPLES = 16
@@ -25,7 +26,7 @@ def is_folder(checkpoint: str) -> bool:
 
 
 @cache
-def local_folder(checkpoint: str, trust_remote_code: bool = False) -> Path:
+def local_folder(checkpoint: str) -> Path:
     """The folder of a checkpoint, fetched from the hub where it is named by its id there.
 
     Raises:
@@ -39,24 +40,31 @@ def local_folder(checkpoint: str, trust_remote_code: bool = False) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = PATTERNS + ["*.py"] * trust_remote_code
     try:
         # What is here already needs no network.
-        folder = Path(snapshot_download(checkpoint, allow_patterns=patterns, local_files_only=True))
-        if any(folder.glob(pattern) for pattern in WEIGHTS):
+        folder = Path(snapshot_download(checkpoint, allow_patterns=PATTERNS, local_files_only=True))
+        if has_weights(folder):
             return folder
     except (LocalEntryNotFoundError, HfHubHTTPError):
         pass
     except HFValidationError:
         raise UserError(f"{checkpoint!r} is neither a folder nor an id on the hub") from None
     try:
-        return Path(snapshot_download(checkpoint, allow_patterns=patterns))
+        return Path(snapshot_download(checkpoint, allow_patterns=PATTERNS))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         why = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"the weights of {checkpoint} are not here and cannot be fetched ({why}); give their"
             f" folder as --model, or the network; {OFFER}"
         ) from None
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether all weights are there; a fetch that was interrupted leaves some of them."""
+    index = read_json(folder / "model.safetensors.index.json")
+    if index:
+        return all((folder / name).is_file() for name in set(index["weight_map"].values()))
+    return any(path for pattern in WEIGHTS for path in folder.glob(pattern))
 
 
 def config_of(checkpoint: str) -> dict[str, Any]:
@@ -82,23 +90,24 @@ def check_checkpoint(checkpoint: str, trust_remote_code: bool = False) -> None:
         UserError: it is not.
     """
     config = config_of(checkpoint)
-    folder = local_folder(checkpoint, trust_remote_code)
-    if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
-        raise UserError(f"checkpoint {checkpoint}: no weights in it ({' or '.join(WEIGHTS)})")
-    if "auto_map" in config and not trust_remote_code:
-        known = "AutoModelForImageTextToText" not in config["auto_map"]
-        if not known:
-            raise UserError(
-                f"checkpoint {checkpoint} brings code of its own: add --trust_remote_code if you"
-                " trust it"
-            )
+    if not has_weights(local_folder(checkpoint)):
+        raise UserError(
+            f"checkpoint {checkpoint}: not all of its weights are there ({' or '.join(WEIGHTS)})"
+        )
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
     kind = config["model_type"]
-    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and "auto_map" not in config:
+    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        return
+    if "AutoModelForImageTextToText" not in config.get("auto_map", {}):
         raise UserError(
             f"checkpoint {checkpoint} is not a vision-language model that transformers knows"
-            f" (model_type {kind})"
+            f" (model_type {kind}); of some there is another one whose name ends in -hf"
+        )
+    if not trust_remote_code:
+        raise UserError(
+            f"checkpoint {checkpoint} brings code of its own: add --trust_remote_code if you"
+            " trust it"
         )
 
 

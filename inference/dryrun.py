@@ -110,7 +110,7 @@ class DryrunCaptioner:
             "opencv": cv2.__version__,
         }
 
-    def check(self, device: str, sampling: Sampling) -> None:
+    def check(self, device: str, sampling: Sampling, frames: int) -> None:
         """Nothing is needed."""
 
     def load(self, device: str, threads: int) -> None:

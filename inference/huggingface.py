@@ -73,7 +73,7 @@ class HuggingFaceCaptioner:
             **libraries,
         }
 
-    def check(self, device: str, sampling: Sampling) -> None:
+    def check(self, device: str, sampling: Sampling, frames: int) -> None:
         """Fetch the checkpoint where it is not here, once for all workers; is it one to use?
 
         Raises:
@@ -83,7 +83,11 @@ class HuggingFaceCaptioner:
 
     def load(self, device: str, threads: int) -> None:
         """Load processor and weights: bfloat16 and flash-attention where the device has them,
-        float32 and torch's own attention on a CPU."""
+        float32 and torch's own attention elsewhere.
+
+        Raises:
+            UserError: it cannot be loaded, or has no chat template.
+        """
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
         from transformers.utils import is_flash_attn_2_available, logging
@@ -95,29 +99,39 @@ class HuggingFaceCaptioner:
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
-        gpu = device.startswith("cuda")
-        folder = local_folder(self.checkpoint, self.trust_remote_code)
-        flash = gpu and is_flash_attn_2_available()
+        # bfloat16 and flash-attention want a GPU of compute capability 8.0 (Ampere) or later.
+        ampere = device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)
+        flash = ampere and is_flash_attn_2_available()
+        folder = local_folder(self.checkpoint)
         try:
             self.processor: Any = AutoProcessor.from_pretrained(
                 folder, trust_remote_code=self.trust_remote_code
             )
-            self.network: Any = AutoModelForImageTextToText.from_pretrained(
+            network: Any = AutoModelForImageTextToText.from_pretrained(
                 folder,
-                dtype=torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32,
+                dtype=torch.bfloat16 if ampere else torch.float32,
                 attn_implementation="flash_attention_2" if flash else "sdpa",
+                # Straight to the device: eight workers' copies need not meet in the host's memory.
+                device_map={"": device},
                 trust_remote_code=self.trust_remote_code,
             )
-        except (OSError, ValueError, ImportError) as error:
-            what = str(error).strip().splitlines()[0]
-            raise UserError(f"{self.checkpoint} cannot be loaded: {what}") from error
-        self.network = self.network.to(device).eval()  # type: ignore[arg-type]
+        # Truncated weights, a missing tokenizer, memory: each library has errors of its own.
+        except Exception as error:
+            what = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            hint = "; start fewer workers a GPU" if _is_out_of_memory(error) else ""
+            raise UserError(
+                f"{self.checkpoint} cannot be loaded on {device}: {what}{hint}"
+            ) from error
+        if not getattr(self.processor, "chat_template", None):
+            raise UserError(f"{self.checkpoint} has no chat template: it is no model to talk with")
+        self.network: Any = network.eval()
         self.tokenizer = self.processor.tokenizer
         self.tokenizer.padding_side = "left"
         ends = self.network.generation_config.eos_token_id or self.tokenizer.eos_token_id
         self.ends: list[int] = [ends] if isinstance(ends, int) else list(ends)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token_id = self.ends[0]
+        self.complaints: set[str] = set()
         accepted = inspect.signature(self.network.forward).parameters
         self.refused = {"token_type_ids"} - accepted.keys()
         # A fast tokenizer cannot be used by two threads at once.
@@ -154,17 +168,21 @@ class HuggingFaceCaptioner:
         """The model's inputs for a batch, left-padded."""
         import torch
 
-        texts, videos = [], []
+        texts: list[str] = []
+        # Nested, a list a request, as SmolVLM's processor wants it; the others flatten it.
+        videos: list[list[np.ndarray]] = []
         for request in requests:
             chat = []
+            own: list[np.ndarray] = []
             for message in request.messages:
                 content = []
                 for part in message["content"]:
                     if part["type"] == "video":
-                        videos.append(stacked(part["video"]))
+                        own.append(stacked(part["video"]))
                         part = {"type": "video"}
                     content.append(part)
                 chat.append({**message, "content": content})
+            videos += [own] if own else []
             texts.append(
                 self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
             )
@@ -173,7 +191,7 @@ class HuggingFaceCaptioner:
             given["videos"] = videos
             given["videos_kwargs"] = {
                 "do_sample_frames": False,
-                "video_metadata": [metadata(len(video)) for video in videos],
+                "video_metadata": [metadata(len(video)) for own in videos for video in own],
                 **self.model.video,
             }
         with self._processing:
@@ -201,6 +219,7 @@ class HuggingFaceCaptioner:
                 error = caught.with_traceback(None)
                 if _is_out_of_memory(caught) and len(batch) > 1:
                     self.batch = max(1, min(self.batch, len(batch) // 2))
+                    error = RuntimeError(f"out of memory, {self.batch} requests at once from here")
             else:
                 for (position, _), answer in zip(batch, answers, strict=True):
                     yield position, answer
@@ -210,6 +229,10 @@ class HuggingFaceCaptioner:
         if len(batch) == 1:
             yield batch[0][0], error
             return
+        # Said once a kind: were all batches to fail, the run would only be slow.
+        if (kind := f"{type(error).__name__}: {error}"[:200]) not in self.complaints:
+            self.complaints.add(kind)
+            print(f"\na batch of {len(batch)} in halves ({kind})", file=sys.stderr, flush=True)
         half = len(batch) // 2
         for part in (batch[:half], batch[half:]):
             yield from self._answer(part, self._inputs_or_error(part), sampling)
@@ -221,7 +244,12 @@ class HuggingFaceCaptioner:
         from inference.decoding import roomy_cache
         from inference.sampling import NextToken
 
-        inputs = inputs.to(self.network.device)
+        # Not in place: who holds the batch would hold its pixels on the device.
+        device = self.network.device
+        inputs = {
+            name: value.to(device) if torch.is_tensor(value) else value
+            for name, value in inputs.items()
+        }
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
             do_sample=False,

@@ -110,8 +110,8 @@ def add_model_flags(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
-def captioner_from(args: argparse.Namespace) -> Captioner:
-    """The captioner that parsed flags ask for.
+def captioner_from(args: argparse.Namespace, max_new_tokens: int | None = None) -> Captioner:
+    """The captioner that parsed flags ask for; `max_new_tokens` is for clip captions.
 
     Raises:
         UserError: see `open_captioner`.
@@ -124,6 +124,7 @@ def captioner_from(args: argparse.Namespace) -> Captioner:
         batch=args.batch,
         concurrency=args.concurrency,
         trust_remote_code=args.trust_remote_code,
+        max_new_tokens=max_new_tokens,
     )
 
 
@@ -136,11 +137,13 @@ def open_captioner(
     batch: int = BATCH,
     concurrency: int = CONCURRENCY,
     trust_remote_code: bool = False,
+    max_new_tokens: int | None = None,
 ) -> Captioner:
     """The captioner of a model; nothing is loaded yet.
 
     Args:
         model: a name of models.yaml, a checkpoint's folder or id on the hub, or <name>@<url>.
+        max_new_tokens: longest answer to a clip prompt; None: the model's own.
 
     Raises:
         UserError: there is no such model, or a flag does not go with it.
@@ -152,12 +155,16 @@ def open_captioner(
         from inference.openai_server import ServerCaptioner
 
         known = models().get(served)
+        if known and family:
+            raise UserError(f"--family {family}: {served} has its family in models.yaml")
         chosen = known or _model(check_model_name(served), family, engine="server")
-        return ServerCaptioner(_named(chosen, name), url, concurrency)
+        return ServerCaptioner(_changed(chosen, name, max_new_tokens), url, concurrency)
     if model in models():
         chosen = models()[model]
         if family:
             raise UserError(f"--family {family}: {model} has its family in models.yaml")
+    elif at:
+        raise UserError(f"--model {model}: a server's address begins with http:// or https://")
     elif "/" in model or Path(model).is_dir():
         chosen = _model(
             check_model_name(name or Path(model).name),
@@ -167,10 +174,10 @@ def open_captioner(
         )
     else:
         raise UserError(f"unknown model {model!r}; the models are: {_list(models())}")
-    chosen = _named(chosen, name)
+    chosen = _changed(chosen, name, max_new_tokens)
     if chosen.engine == "dryrun":
-        if engine:
-            raise UserError(f"--engine {engine}: dryrun has no weights to run")
+        if engine or name:
+            raise UserError("--model dryrun goes without --engine and --model_name")
         from inference.dryrun import DryrunCaptioner
 
         return DryrunCaptioner()
@@ -183,8 +190,12 @@ def open_captioner(
     return HuggingFaceCaptioner(chosen, batch, trust_remote_code)
 
 
-def _named(model: Model, name: str | None) -> Model:
-    return replace(model, name=check_model_name(name)) if name else model
+def _changed(model: Model, name: str | None, max_new_tokens: int | None) -> Model:
+    return replace(
+        model,
+        name=check_model_name(name) if name else model.name,
+        max_new_tokens=max_new_tokens or model.max_new_tokens,
+    )
 
 
 def _list(names: Sequence[str] | dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import cv2
+import numpy as np
 import orjson
 from anyio.from_thread import start_blocking_portal
 from openai import (
@@ -58,6 +59,7 @@ RETRIES = 4 + math.ceil((PATIENCE / 0.75 - 7.5) / 8)
 # Seconds without a byte: 8192 tokens at 10 tokens/s, one of many in flight, and as much in a queue.
 ANSWER_TIMEOUT = 1800
 GIVE_UP = 2 * ANSWER_TIMEOUT  # seconds for one request with all that is retried
+GREETING_SIDE = 112  # pixels of a picture that any model takes
 LIST_TIMEOUT = 30  # seconds to say which models there are
 WAKE_TIMEOUT = 300  # seconds to a first token: some servers load the model when it is first asked
 
@@ -98,14 +100,14 @@ class ServerCaptioner:
             "jpeg_quality": JPEG_QUALITY,
         }
 
-    def check(self, device: str, sampling: Sampling) -> None:
-        """Ask the server for its models and for one token.
+    def check(self, device: str, sampling: Sampling, frames: int) -> None:
+        """Ask the server for its models and for one token, showing as many pictures as later.
 
         Raises:
             UserError: it is not there, speaks something else, refuses the key, has not the model,
                 or takes no repetition penalty or no top_k where one is asked for.
         """
-        self._meet(retries=1)
+        self._meet(1, frames)
         self._check_sampling(sampling)
 
     def load(self, device: str, threads: int) -> None:
@@ -154,7 +156,7 @@ class ServerCaptioner:
             "timeout": ANSWER_TIMEOUT,
         }
 
-    def _meet(self, retries: int) -> None:
+    def _meet(self, retries: int, frames: int = 0) -> None:
         """Learn how the server calls the model, and whether it takes more fields than OpenAI's own.
 
         One token is asked for: some servers list their models to anyone, and look at a key only
@@ -170,6 +172,8 @@ class ServerCaptioner:
                 except (BadRequestError, UnprocessableEntityError):
                     self.strict = True
                     self._greet(client)
+                if frames:
+                    self._show(client, frames)
             except OpenAIError as error:
                 raise UserError(self._complaint(error)) from error
             except ValueError as error:
@@ -178,8 +182,21 @@ class ServerCaptioner:
                     " which usually ends in /v1"
                 ) from error
 
-    def _greet(self, client: OpenAI) -> None:
-        greeting = Request([{"role": "user", "content": [{"type": "text", "text": "Hello"}]}], 0)
+    def _show(self, client: OpenAI, frames: int) -> None:
+        """Does the model see pictures, and so many in a request?"""
+        frame = np.full((GREETING_SIDE, GREETING_SIDE, 3), 128, np.uint8)
+        try:
+            self._greet(client, {"type": "video", "video": [frame] * frames})
+        except APIStatusError as error:
+            said = " ".join(error.response.text.split())[:200]
+            raise UserError(
+                f"{self.served} at {self.url} takes no request with {frames} pictures (HTTP"
+                f" {error.status_code}: {said})"
+            ) from error
+
+    def _greet(self, client: OpenAI, *shown: dict[str, Any]) -> None:
+        content = [*shown, {"type": "text", "text": "Hello"}]
+        greeting = Request([{"role": "user", "content": content}], 0)
         body, _ = self._body(greeting, Sampling(0.0, 1.0, 1, 1.0, 1), {})
         read_answer(
             client.post(

@@ -18,7 +18,8 @@ FIRST_CLIP = (
 )
 
 LATER_CLIP = (
-    "The two clips above follow each other in one video. Work in three steps.\n"
+    "Above are two clips of one video: first video clip 1, then video clip 2, which follows it. "
+    "Work in three steps.\n"
     "1. Describe what can be seen in video clip 2: people, objects, place, actions, camera.\n"
     "2. Say how video clip 2 connects with video clip 1: what continues, what has changed, what is "
     "new.\n"
@@ -127,13 +128,15 @@ def parse_clip_caption(text: str, reasoning: bool = False) -> str:
 
     Args:
         text: the whole answer.
-        reasoning: first lose everything up to </think>, and \boxed{} around the answer.
+        reasoning: first lose \boxed{} around the answer; what stands before </think> is lost in any
+            case.
 
     Returns:
         The caption; empty when the answer holds none.
     """
+    text = parse_response(text)
     if reasoning:
-        text = _unwrap_boxes(parse_response(text))
+        text = _unwrap_boxes(text)
     paragraphs = [part for part in re.split(r"\n\s*\n", text) if re.search(r"\w", part)]
     if not paragraphs:
         return ""

@@ -53,7 +53,7 @@ class ResponsesStep(Step):
 
     def check(self, device: str) -> None:
         """Is there what the captioner needs?"""
-        self.captioner.check(device, self.sampling)
+        self.captioner.check(device, self.sampling, frames=0)
 
     def setup(self, device: str, threads: int) -> None:
         """Load the captioner."""

@@ -12,6 +12,7 @@ captioner's, word for word. What was not: a GPU, real weights, bfloat16.
 """
 
 import os
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,7 @@ from inference.checkpoints import (
     generation_config,
     local_folder,
 )
-from inference.huggingface import metadata, stacked
+from inference.huggingface import EXIT_BROKEN_DEVICE, metadata, stacked
 from tools.errors import UserError
 from tools.workers import count_gpus
 
@@ -86,7 +87,7 @@ class VllmCaptioner:
             "transformers": version("transformers"),
         }
 
-    def check(self, device: str, sampling: Sampling) -> None:
+    def check(self, device: str, sampling: Sampling, frames: int) -> None:
         """Is there vLLM, a GPU, and a checkpoint to run?
 
         Raises:
@@ -131,7 +132,7 @@ class VllmCaptioner:
 
         try:
             self.processor: Any = AutoProcessor.from_pretrained(
-                local_folder(self.checkpoint, self.trust_remote_code),
+                local_folder(self.checkpoint),
                 trust_remote_code=self.trust_remote_code,
             )
             self.llm: Any = LLM(**self.engine_arguments())
@@ -178,7 +179,7 @@ class VllmCaptioner:
                         yield position, error
                         continue
                     waiting[str(position)] = position
-                for output in engine.step() if waiting else ():
+                for output in _step(engine) if waiting else ():
                     if output.finished:
                         written = output.outputs[0]
                         answer = Answer(written.text.strip(), written.finish_reason or "stop")
@@ -192,7 +193,7 @@ class VllmCaptioner:
         config = config_of(self.checkpoint)
         text = {**config, **config.get("text_config", {})}
         return {
-            "model": str(local_folder(self.checkpoint, self.trust_remote_code)),
+            "model": str(local_folder(self.checkpoint)),
             "dtype": self.dtype,
             "trust_remote_code": self.trust_remote_code,
             "max_model_len": min(MAX_TOKENS, text.get("max_position_embeddings", MAX_TOKENS)),
@@ -229,6 +230,16 @@ class VllmCaptioner:
             except Exception as error:
                 rendered = error
             yield position, rendered, request.seed
+
+
+def _step(engine: Any) -> Any:
+    """What the engine has finished. An error here is the engine's or the device's end, not a
+    request's: the process ends with it, and the runner starts another."""
+    try:
+        return engine.step()
+    except Exception as error:
+        print(f"\nthe engine is broken, its worker ends: {error}", file=sys.stderr, flush=True)
+        os._exit(EXIT_BROKEN_DEVICE)
 
 
 def sampling_values(sampling: Sampling, seed: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ BUILDERS = {
     "qwen2vl": partial(tiny_checkpoints.qwen2vl, compact=True),
     "qwen25vl": partial(tiny_checkpoints.qwen25vl, compact=True),
     "llava_onevision": tiny_checkpoints.llava_onevision,
+    "smolvlm": tiny_checkpoints.smolvlm,
 }
 
 
@@ -241,22 +242,29 @@ def broken(folder, what):
         (folder / "config.json").unlink()
     elif what == "no weights":
         (folder / "model.safetensors").unlink()
+    elif what == "half fetched":
+        shards = {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}
+        index = folder / "model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": shards}))
     else:
         config = json.loads((folder / "config.json").read_text())
-        config |= {"model_type": "bert"} if what == "bert" else {"auto_map": {AUTO: "code.Model"}}
+        config["model_type"] = what
+        if what == "its_own":
+            config["auto_map"] = {"AutoModelForImageTextToText": "code.Model"}
+        if what == "internvl_chat":
+            config["auto_map"] = {"AutoModel": "code.Model"}
         (folder / "config.json").write_text(json.dumps(config))
-
-
-AUTO = "AutoModelForImageTextToText"
 
 
 @pytest.mark.parametrize(
     ("what", "line"),
     [
         ("no config.json", "no config.json that names a model_type"),
-        ("no weights", r"no weights in it"),
+        ("no weights", "not all of its weights are there"),
+        ("half fetched", "not all of its weights are there"),
         ("bert", r"not a vision-language model .*\(model_type bert\)"),
-        ("its own code", "brings code of its own: add --trust_remote_code"),
+        ("internvl_chat", r"not a vision-language model .* ends in -hf"),
+        ("its_own", "brings code of its own: add --trust_remote_code"),
     ],
 )
 def test_what_is_no_model_is_said_before_any_work(checkpoint, tmp_path, what, line):
@@ -264,6 +272,29 @@ def test_what_is_no_model_is_said_before_any_work(checkpoint, tmp_path, what, li
     broken(folder, what)
     with pytest.raises(UserError, match=line):
         check_checkpoint(str(folder))
+
+
+def test_code_of_its_own_is_fine_where_it_is_trusted(checkpoint, tmp_path):
+    folder = shutil.copytree(checkpoint("llava_onevision"), tmp_path / "model")
+    broken(folder, "its_own")
+    check_checkpoint(str(folder), trust_remote_code=True)
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [("truncated weights", "cannot be loaded on cpu: "), ("no template", "has no chat template")],
+)
+def test_what_only_loading_finds_out_is_one_line(checkpoint, tmp_path, what, line):
+    folder = shutil.copytree(checkpoint("llava_onevision"), tmp_path / "model")
+    if what == "truncated weights":
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:5000])
+    else:
+        (folder / "chat_template.jinja").unlink()
+    captioner = open_captioner(str(folder))
+    with pytest.raises(UserError, match=line) as error:
+        captioner.load("cpu", 1)
+    assert "\n" not in str(error.value)
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):

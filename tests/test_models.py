@@ -58,6 +58,11 @@ def test_a_server_is_asked_for_a_known_or_an_unknown_model():
     assert open_captioner("my-model@http://localhost:8000/v1").name == "my-model"
 
 
+def test_the_longest_clip_answer_may_be_given():
+    captioner = open_captioner("qwen25vl7b@http://localhost:8000/v1", max_new_tokens=99)
+    assert captioner.decoding.max_new_tokens == 99
+
+
 def test_dryrun_is_dryrun():
     assert isinstance(open_captioner("dryrun"), DryrunCaptioner)
 
@@ -67,9 +72,10 @@ def test_dryrun_is_dryrun():
     [
         ("gpt", {}, "unknown model 'gpt'; the models are: dryrun, qwen2vl7b, "),
         ("/no/such/folder", {}, "checkpoint /no/such/folder: no such folder"),
-        ("dryrun", {"engine": "vllm"}, "--engine vllm: dryrun has no weights"),
+        ("dryrun", {"engine": "vllm"}, "--model dryrun goes without --engine and --model_name"),
         ("qwen2vl7b", {"family": "qwen3-vl"}, "--family qwen3-vl: qwen2vl7b has its family in"),
         ("a b@http://localhost/v1", {}, "not a model name: 'a b'"),
+        ("x@localhost:9/v1", {}, "a server's address begins with http:// or https://"),
         ("x@http://", {}, "is not a server's address"),
         ("x@http://h/v1", {"engine": "vllm"}, "--engine vllm does not go with a server"),
     ],

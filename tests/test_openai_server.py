@@ -263,8 +263,16 @@ def test_a_server_that_takes_openais_fields_alone_is_sent_no_others(toy):
 def test_such_a_server_cannot_be_asked_for_a_penalty_or_top_k(toy, sampling, complaint):
     server = toy("--strict")
     with pytest.raises(UserError, match=complaint):
-        ServerCaptioner(TOY, server.url).check("auto", sampling)
+        ServerCaptioner(TOY, server.url).check("auto", sampling, 0)
     assert server.requests() == []
+
+
+def test_a_server_that_takes_fewer_pictures_than_two_clips_have_is_found_out_before(toy):
+    server = toy("--pictures", "1")
+    captioner = ServerCaptioner(TOY, server.url)
+    captioner.check("auto", GREEDY, 0)
+    with pytest.raises(UserError, match=r"takes no request with 4 pictures .*4 pictures are too"):
+        captioner.check("auto", GREEDY, 4)
 
 
 def test_the_key_is_that_of_the_environment(toy, monkeypatch):
@@ -294,6 +302,7 @@ def test_an_answer_in_chunks_is_put_together(toy):
     [
         ("html", "it answers '<html>Please log in</html>'"),
         ("error", "it answers {'error': {'message': 'out of memory'}}"),
+        ("nothing", "it answers with no choice"),
         ("400", """HTTP 400: {"error": {"message": "told to say 400"}}"""),
     ],
 )
@@ -466,7 +475,7 @@ def test_of_several_models_that_of_the_name_or_the_checkpoint_is_meant(
 def complaint(url, **settings):
     captioner = ServerCaptioner(Model("toy", "server", "org/toy"), url)
     with pytest.raises(UserError) as caught:
-        captioner.check("auto", GREEDY)
+        captioner.check("auto", GREEDY, 0)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -573,7 +582,7 @@ def test_what_is_no_address(url):
 def test_check_and_load_leave_it_fit_to_be_sent_to_workers(toy):
     server = toy()
     captioner = ServerCaptioner(TOY, server.url)
-    captioner.check("auto", GREEDY)
+    captioner.check("auto", GREEDY, 0)
     there = pickle.loads(pickle.dumps(captioner))
     there.load("cpu", 1)
     assert answers(there, "Say it.") == [Answer("answer to Say it.", "stop")]
@@ -689,7 +698,7 @@ def test_transformers_serve_answers_a_clip_prompt_as_the_model_itself_does(
     model = Model("qwen25vl7b", "server", "Qwen/Qwen2.5-VL-7B-Instruct", max_pixels=401408)
     # It lets two requests overwrite each other's positions.
     captioner = ServerCaptioner(model, url, concurrency=1)
-    captioner.check("cpu", GREEDY)
+    captioner.check("cpu", GREEDY, 4)
     captioner.load("cpu", 1)
     assert captioner.strict
     places = ["beach", "night", "fire", "snow"]

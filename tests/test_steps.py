@@ -350,6 +350,24 @@ def test_redo_of_no_step_is_one_line_and_deletes_nothing(toy):
     assert toy.digests() == before
 
 
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (("--limit", "1"), "error: --redo act deletes what was made of all videos, --limit 1"),
+        (("--device", "cuda"), "error: --device cuda: no GPU that torch can use is here"),
+    ],
+)
+def test_redo_deletes_nothing_where_it_could_not_be_made_again(toy, flags, line, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    toy.give(a=1, b=2)
+    toy.run(1)
+    before = toy.digests()
+    code, said, (error,) = toy.run(1, "--redo", "act", *flags)
+    assert (code, said) == (2, [])
+    assert error.startswith(line)
+    assert toy.digests() == before
+
+
 def test_redo_deletes_nothing_where_an_earlier_step_is_refused(toy):
     toy.give(a=1)
     toy.run(1, *ALL)

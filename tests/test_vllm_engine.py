@@ -176,7 +176,7 @@ def test_the_environment_has_the_transformers_that_the_project_is_tested_with():
 
 def complaint(captioner, device="auto"):
     with pytest.raises(UserError) as caught:
-        captioner.check(device, GREEDY)
+        captioner.check(device, GREEDY, 4)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -63,10 +63,13 @@ class Handler(BaseHTTPRequestHandler):
             server.log.write(json.dumps(entry) + "\n")
         time.sleep(server.arguments.delay)
         if self.path == "/v1/chat/completions" and not self.refused():
+            pictures = json.dumps(body["messages"]).count('"image_url"') // 2
             unknown = sorted(body.keys() - FIELDS) if server.arguments.strict else []
             if unknown:
                 error = f"Unrecognized request argument supplied: {unknown[0]}"
                 self.say(400, {"error": {"message": error}})
+            elif pictures > server.arguments.pictures:
+                self.say(400, {"error": {"message": f"{pictures} pictures are too many"}})
             else:
                 deeds = server.arguments.first if prompt != GREETING else []
                 deeds = prompt.split()[1:] if prompt.startswith("do ") else deeds
@@ -91,6 +94,8 @@ class Handler(BaseHTTPRequestHandler):
             self.say(200, "<html>Please log in</html>", "text/html")
         elif deed == "error":
             self.say(200, {"error": {"message": "out of memory"}})
+        elif deed == "nothing":
+            self.say(200, {"choices": []})
         elif deed == "length":
             self.say(200, completion(f"answer to {prompt}", "length"))
         elif deed == "chunks":
@@ -143,6 +148,7 @@ if __name__ == "__main__":
     parser.add_argument("--models", nargs="*", default=["toy"])
     parser.add_argument("--key")
     parser.add_argument("--strict", action="store_true")
+    parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--first", nargs=1, default=[])
     server = Server(parser.parse_args())

@@ -171,6 +171,11 @@ def run(
     names = [step.name for step in steps]
     if options.redo and options.redo not in names:
         raise UserError(f"--redo {options.redo}: the steps here are {', '.join(names)}")
+    if options.redo and options.limit is not None:
+        raise UserError(
+            f"--redo {options.redo} deletes what was made of all videos, --limit {options.limit}"
+            " would make only some of it again: leave one of them out"
+        )
     redone = names.index(options.redo) if options.redo else len(steps)
     with ExitStack() as stack:
         for step in steps:
@@ -181,14 +186,17 @@ def run(
         for step in steps[:redone]:
             check_fingerprint(step)
         # What is missing is said before the first video is touched, not after a week.
-        for step in steps[min(redone, _first_unfinished(steps, dataset, options)) :]:
+        unfinished = steps[min(redone, _first_unfinished(steps, dataset, options)) :]
+        for step in unfinished:
             step.check(options.device)
+        pool = stack.enter_context(Pool(options.world_size, options.device, options.threads))
+        if unfinished and options.device == "cuda":
+            _ = pool.gpus
         # The last first: a kill in between leaves a step without its successors, never the reverse.
         for step in reversed(steps[redone:]):
             dataset.state(lock_key(dataset, step.name, step.writes)).unlink(missing_ok=True)
             for table in step.writes:
                 forget(table)
-        pool = stack.enter_context(Pool(options.world_size, options.device, options.threads))
         before: Index | None = None
         for step in steps:
             before = _run_step(step, dataset, options, pool, before)

@@ -113,6 +113,8 @@ class Pool:
             raise UserError(
                 "--device cuda: no GPU that torch can use is here; use --device cpu or auto"
             )
+        if self.device == "auto" and not gpus and _has_gpu_driver():
+            print("note: a GPU is here that torch cannot use: computing on the CPU", flush=True)
         return gpus
 
     def __enter__(self) -> "Pool":
@@ -290,11 +292,15 @@ def _ending(worker: _Worker) -> str:
 def count_gpus() -> int:
     """How many GPUs torch can use, asked in a process of its own: importing torch costs seconds and
     memory."""
-    if not any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
+    if not _has_gpu_driver():
         return 0
     question = "import torch; print(torch.cuda.device_count())"
     answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True)
     return int(answer.stdout or 0)
+
+
+def _has_gpu_driver() -> bool:
+    return any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
 
 
 def _work(pipe: Connection, rank: int, world_size: int, device: str, threads: int) -> None:
