@@ -20,7 +20,8 @@ from tools.cli import script_parser
 from tools.dataset import REPOSITORY
 from tools.errors import UserError
 from tools.listing import find_videos
-from tools.video import FrameMeter, decode, open_video
+from tools.scan import FrameMeter
+from tools.video import decode, open_video
 
 FOOTAGE = REPOSITORY.parent / "shared" / "videos"
 RATE = 30

@@ -19,8 +19,9 @@ import numpy as np
 from benchmarks.footage import FOOTAGE, RATE, join, sources
 from tools.cli import script_parser
 from tools.keyframes import key_frames, windows
+from tools.scan import scan_file
 from tools.sharpness import sharpness
-from tools.video import decode, luma_plane, open_video, scan_file
+from tools.video import decode, luma_plane, open_video
 
 
 def compare(video: Path, starts: list[int], folder: Path) -> list[tuple[float, float, float]]:

@@ -25,8 +25,8 @@ from tools.cli import script_parser
 from tools.dataset import REPOSITORY, Dataset
 from tools.jsonl import Record
 from tools.preprocessing import STEPS
+from tools.scan import load_scan
 from tools.shot_score import f1, match_transitions
-from tools.video import load_scan
 
 Truth = dict[str, dict[str, Any]]
 

@@ -25,7 +25,8 @@ import numpy as np
 from benchmarks.footage import FOOTAGE
 from tools.cli import script_parser
 from tools.dataset import REPOSITORY, Dataset
-from tools.video import FrameMeter, decode, open_video
+from tools.scan import FrameMeter
+from tools.video import decode, open_video
 
 
 def usage(command: list[str]) -> resource.struct_rusage:

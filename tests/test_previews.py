@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from tools.dataset import Dataset
-from tools.video import VideoError, scan_file
+from tools.scan import scan_file
+from tools.video import VideoError
 from visualize.differences import marked
 from visualize.previews import Outside, Previews
 from visualize.strip import slots

@@ -18,11 +18,12 @@ from tools.embedding import (
     similarity_matrix,
 )
 from tools.errors import Filtered
+from tools.frames import read_frames
 from tools.grouping import group_shots, merge_neighbours
 from tools.jsonl import Record
 from tools.keyframes import key_frames
+from tools.scan import SCAN_VERSION, Scan, scan_file
 from tools.steps import Step
-from tools.video import SCAN_VERSION, Scan, read_frames, scan_file
 
 # Records that cost little are handed out many at a time.
 CHEAP_BATCH = 32

@@ -18,8 +18,10 @@ from av.video.frame import VideoFrame
 from PIL import Image
 
 from tools.dataset import Dataset
+from tools.frames import read_frames
 from tools.jsonl import Record, replace_atomically
-from tools.video import Scan, VideoError, decode, kept_scan, open_video, read_frames, upright
+from tools.scan import Scan, kept_scan
+from tools.video import VideoError, decode, open_video, upright
 from visualize.cache import cache_folder, digest, locked
 
 # Goes up when pictures or films come to be made in another way.

@@ -12,8 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 from tools.cli import add_data_root, run_script, script_parser
 from tools.dataset import Dataset, open_dataset
 from tools.errors import UserError
+from tools.frames import read_frames
 from tools.jsonl import Record, disk_errors_in_one_line
-from tools.video import Scan, VideoError, read_frames, scan_file
+from tools.scan import Scan, scan_file
+from tools.video import VideoError
 
 # Okabe and Ito's palette, told apart by colour-blind readers too, and some more behind it.
 PALETTE = (
