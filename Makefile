@@ -50,8 +50,9 @@ data/toyworld/truth.jsonl: | $(READY)
 viewer: $(READY)
 	.venv/bin/streamlit run visualize/app.py
 
+# Two files at a time: what a file builds once for its tests is built once.
 test: $(READY)
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(PY) -m ruff check .
