@@ -13,18 +13,18 @@ R = TypeVar("R")
 
 
 def map_ahead(
-    function: Callable[[T], R], items: Iterable[T], threads: int
+    function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int
 ) -> Iterator[tuple[T, R | Exception]]:
     """Yield (item, its result or the exception it raised) in order, computed by so many threads.
 
-    No more than `threads` results are waiting besides those being computed.
+    At most `ahead` items are being computed or have their results waiting.
     """
     waiting: deque[tuple[T, Future[R]]] = deque()
     left = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         try:
             while True:
-                for item in islice(left, 2 * threads - len(waiting)):
+                for item in islice(left, ahead - len(waiting)):
                     waiting.append((item, pool.submit(function, item)))
                 if not waiting:
                     return

@@ -20,6 +20,8 @@ from tools.steps import Step
 # Frames are held at no more than this: twice the 28 * 28 * 512 pixels that the method shows a model
 # (TEMPLE), so that the model's own scaling decides, and 64 frames fit in 160 MB.
 MAX_FRAME_PIXELS = 2 * 28 * 28 * 512
+# Decoded videos that wait for the model: about a captioner's window, 20 frames or 50 MB each.
+VIDEOS_AHEAD = 8
 # A video has about this many clips: how many videos make up a captioner's batch.
 CLIPS_A_VIDEO = 8
 
@@ -72,7 +74,10 @@ class RawCaptionsStep(Step):
         def asked() -> Iterator[tuple[int, list[Request]]]:
             positions = range(len(records))
             for position, requests in map_ahead(
-                lambda position: self._requests(records[position]), positions, self.threads
+                lambda position: self._requests(records[position]),
+                positions,
+                self.threads,
+                VIDEOS_AHEAD + self.threads,
             ):
                 if isinstance(requests, Exception):
                     failed.append((position, requests))

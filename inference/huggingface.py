@@ -22,9 +22,10 @@ from inference.captioner import Answer, Model, Request, Sampling
 from inference.checkpoints import check_checkpoint, digest, generation_config, local_folder
 from tools.errors import UserError
 
-# Requests are sorted by length within so many batches, which keeps padding low; the first batch
-# goes off alone, so that the model need not wait for the others.
-SORTED_TOGETHER = 4
+# Requests are sorted by length within so many batches, which keeps padding low. The first batch is
+# this part of one, and the next ones grow from it, so that the model starts soon.
+FIRST_BATCH = 4
+SORTED_TOGETHER = 2
 HANDED_OUT = 16  # batches a worker is handed at once
 BATCHES_AHEAD = 2
 # Frames a second that a clip is said to have, where a family's prompt tells times or its positions
@@ -149,14 +150,14 @@ class HuggingFaceCaptioner:
     ) -> Iterator[tuple[list[Prepared], Inputs | Exception]]:
         """Yield (batch, the model's inputs, or why there are none)."""
         numbered = enumerate(requests)
-        window = 1
-        while together := list(islice(numbered, window * self.batch)):
+        window = max(1, self.batch // FIRST_BATCH)
+        while together := list(islice(numbered, window)):
             together.sort(key=lambda one: _length(one[1]), reverse=True)
             while together:
                 # Memory may have run out meanwhile, and batches become smaller.
                 batch, together = together[: self.batch], together[self.batch :]
                 yield batch, self._inputs_or_error(batch)
-            window = SORTED_TOGETHER
+            window = min(2 * window, SORTED_TOGETHER * self.batch)
 
     def _inputs_or_error(self, batch: Sequence[Prepared]) -> Inputs | Exception:
         try:

@@ -15,7 +15,7 @@ def test_results_come_in_order_and_an_error_in_its_place():
             raise ValueError(f"{number} is odd")
         return number // 2
 
-    results = list(map_ahead(half, range(6), threads=3))
+    results = list(map_ahead(half, range(6), threads=3, ahead=6))
     assert [item for item, _ in results] == [0, 1, 2, 3, 4, 5]
     assert [result for _, result in results if not isinstance(result, Exception)] == [0, 1, 2]
     assert [str(e) for _, e in results if isinstance(e, Exception)] == [
@@ -25,9 +25,9 @@ def test_results_come_in_order_and_an_error_in_its_place():
     ]
 
 
-def test_no_more_than_the_threads_results_are_waiting():
+def test_no_more_than_so_many_results_are_waiting():
     made = []
-    stream = map_ahead(lambda number: made.append(number) or number, range(100), threads=2)
+    stream = map_ahead(lambda number: made.append(number) or number, range(100), threads=2, ahead=4)
     assert next(stream) == (0, 0)
     time.sleep(0.1)
     assert len(made) <= 4
