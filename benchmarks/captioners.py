@@ -9,9 +9,9 @@ would be of wildly different lengths; a batch waits for its longest answer. Seco
 stage 2 on videos joined from real footage over the larger of decoding alone and the model alone;
 what is decoded is what the step itself decodes. Answers of the tiny model are random words. Exit
 code 1 where a bound is missed. Answers of stage 2 are as long as the method allows, since the model
-is what takes longest in a real run. Wants an idle machine: decoding, the processor and the model are
-three threads that compute, and where the model needs no more than the other two (--stage2_tokens
-64), two cores are what limits stage 2.
+is what takes longest in a real run. Wants an idle machine: decoding, the processor and the model
+are three threads that compute, and where the model needs no more than the other two
+(--stage2_tokens 64), two cores are what limits stage 2.
 """
 
 import os
