@@ -40,6 +40,7 @@ STAGES = {
     "generate_dpo_data.py": ("responses",),
     "convert_to_swift.py": ("convert",),
 }
+WITHOUT_WORKERS = ("convert_to_swift.py",)
 # Three workers in a row that were killed while they started end a run, as they should.
 GAVE_UP = ("times in a row while it was starting", "died before one record was finished")
 
@@ -147,7 +148,7 @@ class Life:
                 process.wait(patience)
                 break
             moments.pop(0)
-            self._kill(stage, process.pid, logs[0].read_text())
+            self._kill(stage, process, logs[0])
         self.ran[stage] += time.monotonic() - begin
         said = "".join(log.read_text() for log in logs)
         gave_up = any(words in said for words in GAVE_UP)
@@ -155,14 +156,20 @@ class Life:
             raise PipelineError(f"{stage} ended with {process.returncode}:\n{said}")
         return None if process.returncode else said
 
-    def _kill(self, stage: str, script: int, said: str) -> None:
-        finished = {line.partition(":")[0] for line in said.splitlines()}
+    def _kill(self, stage: str, script: subprocess.Popen[bytes], log: Path) -> None:
+        """Kill the script or, where it has some, one of its workers as soon as there is one."""
+        victim, target = script.pid, "script"
+        if stage not in WITHOUT_WORKERS and self.rng.random() < 0.5:
+            while not (workers := workers_of(script.pid)):
+                if script.poll() is not None:
+                    return
+                time.sleep(0.01)
+            victim, target = self.rng.choice(workers), "worker"
+        finished = {line.partition(":")[0] for line in log.read_text().splitlines()}
         step = next((step for step in STAGES[stage] if step not in finished), "the end")
-        workers = workers_of(script)
-        victim = self.rng.choice(workers) if workers and self.rng.random() < 0.5 else script
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
-            self.kills.append(Kill(stage, step, "script" if victim == script else "worker"))
+            self.kills.append(Kill(stage, step, target))
 
 
 def workers_of(script: int) -> list[int]:
