@@ -17,7 +17,6 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 # A weight file is known by its size and by so many stretches of so many bytes, evenly spaced.
 SAMPLES = 16
 SAMPLE_BYTES = 1 << 16
-OFFER = "--model dryrun needs neither"
 
 
 def is_folder(checkpoint: str) -> bool:
@@ -55,7 +54,7 @@ def local_folder(checkpoint: str) -> Path:
         why = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"the weights of {checkpoint} are not here and cannot be fetched ({why}); give their"
-            f" folder as --model, or the network; {OFFER}"
+            f" folder as --model, or the network; --model dryrun needs neither"
         ) from None
 
 

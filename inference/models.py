@@ -2,7 +2,6 @@
 
 import argparse
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -173,7 +172,7 @@ def open_captioner(
             checkpoint=model,
         )
     else:
-        raise UserError(f"unknown model {model!r}; the models are: {_list(models())}")
+        raise UserError(f"unknown model {model!r}; the models are: {', '.join(models())}")
     chosen = _changed(chosen, name, max_new_tokens)
     if chosen.engine == "dryrun":
         if engine or name:
@@ -196,10 +195,6 @@ def _changed(model: Model, name: str | None, max_new_tokens: int | None) -> Mode
         name=check_model_name(name) if name else model.name,
         max_new_tokens=max_new_tokens or model.max_new_tokens,
     )
-
-
-def _list(names: Sequence[str] | dict[str, Any]) -> str:
-    return ", ".join(names)
 
 
 def _family_of(checkpoint: str) -> str | None:

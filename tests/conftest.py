@@ -12,6 +12,8 @@ import av
 import numpy as np
 import pytest
 
+from tools.dataset import Dataset
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Places that look unlike one another: colours (R, G, B) of the upper left, the lower right and of
@@ -158,3 +160,18 @@ def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The viewer's cache, away from the data and from the user's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """A dataset `mine` without a record."""
+    root = tmp_path / "data" / "mine"
+    (root / "anno").mkdir(parents=True)
+    return Dataset("mine", root)

@@ -31,9 +31,8 @@ def test_other_masks_are_the_library_s():
     assert torch.equal(padded_causal_mask(**given), sdpa_mask(**given))
     # Without padding torch is told that attention is causal, and needs no mask.
     whole = torch.ones(3, 5, dtype=torch.bool)
-    given |= {"attention_mask": whole, "mask_function": given["mask_function"]}
-    given.pop("mask_function")
-    assert padded_causal_mask(**given) is None
+    unpadded = {"batch_size": 3, "cache_position": torch.arange(5), "kv_length": 5}
+    assert padded_causal_mask(**unpadded, attention_mask=whole) is None
 
 
 def test_a_cache_with_room_holds_what_the_library_s_holds():

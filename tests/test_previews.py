@@ -9,25 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.dataset import Dataset
 from tools.scan import scan_file
 from tools.video import VideoError
 from visualize.differences import marked
 from visualize.previews import Outside, Previews
 from visualize.strip import slots
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
-    root = tmp_path / "data" / "mine"
-    (root / "anno").mkdir(parents=True)
-    return Dataset("mine", root)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def record(video: Path, name: str | None = None) -> dict[str, Any]:

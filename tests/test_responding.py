@@ -1,11 +1,12 @@
 """Stages 2 and 3 as steps: requests, rows, and what becomes of a request that fails."""
 
+import time
 from pathlib import Path
 
 import pytest
 
-from inference.captioner import Sampling
-from inference.captioning import CaptionsStep, request_seed
+from inference.captioner import Answer, Request, Sampling
+from inference.captioning import CaptionsStep, RawCaptionsStep, request_seed
 from inference.dryrun import DryrunCaptioner
 from inference.responding import ResponsesStep
 from tools.dataset import Dataset
@@ -119,6 +120,47 @@ def test_one_failing_request_fails_its_own_configs_alone():
     assert {config("reverse", r) for r in (4, 8, 16)} <= failed
     assert CLEAN not in failed
     assert config("reverse", 2) not in failed
+
+
+class Waiting(DryrunCaptioner):
+    """Takes one request, then waits before it takes the others; notes what was decoded by then."""
+
+    def __init__(self, decoded):
+        self.decoded = decoded
+
+    def generate(self, requests, sampling):
+        stream = iter(requests)
+        next(stream)
+        yield 0, Answer("A first clip.", "length")
+        time.sleep(0.5)
+        self.by_then = list(self.decoded)
+        for position, _ in enumerate(stream, start=1):
+            yield position, Answer("Another clip.", "stop")
+
+
+def test_videos_are_decoded_while_the_model_writes(monkeypatch):
+    decoded = []
+
+    def requests(self, record):
+        decoded.append(record["video_id"])
+        if record["video_id"] == "c":
+            raise ValueError("broken")
+        return [Request([], 0)] * 2
+
+    monkeypatch.setattr(RawCaptionsStep, "_requests", requests)
+    captioner = Waiting(decoded)
+    step = RawCaptionsStep(DATASET, captioner)
+    step.threads = 1
+    records = [{"video_id": name} for name in "abcd"]
+    results = dict(step.process_batch(records, [()] * 4))
+    assert captioner.by_then == ["a", "b", "c", "d"]
+    assert isinstance(results.pop(2), ValueError)
+    assert results[0] == {
+        "video_id": "a",
+        "raw_clip_captions": ["A first clip.", "Another clip."],
+        "finish_reasons": ["length", "stop"],
+    }
+    assert {row["video_id"] for row in results.values()} == {"a", "b", "d"}
 
 
 def test_seeds_are_32_bits_and_differ():

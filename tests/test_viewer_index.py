@@ -20,18 +20,7 @@ NONE, DROP, REVERSE, SHUFFLE = (
 CLEAN_ORDER = [0, 1, 2, 3]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The viewer's cache, away from the data."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
-    root = tmp_path / "data" / "mine"
-    (root / "anno").mkdir(parents=True)
-    return Dataset("mine", root)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def row(video_id: str, response: str, told: list[int], **info: Any) -> dict[str, Any]:

@@ -171,6 +171,20 @@ def test_the_environment_has_the_transformers_that_the_project_is_tested_with():
         assert pin("requirements-vllm.txt", package) == pin("requirements.txt", package)
 
 
+def test_a_broken_engine_ends_its_worker(monkeypatch, capsys):
+    class Broken:
+        def step(self):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def leave(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr("os._exit", leave)
+    with pytest.raises(SystemExit, match="70"):
+        vllm_engine._step(Broken())
+    assert "engine is broken" in capsys.readouterr().err
+
+
 # Before any work
 
 
