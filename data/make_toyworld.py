@@ -10,13 +10,19 @@ there to be mistaken for cuts, or missed. Any 24 videos that follow each other h
 blank shots, takes that are too long, too few shots and too many, six frame sizes, five frame rates
 and a variable one.
 
+    python data/make_toyworld.py --videos 90 --events 4,8,16 --seed 101 --out DIR
+
+writes stories instead: shots of two seconds, one event each, in front of plain walls, cut hard; the
+first video has 4 events, the second 8, the third 16, the fourth 4 again (8-16: from 8 to 16). They
+are small enough for a model of a million parameters to learn (toyvl).
+
 The same seed gives the same bytes on one machine, however many workers render. A video depends on
 the seed and on its number alone, so --videos 30 adds six to the 24 of --videos 24.
 """
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -24,27 +30,39 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from toy_plan import plan_video
-from toy_render import film
-from toy_truth import truth
+from toy.plan import Plan, plan_video
+from toy.render import film
+from toy.stories import MOST_EVENTS, plan_story
+from toy.truth import truth
 from tqdm import tqdm
 
 
-def make_video(number: int, seed: int, folder: Path) -> dict[str, Any]:
+def plan_of(number: int, seed: int, events: Sequence[int]) -> Plan:
+    """Return the plan of video `number`: a story, where numbers of events are given."""
+    if not events:
+        return plan_video(seed, number)
+    return plan_story(seed, number, events[number % len(events)])
+
+
+def make_video(number: int, seed: int, events: Sequence[int], folder: Path) -> dict[str, Any]:
     """Render video `number` of the toy world `seed` into `folder`; return the truth about it."""
-    plan = plan_video(seed, number)
+    plan = plan_of(number, seed, events)
     film(plan, folder / plan.name)
     return truth(plan)
 
 
-def make_world(videos: int, seed: int, out: Path, workers: int) -> list[dict[str, Any]]:
+def make_world(
+    videos: int, seed: int, out: Path, workers: int, events: Sequence[int] = ()
+) -> list[dict[str, Any]]:
     """Write the toy world `seed` into the folder `out`; return the lines of its truth.jsonl.
+
+    With `events`, the videos are stories of so many events, taking the numbers in turn.
 
     Raises FileExistsError where `out`/video holds anything else than videos of these names.
     """
     folder = out / "video"
     folder.mkdir(parents=True, exist_ok=True)
-    names = {plan_video(seed, number).name for number in range(videos)}
+    names = {plan_of(number, seed, events).name for number in range(videos)}
     others = sorted(entry.name for entry in folder.iterdir() if entry.name not in names)
     if others:
         raise FileExistsError(
@@ -52,7 +70,7 @@ def make_world(videos: int, seed: int, out: Path, workers: int) -> list[dict[str
             "name another --out"
         )
     (out / "truth.jsonl").unlink(missing_ok=True)  # it must never describe another run's videos
-    make = partial(make_video, seed=seed, folder=folder)
+    make = partial(make_video, seed=seed, events=events, folder=folder)
     bar = partial(tqdm, total=videos, desc="toy world", unit="video")
     if workers == 1:
         lines = list(bar(map(make, range(videos))))
@@ -76,6 +94,24 @@ def whole_number(low: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def numbers_of_events(text: str) -> tuple[int, ...]:
+    """Return the numbers that "4,8,16" or "8-16" stands for."""
+    try:
+        if "-" in text:
+            low, high = map(int, text.split("-"))
+            found = tuple(range(low, high + 1))
+        else:
+            found = tuple(map(int, text.split(",")))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1 or max(found) > MOST_EVENTS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list such as 4,8,16 and no range such as 8-16 of numbers from 1 to"
+            f" {MOST_EVENTS}"
+        )
+    return found
 
 
 def main() -> None:
@@ -103,6 +139,14 @@ def main() -> None:
         metavar="DIR",
         help="folder to write; its video/ may hold an earlier run's videos, which are overwritten",
     )
+    parser.add_argument(
+        "--events",
+        type=numbers_of_events,
+        default=(),
+        metavar="NUMBERS",
+        help="write stories of so many events, such as 4,8,16 or 8-16, which the videos take in"
+        " turn (default: the painted world)",
+    )
     workers = min(2, os.cpu_count() or 1)
     parser.add_argument(
         "--workers",
@@ -113,7 +157,9 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
-        lines = make_world(arguments.videos, arguments.seed, arguments.out, arguments.workers)
+        lines = make_world(
+            arguments.videos, arguments.seed, arguments.out, arguments.workers, arguments.events
+        )
     except OSError as error:
         parser.exit(2, f"error: {error}\n")
     kept = sum(line["verdict"] == "keep" for line in lines)

@@ -8,9 +8,9 @@ import numpy as np
 import orjson
 import pytest
 from make_toyworld import make_world
-from toy_plan import plan_video
-from toy_render import RGB
-from toy_truth import narrate, truth, verdict
+from toy.plan import plan_video
+from toy.render import RGB
+from toy.truth import narrate, truth, verdict
 
 from tools.shot_score import f1, match_transitions
 

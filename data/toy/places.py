@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 SCENERIES = ("hills", "room", "city", "forest", "sea", "bricks", "mosaic", "shelf")
+WALL = "wall"  # the plain background of the stories
 
 # Share of the saturation that places keep, so that the shapes in front stay the brightest colours.
 MUTED = 0.75
@@ -257,6 +258,17 @@ def paint_shelf(rng: np.random.Generator, height: int, width: int, hue: float) -
     return speckle(image, fractal(rng, height, width, height / 2), 0.16)
 
 
+def paint_wall(rng: np.random.Generator, height: int, width: int, hue: float) -> Image:
+    """A wall in the light of a lamp: from one colour to another, with a little of dirt."""
+    angle = rng.uniform(0, 2 * np.pi)
+    down, across = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
+    t = np.clip(0.5 + np.cos(angle) * across + np.sin(angle) * down, 0, 1).astype(np.float32)
+    dark = colour(hue + rng.uniform(-0.04, 0.04), rng.uniform(0.3, 0.6), rng.uniform(0.2, 0.5))
+    light = colour(hue + rng.uniform(-0.04, 0.04), rng.uniform(0.2, 0.5), rng.uniform(0.6, 0.9))
+    image = dark * (1 - t[..., None]) + light * t[..., None]
+    return speckle(image, fractal(rng, height, width, height / 2), 0.06)
+
+
 PAINTERS = {
     "hills": paint_hills,
     "room": paint_room,
@@ -266,6 +278,7 @@ PAINTERS = {
     "bricks": paint_bricks,
     "mosaic": paint_mosaic,
     "shelf": paint_shelf,
+    WALL: paint_wall,
 }
 
 

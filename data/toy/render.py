@@ -1,14 +1,16 @@
 """Frames of a planned toy video, and their encoding: camera, shapes, transitions, sensor noise."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
-from toy_places import fractal, paint
-from toy_plan import Distractor, Event, Plan, Shot, Transition
+
+from .places import fractal, paint
+from .plan import Distractor, Event, Plan, Shot, Transition
 
 RGB = {
     "red": (222, 36, 40),
@@ -20,7 +22,6 @@ RGB = {
 }
 BLANK_LEVELS = (4, 28, 60, 232)  # gray levels of blank shots, dark more often than bright
 CANVAS = (1.3, 2.0)  # height and width of a place in views: room for drift and pans
-RADIUS = 0.19  # of a shape, in the view's smaller side
 SPRITE = 1.3  # drawn size of a shape in radii, for it may grow
 CLOSE_UP = 1.45  # magnification of a shot filmed from nearer
 CLOSE_UP_ASIDE = 0.16  # how far such a camera stands aside, in view widths
@@ -54,6 +55,7 @@ def outline(shape: str) -> np.ndarray:
     return np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], 1) * radii[:, None]
 
 
+@lru_cache(maxsize=64)
 def draw_sprite(shape: str, colour: str, radius: float) -> np.ndarray:
     """Return a shape as float32 RGBA with premultiplied alpha, (4 * radius, 4 * radius, 4)."""
     fine = 3  # drawn larger, then shrunk
@@ -108,19 +110,19 @@ class Take:
         aside = (
             rng.choice([-CLOSE_UP_ASIDE, CLOSE_UP_ASIDE])
             if shot.close
-            else rng.uniform(-0.02, 0.02)
+            else plan.wander * rng.uniform(-0.02, 0.02)
         )
-        self.home = middle + self.size * (aside, rng.uniform(-0.02, 0.02))
-        self.drift = self.size * rng.uniform(-0.05, 0.05, 2)
-        self.creep = rng.uniform(-0.05, 0.05)  # change of zoom over the shot
+        self.home = middle + self.size * (aside, plan.wander * rng.uniform(-0.02, 0.02))
+        self.drift = plan.wander * self.size * rng.uniform(-0.05, 0.05, 2)
+        self.creep = plan.wander * rng.uniform(-0.05, 0.05)  # change of zoom over the shot
         self.shake = rng.uniform(0.002, 0.007) * plan.height
         self.beats = rng.uniform(0.4, 2.2, (2, 3))  # hertz
         self.phases = rng.uniform(0, 2 * np.pi, (2, 3))
         self.pan_side = rng.choice([-1.0, 1.0])
         self.turn_side = rng.choice([-1.0, 1.0])
-        self.off_axis = rng.uniform(-0.13, 0.13)
+        self.off_axis = plan.wander * rng.uniform(-0.13, 0.13)
         self.begin, self.end = plan.seconds(shot.start), plan.seconds(shot.end + 1)
-        self.radius = RADIUS * min(plan.width, plan.height)
+        self.radius = plan.radius * min(plan.width, plan.height)
         if shot.event:
             self.sprite = draw_sprite(shot.event.shape, shot.event.colour, SPRITE * self.radius)
             self.shadow = np.zeros_like(self.sprite)

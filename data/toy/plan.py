@@ -9,7 +9,8 @@ from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
-from toy_places import SCENERIES
+
+from .places import SCENERIES
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("circle", "square", "triangle", "star")
@@ -53,6 +54,7 @@ SHORT_SHOT_SECONDS = (0.9, 1.2)  # of the video with too many shots
 LONG_TAKE_SECONDS = (17.0, 18.5)  # the method's filter allows 16
 BLANK_SECONDS = (0.8, 1.3)
 EVENT_SECONDS = 4.0  # at most
+RADIUS = 0.19  # of a shape, in the view's smaller side
 
 DISSOLVE_FRAMES = (8, 25)
 QUICK_FADE = (11, 5)  # frames of a fade in all, and how many of them are black
@@ -144,6 +146,8 @@ class Plan:
     transitions: list[Transition]
     time_base: Fraction
     ticks: np.ndarray
+    radius: float = RADIUS
+    wander: float = 1.0  # how far cameras and shapes stray from where they belong; 1 is freely
 
     @property
     def frames(self) -> int:
