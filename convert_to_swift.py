@@ -29,7 +29,7 @@ from tools.dataset import SWIFT_DATA, open_dataset
 from tools.errors import UserError
 from tools.funnel import counts_table, lengths_table
 from tools.pairs import REASONS
-from tools.perturbation import MAGNITUDES
+from tools.perturbation import LEVELS
 from tools.swift_rows import BYTES_PER_TOKEN, MAX_LENGTH, VIDEO_TOKENS
 
 DEFAULT_DATASETS = ["lv178k_1_2m_ytb", "lv178k_2_3m_ytb"]  # the paper's
@@ -52,10 +52,11 @@ def parse_arguments() -> Namespace:
         "ratios",
         type=int,
         nargs="+",
-        choices=MAGNITUDES,
+        choices=LEVELS,
         metavar="ratio",
-        help="magnitudes of the perturbations, 16 (easiest pairs) 8 4 2 (hardest); a video's pairs"
-        " are written in this order, and the output's name spells it",
+        help="magnitudes of the perturbations, 16 (easiest pairs) 8 4 2 (hardest), and 1 where"
+        " stage 3 ran with --swap; a video's pairs are written in this order, and the output's"
+        " name spells it",
     )
     parser.add_argument(
         "--dataset",

@@ -46,6 +46,12 @@ def parse_arguments() -> Namespace:
         metavar="N",
         help="round of self-generation: the files go to iter_N (default: %(default)s)",
     )
+    parser.add_argument(
+        "--swap",
+        action="store_true",
+        help="a fourteenth file, level r1, finer than the paper's: clips change places with their"
+        " neighbours (default: the paper's thirteen)",
+    )
     group = parser.add_argument_group("biased drops (off in the paper's runs)")
     group.add_argument(
         "--by_similarity",
@@ -94,7 +100,7 @@ def main() -> None:
     step = ResponsesStep(
         dataset,
         captioner,
-        configs(args.by_similarity, args.by_group),
+        configs(args.by_similarity, args.by_group, args.swap),
         sampling,
         args.seed,
         args.iter,

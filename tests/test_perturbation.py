@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from tools.errors import Filtered, UserError
-from tools.perturbation import CLEAN, Config, configs, equivalence, select
+from tools.perturbation import CLEAN, SWAP, Config, configs, equivalence, select
 
 NAMES = [
     "caption_caption_none_1_False_False",
@@ -287,3 +287,22 @@ def test_the_order_of_the_dictionary_does_not_matter():
     selections = all_indices(8)
     backwards = dict(reversed(selections.items()))
     assert equivalence(selections) == equivalence(backwards)
+
+
+def test_a_swap_turns_some_pairs_of_neighbours_around():
+    for n in (2, 3, 4, 9, 16):
+        orders = [select(SWAP, n, seed, "v").indices for seed in range(40)]
+        for order in orders:
+            assert sorted(order) == list(range(n)) and order != list(range(n))
+            assert all(abs(place - clip) <= 1 for place, clip in enumerate(order))
+    assert select(SWAP, 2, 0, "v").indices == [1, 0]
+    assert len({tuple(select(SWAP, 16, seed, "v").indices) for seed in range(40)}) > 30
+    with pytest.raises(Filtered, match="identity_only"):
+        select(SWAP, 1, 0, "v")
+
+
+def test_the_fourteenth_configuration_is_made_where_it_is_asked_for():
+    assert SWAP.name == "caption_caption_swap_1_False_False"
+    assert Config.parse(SWAP.name) == SWAP
+    assert SWAP not in configs()
+    assert configs(swap=True) == [*configs(), SWAP]

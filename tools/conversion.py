@@ -24,7 +24,7 @@ from tools.funnel import Cell, lengths, tokens
 from tools.jsonl import Record, Table, dumps, read_json, write_json
 from tools.judgements import REJECT, UNSURE, Pair, latest, read
 from tools.pairs import Clean, FindTag, Side, drop_reason, read_side
-from tools.perturbation import CLEAN, Config, configs, equivalence
+from tools.perturbation import CLEAN, FINEST, Config, configs, equivalence
 from tools.swift_rows import MAX_LENGTH, estimated_tokens, json_array, sole_writer, swift_row
 from tools.video import VideoError
 
@@ -75,7 +75,7 @@ class Plan:
     def configs(self) -> dict[str, Config]:
         """name -> perturbed config: magnitudes in the order asked for, then drop, reverse,
         shuffle; behind them those not asked for, which tell what is a duplicate."""
-        noisy = configs(self.by_similarity, self.by_group)[1:]
+        noisy = configs(self.by_similarity, self.by_group, FINEST in self.ratios)[1:]
         asked = [config for r in self.ratios for config in noisy if config.magnitude == r]
         return {config.name: config for config in [*asked, *noisy]}
 

@@ -4,6 +4,9 @@ With n clips and magnitude r the list is cut into consecutive blocks of g = max(
 (the last block may be shorter). `reverse` reverses the order of the blocks, `shuffle` shuffles it,
 and `drop` keeps g clips in their order. Magnitude is inverse difficulty: 16 leaves least of the
 order and makes the easiest pair, 2 the hardest. Method: arXiv 2503.16929.
+
+`swap`, at magnitude 1 alone, is this project's own and harder than those: about half of the clips
+change places with a neighbour, so that every clip is told within one place of where it belongs.
 """
 
 import random
@@ -14,10 +17,12 @@ from dataclasses import dataclass
 from tools.errors import Filtered, UserError
 
 MAGNITUDES = (2, 4, 8, 16)  # the paper's four levels of difficulty, hardest first
-NOISES = ("none", "drop", "reverse", "shuffle")
+FINEST = 1  # the level of `swap`
+LEVELS = (*MAGNITUDES[::-1], FINEST)  # from the easiest to the hardest
+NOISES = ("none", "drop", "reverse", "shuffle", "swap")
 
 _NAME = re.compile(
-    r"caption_caption_(none_1|(?:drop|reverse|shuffle)_(?:2|4|8|16))_(True|False)_(True|False)"
+    r"caption_caption_(none_1|swap_1|(?:drop|reverse|shuffle)_(?:2|4|8|16))_(True|False)_(True|False)"
 )
 
 Similarity = Sequence[Sequence[float]]
@@ -31,8 +36,9 @@ Groups = Sequence[tuple[int, Sequence[int]]]
 class Config:
     """One way to perturb a list of clips.
 
-    `noise` is one of NOISES; `magnitude` is 1 for none, else one of MAGNITUDES. `by_similarity` and
-    `by_group` bias which clips `drop` takes (see `select`) and mean nothing to the other noises.
+    `noise` is one of NOISES; `magnitude` is 1 for none and swap, else one of MAGNITUDES.
+    `by_similarity` and `by_group` bias which clips `drop` takes (see `select`) and mean nothing to
+    the other noises.
     """
 
     noise: str
@@ -65,14 +71,21 @@ CLEAN = Config("none", 1)
 """The clips as they are: the chosen side of every pair."""
 
 
-def configs(by_similarity: bool = False, by_group: bool = False) -> list[Config]:
-    """The thirteen configs in their fixed order: CLEAN, then each noise from magnitude 2 to 16.
+SWAP = Config("swap", FINEST)
+
+
+def configs(
+    by_similarity: bool = False, by_group: bool = False, swap: bool = False
+) -> list[Config]:
+    """The thirteen configs in their fixed order: CLEAN, then each noise from magnitude 2 to 16;
+    with `swap` SWAP behind them.
 
     The two biases are set on the drops alone, so that the other nine keep their names, and their
     responses are used again, when a bias is switched on.
     """
     drops = [Config("drop", r, by_similarity, by_group) for r in MAGNITUDES]
-    return [CLEAN, *drops, *(Config(noise, r) for noise in NOISES[2:] for r in MAGNITUDES)]
+    blocks = (Config(noise, r) for noise in ("reverse", "shuffle") for r in MAGNITUDES)
+    return [CLEAN, *drops, *blocks, *([SWAP] if swap else [])]
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class Selection:
     """Which clips a response is written from.
 
     `indices` are positions in the list of clips, in the order in which they are told; `block_size`
-    is g in clips for reverse and shuffle, None for the others, which do not cut into blocks.
+    is g in clips for reverse and shuffle, None for the others, which do not cut into such blocks.
     """
 
     indices: list[int]
@@ -99,7 +112,9 @@ def select(
 
     The generator is seeded from (seed, video_id, config name) alone. A draw that leaves the clips
     as they are would make a false rejection: it is drawn again, so shuffles are uniform over the
-    orders of the blocks other than the clean one. Drops are uniform over the subsets of g clips,
+    orders of the blocks other than the clean one. A swap cuts the clips into pairs of neighbours,
+    from the first or the second clip on, and turns each pair around with a chance of one half, at
+    least one of them. Drops are uniform over the subsets of g clips,
     unless
 
     - by_similarity: clips are dropped one after another, the first uniformly, each next one in
@@ -130,6 +145,8 @@ def select(
     if config.noise == "drop":
         kept = _drop(config, n, block_size, rng, clip_similarity, merged_groups)
         return Selection(kept, None)
+    if config.noise == "swap":
+        return Selection(_swap(n, rng), None)
     blocks = [list(range(i, min(i + block_size, n))) for i in range(0, n, block_size)]
     if len(blocks) < 2:
         raise Filtered("identity_only")
@@ -140,6 +157,18 @@ def select(
         while blocks == clean:
             rng.shuffle(blocks)
     return Selection([clip for block in blocks for clip in block], block_size)
+
+
+def _swap(n: int, rng: random.Random) -> list[int]:
+    """The clips, some of them turned around with a neighbour."""
+    if n < 2:
+        raise Filtered("identity_only")
+    order = list(range(n))
+    while order == sorted(order):
+        for first in range(rng.randrange(2), n - 1, 2):
+            if rng.random() < 0.5:
+                order[first : first + 2] = first + 1, first
+    return order
 
 
 def _drop(

@@ -19,7 +19,7 @@ from functools import partial
 
 from tools.cli import run_script, script_parser
 from tools.errors import UserError
-from tools.perturbation import MAGNITUDES
+from tools.perturbation import LEVELS
 
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 DATASET = re.compile(r"[A-Za-z][A-Za-z0-9.-]*")
@@ -154,7 +154,7 @@ def _stages(before: str, phase: str, where: str) -> Iterator[Stage]:
 
 def _magnitudes(level: str, where: str) -> tuple[int, ...]:
     """The magnitudes of a level: r16, or mixed r16+r8."""
-    known = {f"r{magnitude}": magnitude for magnitude in MAGNITUDES}
+    known = {f"r{magnitude}": magnitude for magnitude in LEVELS}
     names = level.split("+")
     for name in names:
         if name not in known:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from tools.judgements import VERDICTS
 from tools.pairs import REASONS
-from tools.perturbation import MAGNITUDES, NOISES
+from tools.perturbation import LEVELS, NOISES
 from visualize.look import unmarked
 from visualize.session import Session
 from visualize.view import BEYOND, DUPLICATE, FIELDS, KEPT, SORTS, UNJUDGED, Filters
@@ -34,7 +34,7 @@ def filters_of(session: Session, *, judging: bool = False) -> Filters:
         if len(runs) > 1:
             chosen = st.multiselect("Model", list(runs), key="run", bind=BOUND, placeholder=ANY)
         noises = st.pills("Noise", NOISES[1:], selection_mode="multi", key="noise", bind=BOUND)
-        levels = [str(magnitude) for magnitude in MAGNITUDES[::-1]]
+        levels = [str(magnitude) for magnitude in LEVELS]
         magnitudes = st.pills(
             "Magnitude, 16 perturbs most",
             levels,
