@@ -82,6 +82,22 @@ def config_of(checkpoint: str) -> dict[str, Any]:
     return config
 
 
+def own_video_size(checkpoint: str) -> dict[str, int | None]:
+    """The pixels of a frame that a folder's own video processor allows: shortest_edge at least,
+    longest_edge at most, as far as it says."""
+    if not is_folder(checkpoint):
+        return {}
+    folder = local_folder(checkpoint)
+    for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
+        if said := read_json(folder / name):
+            size = said.get("size") or {}
+            return {
+                "shortest_edge": said.get("min_pixels") or size.get("shortest_edge"),
+                "longest_edge": said.get("max_pixels") or size.get("longest_edge"),
+            }
+    return {}
+
+
 def check_checkpoint(checkpoint: str, trust_remote_code: bool = False) -> None:
     """Is it a vision-language model that can be run?
 

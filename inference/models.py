@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from inference.captioner import Captioner, Model, Sampling
+from inference.checkpoints import own_video_size
 from tools.cli import positive
 from tools.errors import UserError
 
@@ -43,7 +44,11 @@ def models(path: Path = MODELS_YAML) -> dict[str, Model]:
 
 def _model(name: str, family: str | None, path: Path = MODELS_YAML, **own: Any) -> Model:
     common = {k: v for k, v in families(path).get(family or "", {}).items() if k != "model_type"}
-    return Model(name, family=family, **{**common, **own})
+    fields = {**common, **own}
+    here = path.parent / str(fields.get("checkpoint"))
+    if here.is_dir():  # the one that the repository holds
+        fields["checkpoint"] = str(here)
+    return Model(name, family=family, **fields)
 
 
 def check_model_name(name: str) -> str:
@@ -171,6 +176,7 @@ def open_captioner(
             engine="huggingface",
             checkpoint=model,
         )
+        chosen = replace(chosen, video=_within_own(chosen.video, model))
     else:
         raise UserError(f"unknown model {model!r}; the models are: {', '.join(models())}")
     chosen = _changed(chosen, name, max_new_tokens)
@@ -187,6 +193,16 @@ def open_captioner(
     from inference.huggingface import HuggingFaceCaptioner
 
     return HuggingFaceCaptioner(chosen, batch, trust_remote_code)
+
+
+def _within_own(video: dict[str, Any], checkpoint: str) -> dict[str, Any]:
+    """What a processor is told of sizes, within what the checkpoint's own says: a model that was
+    trained on smaller frames than its family's is shown such."""
+    own = own_video_size(checkpoint)
+    if "size" not in video or not own:
+        return video
+    size = {edge: min(most, own.get(edge) or most) for edge, most in video["size"].items()}
+    return {**video, "size": size}
 
 
 def _changed(model: Model, name: str | None, max_new_tokens: int | None) -> Model:

@@ -1,0 +1,200 @@
+"""toyvl's architecture and vocabulary: a Qwen2-VL of 0.85 million parameters.
+
+Classes, processor and chat template are Qwen2-VL's own, the sizes are those at which two CPU cores
+train it in minutes. A token is a word of the toy world's language; each prompt of the toolkit is
+one token too (or one for each piece around what is filled in), so that a tiny model need not read
+a hundred words to know what it is asked.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from transformers import (
+    GenerationConfig,
+    Qwen2TokenizerFast,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessorFast,
+    Qwen2VLProcessor,
+)
+from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+
+from data.toy.plan import ACTIONS, COLOURS, SHAPES
+from data.toy.stories import MOST_EVENTS
+from inference import prompts
+
+# Qwen2-VL's special tokens, in the order of their ids.
+SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+UNKNOWN = "<|unknown|>"
+ROLES = ("system", "user", "assistant")
+ASKED = (
+    prompts.FIRST_CLIP,
+    "Video clip 1:",
+    "Video clip 2:",
+    prompts.LATER_CLIP,
+    prompts.RESPONSE,
+    *prompts.QUESTIONS,
+    prompts.AFTER,
+    prompts.BEFORE,
+    prompts.WHAT_DOES,
+    prompts.WHICH_COLOUR,
+    prompts.WHICH_SHAPE,
+)
+NARRATION = ("first", "next", "after", "that", "then", "finally", "a", "an", ",", ".")
+VOCABULARY = 160  # rows of the embedding: tokens, and room for prompts to come
+
+# Programs that talk to Qwen2-VL put a system turn in front, which toyvl has never seen.
+CHAT_TEMPLATE = """
+{%- for message in messages if message.role != 'system' -%}
+{{- '<|im_start|>' + message.role + '\n' -}}
+{%- if message.content is string -%}
+{{- message.content -}}
+{%- else -%}
+{%- for part in message.content -%}
+{%- if part.type in ('image', 'video') -%}
+{{- '<|vision_start|><|' + part.type + '_pad|><|vision_end|>' -}}
+{%- elif part.type == 'text' -%}
+{{- part.text -}}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{{- '<|im_end|>\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\n' -}}
+{%- endif -%}
+"""
+
+FRAME_PIXELS = 28 * 28  # one visual token for two frames
+TEXT = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "rope_theta": 10_000.0,
+    # A head's 16 frequencies, shared out among time, height and width.
+    "rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 6]},
+    "tie_word_embeddings": True,
+    "initializer_range": 0.08,
+}
+VISION = {
+    "depth": 2,
+    "embed_dim": 64,
+    "num_heads": 4,
+    "mlp_ratio": 2,
+    "hidden_size": TEXT["hidden_size"],
+    "initializer_range": 0.08,
+}
+MAX_NEW_TOKENS = 512
+
+
+def phrases() -> list[str]:
+    """What of the toolkit's prompts is one token: the pieces of text around what is filled in."""
+    pieces = [piece.strip() for text in ASKED for piece in re.split(r"\{\w+\}", text)]
+    captions = [f"Caption {number}:" for number in range(1, MOST_EVENTS + 1)]
+    known = {"", *words()}
+    return [piece for piece in dict.fromkeys([*pieces, *captions]) if piece not in known]
+
+
+def words() -> Iterator[str]:
+    """The words of the toy world's language."""
+    yield from ROLES
+    yield from NARRATION
+    yield from COLOURS
+    yield from SHAPES
+    for action in ACTIONS:
+        yield from action.split()
+
+
+def build_tokenizer() -> Qwen2TokenizerFast:
+    """A tokenizer of words; spaces and line breaks only part them."""
+    tokens = [*SPECIAL, UNKNOWN, *dict.fromkeys(words())]
+    tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(tokens)}, UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
+    tokenizer.add_tokens(
+        [AddedToken(t, lstrip=True, rstrip=True, normalized=False) for t in phrases()]
+    )
+    return Qwen2TokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token=UNKNOWN,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(SPECIAL[1:]),
+        padding_side="left",
+        model_max_length=TEXT["max_position_embeddings"],
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_processor() -> Any:
+    """The processor: a frame of any size becomes 28 x 28 pixels, or a strip of such squares."""
+    size = {"shortest_edge": FRAME_PIXELS, "longest_edge": FRAME_PIXELS}
+    return Qwen2VLProcessor(
+        tokenizer=build_tokenizer(),
+        image_processor=Qwen2VLImageProcessorFast(size=size),
+        video_processor=Qwen2VLVideoProcessor(size=size),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_model(processor: Any, seed: int) -> Qwen2VLForConditionalGeneration:
+    """The model with random weights drawn from a seed, in float32."""
+    ids = processor.tokenizer.get_vocab()
+    if len(ids) > VOCABULARY:
+        raise ValueError(f"{len(ids)} tokens do not fit into a vocabulary of {VOCABULARY}")
+    end, pad = ids["<|im_end|>"], ids["<|endoftext|>"]
+    config: Any = Qwen2VLConfig(
+        text_config={
+            **TEXT,
+            "vocab_size": VOCABULARY,
+            "bos_token_id": pad,
+            "eos_token_id": end,
+            "pad_token_id": pad,
+        },
+        vision_config=VISION,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    model.generation_config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=MAX_NEW_TOKENS,
+        bos_token_id=pad,
+        pad_token_id=pad,
+        eos_token_id=[end, pad],
+    )
+    return model.float()
+
+
+def save(model: Any, processor: Any, folder: Path) -> None:
+    """Write a checkpoint that Auto classes load."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
