@@ -14,10 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 from make_toyworld import make_world
+from tokenizers import Tokenizer
 
+from data.toy.truth import narrate
 from inference.prompts import QUESTIONS
 from tools.dataset import REPOSITORY
-from tools.perturbation import MAGNITUDES, NOISES, Config, select
+from tools.perturbation import MAGNITUDES, Config, select
 from tools.recipe import parse
 from tools.row_lengths import Budget, RowLengths
 from tools.stages import checkpoints, find_state, version_folders
@@ -75,7 +77,7 @@ def world(tmp_path_factory):
             return " ".join(captions[index] for index in select(config, CLIPS, 0, path).indices)
 
         for magnitude in MAGNITUDES:
-            for noise in NOISES[1:]:
+            for noise in ("drop", "reverse", "shuffle"):
                 rejected = told(Config(noise, magnitude))
                 chosen = told(Config("none", 1))
                 pairs[magnitude].append(swift_row(QUESTIONS[0], chosen, rejected, path))
@@ -345,3 +347,42 @@ def test_two_processes_learn_to_prefer_the_chosen_answers(world, tmp_path):
     # Before the first steps take effect no side has gained; at the end the chosen one has, in the
     # whole last epoch.
     assert accuracies[0] == 0 and sum(accuracies[-3:]) / 3 > 0.9
+
+
+def test_toyvl_learns_from_pairs_about_videos_that_it_sees(tmp_path, warm):
+    # Its small vocabulary has no 151656: without its own template the videos would be left out.
+    stories = make_world(videos=4, seed=5, out=tmp_path, workers=1, events=(4, 6))
+    rows = []
+    for story in stories:
+        video = str(tmp_path / "video" / story["video_name"])
+        texts = [event["text"] for event in story["events"]]
+        rows += [
+            swift_row(question, narrate(texts), narrate(texts[::-1]), video)
+            for question in QUESTIONS[:4]
+        ]
+    (tmp_path / "toyvl_i0_r16.json").write_text(json.dumps(rows))
+    name = "toyvl=lr3e-3_r8_a16_bs4_freeze_r16"
+    places = {"DATA_DIR": str(tmp_path), "EXP_DIR": str(tmp_path), "GROUP": "toy", "EPOCHS": "6"}
+    settings = {
+        **QUICK,
+        **places,
+        "DEVICE": "cpu",
+        "WORKERS": "0",
+        "LOGGING_STEPS": "1",
+        "PER_DEVICE_BATCH": "4",
+        "PATH": f"{warm}:{PATH}",
+    }
+    done = train(name, settings=settings)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "16 rows, all within" in done.stdout
+    video_pad = Tokenizer.from_file(f"{REPOSITORY}/inference/toyvl/tokenizer.json").token_to_id(
+        "<|video_pad|>"
+    )
+    # A story of 4 or 6 shots of two seconds, two frames a token.
+    assert re.search(rf"\[{video_pad} \* [46]\]", done.stdout)
+    log = read_log(tmp_path / "toy" / "outputs" / name)
+    assert log.max_steps == 24
+    accuracies = [accuracy for _, accuracy in log.series["rewards/accuracies"]]
+    losses = [loss for _, loss in log.series["loss"]]
+    assert sum(accuracies[-4:]) / 4 > 0.9
+    assert losses[-1] < losses[0]

@@ -21,9 +21,12 @@ CHILD=       # process group of the swift command that runs
 # ---- settings -----------------------------------------------------------------------------------
 
 # What is known of a base model by its name: checkpoint, swift's model_type and template, pixels of the
-# side of a visual token (patches of 14 or 16 pixels, merged 2 x 2).
+# side of a visual token (patches of 14 or 16 pixels, merged 2 x 2), and where it differs from the paper's
+# models, pixels of a frame at least and of a video at most, and
+# whether activations are computed again (GRADIENT_CHECKPOINTING).
 known_model() {
   case $1 in
+    toyvl) echo "inference/toyvl qwen2_vl toyvl 28 784 784 false" ;;
     qwen25vl7b) echo "Qwen/Qwen2.5-VL-7B-Instruct qwen2_5_vl qwen2_5_vl 28" ;;
     qwen2vl7b) echo "Qwen/Qwen2-VL-7B-Instruct qwen2_vl qwen2_vl 28" ;;
     mimovl) echo "XiaomiMiMo/MiMo-VL-7B-SFT qwen2_5_vl mimo_vl 28" ;;
@@ -33,8 +36,10 @@ known_model() {
 
 # Usage: BASE NAME; every default is the paper's, or swift's own written out.
 settings() {
-  local base=$1 checkpoint type chat side
-  read -r checkpoint type chat side <<<"$(known_model "$base")"
+  local base=$1 checkpoint type chat side least most recompute plugin=
+  read -r checkpoint type chat side least most recompute <<<"$(known_model "$base")"
+  # The one that the repository holds.
+  if [[ $base == toyvl ]]; then checkpoint=$REPO/$checkpoint; fi
 
   # Where things are.
   running GROUP "${base}_temple_sft60k"      # experiments of one group share the stages they have in common
@@ -48,14 +53,16 @@ settings() {
   # The model.
   shaping MODEL_TYPE "$type"
   shaping TEMPLATE "${chat:-$MODEL_TYPE}"
+  if [[ $TEMPLATE == toyvl ]]; then plugin=$REPO/train_scripts/toyvl_template.py; fi
+  running PLUGIN "$plugin"                   # a Python file for --external_plugins: a template of one's own
   shaping TORCH_DTYPE auto                   # auto: bfloat16 on a GPU, float32 on a CPU
 
   # How a video is seen: frames a second, at most so many, pixels of a frame at least, and of all frames
   # at most, two frames counted as one.
   shaping FPS 1
   shaping FPS_MAX_FRAMES 600
-  shaping VIDEO_MIN_PIXELS 3136
-  shaping VIDEO_TOTAL_PIXELS 9000000
+  shaping VIDEO_MIN_PIXELS "${least:-3136}"
+  shaping VIDEO_TOTAL_PIXELS "${most:-9000000}"
   # qwen-vl-utils 0.0.14 no longer reads VIDEO_TOTAL_PIXELS: it takes 0.9 * MODEL_SEQ_LEN visual tokens.
   shaping MODEL_SEQ_LEN $((VIDEO_TOTAL_PIXELS * 10 / (${side:-28} * ${side:-28} * 9)))
 
@@ -84,6 +91,7 @@ settings() {
   running LOGGING_STEPS 5
   running WORKERS 8                          # processes that load rows, on each GPU
   running PER_DEVICE_BATCH 1                 # rows a GPU takes at once; the rest of the global batch is accumulated
+  running GRADIENT_CHECKPOINTING "${recompute:-true}"   # compute activations again: less memory, more time
   running REPORT_TO tensorboard
   running DEVICE auto                        # auto: GPUs, and a mistake where there are none; cuda, cpu
   running DEEPSPEED auto                     # auto: zero2 where DeepSpeed and a GPU are there; empty: off
@@ -95,9 +103,11 @@ settings() {
   OUTPUTS=$EXP_DIR/$GROUP/outputs
   [[ -e $MODEL ]] && MODEL=$(absolute "$MODEL")
   [[ $VAL == auto || $VAL == none ]] || VAL=$(absolute "$VAL")
-  [[ -n $MODEL ]] || fail "the model '$base' is not known by name (known: qwen25vl7b qwen2vl7b mimovl qwen3vl8b): give its folder or id as MODEL and its type in swift as MODEL_TYPE"
+  [[ -n $MODEL ]] || fail "the model '$base' is not known by name (known: qwen25vl7b qwen2vl7b mimovl qwen3vl8b toyvl): give its folder or id as MODEL and its type in swift as MODEL_TYPE"
   [[ -n $MODEL_TYPE ]] || fail "the type of '$base' is not known: give it as MODEL_TYPE, such as qwen2_5_vl"
   export FPS FPS_MAX_FRAMES VIDEO_MIN_PIXELS VIDEO_TOTAL_PIXELS MODEL_SEQ_LEN USE_HF
+  # A plugin may import the toolkit's rooms.
+  if [[ -n $PLUGIN ]]; then export PYTHONPATH=$REPO${PYTHONPATH:+:$PYTHONPATH}; fi
 }
 
 shaping() { printf -v "$1" %s "${!1-$2}"; SHAPING+=("$1"); }
@@ -243,8 +253,10 @@ train_command() {
     --dataloader_num_workers "$WORKERS" --dataset_num_proc "$((WORKERS > 0 ? WORKERS : 1))"
     --report_to "$REPORT_TO" --seed "$SEED" --output_dir "$folder"
   )
+  if [[ $GRADIENT_CHECKPOINTING == false ]]; then COMMAND+=(--gradient_checkpointing false); fi
   if [[ -n $DEEPSPEED ]]; then COMMAND+=(--deepspeed "$DEEPSPEED"); fi
   if [[ -n $resume ]]; then COMMAND+=(--resume_from_checkpoint "$resume"); fi
+  if [[ -n $PLUGIN ]]; then COMMAND+=(--external_plugins "$PLUGIN"); fi
   # shellcheck disable=SC2206 # split at spaces
   COMMAND+=($EXTRA_FLAGS)
 }
@@ -253,7 +265,9 @@ train_command() {
 merge() {
   local model=$1 checkpoint=$2
   if [[ $DRY_RUN != 1 ]]; then rm -rf "$checkpoint-merging"; fi
-  run "$SWIFT" export --model "$model" --adapters "$checkpoint" --merge_lora true --output_dir "$checkpoint-merging"
+  local command=("$SWIFT" export --model "$model" --adapters "$checkpoint" --merge_lora true --output_dir "$checkpoint-merging")
+  if [[ -n $PLUGIN ]]; then command+=(--external_plugins "$PLUGIN"); fi
+  run "${command[@]}"
   run mv -T "$checkpoint-merging" "$checkpoint-merged"
 }
 
