@@ -58,7 +58,7 @@ class Request:
         messages: chat messages {"role", "content"}; content is a list of {"type": "text", "text":
             str} and {"type": "video", "video": [frame, ...]}, each frame uint8 RGB (H, W, 3), in
             the order in which the model is to see them (the Hugging Face chat format, with frames
-            already decoded).
+            already decoded), and "fps", frames a second, where they are not two frames of a clip.
         seed: seeds the sampling of this request alone: its answer depends on no other request.
     """
 

@@ -9,17 +9,23 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
 from inference.ahead import in_background
 from inference.captioner import Answer, Model, Request, Sampling
-from inference.checkpoints import check_checkpoint, digest, generation_config, local_folder
+from inference.checkpoints import (
+    check_checkpoint,
+    config_of,
+    digest,
+    generation_config,
+    local_folder,
+)
 from tools.errors import UserError
 
 # Requests are sorted by length within so many batches, which keeps padding low. The first batch is
@@ -37,7 +43,10 @@ CHARACTERS_A_TOKEN = 4
 EXIT_BROKEN_DEVICE = 70  # sysexits.h, EX_SOFTWARE
 
 Inputs = Any
-Prepared = tuple[int, Request]
+Asked = TypeVar("Asked")
+Found = TypeVar("Found")
+Batch = list[tuple[int, Asked]]
+"""(position, what is asked) of what runs together."""
 
 
 class HuggingFaceCaptioner:
@@ -96,6 +105,10 @@ class HuggingFaceCaptioner:
         from inference.decoding import use_padded_causal_mask
 
         use_padded_causal_mask()
+        if config_of(self.checkpoint)["model_type"] == "qwen2_vl":
+            from inference.vision import use_attend_together
+
+            use_attend_together()
         logging.set_verbosity_error()
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
@@ -133,8 +146,8 @@ class HuggingFaceCaptioner:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token_id = self.ends[0]
         self.complaints: set[str] = set()
-        accepted = inspect.signature(self.network.forward).parameters
-        self.refused = {"token_type_ids"} - accepted.keys()
+        self.accepted = inspect.signature(self.network.forward).parameters.keys()
+        self.refused = {"token_type_ids"} - self.accepted
         # A fast tokenizer cannot be used by two threads at once.
         self._processing = threading.Lock()
 
@@ -142,36 +155,56 @@ class HuggingFaceCaptioner:
         self, requests: Iterable[Request], sampling: Sampling
     ) -> Iterator[tuple[int, Answer | Exception]]:
         """Answer in batches of requests of like length; see `inference.captioner.Captioner`."""
-        for batch, inputs in in_background(self._prepared(requests), BATCHES_AHEAD):
-            yield from self._answer(batch, inputs, sampling)
+
+        def run(inputs: Inputs, batch: Sequence[Request]) -> list[Answer]:
+            return self._run(inputs, [request.seed for request in batch], sampling)
+
+        yield from self.in_batches(requests, guessed_tokens, self.inputs, run)
+
+    def in_batches(
+        self,
+        asked: Iterable[Asked],
+        length: Callable[[Asked], int],
+        prepare: Callable[[Sequence[Asked]], Inputs],
+        run: Callable[[Inputs, Sequence[Asked]], Sequence[Found]],
+    ) -> Iterator[tuple[int, Found | Exception]]:
+        """Yield (position in `asked`, what is found, or why nothing is), in any order.
+
+        Args:
+            asked: taken one by one, from another thread.
+            length: about how long one is, tokens: those of like length are run together.
+            prepare: makes the model's inputs of a batch, in that other thread.
+            run: finds something for each of a batch; where it raises, the batch is run in halves.
+        """
+        prepared = self._prepared(asked, length, prepare)
+        for batch, inputs in in_background(prepared, BATCHES_AHEAD):
+            yield from self._answer(batch, inputs, prepare, run)
 
     def _prepared(
-        self, requests: Iterable[Request]
-    ) -> Iterator[tuple[list[Prepared], Inputs | Exception]]:
+        self,
+        asked: Iterable[Asked],
+        length: Callable[[Asked], int],
+        prepare: Callable[[Sequence[Asked]], Inputs],
+    ) -> Iterator[tuple[Batch[Asked], Inputs | Exception]]:
         """Yield (batch, the model's inputs, or why there are none)."""
-        numbered = enumerate(requests)
+        numbered = enumerate(asked)
         window = max(1, self.batch // FIRST_BATCH)
         while together := list(islice(numbered, window)):
-            together.sort(key=lambda one: _length(one[1]), reverse=True)
+            together.sort(key=lambda one: length(one[1]), reverse=True)
             while together:
                 # Memory may have run out meanwhile, and batches become smaller.
                 batch, together = together[: self.batch], together[self.batch :]
-                yield batch, self._inputs_or_error(batch)
+                yield batch, _inputs_or_error(batch, prepare)
             window = min(2 * window, SORTED_TOGETHER * self.batch)
 
-    def _inputs_or_error(self, batch: Sequence[Prepared]) -> Inputs | Exception:
-        try:
-            return self._inputs([request for _, request in batch])
-        except Exception as error:
-            return error
-
-    def _inputs(self, requests: Sequence[Request]) -> Inputs:
-        """The model's inputs for a batch, left-padded."""
+    def inputs(self, requests: Sequence[Request]) -> Inputs:
+        """The model's inputs for a batch, left-padded, on the CPU."""
         import torch
 
         texts: list[str] = []
         # Nested, a list a request, as SmolVLM's processor wants it; the others flatten it.
         videos: list[list[np.ndarray]] = []
+        rates: list[float] = []  # of each video, frames a second
         for request in requests:
             chat = []
             own: list[np.ndarray] = []
@@ -180,6 +213,7 @@ class HuggingFaceCaptioner:
                 for part in message["content"]:
                     if part["type"] == "video":
                         own.append(stacked(part["video"]))
+                        rates.append(part.get("fps", FPS))
                         part = {"type": "video"}
                     content.append(part)
                 chat.append({**message, "content": content})
@@ -189,10 +223,14 @@ class HuggingFaceCaptioner:
             )
         given: dict[str, Any] = {}
         if videos:
+            flat = [video for own in videos for video in own]
+            told = [metadata(len(video), fps) for video, fps in zip(flat, rates, strict=True)]
             given["videos"] = videos
             given["videos_kwargs"] = {
                 "do_sample_frames": False,
-                "video_metadata": [metadata(len(video)) for own in videos for video in own],
+                "video_metadata": told,
+                # Once more: Qwen2.5-VL's processor of transformers 4 reads it here alone.
+                "fps": rates,
                 **self.model.video,
             }
         with self._processing:
@@ -207,13 +245,17 @@ class HuggingFaceCaptioner:
         return inputs
 
     def _answer(
-        self, batch: list[Prepared], inputs: Inputs | Exception, sampling: Sampling
-    ) -> Iterator[tuple[int, Answer | Exception]]:
+        self,
+        batch: Batch[Asked],
+        inputs: Inputs | Exception,
+        prepare: Callable[[Sequence[Asked]], Inputs],
+        run: Callable[[Inputs, Sequence[Asked]], Sequence[Found]],
+    ) -> Iterator[tuple[int, Found | Exception]]:
         """Answer a batch; where it cannot be done as a whole, in halves."""
         error = inputs
         if not isinstance(inputs, Exception):
             try:
-                answers = self._run(inputs, [request.seed for _, request in batch], sampling)
+                answers = run(inputs, [one for _, one in batch])
             except Exception as caught:
                 _leave_a_broken_device(caught)
                 # Its traceback would hold on to the memory that the halves need.
@@ -236,7 +278,7 @@ class HuggingFaceCaptioner:
             print(f"\na batch of {len(batch)} in halves ({kind})", file=sys.stderr, flush=True)
         half = len(batch) // 2
         for part in (batch[:half], batch[half:]):
-            yield from self._answer(part, self._inputs_or_error(part), sampling)
+            yield from self._answer(part, _inputs_or_error(part, prepare), prepare, run)
 
     def _run(self, inputs: Inputs, seeds: Sequence[int], sampling: Sampling) -> list[Answer]:
         import torch
@@ -245,12 +287,7 @@ class HuggingFaceCaptioner:
         from inference.decoding import roomy_cache
         from inference.sampling import NextToken
 
-        # Not in place: who holds the batch would hold its pixels on the device.
-        device = self.network.device
-        inputs = {
-            name: value.to(device) if torch.is_tensor(value) else value
-            for name, value in inputs.items()
-        }
+        inputs = self.on_device(inputs)
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
             do_sample=False,
@@ -269,6 +306,17 @@ class HuggingFaceCaptioner:
         written = written[:, inputs["input_ids"].shape[1] :].tolist()
         return [self._read(tokens, sampling.max_new_tokens) for tokens in written]
 
+    def on_device(self, inputs: Inputs) -> dict[str, Any]:
+        """A batch's inputs where the model is."""
+        import torch
+
+        # Not in place: who holds the batch would hold its pixels on the device.
+        device = self.network.device
+        return {
+            name: value.to(device) if torch.is_tensor(value) else value
+            for name, value in inputs.items()
+        }
+
     def _read(self, tokens: list[int], limit: int) -> Answer:
         """Special tokens stay in the text: an answer that holds one must be found out."""
         end = next((place for place, token in enumerate(tokens) if token in self.ends), None)
@@ -276,6 +324,15 @@ class HuggingFaceCaptioner:
         with self._processing:
             text = self.tokenizer.decode(tokens[:end], clean_up_tokenization_spaces=False)
         return Answer(text.strip(), reason)
+
+
+def _inputs_or_error(
+    batch: Batch[Asked], prepare: Callable[[Sequence[Asked]], Inputs]
+) -> Inputs | Exception:
+    try:
+        return prepare([one for _, one in batch])
+    except Exception as error:
+        return error
 
 
 def _leave_a_broken_device(error: Exception) -> None:
@@ -297,8 +354,8 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "not enough memory" in str(error)
 
 
-def _length(request: Request) -> int:
-    """A guess at a request's tokens, for sorting."""
+def guessed_tokens(request: Request) -> int:
+    """About how many tokens a request has, for sorting."""
     length = 0
     for message in request.messages:
         for part in message["content"]:
@@ -320,11 +377,11 @@ def stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
     )
 
 
-def metadata(frames: int) -> dict[str, Any]:
-    """What a processor is told of a clip of so many frames."""
+def metadata(frames: int, fps: float = FPS) -> dict[str, Any]:
+    """What a processor is told of so many frames, `fps` of them a second."""
     return {
         "total_num_frames": frames,
-        "fps": FPS,
-        "duration": frames / FPS,
+        "fps": fps,
+        "duration": frames / fps,
         "frames_indices": list(range(frames)),
     }

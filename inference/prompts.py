@@ -45,6 +45,15 @@ QUESTIONS = (
 )
 """Six ways to ask for a video's events: the user's turn of a preference pair."""
 
+AFTER = "What happens right after {event}? Answer with that event alone."
+BEFORE = "What happens right before {event}? Answer with that event alone."
+"""Two ways to ask for one event by its neighbour, such as "a red circle moves left"."""
+
+WHAT_DOES = "What does the {colour} {shape} do in this video?"
+WHICH_COLOUR = "What colour is the {shape} that {action} in this video?"
+WHICH_SHAPE = "What shape is the {colour} thing that {action} in this video?"
+"""Questions about one event of a toy video, in the toolkit's fine-tuning rows."""
+
 Message = dict[str, Any]
 FramePair = Sequence[np.ndarray]
 """The key frames of one clip: uint8 RGB (H, W, 3), in time order."""
@@ -73,6 +82,16 @@ def clip_messages(pairs: Sequence[FramePair], k: int) -> list[Message]:
             _text(LATER_CLIP),
         ]
     return [{"role": "user", "content": content}]
+
+
+def video_messages(frames: Sequence[np.ndarray], question: str, fps: float) -> list[Message]:
+    """Ask something of a whole video, which stands before the question as in a training row.
+
+    Args:
+        frames: of the video, uint8 RGB (H, W, 3) each, in time order.
+        fps: how many of them there are to a second.
+    """
+    return [{"role": "user", "content": [{**_video(frames), "fps": fps}, _text(question)]}]
 
 
 def response_messages(captions: Sequence[str]) -> list[Message]:

@@ -29,7 +29,7 @@ from inference.checkpoints import (
     generation_config,
     local_folder,
 )
-from inference.huggingface import EXIT_BROKEN_DEVICE, metadata, stacked
+from inference.huggingface import EXIT_BROKEN_DEVICE, FPS, metadata, stacked
 from tools.errors import UserError
 from tools.workers import count_gpus
 
@@ -215,7 +215,8 @@ class VllmCaptioner:
             for part in message["content"]:
                 if part["type"] == "video":
                     frames = stacked(part["video"])
-                    videos.append((frames, {**metadata(len(frames)), "do_sample_frames": False}))
+                    told = metadata(len(frames), part.get("fps", FPS))
+                    videos.append((frames, {**told, "do_sample_frames": False}))
                     part = {"type": "video"}
                 content.append(part)
             chat.append({**message, "content": content})

@@ -110,6 +110,15 @@ def test_frames_and_their_order_change_the_text(loaded):
     assert len({answer.text for answer in answers(loaded("qwen2vl", 4), asked, GREEDY)}) == 4
 
 
+def test_frames_are_as_far_apart_as_it_is_said(loaded):
+    """Two frames are one time step: a second of a clip, two seconds where one is taken a second."""
+    frames = [np.zeros((60, 90, 3), np.uint8)] * 4
+    whole = Request(prompts.video_messages(frames, "What happens?", fps=1.0), 0)
+    clip = Request(prompts.clip_messages([frames[:2]], 0), 0)
+    inputs = loaded("qwen25vl", 4).inputs([whole, clip])
+    assert inputs["second_per_grid_ts"].tolist() == [2.0, 1.0]
+
+
 def test_a_bad_request_takes_no_other_down(loaded):
     asked = clips(5)
     expected = answers(loaded("qwen2vl", 4), asked, GREEDY)

@@ -1,0 +1,35 @@
+"""Score a model: on the toy world's held-out videos, or on real benchmarks.
+
+    python evaluate.py toy --model toyvl                              # a table, 95 % intervals
+    python evaluate.py toy --model FOLDER --baseline toyvl            # the paired difference too
+    python evaluate.py toy --model a.json --baseline b.json           # of scores made before
+    python evaluate.py benchmark --tasks vinoground --model qwen2vl7b
+
+`python evaluate.py toy --help` and `python evaluate.py benchmark --help` are the manuals.
+"""
+
+from functools import partial
+
+from evaluation.benchmarks import add_benchmark_parser
+from evaluation.toy import add_toy_parser
+from tools.cli import run_script, script_parser
+
+
+def main() -> None:
+    """Run the command that was asked for."""
+    parser = script_parser(__doc__)
+    commands = parser.add_subparsers(
+        title="commands",
+        required=True,
+        metavar="COMMAND",
+        # Their help looks as that of any script.
+        parser_class=partial(type(parser), formatter_class=parser.formatter_class),  # type: ignore
+    )
+    add_toy_parser(commands)
+    add_benchmark_parser(commands)
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    run_script(main)

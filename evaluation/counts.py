@@ -1,0 +1,80 @@
+"""A model's answers about one story, counted: (numerator, denominator) of every metric.
+
+0 / 0 is a metric that this story has nothing to say about.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from evaluation.events import Event, find_events
+from evaluation.likelihood import LogLikelihood
+from evaluation.questions import Questions
+from evaluation.stories import Story
+
+Counts = dict[str, tuple[int, int]]
+
+
+def description_counts(truth: Sequence[Event], told: Sequence[Event]) -> Counts:
+    """Of the distinct events that a description tells, in the order of their first mention.
+
+    recall: true events that are told; precision: told events that are true; order: pairs of told
+    true events in their true order, (tau + 1) / 2 for Kendall's tau; exact: all are told, and in
+    order (what else is told is precision's affair).
+    """
+    places = [truth.index(event) for event in told if event in truth]
+    pairs = list(combinations(places, 2))
+    return {
+        "recall": (len(places), len(truth)),
+        "precision": (len(places), len(told)),
+        "order": (sum(first < second for first, second in pairs), len(pairs)),
+        "exact": (int(places == list(range(len(truth)))), 1),
+    }
+
+
+def neighbour_counts(story: Story, questions: Questions, answers: Sequence[str]) -> Counts:
+    """Right answers to what happens right after, then right before, an event.
+
+    Right is an answer whose first event is the right one; the event that was asked about may be
+    repeated before it, as in "After a red circle moves left, a blue star turns".
+    """
+    asked = (*questions.after, *questions.before)
+    right = [
+        next((one for one in find_events(text) if one != story.events[about]), None)
+        == story.events[answer]
+        for (about, answer), text in zip(asked, answers, strict=True)
+    ]
+    after = len(questions.after)
+    return {
+        "after": (sum(right[:after]), after),
+        "before": (sum(right[after:]), len(questions.before)),
+    }
+
+
+def clip_counts(story: Story, questions: Questions, captions: Sequence[str]) -> Counts:
+    """Clip captions whose first event is the clip's."""
+    right = sum(
+        find_events(caption)[:1] == [story.events[place]]
+        for place, caption in zip(questions.clips, captions, strict=True)
+    )
+    return {"clip": (right, len(questions.clips))}
+
+
+def preference_counts(questions: Questions, found: Sequence[LogLikelihood]) -> Counts:
+    """Perturbed narratives that are less likely than the truth.
+
+    Compared by the sum of log p over the answer, and where events are dropped by its mean a token:
+    a text of half the tokens has half the factors below 1, for which alone a sum would favour it.
+
+    Args:
+        found: of the true narrative, then of the perturbed ones.
+    """
+    truth, others = found[0], iter(found[1:])
+    counts: Counts = {}
+    for metric, texts in questions.perturbed.items():
+        perturbed = [next(others) for _ in texts]
+        if metric == "prefer_dropped":
+            wins = sum(truth.mean > one.mean for one in perturbed)
+        else:
+            wins = sum(truth.total > one.total for one in perturbed)
+        counts[metric] = (wins, len(perturbed))
+    return counts

@@ -1,0 +1,105 @@
+"""How likely a model finds a given answer: log p(answer | video, prompt).
+
+With the loaded network of a `HuggingFaceCaptioner` and its own processor, chat template and
+batches, one forward pass a batch. The answer's tokens stand where the model would generate them,
+and what ends an answer is its last token, as in training.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inference.captioner import Request
+from inference.huggingface import HuggingFaceCaptioner, guessed_tokens
+
+Asked = tuple[Request, str]
+"""What is asked, and the answer whose likelihood is wanted."""
+Told = tuple[Request, list[int]]
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """log p of an answer in nats, summed over its tokens, and how many these are."""
+
+    total: float
+    tokens: int
+
+    @property
+    def mean(self) -> float:
+        """log p a token, nats."""
+        return self.total / self.tokens
+
+
+def log_likelihoods(
+    captioner: HuggingFaceCaptioner, asked: Sequence[Asked]
+) -> Iterator[tuple[int, LogLikelihood | Exception]]:
+    """Yield (position in `asked`, log p of its answer, or why there is none), in any order.
+
+    Args:
+        captioner: loaded.
+    """
+
+    tokenizer = captioner.tokenizer
+    # As in training they are read apart from the prompt, whose end then merges with nothing; and
+    # here, since two threads cannot read at once.
+    told = [
+        (request, [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id])
+        for request, text in asked
+    ]
+    # The longest first: if memory is too small for a batch, that shows at once.
+    order = sorted(range(len(told)), key=lambda position: -_length(told[position]))
+
+    def prepare(batch: Sequence[Told]) -> dict[str, Any]:
+        return _inputs(captioner, batch)
+
+    def run(inputs: dict[str, Any], batch: Sequence[Told]) -> list[LogLikelihood]:
+        return _forward(captioner, inputs, [len(tokens) for _, tokens in batch])
+
+    in_order = [told[position] for position in order]
+    for place, found in captioner.in_batches(in_order, _length, prepare, run):
+        yield order[place], found
+
+
+def _length(told: Told) -> int:
+    request, tokens = told
+    return guessed_tokens(request) + len(tokens)
+
+
+def _inputs(captioner: HuggingFaceCaptioner, batch: Sequence[Told]) -> dict[str, Any]:
+    """The network's inputs of prompts and the answers behind them, left-padded."""
+    import torch
+
+    inputs = dict(captioner.inputs([request for request, _ in batch]))
+    prompts = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+    rows = [
+        torch.cat([ids[mask.bool()], torch.tensor(tokens)])
+        for (ids, mask), (_, tokens) in zip(prompts, batch, strict=True)
+    ]
+    shape = len(rows), max(map(len, rows))
+    inputs["input_ids"] = torch.full(shape, captioner.tokenizer.pad_token_id)
+    inputs["attention_mask"] = torch.zeros(shape, dtype=torch.long)
+    for number, row in enumerate(rows):
+        inputs["input_ids"][number, -len(row) :] = row
+        inputs["attention_mask"][number, -len(row) :] = 1
+    return inputs
+
+
+def _forward(
+    captioner: HuggingFaceCaptioner, inputs: dict[str, Any], lengths: Sequence[int]
+) -> list[LogLikelihood]:
+    """The log-likelihoods of the last tokens of each row, so many as `lengths` says."""
+    import torch
+
+    longest = max(lengths)
+    inputs = captioner.on_device(inputs)
+    # Of a large vocabulary all the logits of a batch are gigabytes.
+    keep = {"logits_to_keep": longest + 1} if "logits_to_keep" in captioner.accepted else {}
+    with torch.inference_mode():
+        # The last logits are of what would follow the answer.
+        logits = captioner.network(**inputs, use_cache=False, **keep).logits[:, -longest - 1 : -1]
+        found = []
+        for row, ids, length in zip(logits, inputs["input_ids"], lengths, strict=True):
+            log_p = torch.log_softmax(row[-length:].float(), dim=-1)
+            total = log_p.gather(1, ids[-length:, None]).double().sum()
+            found.append(LogLikelihood(total.item(), length))
+    return found

@@ -1,0 +1,146 @@
+"""Score files of the toy benchmark, and the tables that are read off them."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table as Screen
+
+from evaluation.statistics import ALL, Interval, difference, groups_of, intervals
+from tools.errors import UserError
+from tools.jsonl import CorruptLine, read_json, write_json
+
+# Metric -> what it is, as a row of a table says it.
+METRICS = {
+    "recall": "events recalled",
+    "precision": "events told that are true",
+    "order": "pairs of events in order",
+    "exact": "all events, in order",
+    "after": "what happens right after",
+    "before": "what happens right before",
+    "prefer_reversed": "log p: over reversed",
+    "prefer_halves": "log p: over halves swapped",
+    "prefer_adjacent": "log p: over neighbours swapped",
+    "prefer_dropped": "log p a token: over half dropped",
+    "clip": "clip captions",
+}
+SCREEN_WIDTH = 116  # columns, where the screen has fewer
+NOT_ASKED = "-"
+
+Scores = dict[str, Any]
+
+
+def with_intervals(scores: Scores) -> Scores:
+    """A score file's content, with `scores` computed from its videos' counts."""
+    found = intervals(scores)
+    return {
+        **scores,
+        "scores": {
+            metric: {group: asdict(one) for group, one in groups.items()}
+            for metric, groups in found.items()
+        },
+    }
+
+
+def write_scores(path: Path, scores: Scores) -> None:
+    """Write a score file, atomically."""
+    write_json(path, scores)
+
+
+def read_scores(path: Path) -> Scores:
+    """Read a score file.
+
+    Raises:
+        UserError: it is not there, half-written, or something else.
+    """
+    try:
+        scores = read_json(path)
+        if scores is None:
+            raise UserError(f"{path}: no such score file")
+        for one in scores["videos"]:
+            if not {"video_name", "n", "counts"} <= one.keys():
+                raise KeyError("videos")
+        if not (scores["videos"] and scores["scores"] and scores["name"]):
+            raise ValueError("nothing in it")
+    except (CorruptLine, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{path} is no score file, or half of one ({type(error).__name__}: {error}): make it"
+            f" again with evaluate.py toy --out {path}"
+        ) from None
+    return scores
+
+
+def table(scores: Scores) -> Screen:
+    """A model's scores: a row a metric, for all videos and for those of n events each."""
+    groups = groups_of(scores)
+    screen = _screen(f"{scores['name']}, {len(scores['videos'])} videos of {scores['dataset']}")
+    for group in groups:
+        screen.add_column("all" if group == ALL else f"n = {group}", justify="right", no_wrap=True)
+    for label, found in _rows(intervals(scores)):
+        screen.add_row(label, *(_cell(found.get(group)) for group in groups))
+    return screen
+
+
+def comparison(scores: Scores, baseline: Scores) -> Screen:
+    """Two models' scores and their paired difference, bold where its interval excludes 0.
+
+    Raises:
+        UserError: they are scores of different videos.
+    """
+    minus = dict(_rows(difference(scores, baseline), of_difference=True))
+    base = dict(_rows(intervals(baseline)))
+    screen = _screen(f"{len(scores['videos'])} videos of {scores['dataset']}")
+    for title in (scores["name"], f"{baseline['name']} (baseline)", "difference"):
+        screen.add_column(title, justify="right")
+    for label, found in _rows(intervals(scores)):
+        one = minus[label].get(ALL)
+        marked = f"[bold]{_cell(one, '+')}[/bold]" if one and one.excludes(0) else _cell(one, "+")
+        screen.add_row(label, _cell(found.get(ALL)), _cell(base[label].get(ALL)), marked)
+    return screen
+
+
+def show(screen: Screen) -> None:
+    """Print a table, as wide as it has to be."""
+    Console(width=max(SCREEN_WIDTH, Console().width)).print(screen)
+
+
+def _screen(title: str) -> Screen:
+    screen = Screen(
+        title=title,
+        caption="\\[ ]: 95 %, bootstrap over videos",
+        box=SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    screen.add_column("", no_wrap=True)
+    return screen
+
+
+def _rows(
+    found: dict[str, dict[str, Interval]], of_difference: bool = False
+) -> Iterator[tuple[str, dict[str, Interval]]]:
+    """Yield (label, {group: interval}) of every row of a table."""
+    for metric, label in METRICS.items():
+        groups = found.get(metric, {})
+        yield label, groups
+        if metric == "order":
+            # tau = concordant - discordant = 2 * concordant - 1, as shares of all pairs.
+            less = 0 if of_difference else 1
+            yield (
+                "Kendall's tau of them",
+                {
+                    group: Interval(
+                        *(2 * number - less for number in (one.value, one.low, one.high))
+                    )
+                    for group, one in groups.items()
+                },
+            )
+
+
+def _cell(one: Interval | None, sign: str = "") -> str:
+    if one is None:
+        return NOT_ASKED
+    return f"{one.value:{sign}.3f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}]"

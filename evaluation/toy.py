@@ -1,0 +1,293 @@
+"""Score a model on the toy world's held-out stories, where everything is known.
+
+    python data/make_toyworld.py --videos 90 --events 4,8,16 --seed 101 --out data/toytest
+    python evaluate.py toy --model toyvl --out scores.json
+    python evaluate.py toy --model exp/mine/outputs/STAGE/v0/checkpoint-9-merged --baseline toyvl
+    python evaluate.py toy --model qwen25vl7b@http://localhost:8000/v1
+    python evaluate.py toy --model scores.json --baseline other.json      # nothing is run
+
+Asks for a description of each whole video (which events are told, and in which order), what happens
+right after and right before an event, and captions of single clips, all greedily; and whether the
+true narrative is more likely than one reversed, with its halves or two neighbours swapped, or with
+half of its events dropped. --baseline shows the difference of two models, paired by video. Any
+model's English is read; an answer without an event of the world recalls nothing.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from evaluation.counts import (
+    clip_counts,
+    description_counts,
+    neighbour_counts,
+    preference_counts,
+)
+from evaluation.events import find_events
+from evaluation.likelihood import LogLikelihood, log_likelihoods
+from evaluation.questions import Case, benchmark_digest, questions_about
+from evaluation.scores import (
+    Scores,
+    comparison,
+    read_scores,
+    show,
+    table,
+    with_intervals,
+    write_scores,
+)
+from evaluation.statistics import check_same_videos
+from evaluation.stories import HELD_OUT, MAKE, look, read_stories
+from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
+from inference.huggingface import HuggingFaceCaptioner
+from inference.models import add_model_flags, models, open_captioner
+from inference.prompts import parse_clip_caption, parse_response
+from tools.cli import add_data_root, positive
+from tools.errors import UserError
+from tools.workers import count_gpus
+
+Found = TypeVar("Found")
+
+MAX_NEW_TOKENS = 1024  # a 7B model's description of 16 events takes about half of them
+
+
+def add_toy_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command `toy`; its `run` takes the parsed flags."""
+    parser = subparsers.add_parser(
+        "toy", help="held-out stories of the toy world", description=__doc__
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="MODEL",
+        help="a second model, named as --model is; either may be a score file (.json) made earlier"
+        " (default: none)",
+    )
+    parser.add_argument(
+        "--dataset",
+        default=HELD_OUT,
+        metavar="NAME",
+        help="folder of stories under the data root (default: %(default)s, made by"
+        f" {MAKE.format(folder='data/' + HELD_OUT)})",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="score file of --model to write, .json (default: the table alone)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=positive,
+        metavar="N",
+        help="only the first N stories in the order of their names (default: all)",
+    )
+    parser.add_argument(
+        "--max_new_tokens",
+        type=positive,
+        default=MAX_NEW_TOKENS,
+        metavar="N",
+        help="longest answer, tokens; a model that thinks first needs more (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="where the model computes (default auto: a GPU if torch can use one, else the CPU)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="CPU threads to use (default: %(default)s)",
+    )
+    add_data_root(parser)
+    add_model_flags(parser, "answers")
+    parser.set_defaults(run=run_toy)
+
+
+def run_toy(args: argparse.Namespace) -> None:
+    """Score one model, or two, and print the table.
+
+    Raises:
+        UserError: there is no such model, dataset or score file; two models were asked differently.
+    """
+    if args.out and is_score_file(args.model):
+        raise UserError(f"--out {args.out}: nothing is run where --model is a score file")
+    wanted = [args.model, *([args.baseline] if args.baseline else [])]
+    # What is there already is read first: it would be a pity to find it broken at the end.
+    found = {one: read_scores(Path(one)) for one in wanted if is_score_file(one)}
+    captioners = {one: open_model(args, one) for one in wanted if one not in found}
+    sampling = Sampling(0.0, 1.0, 1, 1.0, args.max_new_tokens)
+    if captioners:
+        stories = read_stories(args.data_root / args.dataset, args.limit)
+        cases = [
+            Case(story, questions_about(story), look(story, args.threads))
+            for story in tqdm(stories, desc="decoding", unit="video", disable=None)
+        ]
+        for scores in found.values():
+            check_same_videos(scores, {"name": "this run", **asked(cases, args.dataset)})
+        frames = max(len(case.pictures.whole) for case in cases)
+        for captioner in captioners.values():
+            captioner.check(args.device, sampling, frames)
+    for one in list(captioners):
+        # Taken out: two 7B models need not be in memory together.
+        captioner = captioners.pop(one)
+        captioner.load(device_of(args.device), args.threads)
+        found[one] = with_intervals(
+            {
+                "model": one,
+                "name": captioner.name,
+                **made_with(captioner, sampling),
+                **asked(cases, args.dataset),
+                **score(captioner, cases, sampling),
+            }
+        )
+        if one == args.model and args.out:
+            write_scores(args.out, found[one])
+            print(args.out)
+    show(table(found[args.model]))
+    if args.baseline:
+        show(comparison(found[args.model], found[args.baseline]))
+    for one in dict.fromkeys(wanted):
+        for line in remarks(found[one]):
+            print(line)
+
+
+def is_score_file(model: str) -> bool:
+    """Whether --model names scores and not a model."""
+    return model.endswith(".json") and not Path(model).is_dir()
+
+
+def open_model(args: argparse.Namespace, model: str) -> Captioner:
+    """The captioner of --model or --baseline; nothing is loaded yet.
+
+    Raises:
+        UserError: see `inference.models.open_captioner`.
+    """
+    named = models().keys()
+    # --family is for a checkpoint: beside one, a model known by name keeps its own.
+    beside = {args.model, args.baseline} - {None} - named
+    return open_captioner(
+        model,
+        name=args.model_name if model == args.model else None,
+        family=None if model in named and beside else args.family,
+        engine=args.engine,
+        batch=args.batch,
+        concurrency=args.concurrency,
+        trust_remote_code=args.trust_remote_code,
+    )
+
+
+def score(captioner: Captioner, cases: Sequence[Case], sampling: Sampling) -> Scores:
+    """Ask a loaded model everything; its videos' counts and descriptions, as a score file has them.
+
+    Raises:
+        UserError: the model leaves a request unanswered.
+    """
+    descriptions = _answers(captioner, [case.descriptions() for case in cases], sampling, "whole")
+    neighbours = _answers(captioner, [case.neighbours() for case in cases], sampling, "neighbours")
+    clips = _answers(captioner, [case.clips() for case in cases], sampling, "clips")
+    likelihoods = _likelihoods(captioner, cases)
+    videos = []
+    for place, case in enumerate(cases):
+        story, questions = case.story, case.questions
+        text = parse_response(descriptions[place][0].text)
+        said = [parse_response(answer.text) for answer in neighbours[place]]
+        captions = [parse_clip_caption(one.text, captioner.reasoning) for one in clips[place]]
+        counts = {
+            **description_counts(story.events, find_events(text)),
+            **neighbour_counts(story, questions, said),
+            **clip_counts(story, questions, captions),
+            **(preference_counts(questions, likelihoods[place]) if likelihoods else {}),
+        }
+        videos.append(
+            {
+                "video_name": story.name,
+                "n": len(story.events),
+                "caption": text,
+                "counts": counts,
+            }
+        )
+    cut_off = sum(one[0].finish_reason == "length" for one in descriptions)
+    return {"cut_off": cut_off, "videos": videos}
+
+
+def asked(cases: Sequence[Case], dataset: str) -> Scores:
+    """What a score file says of the questions; `score` fills in the answers."""
+    return {
+        "dataset": dataset,
+        "benchmark": benchmark_digest(cases),
+        "videos": [{"video_name": one.story.name, "n": len(one.story.events)} for one in cases],
+    }
+
+
+def made_with(captioner: Captioner, sampling: Sampling) -> Scores:
+    """What a score file says of the model and how it was run."""
+    versions = captioner.fingerprint()
+    return {
+        "weights": versions.pop("weights", None),
+        "versions": versions,
+        "max_new_tokens": sampling.max_new_tokens,
+    }
+
+
+def device_of(asked: str) -> str:
+    """The one device to compute on, as a captioner takes it.
+
+    Raises:
+        UserError: cuda was asked for, and there is none.
+    """
+    gpus = count_gpus() if asked != "cpu" else 0
+    if asked == "cuda" and not gpus:
+        raise UserError("--device cuda: no GPU that torch can use is here; use --device cpu")
+    return "cuda:0" if gpus else "cpu"
+
+
+def remarks(scores: Scores) -> list[str]:
+    """What a reader of a table ought to know about a model's scores."""
+    name, said = scores["name"], []
+    if not any(metric.startswith("prefer") for metric in scores["scores"]):
+        said.append(f"{name}: no log p, which only the huggingface engine tells")
+    if scores.get("cut_off"):
+        said.append(
+            f"{name}: {scores['cut_off']} of {len(scores['videos'])} descriptions were cut off at"
+            f" {scores['max_new_tokens']} tokens (--max_new_tokens)"
+        )
+    return said
+
+
+def _answers(
+    captioner: Captioner, requests: Sequence[Sequence[Request]], sampling: Sampling, what: str
+) -> list[list[Answer]]:
+    """The answers to the requests about each story, asked as one stream.
+
+    Raises:
+        UserError: a request is left unanswered: scored, it would count as wrong.
+    """
+    found: list[list[Answer]] = [[] for _ in requests]
+    with tqdm(total=sum(map(len, requests)), desc=what, disable=None) as bar:
+        for place, answers in answer_groups(captioner, enumerate(requests), sampling):
+            found[place] = [_answered(captioner, answer) for answer in answers]
+            bar.update(len(answers))
+    return found
+
+
+def _likelihoods(captioner: Captioner, cases: Sequence[Case]) -> list[list[LogLikelihood]]:
+    """Of the narratives of each story; none at all from an engine that tells none."""
+    if not isinstance(captioner, HuggingFaceCaptioner):
+        return []
+    asked = [case.narratives() for case in cases]
+    flat = [one for narratives in asked for one in narratives]
+    told = tqdm(log_likelihoods(captioner, flat), total=len(flat), desc="log p", disable=None)
+    by_place = {place: _answered(captioner, one) for place, one in told}
+    in_order = (by_place[place] for place in range(len(flat)))
+    return [[next(in_order) for _ in narratives] for narratives in asked]
+
+
+def _answered(captioner: Captioner, found: Found | Exception) -> Found:
+    if isinstance(found, Exception):
+        raise UserError(f"{captioner.name} leaves a request unanswered: {found}") from found
+    return found

@@ -1,0 +1,855 @@
+"""Benchmarks through lmms-eval: what it is told, what is read off its files, and, where it is
+installed, what comes of it.
+
+lmms-eval is not in requirements.txt. In an environment made from requirements-lmms-eval.txt and
+named by LMMS_EVAL_PYTHON, or in .venv-lmms-eval, the last tests of this file run it on a task of
+our own, tests/lmms_tasks/toy_order. The others have a program in its place that leaves the files
+which lmms-eval 0.7.3 left of that task. The public benchmarks' data are not here: what lmms-eval
+keeps of their answers was made by its own functions from made-up questions and answers.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import orjson
+import pytest
+from make_toyworld import make_world
+
+from benchmarks import tiny_checkpoints
+from evaluation import lmms as lmms_module
+from evaluation.benchmark_scores import Score, read_scores, task_scores
+from evaluation.benchmarks import BENCHMARKS, add_benchmark_parser
+from evaluation.lmms import CLASSES, INSTALL, LAUNCHER, Lmms, Seen, command, open_lmms, why
+from inference.prompts import AFTER
+from tools.cli import script_parser
+from tools.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TASK = REPOSITORY / "tests" / "lmms_tasks" / "toy_order"
+VERSIONS = {
+    "lmms-eval": "0.7.3",
+    "torch": "2.14.1",
+    "accelerate": "1.15.0",
+    "transformers": "4.57.6",
+}
+
+# What lmms-eval 0.7.3 left of toy_order with a tiny Qwen2-VL; the answers are cut short here.
+RESULTS = {
+    "results": {
+        "toy_order": {
+            "alias": "toy_order",
+            "word_recall,none": 0.13125,
+            "word_recall_stderr,none": 0.03888800310782601,
+            "word_recall_stderr_clt,none": 0.03888800310782601,
+            "word_recall_stderr_clustered,none": "N/A",
+            "order_score,none": 25.0,
+            "order_score_stderr,none": "N/A",
+            "order_score_stderr_clt,none": 0.16366341767699427,
+            "order_score_stderr_clustered,none": "N/A",
+        }
+    },
+    "n-samples": {"toy_order": {"original": 8, "effective": 8}},
+}
+SAMPLES = [
+    {
+        "doc_id": number,
+        "target": target,
+        "filtered_resps": answer,
+        "word_recall": recall,
+        "order_score": {"videoID": f"toy_{number // 2:04d}.mp4", "score": score},
+    }
+    for number, (target, answer, recall, score) in enumerate(
+        [
+            ("a yellow circle moves right", "stops tree say. all takes", 0.2, 1.0),
+            ("a red star turns", "clip its description blue moves", 0.0, 0.0),
+            ("an orange square grows", "on wind pours place away until", 0.0, 0.0),
+            ("an orange star moves up", "what speak what far say camera", 0.2, 0.0),
+            ("a green star moves left", "what puts puts puts description", 0.2, 0.0),
+            ("a blue circle grows", "what description cup by say her", 0.25, 1.0),
+            ("a blue square moves down", "what its description cup", 0.2, 0.0),
+            ("a yellow square grows", "what the say small ends air", 0.0, 0.0),
+        ]
+    )
+]
+SCORES = {
+    "word_recall": {
+        "value": 0.13125,
+        "stderr": 0.03888800310782601,
+        "low": pytest.approx(0.0550, abs=1e-4),  # 0.13125 - 1.96 * 0.03889
+        "high": pytest.approx(0.2075, abs=1e-4),
+    },
+    # Two of four videos have one right answer of two: a share of the videos' 0, 25 and 50 %.
+    "order_score": {"value": 25.0, "stderr": None, "low": 0.0, "high": 50.0},
+}
+
+# `python -m lmms_eval version` and `... tasks list`, cut short.
+VERSION = """lmms-eval 0.7.3
+Python     3.11.7
+Git        unknown
+torch      2.14.1
+accelerate 1.15.0
+transformers4.57.6
+"""
+LIST = """Available tasks (1986):
+
+  longvideobench_val_v
+  mvbench
+  mvbench_action_antonym
+  toy_order
+  videomme
+  videomme_long
+  vinoground
+"""
+# The end of a log where the hub is not to be reached; lmms-eval leaves with code 0.
+UNREACHABLE = """\
+requests.exceptions.ConnectionError: (MaxRetryError('HTTPSConnectionPool(...)'))
+Traceback (most recent call last):
+huggingface_hub.errors.LocalEntryNotFoundError: An error happened while trying to locate the files.
+Traceback (most recent call last):
+tenacity.RetryError: RetryError[<Future state=finished raised LocalEntryNotFoundError>]
+\x1b[32m16:31:45\x1b[0m | \x1b[31m\x1b[1mERROR   \x1b[0m | \x1b[36mlmms_eval.__main__\x1b[0m - \
+Error during evaluation: RetryError[<Future state=finished raised LocalEntryNotFoundError>]. \
+Please set `--verbosity=DEBUG` to get more information.
+"""
+# In the place of lmms-eval's Python: says what it says, and leaves what it leaves.
+PROGRAM = """#!{python}
+import json, os, pathlib, sys
+here = pathlib.Path(__file__).parent
+words = sys.argv[1:]
+if words[:3] == ["-P", "-m", "lmms_eval"]:
+    print((here / (words[3] + ".txt")).read_text(), end="")
+else:
+    told = {{name: os.environ.get(name) for name in ("FPS", "FPS_MAX_FRAMES", "PYTHONPATH")}}
+    with open(here / "runs.jsonl", "a") as file:
+        file.write(json.dumps({{"words": words, "told": told}}) + "\\n")
+    print((here / "log.txt").read_text())
+    if (here / "results.json").exists():
+        out = pathlib.Path(words[words.index("--output_path") + 1]) / "some__model"
+        out.mkdir(parents=True)
+        for name in ("results.json", "samples_toy_order.jsonl"):
+            (out / ("20261121_003732_" + name)).write_bytes((here / name).read_bytes())
+"""
+
+
+class Stand:
+    """A program that stands for lmms-eval's Python, and what it leaves."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir()
+        self.folder = folder
+        self.python = folder / "python"
+        self.python.write_text(PROGRAM.format(python=sys.executable))
+        self.python.chmod(0o755)
+        samples = b"".join(orjson.dumps(one) + b"\n" for one in SAMPLES)
+        self.leave(results=orjson.dumps(RESULTS), samples=samples)
+        for name, text in (("version", VERSION), ("tasks", LIST), ("log", "all is well\n")):
+            (folder / f"{name}.txt").write_text(text)
+
+    def leave(self, results: bytes, samples: bytes) -> None:
+        (self.folder / "results.json").write_bytes(results)
+        (self.folder / "samples_toy_order.jsonl").write_bytes(samples)
+
+    def fail(self, log: str) -> None:
+        (self.folder / "results.json").unlink()
+        (self.folder / "log.txt").write_text(log)
+
+    @property
+    def runs(self) -> list[dict]:
+        path = self.folder / "runs.jsonl"
+        return (
+            [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        )
+
+
+@pytest.fixture
+def stand(tmp_path, monkeypatch):
+    monkeypatch.delenv("LMMS_EVAL_PYTHON", raising=False)
+    return Stand(tmp_path / "stand")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A tiny Qwen2-VL, and a folder that says it is another model_type."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    tiny_checkpoints.qwen2vl(folder / "tiny", compact=True)
+    for kind in ("llava_onevision", "smolvlm"):
+        (folder / kind).mkdir()
+        (folder / kind / "config.json").write_text(f'{{"model_type": "{kind}"}}')
+        (folder / kind / "model.safetensors").touch()
+    return folder
+
+
+def parse(*words):
+    parser = script_parser("")
+    commands = parser.add_subparsers(
+        parser_class=partial(type(parser), formatter_class=parser.formatter_class)
+    )
+    add_benchmark_parser(commands)
+    return parser.parse_args(["benchmark", *map(str, words)])
+
+
+@pytest.fixture
+def evaluate(stand, tiny, tmp_path):
+    """`evaluate.py benchmark` on toy_order with the program above; gives the file of scores."""
+
+    def run(*words, model=tiny / "tiny", tasks="toy_order"):
+        out = tmp_path / "scores.json"
+        given = ["--tasks", tasks, "--model", model, "--python", stand.python, "--out", out]
+        args = parse(*given, "--device", "cpu", *words)
+        args.run(args)
+        return orjson.loads(out.read_bytes())
+
+    return run
+
+
+def complaint(run, *words, **named):
+    with pytest.raises(UserError) as caught:
+        run(*words, **named)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# What lmms-eval is told
+
+
+def test_the_command_line(tmp_path):
+    line = command(
+        Lmms("/venv/bin/python", VERSIONS),
+        CLASSES["qwen2_vl"],
+        Path("/models/mine"),
+        ["videomme", "mlvu_dev"],
+        Seen(frames=64, fps=2.0, max_pixels=401408),
+        Path("/out/videomme"),
+        device="cuda:0",
+        limit=10,
+        include_path=Path("/tasks"),
+    )
+    assert line == [
+        *("/venv/bin/python", "-P", str(LAUNCHER)),
+        *("--model", "qwen2_vl"),
+        "--model_args",
+        "pretrained=/models/mine,device_map=cuda:0,max_num_frames=64,max_pixels=401408"
+        ",min_pixels=3136",
+        *("--tasks", "videomme,mlvu_dev"),
+        *("--device", "cuda:0"),
+        *("--batch_size", "1"),
+        *("--output_path", "/out/videomme"),
+        *("--include_path", "/tasks"),
+        *("--limit", "10"),
+        "--log_samples",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "arguments", "flags"),
+    [
+        (
+            "qwen2_5_vl",
+            "qwen2_5_vl",
+            "max_num_frames=8,fps=0.5,max_pixels=784,min_pixels=784",
+            [],
+        ),
+        ("qwen3_vl", "qwen3_vl", "max_num_frames=8,fps=0.5,max_pixels=784,min_pixels=784", []),
+        ("llava_onevision", "llava_hf", "max_frames_num=8", ["--force_simple"]),
+        ("internvl", "internvl_hf", "num_frames=8", []),
+    ],
+)
+def test_each_family_has_its_own_words_for_frames(kind, name, arguments, flags):
+    seen = Seen(8, 0.5 if CLASSES[kind].fps else None, 784 if CLASSES[kind].pixels else None)
+    line = command(
+        Lmms("python", {}), CLASSES[kind], Path("m"), ["t"], seen, Path("o"), device="cpu"
+    )
+    assert line[line.index("--model") + 1] == name
+    given = line[line.index("--model_args") + 1]
+    assert given == f"pretrained=m,device_map=cpu,{arguments}"
+    assert line[line.index("--log_samples") + 1 :] == flags
+
+
+def test_a_model_that_thinks_first_may_write_more_than_a_task_lets_it():
+    line = command(
+        *(
+            Lmms("python", {}),
+            CLASSES["qwen2_5_vl"],
+            Path("m"),
+            ["t"],
+            Seen(8, 1.0, 784),
+            Path("o"),
+        ),
+        device="cpu",
+        max_new_tokens=8192,
+    )
+    assert line[line.index("--gen_kwargs") + 1] == "max_new_tokens=8192"
+
+
+def test_frames_are_told_in_the_environment_too_and_our_modules_are_not_in_the_way(
+    evaluate, stand, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))  # Its evaluate.py is not their `evaluate`.
+    monkeypatch.setenv("FPS", "7")  # As it may be left over from a training.
+    evaluate("--fps", 2, "--max_frames", 16)
+    (run,) = stand.runs
+    assert run["told"] == {"FPS": "2.0", "FPS_MAX_FRAMES": "16", "PYTHONPATH": None}
+    assert run["words"][:2] == ["-P", str(LAUNCHER)]
+
+
+def test_the_launcher_tells_how_frames_are_taken_and_ends_with_the_one_who_asked(tmp_path):
+    module = tmp_path / "lmms_eval" / "__main__.py"
+    module.parent.mkdir()
+    module.write_text(
+        "import time\nfrom qwen_vl_utils import vision_process as v\n"
+        "print(v.FPS, v.FPS_MAX_FRAMES, flush=True)\ntime.sleep(600)\n"
+    )
+    told = {"FPS": "0.5", "FPS_MAX_FRAMES": "16", "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-P", LAUNCHER],
+        env={**os.environ, **told},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as launched:
+        assert launched.stdout.readline() == "0.5 16\n"
+        launched.stdin.close()
+        assert launched.wait(timeout=10) == 1
+
+
+def test_a_benchmark_is_asked_for_by_the_names_of_lmms_eval(evaluate, stand):
+    stand.fail(UNREACHABLE)
+    complaint(evaluate, tasks="tempcompass,mlvu,longvideobench")
+    assert [run["words"][run["words"].index("--tasks") + 1] for run in stand.runs] == [
+        "tempcompass_multi_choice,tempcompass_yes_no,tempcompass_caption_matching",
+        "mlvu_dev",
+        "longvideobench_val_v",
+    ]
+
+
+# What is read back
+
+
+def test_a_file_of_scores(evaluate, tiny, capsys):
+    document = evaluate("--max_pixels", 20000)
+    weights = document.pop("weights")
+    assert re.fullmatch(r"[0-9a-f]{12}", weights)
+    assert document == {
+        "model": str(tiny / "tiny"),
+        "name": "tiny",
+        "versions": VERSIONS,
+        "tasks": {
+            "toy_order": {
+                **SCORES,
+                "samples": 8,
+                "questions": 8,
+                "empty": 0,
+                "frames": 32,
+                "fps": 1.0,
+                "max_pixels": 20000,
+                "limit": None,
+            }
+        },
+    }
+    printed = capsys.readouterr().out
+    assert "toy_order: at most 32 frames, 1 a second, of at most 20,000 pixels\n" in printed
+    rows = [line.split() for line in printed.splitlines() if "[" in line]
+    beside = ["32", "1", "20,000", "8"]
+    assert rows[0] == ["toy_order", "word_recall", "0.131", "[0.055,", "0.207]", *beside]
+    assert rows[1] == ["order_score", "25.000", "[0.000,", "50.000]", *beside]
+
+
+def test_frames_are_never_more_than_the_checkpoints_own_processor_lets_through(evaluate, tiny):
+    seen = evaluate()["tasks"]["toy_order"]
+    size = orjson.loads((tiny / "tiny" / "video_preprocessor_config.json").read_bytes())["size"]
+    assert seen["max_pixels"] == size["longest_edge"] == 25088
+
+
+def test_the_same_command_again_runs_nothing(evaluate, stand):
+    first = evaluate()
+    assert evaluate() == first
+    assert len(stand.runs) == 1
+
+
+@pytest.mark.parametrize("flag", ["--fps", "--max_frames", "--limit"])
+def test_other_settings_are_run_again(evaluate, stand, flag):
+    evaluate()
+    evaluate(flag, 4)
+    assert len(stand.runs) == 2
+
+
+def test_a_half_written_file_of_scores_is_done_again(evaluate, stand, tmp_path, capsys):
+    whole = evaluate()
+    path = tmp_path / "scores.json"
+    path.write_bytes(path.read_bytes()[:300])
+    assert evaluate() == whole
+    assert len(stand.runs) == 2
+    assert f"{path} is no file of scores, or half of one: done again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("torn", ["results", "samples"])
+def test_half_of_what_lmms_eval_leaves_is_no_score_and_is_done_again(
+    evaluate, stand, tmp_path, torn
+):
+    results = orjson.dumps(RESULTS)
+    samples = b"".join(orjson.dumps(one) + b"\n" for one in SAMPLES)
+    if torn == "results":
+        stand.leave(results[: len(results) // 2], samples)
+    else:
+        stand.leave(results, samples[: samples.index(b"\n") + 1])
+    assert complaint(evaluate).startswith("1 of 1 benchmarks not run: toy_order;")
+    assert not (tmp_path / "scores.json").exists()
+    stand.leave(results, samples)
+    assert evaluate()["tasks"]["toy_order"]["word_recall"] == SCORES["word_recall"]
+
+
+def test_scores_of_other_weights_are_not_added_to(evaluate, tiny, tmp_path):
+    digest = evaluate()["weights"]
+    other = tmp_path / "other"
+    shutil.copytree(tiny / "tiny", other)
+    with open(other / "model.safetensors", "r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(b"otherwise"[:8])
+    said = complaint(evaluate, model=other)
+    assert re.fullmatch(
+        rf"{tmp_path}/scores.json holds scores of other weights \({digest}; now [0-9a-f]+\):"
+        " name another --out, or delete it",
+        said,
+    )
+
+
+def test_what_could_not_be_run_says_so_and_the_rest_is_kept(evaluate, stand, tmp_path, capsys):
+    evaluate()
+    stand.fail(UNREACHABLE)
+    assert complaint(evaluate, tasks="toy_order,videomme") == (
+        "1 of 2 benchmarks not run: videomme; the same command tries them again"
+    )
+    printed = capsys.readouterr().out
+    assert re.search(r"^ *videomme +not run( +-){5} *$", printed, flags=re.MULTILINE)
+    reason = (
+        "huggingface_hub.errors.LocalEntryNotFoundError: An error happened while trying to locate"
+        f" the files. ({tmp_path}/scores.json.lmms/videomme/log.txt has all of it)"
+    )
+    assert f"videomme: not run: {reason}\n" in printed
+    kept = orjson.loads((tmp_path / "scores.json").read_bytes())["tasks"]
+    assert kept.keys() == {"toy_order"}
+
+
+def test_why_a_run_failed_without_a_word_of_lmms_evals():
+    assert why("loading\n\x1b[31mvideo path:/x.mp4 does not exist\x1b[0m\n\n") == (
+        "video path:/x.mp4 does not exist"
+    )
+    assert why("") == "nothing was said"
+
+
+def test_empty_answers_are_counted(evaluate, stand, capsys):
+    samples = [{**one, "filtered_resps": ""} if one["doc_id"] < 3 else one for one in SAMPLES]
+    stand.leave(orjson.dumps(RESULTS), b"\n".join(map(orjson.dumps, samples)))
+    assert evaluate()["tasks"]["toy_order"]["empty"] == 3
+    assert "toy_order: 3 answers are empty" in capsys.readouterr().out
+
+
+# Bad input
+
+
+def test_a_task_that_lmms_eval_does_not_know(stand, run_script, tiny):
+    shown = run_script(
+        *("evaluate.py", "benchmark", "--tasks", "toy_order,vinogrond", "--model", tiny / "tiny"),
+        *("--python", stand.python),
+    )
+    assert shown.returncode == 2 and shown.stdout == ""
+    assert shown.stderr == (
+        "error: --tasks: lmms-eval 0.7.3 has no task 'vinogrond'; near it: vinoground\n"
+    )
+    assert stand.runs == []
+
+
+def test_a_task_like_no_other_is_offered_the_benchmarks(evaluate):
+    assert complaint(evaluate, tasks="qqq") == (
+        "--tasks: lmms-eval 0.7.3 has no task 'qqq'; near it: vinoground, tempcompass, videomme,"
+        " mlvu, mvbench, longvideobench"
+    )
+
+
+@pytest.mark.parametrize("name", ["vinoground", "mlvu"])
+def test_a_benchmark_that_is_not_to_be_had_in_parts(evaluate, stand, name):
+    said = complaint(evaluate, "--limit", 5, tasks=name)
+    assert said.startswith(f"--limit 5: {name} ") and said.endswith(": leave --limit out")
+    assert stand.runs == []
+
+
+def test_no_task_at_all(evaluate):
+    assert complaint(evaluate, tasks=",").startswith("--tasks names nothing; it may be vinoground,")
+
+
+def test_lmms_eval_is_not_installed(stand):
+    stand.python.write_text('#!/bin/sh\necho "$0: No module named lmms_eval" >&2; exit 1\n')
+    assert complaint(open_lmms, str(stand.python)) == (
+        f"lmms-eval is not installed for {stand.python}: {INSTALL}; or name the Python of another"
+        " environment as --python or in LMMS_EVAL_PYTHON"
+    )
+    assert INSTALL == (
+        "python3 -m venv .venv-lmms-eval && .venv-lmms-eval/bin/pip install -r"
+        " requirements-lmms-eval.txt"
+    )
+
+
+def test_lmms_eval_does_not_start(stand):
+    stand.python.write_text("#!/bin/sh\necho 'ImportError: libGL.so.1' >&2; exit 1\n")
+    assert complaint(open_lmms, str(stand.python)) == (
+        f"{stand.python}: lmms-eval does not start: ImportError: libGL.so.1"
+    )
+
+
+def test_there_is_no_such_python(tmp_path):
+    assert complaint(open_lmms, str(tmp_path / "python")) == (
+        f"{tmp_path}/python: no Python that runs (No such file or directory)"
+    )
+
+
+def test_whose_lmms_eval_it_is(stand, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMMS_EVAL_PYTHON", str(stand.python))
+    assert open_lmms(None) == Lmms(str(stand.python), VERSIONS)
+    other = Stand(tmp_path / "other")
+    assert open_lmms(str(other.python)).python == str(other.python)
+    monkeypatch.delenv("LMMS_EVAL_PYTHON")
+    beside = tmp_path / ".venv-lmms-eval" / "bin"
+    beside.mkdir(parents=True)
+    own = Stand(beside / "stand")
+    (beside / "python").write_text(f'#!/bin/sh\nexec {own.python} "$@"\n')
+    (beside / "python").chmod(0o755)
+    monkeypatch.setattr(lmms_module, "REPOSITORY", tmp_path)
+    assert open_lmms(None).python == str(beside / "python")
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("{tiny}/nothing", "checkpoint {tiny}/nothing: no such folder"),
+        (
+            "dryrun",
+            "--model dryrun: lmms-eval runs checkpoints: give a name, a folder or an id on the hub",
+        ),
+        (
+            "{tiny}/smolvlm",
+            "--model smolvlm: lmms-eval has no class that shows videos to a model_type of"
+            " 'smolvlm'; it has for qwen2_vl, qwen2_5_vl, qwen3_vl, llava_onevision, internvl",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_run(evaluate, stand, tiny, model, said):
+    assert complaint(evaluate, model=model.format(tiny=tiny)) == said.format(tiny=tiny)
+    assert stand.runs == []
+
+
+def test_an_unknown_model(evaluate):
+    assert complaint(evaluate, model="qwen2").startswith("unknown model 'qwen2'; the models are: ")
+
+
+def test_a_flag_that_the_models_class_has_no_argument_for(evaluate, tiny):
+    for flag in ("fps", "max_pixels"):
+        assert complaint(evaluate, f"--{flag}", 2, model=tiny / "llava_onevision") == (
+            f"--{flag} {2 if flag == 'max_pixels' else 2.0}: lmms-eval's class of llava_onevision"
+            " (llava_hf) has no such argument"
+        )
+
+
+def test_fewer_pixels_than_the_checkpoints_own_processor_shows(evaluate):
+    assert complaint(evaluate, "--max_pixels", 784) == (
+        "--max_pixels 784: the processor of tiny shows no frame at fewer than 12544"
+    )
+
+
+def test_a_folder_name_that_lmms_eval_would_take_apart(evaluate, tiny, tmp_path):
+    shutil.copytree(tiny / "tiny", tmp_path / "a,b")
+    assert complaint(evaluate, "--model_name", "ab", model=tmp_path / "a,b") == (
+        f"--model {tmp_path}/a,b: lmms-eval takes no folder with a comma, a quote or a bracket in"
+        " its name: rename it, or name a link to it"
+    )
+
+
+def test_no_folder_of_tasks(evaluate, tmp_path):
+    assert complaint(evaluate, "--include_path", tmp_path / "no") == (
+        f"--include_path {tmp_path}/no: no such folder"
+    )
+
+
+# Scores of the public benchmarks: entries and values are lmms-eval's own functions' work
+
+
+def logged(metric, entries, targets=None):
+    targets = targets or ["?"] * len(entries)
+    return [
+        {"doc_id": number, "target": target, metric: one}
+        for number, (one, target) in enumerate(zip(entries, targets, strict=True))
+    ]
+
+
+def scored(metric, value, entries, targets=None):
+    results = {"alias": "x", f"{metric},none": value, f"{metric}_stderr,none": "N/A"}
+    return task_scores(results, logged(metric, entries, targets))
+
+
+def test_videomme_is_resampled_by_video():
+    said, right = "ABCAABCDA", "ABCDABCDA"  # Three questions to a video.
+    entries = [
+        {
+            "question_id": f"00{number}-1",
+            "duration": "short",
+            "pred_answer": pred,
+            "answer": answer,
+            "score": float(pred == answer),
+            "videoID": f"v{number // 3}",
+        }
+        for number, (pred, answer) in enumerate(zip(said, right, strict=True))
+    ]
+    metric = "videomme_perception_score"
+    # Videos of 3, 2 and 3 right answers of 3: no resample is worse than three times the second.
+    assert scored(metric, 88.88888888888889, entries) == {
+        metric: Score(pytest.approx(8 / 9), None, pytest.approx(2 / 3), 1.0)
+    }
+
+
+def test_mvbench_leaves_out_what_was_not_answered():
+    entries = [
+        {"pred_answer": pred, "gt_answer": answer, "score": score}
+        for pred, answer, score in [
+            *(("A", "A", 1), ("(B) right", "B", 1), ("", "C", 0)),
+            *(("A", "A", 1), ("A.", "B", 0), ("C", "C", 1)),
+        ]
+    ]
+    assert scored("mvbench_accuracy", 80.0, entries) == {
+        "mvbench_accuracy": Score(0.8, None, pytest.approx(0.4), 1.0)
+    }
+
+
+def test_mlvu_is_the_mean_of_its_types_of_questions():
+    types = ["anomaly_reco", "count", "ego", "needle", "order", "plotQA", "topic_reasoning"]
+    kinds = [types[number % 7] if number < 14 else "order" for number in range(18)]
+    said, right = "ABDDAACDABBDABCDBB", "ABCD" * 4 + "AB"
+    entries = [
+        {"question_id": "q", "task_type": kind, "pred_answer": pred, "answer": answer}
+        for kind, pred, answer in zip(kinds, said, right, strict=True)
+    ]
+    score = scored("mlvu_percetion_score", 76.19047619047618, entries)["mlvu_percetion_score"]
+    assert score.value == pytest.approx(0.7619, abs=1e-4)
+    # It is the types that are averaged: 14 of 18 answers would be 0.778.
+    assert sum(a == b for a, b in zip(said, right, strict=True)) == 14
+    assert score.low < score.value < score.high and score.high - score.value < 0.2
+
+
+def test_longvideobench_is_a_share_already():
+    entries = [
+        {"id": f"x_{number}", "duration_group": 15, "answer": answer, "parsed_pred": pred}
+        for number, (pred, answer) in enumerate(zip("ABAACCB", "ABCABCA", strict=True))
+    ]
+    assert scored("lvb_acc", 0.57143, entries) == {
+        "lvb_acc": Score(0.57143, None, pytest.approx(2 / 7), pytest.approx(6 / 7))
+    }
+
+
+def test_tempcompass_has_a_score_of_each_dimension():
+    ratings = [1, 0, 1, 1, 0, 1, 1, 0]
+    samples = []
+    for number, rating in enumerate(ratings):
+        dimension = ["speed", "order"][number % 2]
+        kept = {"video_id": f"{number // 2}", "rating": rating, "dim": dimension}
+        one = {"doc_id": number, "target": "yes", "avg_accuracy": kept}
+        samples.append({**one, f"{dimension}_accuracy": kept})
+    results = {}
+    for metric, value in (("avg", 62.5), ("speed", 75.0), ("order", 50.0)):
+        results |= {f"{metric}_accuracy,none": value, f"{metric}_accuracy_stderr,none": "N/A"}
+    assert task_scores(results, samples) == {
+        "avg_accuracy": Score(0.625, None, 0.5, 0.875),
+        "speed_accuracy": Score(0.75, None, 0.25, 1.0),
+        "order_accuracy": Score(0.5, None, 0.0, 1.0),
+    }
+
+
+def test_vinoground_counts_pairs_of_videos():
+    entries, targets = [], []
+    for number in range(2000):
+        pair, side, kind = number // 4, number // 2 % 2, ["text", "video"][number % 2]
+        right = (number * 7919 + pair * 31) % 10 < 7
+        targets.append("AB"[side])
+        entries.append(
+            {
+                "index": f"{pair}_{['pos', 'neg'][side]}",
+                "categories": ["all", "object"],
+                "question_type": kind,
+                "pred": "ab"[side] if right else "BA"[side],
+            }
+        )
+    found = scored("vinoground_score", [50.0, 50.0, 40.0], entries, targets)
+    assert {part: score.value for part, score in found.items()} == {
+        "text": 0.5,
+        "video": 0.5,
+        "group": 0.4,
+    }
+    # 500 pairs: 1.96 * sqrt(0.25 / 500) = 0.044 on either side.
+    assert found["text"].low == pytest.approx(0.456, abs=0.005)
+    assert found["text"].high == pytest.approx(0.544, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("value", "entries"),
+    [
+        pytest.param(0.9, [{"score": 1.0}, {"score": 0.0}], id="they make up another value"),
+        pytest.param(0.5, [{"text": "a"}, {"text": "b"}], id="nothing says right or wrong"),
+        pytest.param(1.0, [{"score": 1.0}], id="one answer"),
+    ],
+)
+def test_there_is_no_interval_where_the_answers_do_not_make_up_the_value(value, entries):
+    assert scored("mine", value, entries) == {"mine": Score(value)}
+
+
+def test_what_is_not_a_number_is_no_score():
+    results = {"alias": "x", "said,none": "[]", "said_stderr,none": "N/A", " ": " "}
+    assert task_scores(results, []) == {}
+
+
+def test_a_filter_is_part_of_a_metrics_name():
+    results = {"acc,strict": 0.5, "acc_stderr,strict": 0.1}
+    assert task_scores(results, []) == {
+        "acc (strict)": Score(0.5, 0.1, pytest.approx(0.304), pytest.approx(0.696))
+    }
+
+
+def test_a_benchmark_of_several_tasks_has_their_mean():
+    found = {
+        "sizes": {"b": {}, "a": {}},
+        "results": {
+            "a": {
+                "acc,none": 0.5,
+                "acc_stderr,none": 0.03,
+                "more,none": 1.0,
+                "more_stderr,none": 0.1,
+            },
+            "b": {"acc,none": 0.7, "acc_stderr,none": 0.04},
+        },
+        "samples": {"a": [], "b": []},
+    }
+    scores = read_scores(found)
+    assert list(scores) == ["acc", "a: acc", "a: more", "b: acc"]
+    # sqrt(0.03^2 + 0.04^2) / 2
+    assert scores["acc"] == Score(
+        *(pytest.approx(number) for number in (0.6, 0.025, 0.6 - 1.96 * 0.025, 0.6 + 1.96 * 0.025))
+    )
+
+
+def test_the_environment_has_the_libraries_that_the_project_is_tested_with():
+    def pins(name):
+        text = (REPOSITORY / name).read_text()
+        return dict(re.findall(r"^([\w.-]+)==(\S+)", text, flags=re.MULTILINE))
+
+    here, there = pins("requirements.txt"), pins("requirements-lmms-eval.txt")
+    shared = here.keys() & there.keys()
+    assert {name for name in shared if here[name] != there[name]} == {"av"}
+    assert shared >= {"torch", "transformers", "qwen-vl-utils", "decord"}
+    assert there["lmms-eval"] == VERSIONS["lmms-eval"]
+
+
+# lmms-eval itself
+
+
+def installed():
+    try:
+        return open_lmms(None)
+    except UserError:
+        return None
+
+
+LMMS = installed()
+real = pytest.mark.skipif(
+    LMMS is None,
+    reason="lmms-eval is not installed (requirements-lmms-eval.txt, LMMS_EVAL_PYTHON)",
+)
+
+
+@pytest.fixture(scope="module")
+def own_task(tmp_path_factory):
+    """toy_order with four stories and two questions about each."""
+    folder = tmp_path_factory.mktemp("tasks") / "toy_order"
+    shutil.copytree(TASK, folder)
+    with open(folder / "questions.jsonl", "wb") as file:
+        for story in make_world(4, 7, folder, 1, (4,)):
+            events = [event["text"].removesuffix(" .") for event in story["events"]]
+            for place in (1, 2):
+                row = {
+                    "videoID": story["video_name"],
+                    "video": str(folder / "video" / story["video_name"]),
+                    "question": AFTER.format(event=events[place]),
+                    "right": events[place + 1],
+                    "wrong": events[place - 1],
+                }
+                file.write(orjson.dumps(row) + b"\n")
+    return folder
+
+
+@real
+def test_lmms_eval_has_the_benchmarks_and_the_classes_take_the_arguments():
+    wanted = {
+        kind.name: [kind.frames, "device_map", "pretrained"]
+        + [kind.fps_argument] * bool(kind.fps_argument)
+        + ["max_pixels", "min_pixels"] * kind.pixels
+        for kind in CLASSES.values()
+    }
+    program = f"""
+import inspect
+from lmms_eval.models import get_model
+for name, wanted in {wanted}.items():
+    taken = inspect.signature(get_model(name, name == "llava_hf").__init__).parameters
+    print(name, set(wanted) - taken.keys() or "takes all")
+from lmms_eval.tasks import TaskManager
+known = TaskManager("ERROR").all_tasks
+print("unknown", [task for task in {[t for b in BENCHMARKS.values() for t in b.tasks]}
+                  if task not in known])
+"""
+    said = subprocess.run(
+        [LMMS.python, "-P", "-c", program],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    assert said.stdout.splitlines()[-len(wanted) - 1 :] == [
+        *(f"{name} takes all" for name in wanted),
+        "unknown []",
+    ], said.stderr[-500:]
+
+
+@real
+def test_lmms_eval_shows_a_model_what_the_toolkit_shows_it(own_task, tiny, tmp_path, run_script):
+    from evaluation.stories import look, read_stories
+    from inference.captioner import Request, Sampling
+    from inference.models import open_captioner
+    from inference.prompts import video_messages
+
+    shown = run_script(
+        *("evaluate.py", "benchmark", "--tasks", "toy_order", "--include_path", own_task),
+        *("--model", tiny / "tiny", "--out", tmp_path / "scores.json", "--python", LMMS.python),
+        env={"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert shown.returncode == 0, shown.stderr
+    scores = orjson.loads((tmp_path / "scores.json").read_bytes())
+    task = scores["tasks"]["toy_order"]
+    assert scores["versions"] == LMMS.versions
+    assert (task["samples"], task["frames"], task["fps"], task["max_pixels"]) == (8, 32, 1.0, 25088)
+    for metric in ("word_recall", "order_score"):
+        assert task[metric]["low"] <= task[metric]["value"] <= task[metric]["high"]
+    assert task["word_recall"]["stderr"] > 0 and task["order_score"]["stderr"] is None
+
+    (path,) = (tmp_path / "scores.json.lmms" / "toy_order").rglob("*_samples_toy_order.jsonl")
+    answers = {one["doc_id"]: one for one in map(orjson.loads, path.read_bytes().splitlines())}
+    captioner = open_captioner(str(tiny / "tiny"))
+    captioner.load("cpu", 1)
+    rows = [orjson.loads(line) for line in (own_task / "questions.jsonl").read_bytes().splitlines()]
+    stories = {story.name: look(story, 1) for story in read_stories(own_task)}
+    requests = [
+        Request(video_messages(stories[row["videoID"]].whole, row["question"], 1.0), 0)
+        for row in rows
+    ]
+    # Greedy, with the penalty of the checkpoint's generation_config and the task's 24 tokens.
+    given = dict(captioner.generate(iter(requests), Sampling(0.0, 1.0, 1, 1.05, 24)))
+    assert [answers[number]["filtered_resps"] for number in range(8)] == [
+        given[number].text.strip() for number in range(8)
+    ]
