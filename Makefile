@@ -1,17 +1,21 @@
-# make demo    the main job on a rendered toy world: videos -> preference pairs; no GPU, no weights
+# make demo    the main job on rendered toy videos: videos -> preference pairs, by a tiny video LLM that
+#              the repository holds (DEMO_MODEL=dryrun: by none at all); no GPU, no downloads of weights
 # make test    the whole test suite
 # make lint    ruff and mypy
 # make viewer  browse and judge preference pairs, on http://localhost:8501
 # make bench   the numbers of README's table
+# make reproduce        TEMPLE's claims on two cores, no GPU: six arms, five seeds, results/
+# make reproduce-quick  one seed of them, which proves nothing
 # The first of them sets up .venv (7 GB, about two and a half minutes); all share it.
 
 PYTHON ?= python3
 PY := .venv/bin/python
 READY := .venv/ready
 WORKERS ?= 2
+DEMO_MODEL ?= toyvl
 NEEDED_GB := 10
 
-.PHONY: demo viewer test lint bench setup clean
+.PHONY: demo reproduce reproduce-quick viewer test lint bench setup clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -30,25 +34,32 @@ $(READY): requirements.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-demo: $(READY) data/toyworld/truth.jsonl
-	$(PY) preprocess.py toyworld $(WORKERS) --video_dir data/toyworld/video --embedder color
-	$(PY) generate_meta_data.py $(WORKERS) --dataset toyworld --model dryrun
-	$(PY) generate_dpo_data.py toyworld $(WORKERS) --model dryrun --seed 0
-	$(PY) convert_to_swift.py dryrun 16 8 4 2 --dataset toyworld --per_level
-	$(PY) convert_to_swift.py dryrun 16 8 4 2 --dataset toyworld
-	$(PY) -m tools.status toyworld
+demo: $(READY) data/toystories/truth.jsonl
+	$(PY) preprocess.py toystories $(WORKERS) --video_dir data/toystories/video --shot_detector adaptive --embedder color
+	$(PY) generate_meta_data.py $(WORKERS) --dataset toystories --model $(DEMO_MODEL)
+	$(PY) generate_dpo_data.py toystories $(WORKERS) --model $(DEMO_MODEL) --seed 0
+	$(PY) convert_to_swift.py $(DEMO_MODEL) 16 8 4 2 --dataset toystories --per_level
+	$(PY) convert_to_swift.py $(DEMO_MODEL) 16 8 4 2 --dataset toystories
+	$(PY) -m tools.status toystories
 	@echo
-	@echo "Preference pairs in ms-swift's format: swift_data/dryrun_i0_r16-8-4-2.json, and one file a level beside it."
-	@echo "The captions are dryrun's: measured from pixels, a check of the data flow and not worth training on."
-	@echo "Next: your own videos:   $(PY) preprocess.py mine $(WORKERS) --video_dir ~/videos --embedder color"
-	@echo "      look at the pairs: make viewer"
-	@echo "      every flag:        $(PY) preprocess.py --help"
+	@echo "Preference pairs in ms-swift's format: swift_data/$(DEMO_MODEL)_i0_r16-8-4-2.json, and one file a level beside it."
+	@echo "Next: your own videos:       $(PY) preprocess.py mine $(WORKERS) --video_dir ~/videos --embedder color"
+	@echo "      look at the pairs:     make viewer"
+	@echo "      train on them, on CPU: make reproduce-quick"
+	@echo "      every flag:            $(PY) preprocess.py --help"
 
-data/toyworld/truth.jsonl: | $(READY)
-	$(PY) data/make_toyworld.py --videos 24 --seed 0 --out data/toyworld
+data/toystories/truth.jsonl: | $(READY)
+	$(PY) data/make_toyworld.py --videos 24 --events 8-16 --seed 0 --out data/toystories
 
 viewer: $(READY)
 	.venv/bin/streamlit run visualize/app.py
+
+# Both can be stopped at any time; the same command goes on.
+reproduce: $(READY)
+	$(PY) -m reproduction.run --workers $(WORKERS)
+
+reproduce-quick: $(READY)
+	$(PY) -m reproduction.run --quick --workers $(WORKERS)
 
 # Two files at a time: what a file builds once for its tests is built once.
 test: $(READY)
@@ -76,4 +87,4 @@ bench: $(READY)
 	$(PY) -m benchmarks.kill
 
 clean:
-	rm -rf .venv data/toyworld
+	rm -rf .venv data/toystories

@@ -17,6 +17,11 @@ SCRIPTS = [
     ["convert_to_swift.py"],
     ["-m", "tools.status"],
     ["data/make_toyworld.py"],
+    ["evaluate.py"],
+    ["-m", "reproduction.toyvl"],
+    ["-m", "reproduction.run"],
+    ["-m", "reproduction.rows"],
+    ["-m", "reproduction.report"],
 ]
 LIGHT = ("--shot_detector", "adaptive", "--embedder", "color")
 

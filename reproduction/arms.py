@@ -1,0 +1,113 @@
+"""The arms of arms.yaml: recipes with their learning rates, and the rows that their stages take."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tools.errors import UserError
+from tools.jsonl import read_json
+from tools.recipe import Stage, parse
+
+ARMS_YAML = Path(__file__).with_name("arms.yaml")
+LEVELS = (16, 8, 4, 2)  # the paper's
+SFT_ROWS = {"toysft": 1, "toysft-x4": 4}  # data set of a recipe -> how many times rows.sft it has
+CHOSEN = "chosen"  # the data set of the chosen texts
+
+Rates = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        name: its key in arms.yaml.
+        label: what tables and plots call it.
+        recipe: its recipe, the rates still to be put in.
+        main: whether every run trains it.
+        pairs: own, other or distinct.
+        settings: variables of train_scripts/library.sh that it alone sets.
+    """
+
+    name: str
+    label: str
+    recipe: str
+    main: bool = False
+    pairs: str = "own"
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def phases(self, rates: Rates) -> list[str]:
+        """The recipes of the arm up to each of its phases, in their order; the last is whole."""
+        recipe = re.sub(r"\{(\w+)\}", lambda found: rates[found[1]], self.recipe)
+        model, *phases = recipe.split("=")
+        return ["=".join([model, *phases[:count]]) for count in range(1, len(phases) + 1)]
+
+    @property
+    def own_group(self) -> str:
+        """What its stages' group is called after, where it shares none with other arms."""
+        any_rates = dict.fromkeys(re.findall(r"\{(\w+)\}", self.recipe), "1e-3")
+        # One file of rows is read alike by all that share a group: a level gives a quarter.
+        other_shares = any(
+            stage.levels and rows * len(LEVELS) != _yaml()["rows"]["alignment"] * len(stage.levels)
+            for phase in self.phases(any_rates)
+            for stage, rows in zip(last_phase(phase), rows_of(phase), strict=True)
+        )
+        return self.name if self.pairs != "own" or self.settings or other_shares else ""
+
+
+@cache
+def _yaml() -> dict[str, Any]:
+    return yaml.safe_load(ARMS_YAML.read_text(encoding="utf-8"))
+
+
+def arms() -> dict[str, Arm]:
+    """All arms, in the file's order."""
+    return {name: Arm(name, **entry) for name, entry in _yaml()["arms"].items()}
+
+
+def grids() -> dict[str, list[str]]:
+    """arm -> the learning rates to try for it."""
+    return {arm: [str(rate) for rate in rates] for arm, rates in _yaml()["rates"].items()}
+
+
+def rows_of(phase: str) -> list[int]:
+    """How many rows each stage of a recipe's last phase takes: whole batches, nearly as many."""
+    stages = last_phase(phase)
+    wanted, batch = _yaml()["rows"], stages[0].batch
+    if stages[0].dataset in SFT_ROWS:
+        return [wanted["sft"] * SFT_ROWS[stages[0].dataset]]
+    batches = wanted["alignment"] // batch
+    ends = [batches * number // len(stages) for number in range(len(stages) + 1)]
+    return [(end - start) * batch for start, end in pairwise(ends)]
+
+
+def steps_of(phase: str) -> list[int]:
+    """How many optimizer steps each stage of a recipe's last phase takes."""
+    return [
+        -(-rows // stage.batch)
+        for rows, stage in zip(rows_of(phase), last_phase(phase), strict=True)
+    ]
+
+
+def last_phase(recipe: str) -> list[Stage]:
+    """The stages of a recipe's last phase."""
+    phases = recipe.count("=")
+    return [stage for stage in parse(recipe).stages if stage.name.count("=") == phases]
+
+
+def read_rates(path: Path) -> dict[str, str]:
+    """arm -> the rate that validation chose.
+
+    Raises:
+        UserError: none have been chosen.
+    """
+    found = read_json(path)
+    if not found:
+        raise UserError(f"{path}: no learning rates yet; --choose_rates finds them")
+    return {arm: entry["rate"] for arm, entry in found["rates"].items()}

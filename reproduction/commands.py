@@ -1,0 +1,167 @@
+"""The commands of the reproduction: each is one that a user could type."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from data.toy.stories import plan_story
+from data.toy.truth import truth
+from reproduction.arms import CHOSEN, LEVELS
+from reproduction.trainings import Base, Place, Training
+from tools.dataset import REPOSITORY
+from tools.perturbation import FINEST
+from tools.recipe import Stage
+
+BATCH = 8  # rows at once: divides the batches of all recipes
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+PAIRS = "toypairs"  # the dataset that pairs are made of
+
+
+@dataclass(frozen=True)
+class Stories:
+    """A dataset of stories: what make_toyworld.py is told."""
+
+    videos: int
+    events: str
+    seed: int
+
+
+# Fine-tuning asks about videos of one event as well, which no pair is made of.
+_MIXED = "1,1,1,1,3,4,5,6,7,8,9,10,11,12,13,14,15,16"
+STORIES = {
+    PAIRS: Stories(216, "8-16", 21),
+    "toysft": Stories(612, _MIXED, 22),
+    "toysft-x4": Stories(2448, _MIXED, 22),  # begins with those of toysft
+    "toytest": Stories(90, "4,8,16", 101),
+    "toyval": Stories(45, "4,8,16", 102),
+}
+
+
+def python(script: str, *words: object) -> list[str]:
+    """A script at the root, or a module."""
+    first = [str(REPOSITORY / script)] if script.endswith(".py") else ["-m", script]
+    return [sys.executable, *first, *map(str, words)]
+
+
+def train_base(place: Place, base: Base) -> list[str]:
+    """Another base, made as the first one was."""
+    return python(
+        "reproduction.toyvl", "--seed", base.seed, "--out", base.folder, "--workers", 1,
+        "--stories", place.exp / f"stories_{base.seed}",
+    )  # fmt: skip
+
+
+def render(place: Place, name: str) -> list[str]:
+    """A dataset of stories."""
+    told = STORIES[name]
+    return python(
+        "data/make_toyworld.py", "--videos", told.videos, "--events", told.events,
+        "--seed", told.seed, "--workers", 1, "--out", place.data / name,
+    )  # fmt: skip
+
+
+def is_rendered(place: Place, name: str) -> bool:
+    """Whether a dataset is there, and is the one that is meant: its first and last story say so."""
+    told = STORIES[name]
+    try:
+        lines = (place.data / name / "truth.jsonl").read_bytes().splitlines()
+    except FileNotFoundError:
+        return False
+    if len(lines) != told.videos:
+        return False
+    counts = numbers(told.events)
+    for number in (0, told.videos - 1):
+        story = truth(plan_story(told.seed, number, counts[number % len(counts)]))
+        if orjson.loads(orjson.dumps(story)) != orjson.loads(lines[number]):
+            return False
+    return True
+
+
+def numbers(events: str) -> list[int]:
+    """The numbers of events that 4,8,16 or 8-16 stands for."""
+    if "-" in events:
+        low, high = map(int, events.split("-"))
+        return list(range(low, high + 1))
+    return [int(number) for number in events.split(",")]
+
+
+def find_shots(place: Place) -> list[str]:
+    """Stage 1."""
+    return python(
+        "preprocess.py", PAIRS, 1, "--video_dir", place.data / PAIRS / "video",
+        "--embedder", "color", "--shot_detector", "adaptive", "--device", "cpu",
+        "--data_root", place.data,
+    )  # fmt: skip
+
+
+def make_pairs(place: Place, base: Base) -> list[list[str]]:
+    """Stages 2 to 4 with a base as the model; each is resumable by itself.
+
+    The level r1 is there for arms that want it; the paper's four are `LEVELS`.
+    """
+    model = ["--model", base.name if base.shipped else base.folder, "--device", "cpu"]
+    root = ["--data_root", place.data]
+    levels = [base.name, *LEVELS, FINEST, "--dataset", PAIRS, "--per_level", *root]
+    return [
+        python("generate_meta_data.py", 1, "--dataset", PAIRS, *model, *root),
+        python("generate_dpo_data.py", PAIRS, 1, "--swap", *model, *root),
+        python("convert_to_swift.py", *levels, "--output", pairs_folder(place, "own")),
+        python(
+            "convert_to_swift.py", *levels, "--output", pairs_folder(place, "distinct"),
+            "--distinct_levels",
+        ),
+    ]  # fmt: skip
+
+
+def pairs_folder(place: Place, kind: str) -> Path:
+    """Where stage 4 writes pairs: own (all of them) or distinct."""
+    return place.exp / "pairs" / kind
+
+
+def draw_rows(one: Training, stage: Stage, path: Path, count: int) -> list[str]:
+    """The rows of a stage; a seed draws its own."""
+    if stage.levels or stage.dataset == CHOSEN:
+        pairs = pairs_folder(one.place, "distinct" if one.arm.pairs == "distinct" else "own")
+        levels = stage.levels or LEVELS
+        files = [pairs / f"{one.pairs_base.name}_i0_r{level}.json" for level in levels]
+        source = ["--pairs", *files, *([] if stage.levels else ["--chosen"])]
+    else:
+        source = ["--dataset", stage.dataset, "--data_root", one.place.data]
+    return python("reproduction.rows", *source, "--n", count, "--seed", one.seed, "--out", path)
+
+
+def train(one: Training) -> list[str]:
+    """Stage 5, up to the training's phase; phases that are finished are skipped."""
+    return ["bash", str(REPOSITORY / "train_scripts" / "run.sh"), one.phase]
+
+
+def settings(one: Training) -> dict[str, str]:
+    """The settings of a training that its recipe does not name."""
+    return {
+        **ONE_THREAD,
+        "GROUP": one.group,
+        "SEED": str(one.seed),
+        "MODEL": str(one.base.folder),
+        "DATA_MODEL": one.pairs_base.name,
+        "DATA_DIR": str(next(iter(one.rows)).parent),
+        "EXP_DIR": str(one.place.exp),
+        "DEVICE": "cpu",
+        "VAL": "none",
+        "WORKERS": "0",
+        "PER_DEVICE_BATCH": str(BATCH),
+        "LOGGING_STEPS": "8",
+        "REPORT_TO": "none",
+        # Memory is no concern here, and everything would be computed twice.
+        **one.arm.settings,
+    }
+
+
+def score(place: Place, model: Path, name: str, dataset: str, out: Path) -> list[str]:
+    """Score a model."""
+    return python(
+        "evaluate.py", "toy", "--model", model, "--model_name", name, "--dataset", dataset,
+        "--data_root", place.data, "--device", "cpu", "--max_new_tokens", 256, "--out", out,
+    )  # fmt: skip

@@ -1,0 +1,108 @@
+"""What the reproduction does, as jobs: render, make pairs, train each arm, score each model."""
+
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from reproduction import commands
+from reproduction.arms import SFT_ROWS
+from reproduction.jobs import Job
+from reproduction.trainings import TRAINED, Base, Place, Training, is_scored
+
+
+class Plan:
+    """The jobs that some trainings and their scores take."""
+
+    def __init__(
+        self,
+        place: Place,
+        wanted: Iterable[Training],
+        dataset: str,
+        scored: Container[str] | None = None,
+    ) -> None:
+        """Args:
+        dataset: which stories the models are scored on.
+        scored: keys of those whose models are scored (default: all, and the bases).
+        """
+        self.place = place
+        self.dataset = dataset
+        self.scored = scored
+        # Phases that arms have in common are trained once.
+        self.unique = {training.key: training for training in wanted}
+        used = {base for one in self.unique.values() for base in (one.base, one.pairs_base)}
+        self.bases = [base for base in place.bases if base in used]
+
+    def jobs(self) -> list[Job]:
+        """All jobs, each behind those that it needs; the longest that others wait for first."""
+        return [*self._preparing(), *self._training()]
+
+    def _preparing(self) -> Iterator[Job]:
+        for base in self.bases:
+            if not base.shipped:
+                command = commands.train_base(self.place, base)
+                yield job(needed_for(base)[0], [command], done=(base.folder / TRAINED).is_file)
+        files = {path.stem for one in self.unique.values() for path in one.rows}
+        for name in (commands.PAIRS, self.dataset, *(one for one in SFT_ROWS if one in files)):
+            done = partial(commands.is_rendered, self.place, name)
+            yield job(f"render-{name}", [commands.render(self.place, name)], done=done)
+        yield job("shots", [commands.find_shots(self.place)], [f"render-{commands.PAIRS}"])
+        for base in self.bases:
+            needs = ["shots", *needed_for(base)]
+            yield job(f"pairs-{base.name}", commands.make_pairs(self.place, base), needs)
+            if self.scored is not None:
+                continue
+            out = self.place.base_scores(base, self.dataset)
+            yield job(
+                f"score-{self.dataset}-{base.name}",
+                [commands.score(self.place, base.folder, base.name, self.dataset, out)],
+                [f"render-{self.dataset}", *needed_for(base)],
+                done=partial(is_scored, out, base.folder, self.place.data / self.dataset),
+            )
+
+    def _training(self) -> Iterator[Job]:
+        written: set[Path] = set()
+        for key, one in self.unique.items():
+            needs = needed_for(one.base)
+            for stage, (path, count) in zip(one.stages, one.rows.items(), strict=True):
+                name = f"rows-{one.group}-{path.stem}"
+                needs.append(name)
+                if path not in written:
+                    written.add(path)
+                    of_stories = stage.dataset in SFT_ROWS
+                    before = f"render-{path.stem}" if of_stories else f"pairs-{one.pairs_base.name}"
+                    command = commands.draw_rows(one, stage, path, count)
+                    yield job(name, [command], [before], done=path.is_file)
+            if "=" in (before := one.phase.rpartition("=")[0]):
+                needs.append(f"train-{replace(one, phase=before).key}")
+            how = commands.settings(one)
+            yield job(f"train-{key}", [commands.train(one)], needs, how, one.trained)
+            if self.scored is None or key in self.scored:
+                # Where swift puts the model is known only once it is there.
+                yield Job(
+                    f"score-{self.dataset}-{key}",
+                    partial(self._score, one),
+                    [f"train-{key}", f"render-{self.dataset}"],
+                    commands.ONE_THREAD,
+                    partial(one.scored, self.dataset),
+                )
+
+    def _score(self, one: Training) -> list[list[str]]:
+        out = one.scores(self.dataset)
+        return [commands.score(self.place, one.model(), one.name, self.dataset, out)]
+
+
+def needed_for(base: Base) -> list[str]:
+    """The job that makes a base, if one does."""
+    return [] if base.shipped else [f"base-{base.name}"]
+
+
+def job(
+    name: str,
+    what: list[list[str]],
+    needs: Iterable[str] = (),
+    environment: Mapping[str, str] = commands.ONE_THREAD,
+    done: Callable[[], bool] = lambda: False,
+) -> Job:
+    """A job of which all is known before."""
+    return Job(name, lambda: what, list(needs), environment, done)

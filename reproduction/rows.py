@@ -1,0 +1,202 @@
+"""Rows that the arms of the reproduction train on, beside the pairs that stage 4 writes.
+
+    python -m reproduction.rows --dataset toysft --n 3200 --seed 0 --out rows/toysft.json
+    python -m reproduction.rows --pairs pairs/toyvl_i0_r16.json --n 600 --out rows/toyvl_i0_r16.json
+    python -m reproduction.rows --pairs pairs/*_r{16,8,4,2}.json --n 2400 --chosen --out chosen.json
+
+The first asks about the stories of a dataset, with answers out of its truth.jsonl: descriptions of
+whole videos, what happens right after or before an event, attributes, and videos of one event. The
+others draw pairs, the same number from each file and the same ones whatever they are drawn for;
+--chosen leaves their rejected side out, which makes fine-tuning rows of them.
+"""
+
+import argparse
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from data.toy.truth import narrate
+from inference.prompts import AFTER, BEFORE, QUESTIONS, WHAT_DOES, WHICH_COLOUR, WHICH_SHAPE
+from tools.cli import add_data_root, positive, run_script, script_parser
+from tools.errors import UserError
+from tools.jsonl import Record, dumps
+from tools.swift_rows import json_array
+
+# Shares of the rows, as in the pilot: without descriptions of whole videos, fine-tuning wipes
+# describing out.
+SHARES = {"whole": 0.3, "neighbour": 0.3, "attribute": 0.2, "single": 0.2}
+
+Story = dict[str, Any]
+
+
+def sft_row(question: str, answer: str, video: str) -> Record:
+    """One question about a video as ms-swift reads it for fine-tuning."""
+    return {
+        "messages": [
+            {"role": "user", "content": f"<video>{question}"},
+            {"role": "assistant", "content": answer},
+        ],
+        "videos": [video],
+    }
+
+
+def descriptions(story: Story) -> Iterator[tuple[str, str, str]]:
+    """Yield (kind, question, answer) of the ways to ask for all of a story's events."""
+    texts = [event["text"] for event in story["events"]]
+    for question in QUESTIONS:
+        yield "single" if len(texts) == 1 else "whole", question, narrate(texts)
+
+
+def neighbours(story: Story) -> Iterator[tuple[str, str, str]]:
+    """Yield (kind, question, answer) of what happens right after and before each event."""
+    for one, other in pairwise(event["text"] for event in story["events"]):
+        yield "neighbour", AFTER.format(event=bare(one)), other
+        yield "neighbour", BEFORE.format(event=bare(other)), one
+
+
+def attributes(story: Story) -> Iterator[tuple[str, str, str]]:
+    """Yield (kind, question, answer) about single events, where one event alone is the answer."""
+    events = story["events"]
+    if len(events) == 1:
+        return
+    by_colour = Counter((event["shape"], event["action"]) for event in events)
+    by_shape = Counter((event["colour"], event["action"]) for event in events)
+    for event in events:
+        colour, shape, action = event["colour"], event["shape"], event["action"]
+        yield "attribute", WHAT_DOES.format(colour=colour, shape=shape), f"{action} ."
+        if by_colour[shape, action] == 1:
+            yield "attribute", WHICH_COLOUR.format(shape=shape, action=action), f"{colour} ."
+        if by_shape[colour, action] == 1:
+            yield "attribute", WHICH_SHAPE.format(colour=colour, action=action), f"{shape} ."
+
+
+def bare(text: str) -> str:
+    """An event without its full stop, as a question names it."""
+    return text.removesuffix(" .")
+
+
+def story_rows(folder: Path, n: int, seed: int) -> list[Record]:
+    """Draw `n` different rows about the stories of a rendered dataset, in SHARES.
+
+    Args:
+        folder: of the dataset; holds truth.jsonl and video/.
+
+    Raises:
+        UserError: it is not there, or has too few stories for so many different rows.
+    """
+    try:
+        lines = (folder / "truth.jsonl").read_bytes().splitlines()
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} holds no truth.jsonl: data/make_toyworld.py renders it"
+        ) from None
+    there: dict[str, list[Record]] = {kind: [] for kind in SHARES}
+    for story in map(orjson.loads, lines):
+        video = str((folder / "video" / story["video_name"]).absolute())
+        for asked in (descriptions, neighbours, attributes):
+            for kind, question, answer in asked(story):
+                there[kind].append(sft_row(question, answer, video))
+    rng = random.Random(f"{seed}/{folder.name}")
+    rows = []
+    for kind, count in shares(n).items():
+        if len(there[kind]) < count:
+            raise UserError(
+                f"{folder} has {len(there[kind])} different rows of the kind {kind!r}, and {count}"
+                f" of {n} are to be: render more stories, or ask for fewer rows"
+            )
+        rows += rng.sample(there[kind], count)
+    rng.shuffle(rows)
+    return rows
+
+
+def shares(n: int) -> dict[str, int]:
+    """How many rows of each kind make `n`; the last kind takes what rounding leaves."""
+    counts = {kind: round(n * share) for kind, share in SHARES.items()}
+    last = list(counts)[-1]
+    counts[last] += n - sum(counts.values())
+    return counts
+
+
+def drawn_pairs(files: Sequence[Path], n: int, seed: int) -> list[Record]:
+    """Draw `n` pairs, as many from each file; the draw depends on seed, file's name and number.
+
+    No pair comes twice before all of its file have come once.
+
+    Raises:
+        UserError: a file is missing or empty, or `n` cannot be shared.
+    """
+    if n % len(files):
+        raise UserError(f"{n} rows cannot be shared evenly by {len(files)} files")
+    rows: list[Record] = []
+    for path in files:
+        try:
+            there = orjson.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise UserError(
+                f"{path}: no such file; convert_to_swift.py --per_level writes it"
+            ) from None
+        if not there:
+            raise UserError(f"{path} has no pairs")
+        rng = random.Random(f"{seed}/{path.name}")
+        own: list[Record] = []
+        while len(own) < n // len(files):
+            own += rng.sample(there, min(len(there), n // len(files) - len(own)))
+        rows += own
+    return rows
+
+
+def without_rejected(rows: Sequence[Record]) -> list[Record]:
+    """The chosen side of pairs alone."""
+    return [{k: v for k, v in row.items() if k != "rejected_response"} for row in rows]
+
+
+def write_rows(path: Path, rows: Sequence[Record]) -> None:
+    """Write rows as a JSON array, one a line."""
+    with json_array(path) as write:
+        for row in rows:
+            write(dumps(row))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = script_parser(__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dataset", metavar="NAME", help="a story dataset under data/")
+    source.add_argument(
+        "--pairs",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="files of pairs, as stage 4 writes them",
+    )
+    parser.add_argument("--n", type=positive, required=True, metavar="N", help="how many rows")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
+    parser.add_argument(
+        "--chosen", action="store_true", help="leave the rejected side of pairs out"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .json file")
+    add_data_root(parser)
+    args = parser.parse_args()
+    if args.chosen and args.dataset:
+        parser.error("--chosen goes with --pairs")
+    return args
+
+
+def main() -> None:
+    """Write the rows."""
+    args = parse_arguments()
+    if args.dataset:
+        rows = story_rows(args.data_root / args.dataset, args.n, args.seed)
+    else:
+        rows = drawn_pairs(args.pairs, args.n, args.seed)
+    write_rows(args.out, without_rejected(rows) if args.chosen else rows)
+    print(f"{args.out}: {len(rows)} rows")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,166 @@
+"""The reproduction: every arm from every seed, through the toolkit's own scripts.
+
+    python -m reproduction.run                    # the main arms, 5 seeds over 2 bases
+    python -m reproduction.run --quick            # the main arms, 1 seed: a look, and no proof
+    python -m reproduction.run --all_arms         # and those that take arms apart
+    python -m reproduction.run --choose_rates     # the learning rates, on validation stories
+
+Renders stories, makes pairs with each base, trains the arms of arms.yaml with
+train_scripts/run.sh, scores every model after each of its phases on held-out stories, and writes
+reproduction.json, reproduction.md and two plots. Stop it as you like: the same command goes on.
+Everything between lies in exp/reproduction; what a job printed, in exp/reproduction/logs.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from reproduction import report, results
+from reproduction.arms import Arm, Rates, arms, grids, read_rates
+from reproduction.commands import PAIRS
+from reproduction.jobs import Runner
+from reproduction.plan import Plan
+from reproduction.rates import choose, write_rates
+from reproduction.trainings import Place, trainings
+from tools.cli import add_data_root, positive, run_script, script_parser
+from tools.dataset import REPOSITORY
+from tools.errors import UserError
+from tools.jsonl import read_json, write_json
+from tools.stages import digest
+from tools.swift_rows import sole_writer
+
+RESULTS = REPOSITORY / "results"
+RATES = RESULTS / "learning_rates.json"
+HELD_OUT = "toytest"
+SEEDS = 5
+
+
+def check_bases(place: Place) -> None:
+    """Are the bases those that the work in `place` began with?
+
+    Raises:
+        UserError: one is another by now, or the first is not there.
+    """
+    path = place.exp / "bases.json"
+    known = read_json(path) or {}
+    for base in place.bases:
+        now = digest(base.folder / "model.safetensors")
+        if now is None and base.shipped:
+            raise UserError(f"{base.folder} holds no model: python -m reproduction.toyvl makes it")
+        if now and known.setdefault(base.name, now) != now:
+            raise UserError(
+                f"{base.folder} has changed since {place.exp} was begun: move {place.exp} and"
+                f" {place.data / PAIRS} away"
+            )
+    write_json(path, known)
+
+
+def wanted_arms(args: argparse.Namespace) -> list[Arm]:
+    """The arms that the flags ask for.
+
+    Raises:
+        UserError: there is no such arm.
+    """
+    known = arms()
+    for name in args.arms or ():
+        if name not in known:
+            raise UserError(f"no arm {name!r} in arms.yaml; there are: {', '.join(known)}")
+    if args.arms:
+        return [known[name] for name in args.arms]
+    return [arm for arm in known.values() if arm.main or args.all_arms]
+
+
+def train(
+    place: Place, runner: Runner, chosen: Sequence[Arm], seeds: Sequence[int], rates: Rates
+) -> bool:
+    """Train and score what is left to; whether all of it ended well."""
+    plan = Plan(place, trainings(place, chosen, seeds, rates), HELD_OUT)
+    jobs = plan.jobs()
+    print(f"{len(chosen)} arms, seeds {', '.join(map(str, seeds))}: {len(jobs)} jobs")
+    outcomes = runner.run(jobs)
+    bad = [name for name, outcome in outcomes.items() if outcome in ("failed", "left out")]
+    if bad:
+        print(f"{len(bad)} of {len(jobs)} jobs did not end well; the same command tries them again")
+    return not bad
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = script_parser(__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="seed 0 alone; results/ is left as it is"
+    )
+    parser.add_argument("--all_arms", action="store_true", help="the arms that are not main too")
+    parser.add_argument(
+        "--arms", nargs="+", metavar="NAME", help="these arms of arms.yaml (default: the main ones)"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=positive,
+        default=SEEDS,
+        metavar="N",
+        help="of each five, three start from the first base and two from a second one, which is"
+        " trained first (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=2,
+        metavar="N",
+        help="jobs at once, one thread each (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--choose_rates",
+        action="store_true",
+        help=f"try the learning rates of arms.yaml on other stories, from a seed of their own, and"
+        f" write {RATES.relative_to(REPOSITORY)}",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where results go (default: results/, with --quick a folder in --exp)",
+    )
+    parser.add_argument(
+        "--exp",
+        type=Path,
+        default=Place.exp,
+        metavar="DIR",
+        help="where pairs, rows, models, scores and logs go (default: exp/reproduction)",
+    )
+    add_data_root(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run what is left to do, and report."""
+    args = parse_arguments()
+    start = time.monotonic()
+    chosen = wanted_arms(args)
+    place = Place(args.data_root, args.exp)
+    out = args.out or (place.exp / "quick" if args.quick else RESULTS)
+    with sole_writer(place.exp / "run"):
+        check_bases(place)
+        runner = Runner(place.logs, args.workers)
+        if args.choose_rates:
+            write_rates(RATES, choose(place, runner, grids()))
+            return
+        rates = read_rates(RATES)
+        seeds = range(1 if args.quick else args.seeds)
+        well = train(place, runner, chosen, seeds, rates)
+        found = results.collect(place, arms().values(), seeds, rates, HELD_OUT)
+    if not found["arms"]:
+        raise UserError(f"no arm is finished: see {place.logs}")
+    results.write(out / "reproduction.json", found)
+    report.write(out)
+    print(f"{(time.monotonic() - start) / 60:.0f} minutes")
+    if args.quick:
+        print("one seed proves nothing: it shows what the reproduction does, not what is true")
+    if not well:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,188 @@
+"""What is trained and scored: arms from seeds, phase by phase, and where all of it lies."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from evaluation.questions import Case, benchmark_digest, questions_about
+from evaluation.scores import read_scores
+from evaluation.stories import Pictures, read_stories
+from inference.checkpoints import digest
+from reproduction.arms import Arm, Rates, last_phase, rows_of
+from tools.dataset import DATA_ROOT, REPOSITORY
+from tools.errors import UserError
+from tools.jsonl import read_json
+from tools.recipe import Stage
+from tools.stages import digest as file_digest
+from tools.stages import find_state
+
+TRAINED = "toyvl.json"  # what reproduction.toyvl writes last
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model that arms start from.
+
+    Attributes:
+        seed: what reproduction.toyvl was given.
+        shipped: whether it comes with the repository.
+    """
+
+    name: str
+    folder: Path
+    seed: int
+    shipped: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the reproduction works.
+
+    Attributes:
+        data: holds the datasets' folders.
+        exp: takes everything else: rows, pairs, models, scores, logs.
+    """
+
+    data: Path = DATA_ROOT
+    exp: Path = REPOSITORY / "exp" / "reproduction"
+
+    @property
+    def bases(self) -> tuple[Base, Base]:
+        """The bases; the second one is trained here."""
+        return (
+            Base("toyvl", REPOSITORY / "inference" / "toyvl", 0, shipped=True),
+            Base("toyvl_1", self.exp / "toyvl_1", 1, shipped=False),
+        )
+
+    def base_of(self, seed: int) -> Base:
+        """The base of a seed: of each five, three start from the first, two from the second."""
+        return self.bases[0 if seed % 5 < 3 else 1]
+
+    def base_scores(self, base: Base, dataset: str) -> Path:
+        """The score file of a base itself."""
+        return self.exp / "scores" / dataset / f"{base.name}.json"
+
+    @property
+    def logs(self) -> Path:
+        """What the jobs printed, and how long they took."""
+        return self.exp / "logs"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One phase of one arm from one seed, and all phases before it.
+
+    Attributes:
+        arm, seed: whose.
+        phase: the recipe up to it.
+    """
+
+    place: Place
+    arm: Arm
+    seed: int
+    phase: str
+
+    @property
+    def base(self) -> Base:
+        """What it starts from."""
+        return self.place.base_of(self.seed)
+
+    @property
+    def pairs_base(self) -> Base:
+        """Whose pairs it trains on."""
+        if self.arm.pairs != "other":
+            return self.base
+        return next(base for base in self.place.bases if base != self.base)
+
+    @property
+    def group(self) -> str:
+        """Its group of experiments; in one, equal names of stages mean equal stages."""
+        own = f"_{self.arm.own_group}" if self.arm.own_group else ""
+        return f"{self.base.name}_s{self.seed}{own}"
+
+    @property
+    def key(self) -> str:
+        """What its jobs are called: unique for each stage, and a file's name."""
+        return f"{self.group}-{self.phase.partition('=')[2]}"
+
+    @property
+    def name(self) -> str:
+        """What its score file calls it."""
+        return f"{self.arm.name}.{self.phase.count('=')}_s{self.seed}"
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The stages of its last phase."""
+        return last_phase(self.phase)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of `stages`."""
+        return [self.place.exp / self.group / "outputs" / stage.name for stage in self.stages]
+
+    @property
+    def rows(self) -> dict[Path, int]:
+        """The file of rows of each of `stages`, and how many rows it is to have."""
+        folder = self.place.exp / "rows" / self.group
+        files = [folder / stage.data_file(self.pairs_base.name) for stage in self.stages]
+        return dict(zip(files, rows_of(self.phase), strict=True))
+
+    def model(self) -> Path:
+        """The model that it ends in.
+
+        Raises:
+            UserError: it is not there yet.
+        """
+        state = find_state(self.folders[-1])
+        if state.kind != "merged" or state.path is None:
+            raise UserError(f"{self.folders[-1]} holds no merged model yet")
+        return state.path
+
+    def trained(self) -> bool:
+        """Whether its model is there, trained on the rows that are there."""
+        for folder, rows in zip(self.folders, self.rows, strict=True):
+            made = (read_json(folder / "stage.json") or {}).get("made_with", {})
+            if made.get("sha256") != file_digest(rows) or find_state(folder).kind != "merged":
+                return False
+        return True
+
+    def scores(self, dataset: str) -> Path:
+        """Its score file."""
+        return self.place.exp / self.group / "scores" / dataset / f"{self.phase}.json"
+
+    def scored(self, dataset: str) -> bool:
+        """Whether its score file is there, and is this model's."""
+        return is_scored(self.scores(dataset), self.model(), self.place.data / dataset)
+
+
+def trainings(
+    place: Place, arms: Iterable[Arm], seeds: Iterable[int], rates: Rates
+) -> list[Training]:
+    """Every phase of every arm from every seed; a seed is finished before the next one begins."""
+    chosen = list(arms)
+    return [
+        Training(place, arm, seed, phase)
+        for seed in seeds
+        for arm in chosen
+        for phase in arm.phases(rates)
+    ]
+
+
+def is_scored(path: Path, model: Path, stories: Path) -> bool:
+    """Whether a score file is whole, of this model, and of what is now asked about stories."""
+    if not path.is_file():
+        return False
+    try:
+        found = read_scores(path)
+    except UserError:
+        return False
+    return found["weights"] == digest(str(model)) and found["benchmark"] == benchmark(stories)
+
+
+@cache
+def benchmark(stories: Path) -> str:
+    """What tells the questions about a dataset from others."""
+    shown = Pictures([], 0.0, [])  # makes no difference to what is asked
+    cases = [Case(story, questions_about(story), shown) for story in read_stories(stories)]
+    return benchmark_digest(cases)
