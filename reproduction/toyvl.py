@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import torch
 import torch.distributed as dist
@@ -44,6 +43,7 @@ WARMUP = 50  # steps
 COURSE = ((0.0, 4, 0), (0.15, 4, 4), (0.3, 8, 8), (0.5, 16, 16))
 TRAINING, UNSEEN = 31, 32  # seeds of the stories, plus 100 * the run's own seed
 STORIES, UNSEEN_STORIES = 320, 24
+LIST = 8  # captions that are joined when a checkpoint is measured
 
 
 def lengths_at(share: float) -> tuple[int, int]:
@@ -148,19 +148,20 @@ def render(seed: int, stories: int, events: str, folder: Path) -> Path:
     return folder
 
 
-def measure(checkpoint: Path, unseen: Path, lists: int = 200) -> dict[str, float]:
+def measure(checkpoint: Path, unseen: Path) -> dict[str, float]:
     """How good a checkpoint is on stories that it has not seen, through the toolkit's captioner.
 
     Returns:
         clips: share of clip captions that are right to the letter, of all clips of all videos.
-        lists_of_8: share of lists of 8 captions joined in order without a mistake.
+        lists_of_8: share of lists of 8 captions, of clips that follow one another, joined in order
+            without a mistake.
     """
     captioner = HuggingFaceCaptioner(
         Model("toyvl", engine="huggingface", checkpoint=str(checkpoint)), batch=64
     )
     captioner.load("cpu", 1)
     greedy = Sampling(temperature=0, top_p=1, repetition_penalty=1, max_new_tokens=256)
-    requests, truths, texts = [], [], []
+    requests, truths, lists = [], [], []
     for line in (unseen / "truth.jsonl").read_bytes().splitlines():
         story = orjson.loads(line)
         own = [(shot["start"] + 5, shot["start"] + 10) for shot in story["shots"]]
@@ -168,15 +169,13 @@ def measure(checkpoint: Path, unseen: Path, lists: int = 200) -> dict[str, float
         frames = read_frames(video, [index for pair in own for index in pair])
         clips = [[frames[index] for index in pair] for pair in own]
         requests += [Request(prompts.clip_messages(clips, k), 0) for k in range(len(clips))]
-        truths += [event["text"] for event in story["events"]]
-    texts = list(dict.fromkeys(truths))
-    clips_right = right(captioner, requests, truths, greedy)
-    rng = np.random.default_rng(0)
-    drawn = [[texts[i] for i in rng.permutation(len(texts))[:8]] for _ in range(lists)]
-    joined = [Request(prompts.response_messages(one), 0) for one in drawn]
+        texts = [event["text"] for event in story["events"]]
+        truths += texts
+        lists += [texts[first : first + LIST] for first in range(len(texts) - LIST + 1)]
+    joined = [Request(prompts.response_messages(one), 0) for one in lists]
     return {
-        "clips": clips_right,
-        "lists_of_8": right(captioner, joined, [narrate(one) for one in drawn], greedy),
+        "clips": right(captioner, requests, truths, greedy),
+        "lists_of_8": right(captioner, joined, [narrate(one) for one in lists], greedy),
     }
 
 

@@ -379,7 +379,7 @@ def test_toyvl_learns_from_pairs_about_videos_that_it_sees(tmp_path, warm):
         "<|video_pad|>"
     )
     # A story of 4 or 6 shots of two seconds, two frames a token.
-    assert re.search(rf"\[{video_pad} \* [46]\]", done.stdout)
+    assert re.search(rf"\[{video_pad} \* [46]\]", done.stdout + done.stderr)
     log = read_log(tmp_path / "toy" / "outputs" / name)
     assert log.max_steps == 24
     accuracies = [accuracy for _, accuracy in log.series["rewards/accuracies"]]

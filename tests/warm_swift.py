@@ -79,6 +79,8 @@ def run(there: socket.socket) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    # A Python that starts would read it.
+    sys.path[:0] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
     if words[0].endswith(".py"):
         script = words[0]
     else:
