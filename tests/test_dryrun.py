@@ -237,7 +237,7 @@ def test_responses_keep_the_rules_of_pairs(n):
 def test_models_known_by_name():
     assert list(models()) == [
         "dryrun", "qwen2vl7b", "qwen25vl7b", "qwen3vl8b", "mimovl", "internvl3-8b",
-        "llava-onevision-7b", "smolvlm2",
+        "llava-onevision-7b", "smolvlm2", "toyvl",
     ]  # fmt: skip
     mimo = models()["mimovl"]
     assert (mimo.checkpoint, mimo.reasoning, mimo.opening) == (
@@ -252,7 +252,7 @@ def test_an_unknown_model_is_one_line_with_the_names_there_are():
         open_captioner("gpt")
     assert str(error.value) == (
         "unknown model 'gpt'; the models are: dryrun, qwen2vl7b, qwen25vl7b, qwen3vl8b, mimovl, "
-        "internvl3-8b, llava-onevision-7b, smolvlm2"
+        "internvl3-8b, llava-onevision-7b, smolvlm2, toyvl"
     )
 
 
