@@ -36,6 +36,7 @@ from transformers import (
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
 
+from reproduction.toy_checkpoint import SPECIAL
 from tools.cli import run_script, script_parser, whole
 
 # What the models can say, besides "," and ".": words of captions and of the prompts. Any other word
@@ -55,24 +56,8 @@ the their then there three through to tree turns two under until up video view w
 what when where which while white who whole wind window with woman wood write yellow young
 """
 
-# Qwen2-VL's special tokens, in the order of their ids, and the first one's id. ms-swift writes
+# The id of the first of Qwen2-VL's special tokens. ms-swift writes
 # <|image_pad|> and <|video_pad|> as 151655 and 151656, whatever the tokenizer says.
-QWEN_SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|object_ref_start|>",
-    "<|object_ref_end|>",
-    "<|box_start|>",
-    "<|box_end|>",
-    "<|quad_start|>",
-    "<|quad_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
 QWEN_FIRST_SPECIAL = 151643
 QWEN_VOCABULARY = 151936  # rows of the embedding of the 2B checkpoint: ids, and padding after them
 SMOLVLM_SPECIAL = (
@@ -255,10 +240,10 @@ def _save(
 def _qwen_parts(compact: bool = False) -> dict[str, Any]:
     """The parts of a Qwen2-VL or Qwen2.5-VL processor."""
     tokenizer = Qwen2TokenizerFast(
-        tokenizer_object=_tokenizer(QWEN_SPECIAL, None if compact else QWEN_FIRST_SPECIAL),
+        tokenizer_object=_tokenizer(SPECIAL, None if compact else QWEN_FIRST_SPECIAL),
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=list(QWEN_SPECIAL[1:]),
+        additional_special_tokens=list(SPECIAL[1:]),
         padding_side="left",
         model_max_length=32768,
     )

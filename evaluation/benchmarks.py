@@ -26,7 +26,6 @@ from evaluation.benchmark_scores import entry, read_document, table
 from evaluation.lmms import (
     CLASSES,
     MEANT,
-    REPOSITORY,
     Lmms,
     LmmsClass,
     Seen,
@@ -36,12 +35,13 @@ from evaluation.lmms import (
     run,
 )
 from evaluation.scores import show
-from evaluation.toy import device_of
+from evaluation.toy import add_device_flag, device_of
 from inference.captioner import Model
 from inference.checkpoints import check_checkpoint, config_of, digest, local_folder
 from inference.huggingface import HuggingFaceCaptioner
 from inference.models import models, open_captioner
 from tools.cli import amount, positive
+from tools.dataset import REPOSITORY
 from tools.errors import UserError
 from tools.jsonl import write_json
 
@@ -148,12 +148,7 @@ def add_benchmark_parser(subparsers: "argparse._SubParsersAction[argparse.Argume
         metavar="DIR",
         help="folder of tasks of your own in lmms-eval's format (default: none)",
     )
-    parser.add_argument(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="where the model computes (default auto: a GPU if torch can use one, else the CPU)",
-    )
+    add_device_flag(parser)
     parser.add_argument(
         "--python",
         metavar="PATH",

@@ -18,10 +18,10 @@ from typing import Any
 
 import orjson
 
+from inference.checkpoints import own_video_size
+from tools.dataset import REPOSITORY
 from tools.errors import UserError
-from tools.jsonl import read_json
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 LAUNCHER = Path(__file__).with_name("lmms_launcher.py")
 ENVIRONMENT = ".venv-lmms-eval"
 INSTALL = (
@@ -115,12 +115,9 @@ class Lmms:
 def frame_pixels(checkpoint: Path) -> tuple[int, int]:
     """The fewest and the most pixels of a frame in a checkpoint's own processor, which has the last
     word: what lmms-eval asks for is not heard where the checkpoint says a `size`."""
-    files = ("video_preprocessor_config.json", "preprocessor_config.json")
-    said: dict[str, Any] = next(filter(None, (read_json(checkpoint / name) for name in files)), {})
-    size = said.get("size") or {}
-    least = size.get("shortest_edge") or said.get("min_pixels") or PROCESSOR_PIXELS[0]
-    most = size.get("longest_edge") or said.get("max_pixels") or PROCESSOR_PIXELS[1]
-    return least, most
+    own = own_video_size(str(checkpoint))
+    least, most = (own.get(edge) for edge in ("shortest_edge", "longest_edge"))
+    return least or PROCESSOR_PIXELS[0], most or PROCESSOR_PIXELS[1]
 
 
 def open_lmms(asked: str | None) -> Lmms:

@@ -90,12 +90,7 @@ def add_toy_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentPars
         metavar="N",
         help="longest answer, tokens; a model that thinks first needs more (default: %(default)s)",
     )
-    parser.add_argument(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="where the model computes (default auto: a GPU if torch can use one, else the CPU)",
-    )
+    add_device_flag(parser)
     parser.add_argument(
         "--threads",
         type=positive,
@@ -232,6 +227,16 @@ def made_with(captioner: Captioner, sampling: Sampling) -> Scores:
         "versions": versions,
         "max_new_tokens": sampling.max_new_tokens,
     }
+
+
+def add_device_flag(parser: argparse.ArgumentParser) -> None:
+    """Add --device, for `device_of`."""
+    parser.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="where the model computes (default auto: a GPU if torch can use one, else the CPU)",
+    )
 
 
 def device_of(asked: str) -> str:

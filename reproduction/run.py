@@ -12,6 +12,7 @@ Everything between lies in exp/reproduction; what a job printed, in exp/reproduc
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -141,6 +142,9 @@ def main() -> None:
     chosen = wanted_arms(args)
     place = Place(args.data_root, args.exp)
     out = args.out or (place.exp / "quick" if args.quick else RESULTS)
+    # Asked to end, or away from a terminal that Ctrl-C reaches: the children are to end too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with sole_writer(place.exp / "run"):
         check_bases(place)
         runner = Runner(place.logs, args.workers)

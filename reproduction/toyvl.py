@@ -35,7 +35,9 @@ from tools.dataset import REPOSITORY
 from tools.frames import read_frames
 
 STEPS = 2000
-LESSONS = (72, 28, 24)  # clips, lists and whole videos in every step
+# In every step: clips; captions of all lists and shots of all videos, were each of the longest: so
+# that a step costs about the same all along.
+CLIPS, CAPTIONS, SHOTS = 72, 180, 154
 RATE, DECAY = 1.5e-3, 0.4  # learning rate, and the last share of the steps in which it falls to 0
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.98), 0.02, 1.0
 WARMUP = 50  # steps
@@ -48,7 +50,7 @@ LIST = 8  # captions that are joined when a checkpoint is measured
 
 def lengths_at(share: float) -> tuple[int, int]:
     """The longest list and the longest video at a share of the steps."""
-    return next((most[1:] for most in reversed(COURSE) if share >= most[0]), (4, 0))  # type: ignore
+    return next((join, whole) for start, join, whole in reversed(COURSE) if share >= start)
 
 
 def rate_at(share: float, step: int) -> float:
@@ -58,17 +60,14 @@ def rate_at(share: float, step: int) -> float:
 
 def lessons_of(teacher: Teacher, share: float, part: int) -> list[list[Lesson]]:
     """One step's lessons; `part` is how many processes share them."""
-    clips, joins, wholes = (max(1, n // part) for n in LESSONS)
-    most_join, most_whole = lengths_at(share)
-    # Longer lists, fewer of them: a step costs about the same all along.
-    joins = max(1, round(joins * 4 / max(4, most_join) * 1.6))
+    join, whole = lengths_at(share)
     batches = [
-        [teacher.clip() for _ in range(clips)],
-        [teacher.join(most_join) for _ in range(joins)],
+        [teacher.clip() for _ in range(max(1, CLIPS // part))],
+        [teacher.join(join) for _ in range(max(1, round(CAPTIONS / join / part)))],
     ]
-    if most_whole:
-        wholes = max(1, round(wholes * 4 / max(4, most_whole) * 1.6))
-        batches.append([teacher.whole(most_whole) for _ in range(wholes)])
+    if whole:
+        count = max(1, round(SHOTS / whole / part))
+        batches.append([teacher.whole(whole) for _ in range(count)])
     return batches
 
 
@@ -93,7 +92,6 @@ def train(
     ]
     optimizer = torch.optim.AdamW(groups, lr=RATE, betas=BETAS)
     bar = tqdm(range(steps), desc="toyvl", unit="step", disable=rank > 0, mininterval=5)
-    smooth: list[float] = []
     for step in bar:
         share = step / steps
         for group in optimizer.param_groups:
@@ -109,12 +107,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(weights, CLIP)
         optimizer.step()
         optimizer.zero_grad(set_to_none=False)
-        smooth = (
-            losses
-            if len(smooth) != len(losses)
-            else [0.95 * a + 0.05 * b for a, b in zip(smooth, losses, strict=True)]
-        )
-        bar.set_postfix_str(" ".join(f"{one:.3f}" for one in smooth), refresh=False)
+        bar.set_postfix_str(" ".join(f"{one:.3f}" for one in losses), refresh=False)
     if rank == 0:
         save(model.eval(), processor, out)
 

@@ -120,3 +120,9 @@ def test_the_stages_as_the_scripts_read_them(run_script):
     ]
     done = run_script("-m", "tools.recipe", "qwen25vl7b")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_the_finest_level_stands_behind_the_papers():
+    stages = parse("toyvl=lr1e-3_r8_a16_bs8_freeze_r2-r1").stages
+    assert [stage.levels for stage in stages] == [(2,), (1,)]
+    assert stages[1].data_file("toyvl", 0) == "toyvl_i0_r1.json"

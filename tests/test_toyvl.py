@@ -9,10 +9,9 @@ import torch
 from make_toyworld import make_world
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from inference import prompts
+from inference import prompts, vision
 from inference.captioner import Answer, Request, Sampling
 from inference.models import models, open_captioner
-from inference.vision import attend_together, qwen2_vl
 from reproduction.toy_checkpoint import build_model, build_processor, save
 from reproduction.toy_lessons import Pair, Teacher, collate, mirrored, read_shots
 from tools.frames import read_frames
@@ -129,18 +128,16 @@ def test_whole_videos_are_told_out_of_order_and_can_be_told_in_order(processor, 
     assert not all(told(False) for _ in range(10))
 
 
-def test_patches_are_attended_to_together_with_the_same_numbers(processor, teacher):
+def test_patches_are_attended_to_together_with_the_same_numbers(processor, teacher, monkeypatch):
     model = build_model(processor, 0).eval()
     batch = collate([teacher.whole(8), teacher.clip()], teacher.shots, processor, 0)
     seen = (batch["pixel_values_videos"], batch["video_grid_thw"])
     with torch.no_grad():
         alone = model.visual(*seen)
-        before = qwen2_vl.VisionAttention.forward
-        qwen2_vl.VisionAttention.forward = attend_together
-        try:
-            together = model.visual(*seen)
-        finally:
-            qwen2_vl.VisionAttention.forward = before
+        # Nothing is handed on to the library's own way, one after the other.
+        monkeypatch.setattr(vision, "_one_by_one", None)
+        monkeypatch.setattr(vision.qwen2_vl.VisionAttention, "forward", vision.attend_together)
+        together = model.visual(*seen)
     assert torch.allclose(alone, together, atol=1e-6)
 
 
@@ -181,7 +178,7 @@ def test_the_committed_checkpoint_sees_and_joins(stories):
     right = [
         isinstance(answers[k], Answer) and answers[k].text == truth[k] for k in range(len(truth))
     ]
-    assert sum(right) / len(right) >= 0.9  # of 42 answers; reproduction/toyvl.py measures 584
+    assert sum(right) / len(right) >= 0.95  # of 42 answers; reproduction.toyvl measures 600
 
 
 def test_stories_are_what_stage_1_finds(stories, tmp_path, run_script):

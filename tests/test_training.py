@@ -375,6 +375,13 @@ def test_toyvl_learns_from_pairs_about_videos_that_it_sees(tmp_path, warm):
     done = train(name, settings=settings)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "16 rows, all within" in done.stdout
+    assert "--gradient_checkpointing false" in done.stdout
+    # No system turn: <|im_start|> user <|vision_start|>, 4 x <|video_pad|>, <|vision_end|>, a
+    # question of one token, <|im_end|> <|im_start|> assistant; the answer's words, <|im_end|>.
+    tokenizer = REPOSITORY / "inference" / "toyvl" / "tokenizer.json"
+    counted = RowLengths("toyvl", tokenizer, Budget(video_min_pixels=784, video_total_pixels=784))
+    words = len(narrate([event["text"] for event in stories[0]["events"]]).split())
+    assert counted.count(rows[0]) == 3 + 4 + 5 + words + 1
     video_pad = Tokenizer.from_file(f"{REPOSITORY}/inference/toyvl/tokenizer.json").token_to_id(
         "<|video_pad|>"
     )

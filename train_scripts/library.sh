@@ -21,9 +21,8 @@ CHILD=       # process group of the swift command that runs
 # ---- settings -----------------------------------------------------------------------------------
 
 # What is known of a base model by its name: checkpoint, swift's model_type and template, pixels of the
-# side of a visual token (patches of 14 or 16 pixels, merged 2 x 2), and where it differs from the paper's
-# models, pixels of a frame at least and of a video at most, and
-# whether activations are computed again (GRADIENT_CHECKPOINTING).
+# side of a visual token (patches of 14 or 16 pixels, merged 2 x 2). Where it differs from the paper's models:
+# pixels of a frame at least, of a video at most, and whether activations are computed again.
 known_model() {
   case $1 in
     toyvl) echo "inference/toyvl qwen2_vl toyvl 28 784 784 false" ;;
