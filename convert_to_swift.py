@@ -55,7 +55,7 @@ def parse_arguments() -> Namespace:
         choices=LEVELS,
         metavar="ratio",
         help="magnitudes of the perturbations, 16 (easiest pairs) 8 4 2 (hardest), and 1 where"
-        " stage 3 ran with --swap; a video's pairs are written in this order, and the output's"
+        " stage 3 ran with --fine; a video's pairs are written in this order, and the output's"
         " name spells it",
     )
     parser.add_argument(

@@ -47,10 +47,10 @@ def parse_arguments() -> Namespace:
         help="round of self-generation: the files go to iter_N (default: %(default)s)",
     )
     parser.add_argument(
-        "--swap",
+        "--fine",
         action="store_true",
-        help="a fourteenth file, level r1, finer than the paper's: clips change places with their"
-        " neighbours (default: the paper's thirteen)",
+        help="two files more, level r1, finer than the paper's: neighbouring clips change places,"
+        " or one of them is told twice (default: the paper's thirteen)",
     )
     group = parser.add_argument_group("biased drops (off in the paper's runs)")
     group.add_argument(
@@ -100,7 +100,7 @@ def main() -> None:
     step = ResponsesStep(
         dataset,
         captioner,
-        configs(args.by_similarity, args.by_group, args.swap),
+        configs(args.by_similarity, args.by_group, args.fine),
         sampling,
         args.seed,
         args.iter,

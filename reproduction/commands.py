@@ -107,7 +107,7 @@ def make_pairs(place: Place, base: Base) -> list[list[str]]:
     levels = [base.name, *LEVELS, FINEST, "--dataset", PAIRS, "--per_level", *root]
     return [
         python("generate_meta_data.py", 1, "--dataset", PAIRS, *model, *root),
-        python("generate_dpo_data.py", PAIRS, 1, "--swap", *model, *root),
+        python("generate_dpo_data.py", PAIRS, 1, "--fine", *model, *root),
         python("convert_to_swift.py", *levels, "--output", pairs_folder(place, "own")),
         python(
             "convert_to_swift.py", *levels, "--output", pairs_folder(place, "distinct"),

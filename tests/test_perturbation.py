@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from tools.errors import Filtered, UserError
-from tools.perturbation import CLEAN, SWAP, Config, configs, equivalence, select
+from tools.perturbation import CLEAN, FINE, Config, configs, equivalence, select
 
 NAMES = [
     "caption_caption_none_1_False_False",
@@ -289,6 +289,9 @@ def test_the_order_of_the_dictionary_does_not_matter():
     assert equivalence(selections) == equivalence(backwards)
 
 
+SWAP, REPEAT = FINE
+
+
 def test_a_swap_turns_some_pairs_of_neighbours_around():
     for n in (2, 3, 4, 9, 16):
         orders = [select(SWAP, n, seed, "v").indices for seed in range(40)]
@@ -301,8 +304,26 @@ def test_a_swap_turns_some_pairs_of_neighbours_around():
         select(SWAP, 1, 0, "v")
 
 
-def test_the_fourteenth_configuration_is_made_where_it_is_asked_for():
-    assert SWAP.name == "caption_caption_swap_1_False_False"
-    assert Config.parse(SWAP.name) == SWAP
-    assert SWAP not in configs()
-    assert configs(swap=True) == [*configs(), SWAP]
+def test_a_repeat_tells_a_clip_again_in_place_of_its_neighbour():
+    told = set()
+    for n in (2, 3, 4, 9, 16):
+        for seed in range(40):
+            order = select(REPEAT, n, seed, "v").indices
+            assert len(order) == n and order == sorted(order) and len(set(order)) < n
+            assert all(abs(place - clip) <= 1 for place, clip in enumerate(order))
+            assert all(order.count(clip) <= 2 for clip in order)
+            told.add(tuple(order))
+    assert {order for order in told if len(order) == 2} == {(0, 0), (1, 1)}
+    assert len([order for order in told if len(order) == 16]) > 30
+    with pytest.raises(Filtered, match="identity_only"):
+        select(REPEAT, 1, 0, "v")
+
+
+def test_the_finest_level_is_made_where_it_is_asked_for():
+    assert [config.name for config in FINE] == [
+        "caption_caption_swap_1_False_False",
+        "caption_caption_repeat_1_False_False",
+    ]
+    assert [Config.parse(config.name) for config in FINE] == list(FINE)
+    assert not set(FINE) & set(configs())
+    assert configs(fine=True) == [*configs(), *FINE]

@@ -129,25 +129,27 @@ def test_a_timeline_can_be_drawn(run, run_script, tmp_path):
     assert Image.open(out).width == 1800
 
 
-def test_the_fourteenth_file_is_asked_for_and_becomes_level_r1(run, run_script, tmp_path):
+def test_two_files_more_are_asked_for_and_become_level_r1(run, run_script, tmp_path):
     root, _ = run
     shutil.copytree(root, tmp_path / "data")
     here = ("--data_root", tmp_path / "data")
     made = run_script(
-        *("generate_dpo_data.py", "mine", 1, "--model", "dryrun", "--seed", 0, "--swap"), *here
+        *("generate_dpo_data.py", "mine", 1, "--model", "dryrun", "--seed", 0, "--fine"), *here
     )
     assert made.returncode == 0, made.stderr
-    swapped = rows(
-        tmp_path / "data/mine/dpo-dryrun/iter_0/caption_caption_swap_1_False_False.jsonl"
+    folder = tmp_path / "data/mine/dpo-dryrun/iter_0"
+    swapped, repeated = (
+        rows(folder / f"caption_caption_{noise}_1_False_False.jsonl")
+        for noise in ("swap", "repeat")
     )
-    for row in swapped:
+    for row in [*swapped, *repeated]:
         order = row["info"]["selected_indices"]
-        assert order != sorted(order)
+        assert order != list(range(len(order)))
         assert all(abs(place - clip) <= 1 for place, clip in enumerate(order))
     out = tmp_path / "r1.json"
     done = run_script(
         *("convert_to_swift.py", "dryrun", 1, "--dataset", "mine", "--output", out), *here
     )
     assert done.returncode == 0, done.stderr
-    rejected = {row["response"] for row in swapped}
+    rejected = {row["response"] for row in [*swapped, *repeated]}
     assert {row["rejected_response"] for row in json.loads(out.read_text())} == rejected

@@ -149,8 +149,9 @@ def test_texts_come_back_as_they_were():
         ([3, 2, 1, 0], [(3, False), (2, False), (1, False), (0, False)]),
         ([3, 1], [(3, False), (1, False), (0, True), (2, True)]),
         ([], [(0, True), (1, True), (2, True), (3, True)]),
+        ([0, 0, 2, 3], [(0, False), (0, False), (2, False), (3, False), (1, True)]),
         ([7, 0], [(0, False), (1, True), (2, True), (3, True)]),
     ],
 )
-def test_the_perturbed_row_holds_every_clip_once(order, row):
+def test_the_perturbed_row_shows_what_was_told_and_what_was_not(order, row):
     assert slots(4, order) == row

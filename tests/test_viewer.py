@@ -250,6 +250,24 @@ def test_captions_that_went_in_are_there_with_their_place(page):
     assert "told as number 2" in text
 
 
+@pytest.mark.parametrize(
+    ("noise", "order", "told"),
+    [
+        ("swap", [1, 0, 2, 3], "from the clips, neighbours swapped"),
+        ("repeat", [0, 0, 2, 3], "from the clips, some told twice in place of a neighbour"),
+    ],
+)
+def test_a_pair_of_the_finest_level_is_shown(page, dataset, noise, order, told):
+    row = json.loads(dataset.responses("m", SHUFFLE).path.read_text().splitlines()[0])
+    row["info"]["selected_indices"] = order
+    table = dataset.responses("m", f"caption_caption_{noise}_1_False_False")
+    table.path.write_bytes(dumps(row) + b"\n")
+    text = words(page(pair=f"m~0~{noise}_1_False_False~v0"))
+    assert f"{noise} 1" in text
+    assert "finer than the paper" in text
+    assert told in text
+
+
 def test_a_response_that_is_being_written_appears(page, dataset):
     app = page()
     assert "1 of 6" in words(app)

@@ -83,7 +83,7 @@ def drop_reason(
     """Why a pair is dropped: the first of REASONS that holds, or None for a good pair.
 
     Args:
-        noise: drop, reverse or shuffle: how the rejected side's clips were perturbed.
+        noise: how the rejected side's clips were perturbed.
         chosen: the response to the clean order; None where there is none.
         max_similarity: drop pairs above this `similarity`; None: whatever it is.
     """

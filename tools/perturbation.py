@@ -5,8 +5,10 @@ With n clips and magnitude r the list is cut into consecutive blocks of g = max(
 and `drop` keeps g clips in their order. Magnitude is inverse difficulty: 16 leaves least of the
 order and makes the easiest pair, 2 the hardest. Method: arXiv 2503.16929.
 
-`swap`, at magnitude 1 alone, is this project's own and harder than those: about half of the clips
-change places with a neighbour, so that every clip is told within one place of where it belongs.
+`swap` and `repeat`, at magnitude 1 alone, are this project's own and harder than those. Of about
+half of the pairs of neighbouring clips, `swap` tells the two the other way round and `repeat` tells
+one of them twice and the other not at all, so that all that is told is within one place of where it
+belongs.
 """
 
 import random
@@ -17,12 +19,13 @@ from dataclasses import dataclass
 from tools.errors import Filtered, UserError
 
 MAGNITUDES = (2, 4, 8, 16)  # the paper's four levels of difficulty, hardest first
-FINEST = 1  # the level of `swap`
+FINEST = 1  # the level of `swap` and `repeat`
 LEVELS = (*MAGNITUDES[::-1], FINEST)  # from the easiest to the hardest
-NOISES = ("none", "drop", "reverse", "shuffle", "swap")
+NOISES = ("none", "drop", "reverse", "shuffle", "swap", "repeat")
 
 _NAME = re.compile(
-    r"caption_caption_(none_1|swap_1|(?:drop|reverse|shuffle)_(?:2|4|8|16))_(True|False)_(True|False)"
+    r"caption_caption_((?:none|swap|repeat)_1|(?:drop|reverse|shuffle)_(?:2|4|8|16))"
+    r"_(True|False)_(True|False)"
 )
 
 Similarity = Sequence[Sequence[float]]
@@ -36,7 +39,8 @@ Groups = Sequence[tuple[int, Sequence[int]]]
 class Config:
     """One way to perturb a list of clips.
 
-    `noise` is one of NOISES; `magnitude` is 1 for none and swap, else one of MAGNITUDES.
+    `noise` is one of NOISES; `magnitude` is 1 for none, swap and repeat, else one of
+    MAGNITUDES.
     `by_similarity` and `by_group` bias which clips `drop` takes (see `select`) and mean nothing to
     the other noises.
     """
@@ -70,22 +74,22 @@ class Config:
 CLEAN = Config("none", 1)
 """The clips as they are: the chosen side of every pair."""
 
-
-SWAP = Config("swap", FINEST)
+FINE = (Config("swap", FINEST), Config("repeat", FINEST))
+"""The level that is finer than the paper's."""
 
 
 def configs(
-    by_similarity: bool = False, by_group: bool = False, swap: bool = False
+    by_similarity: bool = False, by_group: bool = False, fine: bool = False
 ) -> list[Config]:
     """The thirteen configs in their fixed order: CLEAN, then each noise from magnitude 2 to 16;
-    with `swap` SWAP behind them.
+    with `fine` FINE behind them.
 
     The two biases are set on the drops alone, so that the other nine keep their names, and their
     responses are used again, when a bias is switched on.
     """
     drops = [Config("drop", r, by_similarity, by_group) for r in MAGNITUDES]
     blocks = (Config(noise, r) for noise in ("reverse", "shuffle") for r in MAGNITUDES)
-    return [CLEAN, *drops, *blocks, *([SWAP] if swap else [])]
+    return [CLEAN, *drops, *blocks, *(FINE if fine else ())]
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,10 @@ def select(
 
     The generator is seeded from (seed, video_id, config name) alone. A draw that leaves the clips
     as they are would make a false rejection: it is drawn again, so shuffles are uniform over the
-    orders of the blocks other than the clean one. A swap cuts the clips into pairs of neighbours,
-    from the first or the second clip on, and turns each pair around with a chance of one half, at
-    least one of them. Drops are uniform over the subsets of g clips,
-    unless
+    orders of the blocks other than the clean one. Swap and repeat cut the clips into pairs of
+    neighbours, from the first or the second clip on, and perturb each pair with a chance of one
+    half, at least one of them; which of the two a repeat tells is drawn. Drops are uniform over
+    the subsets of g clips, unless
 
     - by_similarity: clips are dropped one after another, the first uniformly, each next one in
       proportion to its mean similarity to those dropped already (a negative mean counts as 0; when
@@ -145,8 +149,8 @@ def select(
     if config.noise == "drop":
         kept = _drop(config, n, block_size, rng, clip_similarity, merged_groups)
         return Selection(kept, None)
-    if config.noise == "swap":
-        return Selection(_swap(n, rng), None)
+    if config in FINE:
+        return Selection(_among_neighbours(config.noise, n, rng), None)
     blocks = [list(range(i, min(i + block_size, n))) for i in range(0, n, block_size)]
     if len(blocks) < 2:
         raise Filtered("identity_only")
@@ -159,15 +163,18 @@ def select(
     return Selection([clip for block in blocks for clip in block], block_size)
 
 
-def _swap(n: int, rng: random.Random) -> list[int]:
-    """The clips, some of them turned around with a neighbour."""
+def _among_neighbours(noise: str, n: int, rng: random.Random) -> list[int]:
+    """The clips, with some pairs of neighbours swapped, or one of the two told twice."""
     if n < 2:
         raise Filtered("identity_only")
-    order = list(range(n))
-    while order == sorted(order):
+    clean = list(range(n))
+    order = list(clean)
+    while order == clean:
         for first in range(rng.randrange(2), n - 1, 2):
             if rng.random() < 0.5:
-                order[first : first + 2] = first + 1, first
+                pair = first, first + 1
+                told = rng.choice(pair) if noise == "repeat" else None
+                order[first : first + 2] = pair[::-1] if told is None else (told, told)
     return order
 
 

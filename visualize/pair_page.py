@@ -17,7 +17,7 @@ from visualize.session import Session, pair_name, pair_named, pair_of
 from visualize.texts import Texts, read_texts
 
 PAGE_ROWS = 50
-HARDNESS = {16: "easiest", 8: "easy", 4: "hard", 2: "hardest"}
+HARDNESS = {16: "easiest", 8: "easy", 4: "hard", 2: "hardest", 1: "finer than the paper's levels"}
 
 
 def show() -> None:
@@ -137,6 +137,8 @@ def _told(row: dict[str, Any], texts: Texts) -> str:
         "drop": f"from {len(texts.told)} of {len(texts.clips)} clips, the others dropped",
         "reverse": "from the clips in reversed blocks",
         "shuffle": "from the clips in shuffled blocks",
+        "swap": "from the clips, neighbours swapped",
+        "repeat": "from the clips, some told twice in place of a neighbour",
     }
     return words[row["noise"]]
 

@@ -114,12 +114,12 @@ export default function({ data, parentElement, setTriggerValue }) {
 def slots(count: int, order: Sequence[int]) -> list[tuple[int, bool]]:
     """The perturbed row: (clip, whether it was dropped), clips counting from 0.
 
-    Clips told in the right order stay in their places with the dropped ones between them; in any
-    other order the dropped ones come last.
+    Clips told once each in the right order stay in their places with the dropped ones between them;
+    told in any other way, the dropped ones come last.
     """
     told = [clip for clip in order if 0 <= clip < count]
     gone = [clip for clip in range(count) if clip not in told]
-    if told == sorted(told):
+    if told == sorted(set(told)):
         return [(clip, clip in gone) for clip in range(count)]
     return [(clip, False) for clip in told] + [(clip, True) for clip in gone]
 
