@@ -30,6 +30,7 @@ from inference.huggingface import HuggingFaceCaptioner
 from inference.vision import use_attend_together
 from reproduction.toy_checkpoint import build_model, build_processor, save
 from reproduction.toy_lessons import Lesson, Teacher, collate, read_shots
+from reproduction.trainings import TRAINED
 from tools.cli import positive, run_script, script_parser, whole
 from tools.dataset import REPOSITORY
 from tools.frames import read_frames
@@ -232,7 +233,7 @@ def main() -> None:
         "minutes": round(trained / 60, 1),
         **found,
     }
-    (args.out / "toyvl.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
+    (args.out / TRAINED).write_bytes(orjson.dumps(report) + b"\n")
     print(f"{args.out}: {trained / 60:.1f} minutes")
     print(f"clip captions right: {found['clips']:.1%} of unseen renders")
     print(f"lists of 8 captions joined in order: {found['lists_of_8']:.1%}")

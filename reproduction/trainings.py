@@ -17,7 +17,9 @@ from tools.recipe import Stage
 from tools.stages import digest as file_digest
 from tools.stages import find_state
 
-TRAINED = "toyvl.json"  # what reproduction.toyvl writes last
+# What reproduction.toyvl writes last. Not a .json: a checkpoint is told by its .json files, and how
+# many minutes it took is no part of what it is.
+TRAINED = "training.jsonl"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """toyvl: its vocabulary, its lessons, its checkpoint; the committed weights on unseen renders."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from inference import prompts, vision
 from inference.captioner import Answer, Request, Sampling
+from inference.checkpoints import digest
 from inference.models import models, open_captioner
 from reproduction.toy_checkpoint import build_model, build_processor, save
 from reproduction.toy_lessons import Pair, Teacher, collate, mirrored, read_shots
+from reproduction.trainings import TRAINED
 from tools.frames import read_frames
 
 COMMITTED = Path(models()["toyvl"].checkpoint)
@@ -157,6 +160,14 @@ def test_the_committed_checkpoint_is_small_and_of_this_vocabulary(processor):
     assert sum(path.stat().st_size for path in COMMITTED.iterdir()) < 20e6
     committed = AutoProcessor.from_pretrained(COMMITTED).tokenizer.get_vocab()
     assert committed == processor.tokenizer.get_vocab()
+
+
+def test_a_checkpoint_trained_in_other_minutes_is_the_same_checkpoint(tmp_path):
+    copy = shutil.copytree(COMMITTED, tmp_path / "copy")
+    trained = json.loads((copy / TRAINED).read_text())
+    assert trained["command"] == "python -m reproduction.toyvl --seed 0 --steps 2000 --workers 2"
+    (copy / TRAINED).write_text(json.dumps({**trained, "minutes": 99.9}))
+    assert digest(str(copy)) == digest(str(COMMITTED))
 
 
 def test_the_committed_checkpoint_sees_and_joins(stories):
