@@ -1,12 +1,13 @@
-"""Learning rates, chosen on validation stories from a seed that no result comes from."""
+"""What is chosen on validation stories, from a seed that no result comes from: learning rates, and
+which of our own arms is worth its five seeds."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evaluation.scores import read_scores
-from evaluation.statistics import Scores
-from reproduction.arms import arms
+from evaluation.statistics import ALL, Scores
+from reproduction.arms import Arm, Rates, arms
 from reproduction.jobs import Runner
 from reproduction.plan import Plan
 from reproduction.trainings import Place, Training
@@ -16,7 +17,11 @@ from tools.jsonl import write_json
 SEED = 100
 VALIDATION = "toyval"
 FINE_TUNING = ("sft",)  # chosen first: the other arms' recipes take its rate
+KEPT = ("order", "exact", "prefer_adjacent", "recall", "clip")
 MEASURE = "pairs of events told in the right order, of all pairs of a story's events"
+
+
+Summary = dict[str, float | None]
 
 
 def told_in_order(scores: Scores) -> float:
@@ -38,30 +43,14 @@ def choose(place: Place, runner: Runner, grids: Mapping[str, Sequence[str]]) -> 
     """
     known = arms()
     rates: dict[str, str] = {}
-    tried: dict[str, dict[str, dict[str, float]]] = {}
+    tried: dict[str, dict[str, Summary]] = {}
     others = [arm for arm in grids if arm not in FINE_TUNING]
     for names in (FINE_TUNING, others):
-        models = {
-            (name, rate): [
-                Training(place, known[name], SEED, phase)
-                for phase in known[name].phases({**rates, name: rate})
-            ]
-            for name in names
-            for rate in grids[name]
-        }
-        # Only what comes out at the end is looked at.
-        ends = {phases[-1].key for phases in models.values()}
-        plan = Plan(place, [one for phases in models.values() for one in phases], VALIDATION, ends)
-        outcomes = runner.run(plan.jobs())
-        if bad := [name for name, outcome in outcomes.items() if outcome == "failed"]:
-            raise UserError(f"{bad[0]} failed: without it no rate can be chosen")
-        for (name, rate), phases in models.items():
-            scores = read_scores(phases[-1].scores(VALIDATION))
-            tried.setdefault(name, {})[rate] = {
-                "told_in_order": round(told_in_order(scores), 4),
-                "order": round(scores["scores"]["order"]["all"]["value"], 4),
-                "recall": round(scores["scores"]["recall"]["all"]["value"], 4),
-            }
+        tries = [(name, rate) for name in names for rate in grids[name]]
+        wanted = [(known[name], {**rates, name: rate}) for name, rate in tries]
+        found = trained_and_scored(place, runner, wanted)
+        for (name, rate), scores in zip(tries, found, strict=True):
+            tried.setdefault(name, {})[rate] = summary(scores)
         for name in names:
             rates[name] = best(tried[name])
     return {
@@ -72,9 +61,50 @@ def choose(place: Place, runner: Runner, grids: Mapping[str, Sequence[str]]) -> 
     }
 
 
-def best(tried: Mapping[str, Mapping[str, float]]) -> str:
+def compare(
+    place: Place, runner: Runner, chosen: Sequence[Arm], rates: Rates
+) -> dict[str, Summary]:
+    """Train arms at their rates; for each what validation says of the order that it tells.
+
+    Raises:
+        UserError: a training failed.
+    """
+    found = trained_and_scored(place, runner, [(arm, rates) for arm in chosen])
+    return {arm.name: summary(scores) for arm, scores in zip(chosen, found, strict=True)}
+
+
+def trained_and_scored(
+    place: Place, runner: Runner, wanted: Sequence[tuple[Arm, Rates]]
+) -> list[Scores]:
+    """Train arms from the seed of validation; the scores of their final models.
+
+    Raises:
+        UserError: a training failed.
+    """
+    models = [
+        [Training(place, arm, SEED, phase) for phase in arm.phases(rates)] for arm, rates in wanted
+    ]
+    # Only what comes out at the end is looked at.
+    ends = {phases[-1].key for phases in models}
+    plan = Plan(place, [one for phases in models for one in phases], VALIDATION, ends)
+    outcomes = runner.run(plan.jobs())
+    if bad := [name for name, outcome in outcomes.items() if outcome == "failed"]:
+        raise UserError(f"{bad[0]} failed: {place.logs} says why")
+    return [read_scores(phases[-1].scores(VALIDATION)) for phases in models]
+
+
+def summary(scores: Scores) -> Summary:
+    """What is kept of a score file; None is what nothing told could be asked about."""
+    values: Summary = {"told_in_order": round(told_in_order(scores), 4)}
+    for metric in KEPT:
+        one = scores["scores"].get(metric, {}).get(ALL)
+        values[metric] = one and round(one["value"], 4)
+    return values
+
+
+def best(tried: Mapping[str, Summary]) -> str:
     """The rate that tells most pairs in order; of equal ones the smallest."""
-    return max(sorted(tried, key=float), key=lambda rate: tried[rate]["told_in_order"])
+    return max(sorted(tried, key=float), key=lambda rate: tried[rate]["told_in_order"] or 0.0)
 
 
 def write_rates(path: Path, found: Mapping[str, Any]) -> None:
@@ -85,4 +115,14 @@ def write_rates(path: Path, found: Mapping[str, Any]) -> None:
         told = ", ".join(f"{rate} {entry['tried'][rate]['told_in_order']:.3f}" for rate in grid)
         print(f"{name}: {entry['rate']}{edge} ({told})")
     write_json(path, found)
+    print(path)
+
+
+def write_compared(path: Path, found: Mapping[str, Summary]) -> None:
+    """Write and print what `compare` found."""
+    width = max(map(len, found))
+    for name, told in found.items():
+        values = (f"{kept} {'-' if v is None else f'{v:.3f}'}" for kept, v in told.items())
+        print(f"{name:{width}}  {', '.join(values)}")
+    write_json(path, {"seed": SEED, "dataset": VALIDATION, "arms": found})
     print(path)

@@ -4,6 +4,7 @@
     python -m reproduction.run --quick            # the main arms, 1 seed: a look, and no proof
     python -m reproduction.run --all_arms         # and those that take arms apart
     python -m reproduction.run --choose_rates     # the learning rates, on validation stories
+    python -m reproduction.run --validate --arms swaps finer     # a look at arms, on the same
 
 Renders stories, makes pairs with each base, trains the arms of arms.yaml with
 train_scripts/run.sh, scores every model after each of its phases on held-out stories, and writes
@@ -23,7 +24,7 @@ from reproduction.arms import Arm, Rates, arms, grids, read_rates
 from reproduction.commands import PAIRS
 from reproduction.jobs import Runner
 from reproduction.plan import Plan
-from reproduction.rates import choose, write_rates
+from reproduction.rates import choose, compare, write_compared, write_rates
 from reproduction.trainings import Place, trainings
 from tools.cli import add_data_root, positive, run_script, script_parser
 from tools.dataset import REPOSITORY
@@ -34,6 +35,7 @@ from tools.swift_rows import sole_writer
 
 RESULTS = REPOSITORY / "results"
 RATES = RESULTS / "learning_rates.json"
+VALIDATED = RESULTS / "validation.json"
 HELD_OUT = "toytest"
 SEEDS = 5
 
@@ -87,6 +89,13 @@ def train(
     return not bad
 
 
+def end_on_signals() -> None:
+    """End as on Ctrl-C, and the children with it, when asked to end, and where a shell that put the
+    run in the background had Ctrl-C ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = script_parser(__doc__)
@@ -119,6 +128,12 @@ def parse_arguments() -> argparse.Namespace:
         f" write {RATES.relative_to(REPOSITORY)}",
     )
     parser.add_argument(
+        "--validate",
+        action="store_true",
+        help=f"score arms on those other stories, from that seed, and write"
+        f" {VALIDATED.relative_to(REPOSITORY)}",
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
@@ -142,9 +157,7 @@ def main() -> None:
     chosen = wanted_arms(args)
     place = Place(args.data_root, args.exp)
     out = args.out or (place.exp / "quick" if args.quick else RESULTS)
-    # Asked to end, or away from a terminal that Ctrl-C reaches: the children are to end too.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    end_on_signals()
     with sole_writer(place.exp / "run"):
         check_bases(place)
         runner = Runner(place.logs, args.workers)
@@ -152,6 +165,9 @@ def main() -> None:
             write_rates(RATES, choose(place, runner, grids()))
             return
         rates = read_rates(RATES)
+        if args.validate:
+            write_compared(VALIDATED, compare(place, runner, chosen, rates))
+            return
         seeds = range(1 if args.quick else args.seeds)
         well = train(place, runner, chosen, seeds, rates)
         found = results.collect(place, arms().values(), seeds, rates, HELD_OUT)

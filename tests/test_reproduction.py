@@ -22,7 +22,7 @@ from reproduction.arms import ARMS_YAML, arms, grids, read_rates, rows_of, steps
 from reproduction.claims import CLAIMS, findings, verdict
 from reproduction.jobs import Job, Runner, seconds
 from reproduction.plan import Plan
-from reproduction.rates import best, told_in_order
+from reproduction.rates import KEPT, best, choose, compare, told_in_order
 from reproduction.rows import (
     attributes,
     descriptions,
@@ -33,7 +33,7 @@ from reproduction.rows import (
     without_rejected,
 )
 from reproduction.run import check_bases
-from reproduction.trainings import Base, Place, Training, benchmark, trainings
+from reproduction.trainings import TRAINED, Base, Place, Training, benchmark, trainings
 from tools.errors import UserError
 from tools.recipe import parse
 
@@ -316,13 +316,16 @@ def test_seconds_are_kept_over_all_tries_and_a_torn_line_is_passed_over(runner, 
     assert wall >= 0.4
 
 
-def test_ctrl_c_ends_what_was_started(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_to_end_ends_what_it_started(tmp_path, sent):
     """The child outlives a signal to the driver alone, unless the driver ends it."""
     driver = f"""
 import sys
 from pathlib import Path
 from reproduction.jobs import Job, Runner
+from reproduction.run import end_on_signals
 from tools.cli import run_script
+end_on_signals()
 code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 jobs = [Job("sleep", lambda: [[sys.executable, "-c", code]])]
 run_script(lambda: Runner(Path({str(tmp_path)!r}), 1).run(jobs))
@@ -332,7 +335,7 @@ run_script(lambda: Runner(Path({str(tmp_path)!r}), 1).run(jobs))
         log = tmp_path / "sleep.log"
         while not (log.exists() and log.read_text().splitlines()[1:]):
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         assert "interrupted: all that was finished is kept" in process.communicate(timeout=20)[1]
     with pytest.raises(ProcessLookupError):
         os.kill(int(log.read_text().split()[-1]), 0)
@@ -377,8 +380,7 @@ def fake_score(place, model, name, dataset, out):
     """A score file; TEMPLE's models tell nine pairs of ten in order, others five."""
     right = 9 if "temple" in name else 5
     story = {"video_name": "toy_0000.mp4", "n": 4, "caption": "", "counts": {"order": (right, 10)}}
-    others = {metric: (1, 1) for metric in ("recall", "clip")}
-    story["counts"] |= others
+    story["counts"] |= {metric: (1, 1) for metric in KEPT if metric not in story["counts"]}
     scores = {
         "model": str(model),
         "name": name,
@@ -427,7 +429,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "make_pairs", fake_pairs)
     monkeypatch.setattr(commands, "train", fake_training)
     monkeypatch.setattr(commands, "score", fake_score)
-    trained = [sys.executable, "-c", WRITE, str(second.folder / "toyvl.json"), "{}"]
+    trained = [sys.executable, "-c", WRITE, str(second.folder / TRAINED), "{}"]
     monkeypatch.setattr(commands, "train_base", lambda place, base: trained)
     digest.cache_clear()
     benchmark.cache_clear()
@@ -519,7 +521,10 @@ def test_what_is_collected(runner, place):
     assert found["arms"]["temple"]["seeds"]["3"]["base"] == "toyvl_1"
     assert (first["steps"], first["planned"]) == ([1, 1, 1, 1], [1, 1, 1, 1])
     assert (last["steps"], last["planned"]) == ([1], [1])
-    assert last["counts"] == {"order": [[9], [10]], "recall": [[1], [1]], "clip": [[1], [1]]}
+    assert last["counts"] == {
+        "order": [[9], [10]],
+        **{metric: [[1], [1]] for metric in ("exact", "prefer_adjacent", "recall", "clip")},
+    }
     assert last["scores"]["order"] == {"all": 0.9, "4": 0.9}
     assert first["wall_s"] >= first["cpu_s"] >= 0
 
@@ -568,6 +573,27 @@ def test_the_best_rate_and_of_equal_ones_the_smallest():
         for rate, share in (("1e-2", 0.7), ("3e-4", 0.6), ("1e-3", 0.7))
     }
     assert best(tried) == "1e-3"
+
+
+def test_rates_are_chosen_from_a_seed_and_on_stories_that_no_result_comes_from(runner, place):
+    found = choose(place, runner, {"sft": ["1e-3"], "temple": ["1e-3", "3e-3"]})
+    assert (found["seed"], found["dataset"]) == (100, "toyval")
+    assert {arm: entry["rate"] for arm, entry in found["rates"].items()} == {
+        "sft": "1e-3",
+        "temple": "1e-3",
+    }
+    told = {"order": 0.9, "exact": 1.0, "prefer_adjacent": 1.0, "recall": 1.0, "clip": 1.0}
+    told["told_in_order"] = 1.5  # 9 pairs in order of the 6 that four events have: a stub's answer
+    assert found["rates"]["temple"]["tried"] == {"1e-3": told, "3e-3": told}
+    groups = [path.name for path in place.exp.iterdir() if path.name.startswith("toyvl_s")]
+    assert groups == ["toyvl_s100"]
+
+
+def test_arms_are_compared_on_validation_and_no_result_changes(runner, place):
+    chosen = [arms()[name] for name in ("sft", "temple")]
+    found = compare(place, runner, chosen, RATES)
+    assert {arm: told["order"] for arm, told in found.items()} == {"sft": 0.5, "temple": 0.9}
+    assert results.collect(place, chosen, range(5), RATES, "toytest")["arms"] == {}
 
 
 # ---- claims -------------------------------------------------------------------------------------
