@@ -18,6 +18,8 @@ ARMS_YAML = Path(__file__).with_name("arms.yaml")
 LEVELS = (16, 8, 4, 2)  # the paper's
 SFT_ROWS = {"toysft": 1, "toysft-x4": 4}  # data set of a recipe -> how many times rows.sft it has
 CHOSEN = "chosen"  # the data set of the chosen texts
+PAIRS = "toypairs"  # the stories that pairs are made of
+MANY = "toypairs-x5"  # those and four times as many
 
 Rates = Mapping[str, str]
 
@@ -31,7 +33,8 @@ class Arm:
         label: what tables and plots call it.
         recipe: its recipe, the rates still to be put in.
         main: whether every run trains it.
-        pairs: own, other or distinct.
+        trial: whether --all_arms leaves it out: validation alone has seen it.
+        pairs: own, other, distinct or many.
         settings: variables of train_scripts/library.sh that it alone sets.
     """
 
@@ -39,8 +42,14 @@ class Arm:
     label: str
     recipe: str
     main: bool = False
+    trial: bool = False
     pairs: str = "own"
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pairs_dataset(self) -> str:
+        """The stories that its pairs are made of."""
+        return MANY if self.pairs == "many" else PAIRS
 
     def phases(self, rates: Rates) -> list[str]:
         """The recipes of the arm up to each of its phases, in their order; the last is whole."""

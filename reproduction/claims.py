@@ -45,8 +45,10 @@ CLAIMS = (
     Claim("control", "leaving repeated pairs out helps", "distinct", "temple"),
     Claim("control", "fine order: over neighbours swapped", "temple", "sft", "prefer_adjacent"),
     Claim("control", "the same, against SFT on chosen", "temple", "chosen_sft", "prefer_adjacent"),
+    Claim("control", "the same, against SFT on 4 x data", "temple", "sft_x4", "prefer_adjacent"),
     Claim("control", "fine order: all events in order", "temple", "sft", "exact"),
     Claim("control", "the same, against SFT on chosen", "temple", "chosen_sft", "exact"),
+    Claim("control", "the same, against SFT on 4 x data", "temple", "sft_x4", "exact"),
 )
 
 

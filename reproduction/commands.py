@@ -9,7 +9,7 @@ import orjson
 
 from data.toy.stories import plan_story
 from data.toy.truth import truth
-from reproduction.arms import CHOSEN, LEVELS
+from reproduction.arms import CHOSEN, LEVELS, MANY, PAIRS
 from reproduction.trainings import Base, Place, Training
 from tools.dataset import REPOSITORY
 from tools.perturbation import FINEST
@@ -17,7 +17,6 @@ from tools.recipe import Stage
 
 BATCH = 8  # rows at once: divides the batches of all recipes
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-PAIRS = "toypairs"  # the dataset that pairs are made of
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Stories:
 _MIXED = "1,1,1,1,3,4,5,6,7,8,9,10,11,12,13,14,15,16"
 STORIES = {
     PAIRS: Stories(216, "8-16", 21),
+    MANY: Stories(1080, "8-16", 21),  # begins with those of PAIRS
     "toysft": Stories(612, _MIXED, 22),
     "toysft-x4": Stories(2448, _MIXED, 22),  # begins with those of toysft
     "toytest": Stories(90, "4,8,16", 101),
@@ -88,43 +88,44 @@ def numbers(events: str) -> list[int]:
     return [int(number) for number in events.split(",")]
 
 
-def find_shots(place: Place) -> list[str]:
+def find_shots(place: Place, dataset: str) -> list[str]:
     """Stage 1."""
     return python(
-        "preprocess.py", PAIRS, 1, "--video_dir", place.data / PAIRS / "video",
+        "preprocess.py", dataset, 1, "--video_dir", place.data / dataset / "video",
         "--embedder", "color", "--shot_detector", "adaptive", "--device", "cpu",
         "--data_root", place.data,
     )  # fmt: skip
 
 
-def make_pairs(place: Place, base: Base) -> list[list[str]]:
+def make_pairs(place: Place, base: Base, dataset: str) -> list[list[str]]:
     """Stages 2 to 4 with a base as the model; each is resumable by itself.
 
     The level r1 is there for arms that want it; the paper's four are `LEVELS`.
     """
     model = ["--model", base.name if base.shipped else base.folder, "--device", "cpu"]
     root = ["--data_root", place.data]
-    levels = [base.name, *LEVELS, FINEST, "--dataset", PAIRS, "--per_level", *root]
+    levels = [base.name, *LEVELS, FINEST, "--dataset", dataset, "--per_level", *root]
+    converted = [
+        python("convert_to_swift.py", *levels, "--output", pairs_folder(place, dataset, kind), *how)
+        for kind, how in (("all", []), ("distinct", ["--distinct_levels"]))
+    ]
     return [
-        python("generate_meta_data.py", 1, "--dataset", PAIRS, *model, *root),
-        python("generate_dpo_data.py", PAIRS, 1, "--fine", *model, *root),
-        python("convert_to_swift.py", *levels, "--output", pairs_folder(place, "own")),
-        python(
-            "convert_to_swift.py", *levels, "--output", pairs_folder(place, "distinct"),
-            "--distinct_levels",
-        ),
-    ]  # fmt: skip
+        python("generate_meta_data.py", 1, "--dataset", dataset, *model, *root),
+        python("generate_dpo_data.py", dataset, 1, "--fine", *model, *root),
+        *converted,
+    ]
 
 
-def pairs_folder(place: Place, kind: str) -> Path:
-    """Where stage 4 writes pairs: own (all of them) or distinct."""
-    return place.exp / "pairs" / kind
+def pairs_folder(place: Place, dataset: str, kind: str) -> Path:
+    """Where stage 4 writes a dataset's pairs: all or distinct."""
+    return place.exp / "pairs" / dataset / kind
 
 
 def draw_rows(one: Training, stage: Stage, path: Path, count: int) -> list[str]:
     """The rows of a stage; a seed draws its own."""
     if stage.levels or stage.dataset == CHOSEN:
-        pairs = pairs_folder(one.place, "distinct" if one.arm.pairs == "distinct" else "own")
+        kind = "distinct" if one.arm.pairs == "distinct" else "all"
+        pairs = pairs_folder(one.place, one.arm.pairs_dataset, kind)
         levels = stage.levels or LEVELS
         files = [pairs / f"{one.pairs_base.name}_i0_r{level}.json" for level in levels]
         source = ["--pairs", *files, *([] if stage.levels else ["--chosen"])]

@@ -43,13 +43,18 @@ class Plan:
                 command = commands.train_base(self.place, base)
                 yield job(needed_for(base)[0], [command], done=(base.folder / TRAINED).is_file)
         files = {path.stem for one in self.unique.values() for path in one.rows}
-        for name in (commands.PAIRS, self.dataset, *(one for one in SFT_ROWS if one in files)):
+        paired = list(dict.fromkeys(one.arm.pairs_dataset for one in self.unique.values()))
+        for name in (*paired, self.dataset, *(one for one in SFT_ROWS if one in files)):
             done = partial(commands.is_rendered, self.place, name)
             yield job(f"render-{name}", [commands.render(self.place, name)], done=done)
-        yield job("shots", [commands.find_shots(self.place)], [f"render-{commands.PAIRS}"])
+        for name in paired:
+            shots = [commands.find_shots(self.place, name)]
+            yield job(f"shots-{name}", shots, [f"render-{name}"])
         for base in self.bases:
-            needs = ["shots", *needed_for(base)]
-            yield job(f"pairs-{base.name}", commands.make_pairs(self.place, base), needs)
+            for name in paired:
+                pairs = commands.make_pairs(self.place, base, name)
+                needs = [f"shots-{name}", *needed_for(base)]
+                yield job(f"pairs-{name}-{base.name}", pairs, needs)
             if self.scored is not None:
                 continue
             out = self.place.base_scores(base, self.dataset)
@@ -70,7 +75,8 @@ class Plan:
                 if path not in written:
                     written.add(path)
                     of_stories = stage.dataset in SFT_ROWS
-                    before = f"render-{path.stem}" if of_stories else f"pairs-{one.pairs_base.name}"
+                    pairs = f"pairs-{one.arm.pairs_dataset}-{one.pairs_base.name}"
+                    before = f"render-{path.stem}" if of_stories else pairs
                     command = commands.draw_rows(one, stage, path, count)
                     yield job(name, [command], [before], done=path.is_file)
             if "=" in (before := one.phase.rpartition("=")[0]):

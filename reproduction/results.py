@@ -49,7 +49,7 @@ def collect(
         "preparation": {
             name: times(took, name)
             for name in took
-            if name.startswith(("base-", "render-", "shots", "pairs-"))
+            if name.startswith(("base-", "render-", "shots-", "pairs-"))
         },
         "asked": {},
         "bases": {},

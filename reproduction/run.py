@@ -20,8 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reproduction import report, results
-from reproduction.arms import Arm, Rates, arms, grids, read_rates
-from reproduction.commands import PAIRS
+from reproduction.arms import PAIRS, Arm, Rates, arms, grids, read_rates
 from reproduction.jobs import Runner
 from reproduction.plan import Plan
 from reproduction.rates import choose, compare, write_compared, write_rates
@@ -72,7 +71,7 @@ def wanted_arms(args: argparse.Namespace) -> list[Arm]:
             raise UserError(f"no arm {name!r} in arms.yaml; there are: {', '.join(known)}")
     if args.arms:
         return [known[name] for name in args.arms]
-    return [arm for arm in known.values() if arm.main or args.all_arms]
+    return [arm for arm in known.values() if arm.main or (args.all_arms and not arm.trial)]
 
 
 def train(

@@ -32,7 +32,7 @@ from reproduction.rows import (
     story_rows,
     without_rejected,
 )
-from reproduction.run import check_bases
+from reproduction.run import check_bases, parse_arguments, wanted_arms
 from reproduction.trainings import TRAINED, Base, Place, Training, benchmark, trainings
 from tools.errors import UserError
 from tools.recipe import parse
@@ -184,6 +184,16 @@ def test_pairs_that_cannot_be_drawn(tmp_path):
 
 def test_the_main_arms_are_the_issues():
     assert [arm.name for arm in arms().values() if arm.main] == MAIN
+
+
+def test_the_other_arms_are_the_issues_and_what_only_validation_saw_is_left_out(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py", "--all_arms"])
+    assert [arm.name for arm in wanted_arms(parse_arguments())] == [
+        *MAIN,
+        *("hard_to_easy", "r16", "r8", "r4", "r2", "no_sft_term", "other_model", "distinct"),
+    ]
+    monkeypatch.setattr(sys, "argv", ["run.py", "--arms", "fine"])
+    assert [arm.name for arm in wanted_arms(parse_arguments())] == ["fine"]
 
 
 @pytest.mark.parametrize("name", list(arms()))
@@ -393,10 +403,10 @@ def fake_score(place, model, name, dataset, out):
     return [sys.executable, "-c", WRITE, str(out), text]
 
 
-def fake_pairs(place, base):
+def fake_pairs(place, base, dataset):
     files = [
-        str(place.exp / "pairs" / kind / f"{base.name}_i0_r{level}.json")
-        for kind in ("own", "distinct")
+        str(place.exp / "pairs" / dataset / kind / f"{base.name}_i0_r{level}.json")
+        for kind in ("all", "distinct")
         for level in (16, 8, 4, 2)
     ]
     pairs = orjson.dumps([{"messages": number} for number in range(9)]).decode()
@@ -425,7 +435,7 @@ def place(tmp_path, monkeypatch):
         for line in lines:
             (found.data / name / "video" / line["video_name"]).touch()
     monkeypatch.setattr("reproduction.arms._yaml", lambda: FEW)
-    monkeypatch.setattr(commands, "find_shots", lambda place: [sys.executable, "-c", ""])
+    monkeypatch.setattr(commands, "find_shots", lambda place, dataset: [sys.executable, "-c", ""])
     monkeypatch.setattr(commands, "make_pairs", fake_pairs)
     monkeypatch.setattr(commands, "train", fake_training)
     monkeypatch.setattr(commands, "score", fake_score)
@@ -457,7 +467,10 @@ def test_a_run_is_one_job_a_phase_and_the_second_one_has_nothing_to_do(runner, p
         *(f"train-toyvl_s0-{phase}" for phase in phases),
         *(f"score-toytest-toyvl_s0-{phase}" for phase in phases),
     }
-    assert run(runner, place, training) == ["shots", "pairs-toyvl"]  # which look for themselves
+    assert run(runner, place, training) == [
+        "shots-toypairs",  # which look for themselves
+        "pairs-toypairs-toyvl",
+    ]
 
 
 def test_the_jobs_of_an_arm_know_its_seed_rows_and_settings(place):
@@ -479,6 +492,17 @@ def test_the_jobs_of_an_arm_know_its_seed_rows_and_settings(place):
         ("OMP_NUM_THREADS", "1"),
         ("DEVICE", "cpu"),
     }
+
+
+def test_pairs_of_many_videos_are_made_only_for_an_arm_that_wants_them(place):
+    chosen, _ = wanted(place, "many_chosen")
+    jobs = {job.name: job for job in Plan(place, [chosen], "toytest").jobs()}
+    rows = jobs["rows-toyvl_s0_many_chosen-chosen"]
+    assert rows.needs == ["pairs-toypairs-x5-toyvl"]
+    files = [word for word in rows.commands()[0] if word.endswith(".json")]
+    folder = place.exp / "pairs" / "toypairs-x5" / "all"
+    assert files[:-1] == [str(folder / f"toyvl_i0_r{level}.json") for level in (16, 8, 4, 2)]
+    assert not [name for name in jobs if "toypairs-toyvl" in name]
 
 
 @pytest.mark.parametrize("spoil", ["half", "other weights", "other questions"])
