@@ -18,6 +18,7 @@ ARMS_YAML = Path(__file__).with_name("arms.yaml")
 LEVELS = (16, 8, 4, 2)  # the paper's
 SFT_ROWS = {"toysft": 1, "toysft-x4": 4}  # data set of a recipe -> how many times rows.sft it has
 CHOSEN = "chosen"  # the data set of the chosen texts
+PAIRS_BATCH = 8  # of the arms that share files of rows of pairs
 PAIRS = "toypairs"  # the stories that pairs are made of
 MANY = "toypairs-x5"  # those and four times as many
 
@@ -62,8 +63,10 @@ class Arm:
         """What its stages' group is called after, where it shares none with other arms."""
         any_rates = dict.fromkeys(re.findall(r"\{(\w+)\}", self.recipe), "1e-3")
         # One file of rows is read alike by all that share a group: a level gives a quarter.
+        shared = _yaml()["steps"]["alignment"] * PAIRS_BATCH
         other_shares = any(
-            stage.levels and rows * len(LEVELS) != _yaml()["rows"]["alignment"] * len(stage.levels)
+            stage.dataset not in SFT_ROWS
+            and rows * len(LEVELS) != shared * len(stage.levels or LEVELS)
             for phase in self.phases(any_rates)
             for stage, rows in zip(last_phase(phase), rows_of(phase), strict=True)
         )
@@ -86,22 +89,18 @@ def grids() -> dict[str, list[str]]:
 
 
 def rows_of(phase: str) -> list[int]:
-    """How many rows each stage of a recipe's last phase takes: whole batches, nearly as many."""
+    """How many rows each stage of a recipe's last phase takes: a batch for each step."""
     stages = last_phase(phase)
-    wanted, batch = _yaml()["rows"], stages[0].batch
-    if stages[0].dataset in SFT_ROWS:
-        return [wanted["sft"] * SFT_ROWS[stages[0].dataset]]
-    batches = wanted["alignment"] // batch
-    ends = [batches * number // len(stages) for number in range(len(stages) + 1)]
-    return [(end - start) * batch for start, end in pairwise(ends)]
+    return [steps * stage.batch for steps, stage in zip(steps_of(phase), stages, strict=True)]
 
 
 def steps_of(phase: str) -> list[int]:
     """How many optimizer steps each stage of a recipe's last phase takes."""
-    return [
-        -(-rows // stage.batch)
-        for rows, stage in zip(rows_of(phase), last_phase(phase), strict=True)
-    ]
+    stages, wanted = last_phase(phase), _yaml()["steps"]
+    if stages[0].dataset in SFT_ROWS:
+        return [wanted["sft"] * SFT_ROWS[stages[0].dataset]]
+    ends = [wanted["alignment"] * number // len(stages) for number in range(len(stages) + 1)]
+    return [end - start for start, end in pairwise(ends)]
 
 
 def last_phase(recipe: str) -> list[Stage]:

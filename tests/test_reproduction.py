@@ -214,7 +214,7 @@ def test_alignment_rows_are_shared_out_to_the_stages():
     assert rows_of(temple) == [600, 600, 600, 600]
     assert rows_of(mixed) == rows_of(alone) == [2400]
     of_seven_rows = "toyvl=lr1e-3_r32_a64_bs7_freeze_r16-r8-r4-r2-r1"
-    assert rows_of(of_seven_rows) == [476, 476, 483, 476, 483]  # whole batches, 342 of them
+    assert rows_of(of_seven_rows) == [420] * 5
 
 
 def test_an_arm_whose_rows_or_settings_differ_shares_no_stage():
@@ -353,7 +353,7 @@ run_script(lambda: Runner(Path({str(tmp_path)!r}), 1).run(jobs))
 
 # ---- the whole run, with stubs in place of models and of swift -----------------------------------
 
-FEW = {**yaml.safe_load(ARMS_YAML.read_text()), "rows": {"alignment": 32, "sft": 32}}
+FEW = {**yaml.safe_load(ARMS_YAML.read_text()), "steps": {"alignment": 4, "sft": 1}}
 TRAIN = """
 import hashlib, json, sys
 from pathlib import Path
