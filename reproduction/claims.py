@@ -17,7 +17,7 @@ class Claim:
     """That arm `better` beats arm `worse` on a metric.
 
     Attributes:
-        source: paper, or control (ours).
+        source: paper, control (the pilot's questions) or own (of an arm of our own).
         text: the claim as a sentence.
     """
 
@@ -49,6 +49,11 @@ CLAIMS = (
     Claim("control", "fine order: all events in order", "temple", "sft", "exact"),
     Claim("control", "the same, against SFT on chosen", "temple", "chosen_sft", "exact"),
     Claim("control", "the same, against SFT on 4 x data", "temple", "sft_x4", "exact"),
+    *(
+        Claim("own", f"many chosen texts in large batches beat {text}", "large_chosen", arm, metric)
+        for metric in ("order", "prefer_adjacent", "exact")
+        for text, arm in (("SFT on chosen", "chosen_sft"), ("SFT on 4 x data", "sft_x4"))
+    ),
 )
 
 

@@ -191,6 +191,7 @@ def test_the_other_arms_are_the_issues_and_what_only_validation_saw_is_left_out(
     assert [arm.name for arm in wanted_arms(parse_arguments())] == [
         *MAIN,
         *("hard_to_easy", "r16", "r8", "r4", "r2", "no_sft_term", "other_model", "distinct"),
+        "large_chosen",
     ]
     monkeypatch.setattr(sys, "argv", ["run.py", "--arms", "fine"])
     assert [arm.name for arm in wanted_arms(parse_arguments())] == ["fine"]
