@@ -6,9 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from reproduction import commands
-from reproduction.arms import SFT_ROWS
+from reproduction.arms import SFT_ROWS, steps_of
 from reproduction.jobs import Job
 from reproduction.trainings import TRAINED, Base, Place, Training, is_scored
+
+START = 25  # optimizer steps of the tiny model that a stage's start and merge take as long as
 
 
 class Plan:
@@ -28,8 +30,11 @@ class Plan:
         self.place = place
         self.dataset = dataset
         self.scored = scored
-        # Phases that arms have in common are trained once.
-        self.unique = {training.key: training for training in wanted}
+        # Phases that arms have in common are trained once. In a seed, that comes first which most
+        # waits for: with two workers a long chain begun last would leave one of them idle.
+        unique = {training.key: training for training in wanted}
+        first = sorted(unique, key=lambda key: (unique[key].seed, -chain(unique[key], unique)))
+        self.unique = {key: unique[key] for key in first}
         used = {base for one in self.unique.values() for base in (one.base, one.pairs_base)}
         self.bases = [base for base in place.bases if base in used]
 
@@ -96,6 +101,17 @@ class Plan:
     def _score(self, one: Training) -> list[list[str]]:
         out = one.scores(self.dataset)
         return [commands.score(self.place, one.model(), one.name, self.dataset, out)]
+
+
+def chain(one: Training, unique: Mapping[str, Training]) -> int:
+    """How long a training and what waits for it take, in optimizer steps."""
+    own = sum(steps_of(one.phase)) + START * len(one.stages)
+    waiting = (
+        chain(other, unique)
+        for other in unique.values()
+        if other.group == one.group and other.phase.rpartition("=")[0] == one.phase
+    )
+    return own + max(waiting, default=0)
 
 
 def needed_for(base: Base) -> list[str]:

@@ -474,6 +474,24 @@ def test_a_run_is_one_job_a_phase_and_the_second_one_has_nothing_to_do(runner, p
     ]
 
 
+def test_what_most_waits_for_comes_first_in_a_seed(place):
+    names = ("sft_x4", "chosen_sft", "temple", "sft", "sft_dpo")
+    jobs = [job.name for job in Plan(place, wanted(place, *names, seeds=(0, 3)), "toytest").jobs()]
+    trained = [name.removeprefix("train-") for name in jobs if name.startswith("train-")]
+    sft, levels = "lr1e-3_r32_a32_bs32_toysft", "lr1e-3_r32_a64_bs8_freeze_r16-r8-r4-r2"
+    chosen = "lr1e-3_r32_a64_bs8_freeze_chosen"
+    # A stage's start counts as 25 steps; alignment takes 4 of them here, fine-tuning 1.
+    of_a_seed = [
+        *(levels, sft),  # 104 and 26, in either order
+        f"{sft}={levels}",  # 104
+        chosen,  # 29 and 26
+        f"{sft}-x4",  # 29
+        *(f"{chosen}={sft}", f"{levels}={sft}"),  # 26
+    ]
+    groups = ("toyvl_s0", "toyvl_1_s3")
+    assert trained == [f"{group}-{phase}" for group in groups for phase in of_a_seed]
+
+
 def test_the_jobs_of_an_arm_know_its_seed_rows_and_settings(place):
     (one,) = [one for one in wanted(place, "no_sft_term", seeds=[3]) if one.phase.endswith("r2")]
     jobs = {job.name: job for job in Plan(place, [one], "toytest").jobs()}
