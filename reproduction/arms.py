@@ -16,7 +16,7 @@ from tools.recipe import Stage, parse
 
 ARMS_YAML = Path(__file__).with_name("arms.yaml")
 LEVELS = (16, 8, 4, 2)  # the paper's
-SFT_ROWS = {"toysft": 1, "toysft-x4": 4}  # data set of a recipe -> how many times rows.sft it has
+SFT_ROWS = {"toysft": 1, "toysft-x4": 4}  # data set of a recipe -> times steps.sft that it takes
 CHOSEN = "chosen"  # the data set of the chosen texts
 PAIRS_BATCH = 8  # of the arms that share files of rows of pairs
 PAIRS = "toypairs"  # the stories that pairs are made of

@@ -4,7 +4,7 @@
     python -m reproduction.run --quick            # the main arms, 1 seed: a look, and no proof
     python -m reproduction.run --all_arms         # and those that take arms apart
     python -m reproduction.run --choose_rates     # the learning rates, on validation stories
-    python -m reproduction.run --validate --arms swaps finer     # a look at arms, on the same
+    python -m reproduction.run --validate --arms fine mixed      # a look at arms, on the same
 
 Renders stories, makes pairs with each base, trains the arms of arms.yaml with
 train_scripts/run.sh, scores every model after each of its phases on held-out stories, and writes
@@ -13,7 +13,6 @@ Everything between lies in exp/reproduction; what a job printed, in exp/reproduc
 """
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -34,7 +33,6 @@ from tools.swift_rows import sole_writer
 
 RESULTS = REPOSITORY / "results"
 RATES = RESULTS / "learning_rates.json"
-VALIDATED = RESULTS / "validation.json"
 HELD_OUT = "toytest"
 SEEDS = 5
 
@@ -54,7 +52,7 @@ def check_bases(place: Place) -> None:
         if now and known.setdefault(base.name, now) != now:
             raise UserError(
                 f"{base.folder} has changed since {place.exp} was begun: move {place.exp} and"
-                f" {place.data / PAIRS} away"
+                f" {place.data / PAIRS}* away"
             )
     write_json(path, known)
 
@@ -88,17 +86,11 @@ def train(
     return not bad
 
 
-def end_on_signals() -> None:
-    """End as on Ctrl-C, and the children with it, when asked to end, and where a shell that put the
-    run in the background had Ctrl-C ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-
-
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = script_parser(__doc__)
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--quick", action="store_true", help="seed 0 alone; results/ is left as it is"
     )
     parser.add_argument("--all_arms", action="store_true", help="the arms that are not main too")
@@ -120,23 +112,23 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="jobs at once, one thread each (default: %(default)s)",
     )
-    parser.add_argument(
+    instead.add_argument(
         "--choose_rates",
         action="store_true",
         help=f"try the learning rates of arms.yaml on other stories, from a seed of their own, and"
         f" write {RATES.relative_to(REPOSITORY)}",
     )
-    parser.add_argument(
+    instead.add_argument(
         "--validate",
         action="store_true",
-        help=f"score arms on those other stories, from that seed, and write"
-        f" {VALIDATED.relative_to(REPOSITORY)}",
+        help="score arms on those other stories, from that seed, and write validation.json",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="where results go (default: results/, with --quick a folder in --exp)",
+        help="where results go (default: results/; with --quick a folder in --exp, with --validate"
+        " --exp itself)",
     )
     parser.add_argument(
         "--exp",
@@ -156,7 +148,6 @@ def main() -> None:
     chosen = wanted_arms(args)
     place = Place(args.data_root, args.exp)
     out = args.out or (place.exp / "quick" if args.quick else RESULTS)
-    end_on_signals()
     with sole_writer(place.exp / "run"):
         check_bases(place)
         runner = Runner(place.logs, args.workers)
@@ -165,7 +156,8 @@ def main() -> None:
             return
         rates = read_rates(RATES)
         if args.validate:
-            write_compared(VALIDATED, compare(place, runner, chosen, rates))
+            path = (args.out or place.exp) / "validation.json"
+            write_compared(path, compare(place, runner, chosen, rates))
             return
         seeds = range(1 if args.quick else args.seeds)
         well = train(place, runner, chosen, seeds, rates)

@@ -334,9 +334,7 @@ def test_a_driver_that_is_to_end_ends_what_it_started(tmp_path, sent):
 import sys
 from pathlib import Path
 from reproduction.jobs import Job, Runner
-from reproduction.run import end_on_signals
 from tools.cli import run_script
-end_on_signals()
 code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 jobs = [Job("sleep", lambda: [[sys.executable, "-c", code]])]
 run_script(lambda: Runner(Path({str(tmp_path)!r}), 1).run(jobs))
@@ -350,6 +348,14 @@ run_script(lambda: Runner(Path({str(tmp_path)!r}), 1).run(jobs))
         assert "interrupted: all that was finished is kept" in process.communicate(timeout=20)[1]
     with pytest.raises(ProcessLookupError):
         os.kill(int(log.read_text().split()[-1]), 0)
+
+
+@pytest.mark.parametrize("other", ["--choose_rates", "--quick"])
+def test_a_look_on_validation_is_asked_for_alone(run_script, other):
+    done = run_script("-m", "reproduction.run", "--validate", other)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: argument ")
+    assert "not allowed with argument" in done.stderr
 
 
 # ---- the whole run, with stubs in place of models and of swift -----------------------------------
@@ -595,7 +601,7 @@ def test_a_base_that_has_changed_is_found_out(place):
         check_bases(place)
     assert str(error.value) == (
         f"{weights.parent} has changed since {place.exp} was begun: move {place.exp} and"
-        f" {place.data}/toypairs away"
+        f" {place.data}/toypairs* away"
     )
     weights.unlink()
     with pytest.raises(UserError, match="holds no model: python -m reproduction"):
