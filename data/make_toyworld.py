@@ -17,11 +17,13 @@ first video has 4 events, the second 8, the third 16, the fourth 4 again (8-16: 
 are small enough for a model of a million parameters to learn (toyvl).
 
 The same seed gives the same bytes on one machine, however many workers render. A video depends on
-the seed and on its number alone, so --videos 30 adds six to the 24 of --videos 24.
+the seed and on its number alone, so --videos 30 adds six to the 24 of --videos 24; --begin_with
+names the folder of those 24, which are then copied.
 """
 
 import argparse
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -44,22 +46,40 @@ def plan_of(number: int, seed: int, events: Sequence[int]) -> Plan:
     return plan_story(seed, number, events[number % len(events)])
 
 
-def make_video(number: int, seed: int, events: Sequence[int], folder: Path) -> dict[str, Any]:
-    """Render video `number` of the toy world `seed` into `folder`; return the truth about it."""
+def make_video(
+    number: int, seed: int, events: Sequence[int], folder: Path, first: Path | None, copied: int
+) -> dict[str, Any]:
+    """Render video `number` of the toy world `seed` into `folder`; return the truth about it.
+
+    Where its number is below `copied`, it is copied from the folder `first`.
+    """
     plan = plan_of(number, seed, events)
-    film(plan, folder / plan.name)
+    if first and number < copied:
+        shutil.copyfile(first / plan.name, folder / plan.name)
+    else:
+        film(plan, folder / plan.name)
     return truth(plan)
 
 
 def make_world(
-    videos: int, seed: int, out: Path, workers: int, events: Sequence[int] = ()
+    videos: int,
+    seed: int,
+    out: Path,
+    workers: int,
+    events: Sequence[int] = (),
+    begin_with: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Write the toy world `seed` into the folder `out`; return the lines of its truth.jsonl.
 
-    With `events`, the videos are stories of so many events, taking the numbers in turn.
+    With `events`, the videos are stories of so many events, taking the numbers in turn. The folder
+    `begin_with` holds the first videos of this same world, which are copied rather than rendered.
 
-    Raises FileExistsError where `out`/video holds anything else than videos of these names.
+    Raises:
+        FileExistsError: `out`/video holds anything else than videos of these names.
+        ValueError: `begin_with` is a folder of other videos.
+        OSError: `begin_with` is no such folder.
     """
+    copied = count_begun(begin_with, videos, seed, events) if begin_with else 0
     folder = out / "video"
     folder.mkdir(parents=True, exist_ok=True)
     names = {plan_of(number, seed, events).name for number in range(videos)}
@@ -70,7 +90,8 @@ def make_world(
             "name another --out"
         )
     (out / "truth.jsonl").unlink(missing_ok=True)  # it must never describe another run's videos
-    make = partial(make_video, seed=seed, events=events, folder=folder)
+    first = begin_with / "video" if begin_with else None
+    make = partial(make_video, seed=seed, events=events, folder=folder, first=first, copied=copied)
     bar = partial(tqdm, total=videos, desc="toy world", unit="video")
     if workers == 1:
         lines = list(bar(map(make, range(videos))))
@@ -83,6 +104,20 @@ def make_world(
     part.write_bytes(text)
     part.replace(out / "truth.jsonl")
     return lines
+
+
+def count_begun(folder: Path, videos: int, seed: int, events: Sequence[int]) -> int:
+    """Return how many of the `videos` of a toy world lie in a folder of fewer, by its truth."""
+    lines = (folder / "truth.jsonl").read_bytes().splitlines()
+    if len(lines) >= videos:
+        raise ValueError(f"{folder} holds {len(lines)} videos, and only {videos} are to be made")
+    for number, line in enumerate(lines):
+        if orjson.loads(line) != orjson.loads(orjson.dumps(truth(plan_of(number, seed, events)))):
+            raise ValueError(
+                f"{folder} does not hold the first videos of this world: video {number} differs,"
+                " so its --seed or its --events was another"
+            )
+    return len(lines)
 
 
 def whole_number(low: int) -> Callable[[str], int]:
@@ -147,6 +182,12 @@ def main() -> None:
         help="write stories of so many events, such as 4,8,16 or 8-16, which the videos take in"
         " turn (default: the painted world)",
     )
+    parser.add_argument(
+        "--begin_with",
+        type=Path,
+        metavar="DIR",
+        help="the --out of fewer videos of this same world: they are copied, not rendered again",
+    )
     workers = min(2, os.cpu_count() or 1)
     parser.add_argument(
         "--workers",
@@ -158,9 +199,14 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         lines = make_world(
-            arguments.videos, arguments.seed, arguments.out, arguments.workers, arguments.events
+            arguments.videos,
+            arguments.seed,
+            arguments.out,
+            arguments.workers,
+            arguments.events,
+            arguments.begin_with,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     kept = sum(line["verdict"] == "keep" for line in lines)
     frames = sum(line["frames"] for line in lines)

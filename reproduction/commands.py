@@ -26,15 +26,16 @@ class Stories:
     videos: int
     events: str
     seed: int
+    begins_with: str | None = None  # a dataset of its first videos
 
 
 # Fine-tuning asks about videos of one event as well, which no pair is made of.
 _MIXED = "1,1,1,1,3,4,5,6,7,8,9,10,11,12,13,14,15,16"
 STORIES = {
     PAIRS: Stories(216, "8-16", 21),
-    MANY: Stories(1080, "8-16", 21),  # begins with those of PAIRS
+    MANY: Stories(1080, "8-16", 21, PAIRS),
     "toysft": Stories(612, _MIXED, 22),
-    "toysft-x4": Stories(2448, _MIXED, 22),  # begins with those of toysft
+    "toysft-x4": Stories(2448, _MIXED, 22, "toysft"),
     "toytest": Stories(90, "4,8,16", 101),
     "toyval": Stories(45, "4,8,16", 102),
 }
@@ -54,12 +55,13 @@ def train_base(place: Place, base: Base) -> list[str]:
     )  # fmt: skip
 
 
-def render(place: Place, name: str) -> list[str]:
-    """A dataset of stories."""
+def render(place: Place, name: str, first: str | None = None) -> list[str]:
+    """A dataset of stories; `first` is one that is there and holds its first videos."""
     told = STORIES[name]
     return python(
         "data/make_toyworld.py", "--videos", told.videos, "--events", told.events,
         "--seed", told.seed, "--workers", 1, "--out", place.data / name,
+        *(["--begin_with", place.data / first] if first else []),
     )  # fmt: skip
 
 

@@ -49,9 +49,14 @@ class Plan:
                 yield job(needed_for(base)[0], [command], done=(base.folder / TRAINED).is_file)
         files = {path.stem for one in self.unique.values() for path in one.rows}
         paired = list(dict.fromkeys(one.arm.pairs_dataset for one in self.unique.values()))
-        for name in (*paired, self.dataset, *(one for one in SFT_ROWS if one in files)):
+        rendered = [*paired, self.dataset, *(one for one in SFT_ROWS if one in files)]
+        begun = {name: commands.STORIES[name].begins_with for name in rendered}
+        for name in sorted(rendered, key=lambda name: begun[name] is not None):
+            first = begun[name] if begun[name] in rendered else None
+            command = commands.render(self.place, name, first)
+            needs = [f"render-{first}"] if first else []
             done = partial(commands.is_rendered, self.place, name)
-            yield job(f"render-{name}", [commands.render(self.place, name)], done=done)
+            yield job(f"render-{name}", [command], needs, done=done)
         for name in paired:
             shots = [commands.find_shots(self.place, name)]
             yield job(f"shots-{name}", shots, [f"render-{name}"])

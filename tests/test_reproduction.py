@@ -519,6 +519,26 @@ def test_the_jobs_of_an_arm_know_its_seed_rows_and_settings(place):
     }
 
 
+def test_stories_that_begin_with_others_wait_for_them(place, monkeypatch):
+    told = commands.Stories(4, "1,4,4", 5, "toypairs")
+    monkeypatch.setattr(commands, "STORIES", {**commands.STORIES, "toypairs-x5": told})
+
+    def rendering(*names):
+        jobs = Plan(place, wanted(place, *names), "toytest").jobs()
+        order = [job.name for job in jobs if job.name.startswith("render-toypairs")]
+        found = next(job for job in jobs if job.name == "render-toypairs-x5")
+        return order, found.needs, found.commands()[0]
+
+    order, needs, command = rendering("many_chosen", "temple")
+    assert order == ["render-toypairs", "render-toypairs-x5"]
+    assert needs == ["render-toypairs"]
+    assert command[-2:] == ["--begin_with", str(place.data / "toypairs")]
+    order, needs, command = rendering("many_chosen")
+    assert order == ["render-toypairs-x5"]
+    assert needs == []
+    assert "--begin_with" not in command
+
+
 def test_pairs_of_many_videos_are_made_only_for_an_arm_that_wants_them(place):
     chosen, _ = wanted(place, "many_chosen")
     jobs = {job.name: job for job in Plan(place, [chosen], "toytest").jobs()}

@@ -10,6 +10,7 @@ import pytest
 from make_toyworld import make_world
 from toy.plan import plan_video
 from toy.render import RGB
+from toy.stories import plan_story
 from toy.truth import narrate, truth, verdict
 
 from tools.shot_score import f1, match_transitions
@@ -309,6 +310,45 @@ def test_a_threshold_on_frame_differences_does_not_find_the_cuts(videos):
 
 
 # The command line
+
+
+def test_a_world_that_begins_with_a_smaller_one_copies_it(run_script, tmp_path):
+    told = ["data/make_toyworld.py", "--events", "1,2", "--seed", 7, "--workers", 1]
+    small, large, whole = (tmp_path / name for name in ("small", "large", "whole"))
+    run_script(*told, "--videos", 2, "--out", small)
+    run_script(*told, "--videos", 3, "--out", whole)
+    marked = small / "video" / "toy_0001.mp4"
+    marked.write_bytes(marked.read_bytes() + b"copied")
+    done = run_script(*told, "--videos", 3, "--out", large, "--begin_with", small)
+    assert done.returncode == 0, done.stderr
+    assert (large / "truth.jsonl").read_bytes() == (whole / "truth.jsonl").read_bytes()
+    for name, added in [("toy_0000.mp4", b""), ("toy_0001.mp4", b"copied"), ("toy_0002.mp4", b"")]:
+        rendered = (whole / "video" / name).read_bytes()
+        assert (large / "video" / name).read_bytes() == rendered + added
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (["--seed", 8], "video 0 differs, so its --seed or its --events was another"),
+        (["--events", "1,3"], "video 1 differs, so its --seed or its --events was another"),
+        (["--videos", 2], "holds 2 videos, and only 2 are to be made"),
+        (["--begin_with", "nowhere"], "No such file or directory: 'nowhere/truth.jsonl'"),
+    ],
+)
+def test_what_a_world_cannot_begin_with(run_script, tmp_path, changed, said):
+    small = tmp_path / "small"
+    lines = [orjson.dumps(truth(plan_story(7, number, 1 + number))) for number in range(2)]
+    small.mkdir()
+    (small / "truth.jsonl").write_bytes(b"\n".join(lines))
+    told = ["--videos", 3, "--events", "1,2", "--seed", 7, "--begin_with", small]
+    out = tmp_path / "large"
+    done = run_script("data/make_toyworld.py", *told, *changed, "--out", out)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+    assert not out.exists()
 
 
 def test_strange_files_in_the_folder_are_one_clear_line(run_script, tmp_path):

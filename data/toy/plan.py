@@ -155,7 +155,7 @@ class Plan:
 
     def seconds(self, frame: int) -> float:
         """Return when a frame begins; frame number `frames` gives the end of the video."""
-        return float(int(self.ticks[frame]) * self.time_base)
+        return int(self.ticks[frame]) * self.time_base.numerator / self.time_base.denominator
 
 
 def plan_video(seed: int, number: int) -> Plan:

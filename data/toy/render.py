@@ -34,6 +34,7 @@ X264 = {"preset": "veryfast", "crf": "24", "x264-params": "threads=1:mbtree=0"}
 KEY_INTERVAL = 60  # frames between key frames at most, so that seeking stays cheap
 
 Affine = np.ndarray  # float64 (2, 3): columns multiply x, y and 1
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the latter two are outside
 
 
 def ease(t: float) -> float:
@@ -55,9 +56,19 @@ def outline(shape: str) -> np.ndarray:
     return np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], 1) * radii[:, None]
 
 
+class Sprite:
+    """A picture to paste: float32 RGBA with premultiplied alpha, (side, side, 4), even side."""
+
+    def __init__(self, rgba: np.ndarray):
+        self.rgba = rgba
+        self.middle = rgba.shape[0] / 2
+        from_middle = np.abs(np.argwhere(rgba[..., 3] > 0) + 0.5 - self.middle)
+        self.reach = float(np.hypot(*from_middle.T).max())  # pixels; clear from there on
+
+
 @lru_cache(maxsize=64)
-def draw_sprite(shape: str, colour: str, radius: float) -> np.ndarray:
-    """Return a shape as float32 RGBA with premultiplied alpha, (4 * radius, 4 * radius, 4)."""
+def draw_sprite(shape: str, colour: str, radius: float) -> Sprite:
+    """Return a shape, 4 * radius pixels wide."""
     fine = 3  # drawn larger, then shrunk
     size = 2 * round(2 * radius)
     corners = (outline(shape) * radius + size / 2) * fine
@@ -72,24 +83,35 @@ def draw_sprite(shape: str, colour: str, radius: float) -> np.ndarray:
     cv2.circle(canvas, spot, round(radius * 0.17 * fine), (255, 250, 235, 1), -1)
     light = np.linspace(1.12, 0.84, size * fine, dtype=np.float32)[:, None, None]
     canvas[..., :3] = np.clip(canvas[..., :3] * light, 0, 255)
-    return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
+    return Sprite(cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA))
 
 
-def paste(
-    frame: np.ndarray, sprite: np.ndarray, x: float, y: float, scale: float, turn: float
-) -> None:
+def paste(frame: np.ndarray, sprite: Sprite, x: float, y: float, scale: float, turn: float) -> None:
     """Blend a sprite into `frame` in place, its centre at (x, y), turned by `turn` radians."""
-    height, width = frame.shape[:2]
-    reach = scale * sprite.shape[0] * 0.5
-    left, right = max(0, int(x - reach)), min(width, int(x + reach) + 1)
-    top, bottom = max(0, int(y - reach)), min(height, int(y + reach) + 1)
-    if left >= right or top >= bottom:
+    left, top, right, bottom = around(x, y, scale * sprite.middle, (0, 0, *frame.shape[1::-1]))
+    # Most of what is drawn is clear; blending that, too, would take half of a story's drawing.
+    seen = around(x, y, scale * (sprite.reach + 2) + 2, (left, top, right, bottom))
+    if seen[0] >= seen[2] or seen[1] >= seen[3]:
         return
-    middle = sprite.shape[0] / 2
-    matrix = similarity(scale, turn, (middle, middle), (x - left, y - top))
-    patch = cv2.warpAffine(sprite, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
-    region = frame[top:bottom, left:right]
-    region[:] = region * (1 - patch[..., 3:]) + patch[..., :3]
+    matrix = similarity(scale, turn, (sprite.middle, sprite.middle), (x - left, y - top))
+    size = (right - left, bottom - top)
+    patch = cv2.warpAffine(sprite.rgba, matrix, size, flags=cv2.INTER_LINEAR)
+    patch = patch[seen[1] - top : seen[3] - top, seen[0] - left : seen[2] - left]
+    region = frame[seen[1] : seen[3], seen[0] : seen[2]]
+    # NumPy is slow where three channels share one of another array.
+    clear = cv2.cvtColor(1 - patch[..., 3], cv2.COLOR_GRAY2BGR)
+    region[:] = region.astype(np.float32) * clear + cv2.cvtColor(patch, cv2.COLOR_BGRA2BGR)
+
+
+def around(x: float, y: float, reach: float, box: Box) -> Box:
+    """Return the part of `box` that lies within `reach` of (x, y), both ways; it may be empty."""
+    left, top, right, bottom = box
+    return (
+        max(left, int(x - reach)),
+        max(top, int(y - reach)),
+        min(right, int(x + reach) + 1),
+        min(bottom, int(y + reach) + 1),
+    )
 
 
 def similarity(scale: float, turn: float, source: tuple, target: tuple) -> Affine:
@@ -125,9 +147,10 @@ class Take:
         self.radius = plan.radius * min(plan.width, plan.height)
         if shot.event:
             self.sprite = draw_sprite(shot.event.shape, shot.event.colour, SPRITE * self.radius)
-            self.shadow = np.zeros_like(self.sprite)
-            alpha = cv2.GaussianBlur(self.sprite[..., 3], (0, 0), self.radius * 0.12)
-            self.shadow[..., 3] = 0.4 * alpha
+            shadow = np.zeros_like(self.sprite.rgba)
+            alpha = cv2.GaussianBlur(self.sprite.rgba[..., 3], (0, 0), self.radius * 0.12)
+            shadow[..., 3] = 0.4 * alpha
+            self.shadow = Sprite(shadow)
         if shot.distractor and shot.distractor.type == "passer_by":
             cloth = fractal(rng, plan.height, plan.width, plan.height / 3)[..., None]
             tint = np.array([34, 30, 32]) + rng.uniform(-12, 12, 3)
