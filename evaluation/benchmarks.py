@@ -40,7 +40,7 @@ from inference.captioner import Model
 from inference.checkpoints import check_checkpoint, config_of, digest, local_folder
 from inference.huggingface import HuggingFaceCaptioner
 from inference.models import models, open_captioner
-from tools.cli import amount, positive
+from tools.cli import amount, new_file, positive
 from tools.dataset import REPOSITORY
 from tools.errors import UserError
 from tools.jsonl import write_json
@@ -137,7 +137,7 @@ def add_benchmark_parser(subparsers: "argparse._SubParsersAction[argparse.Argume
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=new_file,
         metavar="FILE",
         help="scores, .json, with lmms-eval's logs in the folder FILE.lmms (default:"
         " exp/benchmarks/<model>.json)",

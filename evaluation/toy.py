@@ -44,7 +44,7 @@ from inference.captioner import Answer, Captioner, Request, Sampling, answer_gro
 from inference.huggingface import HuggingFaceCaptioner
 from inference.models import add_model_flags, models, open_captioner
 from inference.prompts import parse_clip_caption, parse_response
-from tools.cli import add_data_root, positive
+from tools.cli import add_data_root, new_file, positive
 from tools.errors import UserError
 from tools.workers import count_gpus
 
@@ -73,7 +73,7 @@ def add_toy_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentPars
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=new_file,
         metavar="FILE",
         help="score file of --model to write, .json (default: the table alone)",
     )

@@ -14,7 +14,7 @@ from evaluation.statistics import ALL, Scores, Spread, over_seeds
 from reproduction import figures
 from reproduction.claims import findings
 from reproduction.results import Results, as_scores
-from tools.cli import run_script, script_parser
+from tools.cli import new_folder, run_script, script_parser
 from tools.dataset import REPOSITORY
 from tools.errors import UserError
 from tools.jsonl import read_json, replace_atomically
@@ -233,7 +233,11 @@ def main() -> None:
     """Make them again."""
     parser = script_parser(__doc__)
     parser.add_argument(
-        "folder", type=Path, nargs="?", default=RESULTS, help="default: results/ of the checkout"
+        "folder",
+        type=new_folder,
+        nargs="?",
+        default=RESULTS,
+        help="default: results/ of the checkout",
     )
     write(parser.parse_args().folder)
 

@@ -22,7 +22,7 @@ import orjson
 
 from data.toy.truth import narrate
 from inference.prompts import AFTER, BEFORE, QUESTIONS, WHAT_DOES, WHICH_COLOUR, WHICH_SHAPE
-from tools.cli import add_data_root, positive, run_script, script_parser
+from tools.cli import add_data_root, new_file, positive, run_script, script_parser
 from tools.errors import UserError
 from tools.jsonl import Record, dumps
 from tools.swift_rows import json_array
@@ -179,7 +179,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--chosen", action="store_true", help="leave the rejected side of pairs out"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .json file")
+    parser.add_argument(
+        "--out", type=new_file, required=True, metavar="FILE", help="the .json file"
+    )
     add_data_root(parser)
     args = parser.parse_args()
     if args.chosen and args.dataset:

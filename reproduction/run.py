@@ -16,7 +16,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from reproduction import report, results
 from reproduction.arms import PAIRS, Arm, Rates, arms, grids, read_rates
@@ -24,7 +23,7 @@ from reproduction.jobs import Runner
 from reproduction.plan import Plan
 from reproduction.rates import choose, compare, write_compared, write_rates
 from reproduction.trainings import Place, trainings
-from tools.cli import add_data_root, positive, run_script, script_parser
+from tools.cli import add_data_root, new_folder, positive, run_script, script_parser
 from tools.dataset import REPOSITORY
 from tools.errors import UserError
 from tools.jsonl import read_json, write_json
@@ -125,14 +124,14 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=new_folder,
         metavar="DIR",
         help="where results go (default: results/; with --quick a folder in --exp, with --validate"
         " --exp itself)",
     )
     parser.add_argument(
         "--exp",
-        type=Path,
+        type=new_folder,
         default=Place.exp,
         metavar="DIR",
         help="where pairs, rows, models, scores and logs go (default: exp/reproduction)",

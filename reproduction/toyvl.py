@@ -31,7 +31,7 @@ from inference.vision import use_attend_together
 from reproduction.toy_checkpoint import build_model, build_processor, save
 from reproduction.toy_lessons import Lesson, Teacher, collate, read_shots
 from reproduction.trainings import TRAINED
-from tools.cli import positive, run_script, script_parser, whole
+from tools.cli import new_folder, positive, run_script, script_parser, whole
 from tools.dataset import REPOSITORY
 from tools.frames import read_frames
 
@@ -191,7 +191,7 @@ def parse_arguments() -> argparse.Namespace:
         default=0,
         help="of weights, stories and lessons (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="the checkpoint's folder")
+    parser.add_argument("--out", type=new_folder, required=True, help="the checkpoint's folder")
     parser.add_argument(
         "--steps", type=positive, default=STEPS, help="optimizer steps (default: %(default)s)"
     )
@@ -203,7 +203,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--stories",
-        type=Path,
+        type=new_folder,
         help="folder for the rendered stories (default: exp/toyvl_stories_<seed>)",
     )
     return parser.parse_args()

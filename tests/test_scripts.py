@@ -140,6 +140,35 @@ def test_a_wrong_model_is_answered_with_the_models_there_are(run_script, tmp_pat
     assert line.startswith("unknown model 'dryrum'; the models are: dryrun, qwen2vl7b,")
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["-m", "reproduction.run", "--out", "{file}"], "{file} is a file, not a folder"),
+        (["-m", "reproduction.run", "--exp", "{file}/exp"], "{file} is a file, not a folder"),
+        (["-m", "reproduction.report", "{file}"], "{file} is a file, not a folder"),
+        (["-m", "reproduction.toyvl", "--out", "{file}"], "{file} is a file, not a folder"),
+        (
+            ["evaluate.py", "toy", "--model", "toyvl", "--out", "{folder}"],
+            "{folder} is a folder, not a file",
+        ),
+        (
+            ["evaluate.py", "toy", "--model", "toyvl", "--out", "{file}/scores.json"],
+            "{file} is a file, not a folder",
+        ),
+        (
+            ["evaluate.py", "benchmark", "--tasks", "mlvu", "--model", "m", "--out", "{folder}"],
+            "{folder} is a folder, not a file",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_where_nothing_can_be_written_is_said_before_the_work(run_script, tmp_path, words, what):
+    (tmp_path / "file").touch()
+    names = {"file": tmp_path / "file", "folder": tmp_path}
+    line = refused(run_script(*(word.format(**names) for word in words)))
+    assert line.endswith(f": {what.format(**names)} (--help explains all flags)")
+
+
 def test_a_bug_keeps_its_traceback_and_an_end_of_its_own(run_script):
     code = "from tools.cli import run_script\ndef main(): [][1]\nrun_script(main)"
     done = run_script("-c", code)

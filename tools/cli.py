@@ -73,6 +73,26 @@ def share(text: str) -> float:
     return number
 
 
+def new_folder(text: str) -> Path:
+    """An argparse type: a folder to write into, which is there or can be made."""
+    path = Path(text)
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{there} is a file, not a folder")
+    if not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{there} cannot be written to")
+    return path
+
+
+def new_file(text: str) -> Path:
+    """An argparse type: a file to write, in a folder that is there or can be made."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder, not a file")
+    new_folder(str(path.parent))
+    return path
+
+
 def add_data_root(parser: argparse.ArgumentParser) -> None:
     """Add `--data_root`."""
     parser.add_argument(
