@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -43,6 +44,13 @@ STAGES = {
 WITHOUT_WORKERS = ("convert_to_swift.py",)
 # Three workers in a row that were killed while they started end a run, as they should.
 GAVE_UP = ("times in a row while it was starting", "died before one record was finished")
+# The last words of a worker whose script was killed while it told it what to do: they come from
+# Python's own code, before any of ours is there to say it better.
+ORPHANED = re.compile(
+    r"Traceback \(most recent call last\):\n"
+    r"(?:  File \"(?:<string>|[^\"\n]*/multiprocessing/spawn\.py)\", .*\n(?:    .*\n)*)+"
+    r"(?:EOFError|_pickle\.UnpicklingError): .*\n"
+)
 
 
 @dataclass(frozen=True)
@@ -151,6 +159,8 @@ class Life:
             self._kill(stage, process, logs[0])
         self.ran[stage] += time.monotonic() - begin
         said = "".join(log.read_text() for log in logs)
+        if process.returncode == -signal.SIGKILL:
+            said = ORPHANED.sub("", said)
         gave_up = any(words in said for words in GAVE_UP)
         if "Traceback" in said or process.returncode not in (0, -signal.SIGKILL, 2 * gave_up):
             raise PipelineError(f"{stage} ended with {process.returncode}:\n{said}")

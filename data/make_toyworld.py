@@ -26,6 +26,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -46,18 +47,10 @@ def plan_of(number: int, seed: int, events: Sequence[int]) -> Plan:
     return plan_story(seed, number, events[number % len(events)])
 
 
-def make_video(
-    number: int, seed: int, events: Sequence[int], folder: Path, first: Path | None, copied: int
-) -> dict[str, Any]:
-    """Render video `number` of the toy world `seed` into `folder`; return the truth about it.
-
-    Where its number is below `copied`, it is copied from the folder `first`.
-    """
+def make_video(number: int, seed: int, events: Sequence[int], folder: Path) -> dict[str, Any]:
+    """Render video `number` of the toy world `seed` into `folder`; return the truth about it."""
     plan = plan_of(number, seed, events)
-    if first and number < copied:
-        shutil.copyfile(first / plan.name, folder / plan.name)
-    else:
-        film(plan, folder / plan.name)
+    film(plan, folder / plan.name)
     return truth(plan)
 
 
@@ -76,10 +69,10 @@ def make_world(
 
     Raises:
         FileExistsError: `out`/video holds anything else than videos of these names.
-        ValueError: `begin_with` is a folder of other videos.
-        OSError: `begin_with` is no such folder.
+        ValueError: `begin_with` is a folder of other videos, or lacks one.
+        OSError: `begin_with` holds no truth.jsonl.
     """
-    copied = count_begun(begin_with, videos, seed, events) if begin_with else 0
+    begun = plans_begun(begin_with, videos, seed, events) if begin_with else []
     folder = out / "video"
     folder.mkdir(parents=True, exist_ok=True)
     names = {plan_of(number, seed, events).name for number in range(videos)}
@@ -90,14 +83,19 @@ def make_world(
             "name another --out"
         )
     (out / "truth.jsonl").unlink(missing_ok=True)  # it must never describe another run's videos
-    first = begin_with / "video" if begin_with else None
-    make = partial(make_video, seed=seed, events=events, folder=folder, first=first, copied=copied)
-    bar = partial(tqdm, total=videos, desc="toy world", unit="video")
+    for plan in begun:
+        assert begin_with is not None
+        with suppress(shutil.SameFileError):  # a world may be added to in its own folder
+            shutil.copyfile(begin_with / "video" / plan.name, folder / plan.name)
+    make = partial(make_video, seed=seed, events=events, folder=folder)
+    left = range(len(begun), videos)
+    bar = partial(tqdm, total=videos, initial=len(begun), desc="toy world", unit="video")
     if workers == 1:
-        lines = list(bar(map(make, range(videos))))
+        lines = list(bar(map(make, left)))
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            lines = list(bar(pool.map(make, range(videos))))
+            lines = list(bar(pool.map(make, left)))
+    lines += map(truth, begun)
     lines.sort(key=lambda line: line["video_name"])
     text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
     part = out / "truth.jsonl.part"
@@ -106,18 +104,24 @@ def make_world(
     return lines
 
 
-def count_begun(folder: Path, videos: int, seed: int, events: Sequence[int]) -> int:
-    """Return how many of the `videos` of a toy world lie in a folder of fewer, by its truth."""
-    lines = (folder / "truth.jsonl").read_bytes().splitlines()
-    if len(lines) >= videos:
-        raise ValueError(f"{folder} holds {len(lines)} videos, and only {videos} are to be made")
-    for number, line in enumerate(lines):
-        if orjson.loads(line) != orjson.loads(orjson.dumps(truth(plan_of(number, seed, events)))):
+def plans_begun(folder: Path, videos: int, seed: int, events: Sequence[int]) -> list[Plan]:
+    """Return the plans of the videos in `folder`, which is to hold the first of this world."""
+    told = {}
+    for line in (folder / "truth.jsonl").read_bytes().splitlines():
+        video = orjson.loads(line)
+        told[video["video_name"]] = video
+    if len(told) >= videos:
+        raise ValueError(f"{folder} holds {len(told)} videos, no fewer than the {videos} to make")
+    plans = [plan_of(number, seed, events) for number in range(len(told))]
+    for number, plan in enumerate(plans):
+        if told.get(plan.name) != orjson.loads(orjson.dumps(truth(plan))):
             raise ValueError(
                 f"{folder} does not hold the first videos of this world: video {number} differs,"
                 " so its --seed or its --events was another"
             )
-    return len(lines)
+        if not (folder / "video" / plan.name).is_file():
+            raise ValueError(f"{folder} holds no video/{plan.name}, which its truth.jsonl tells of")
+    return plans
 
 
 def whole_number(low: int) -> Callable[[str], int]:
@@ -186,7 +190,8 @@ def main() -> None:
         "--begin_with",
         type=Path,
         metavar="DIR",
-        help="the --out of fewer videos of this same world: they are copied, not rendered again",
+        help="the --out of fewer videos of this same world, which are copied (default: all are"
+        " rendered)",
     )
     workers = min(2, os.cpu_count() or 1)
     parser.add_argument(

@@ -50,9 +50,10 @@ class Plan:
         files = {path.stem for one in self.unique.values() for path in one.rows}
         paired = list(dict.fromkeys(one.arm.pairs_dataset for one in self.unique.values()))
         rendered = [*paired, self.dataset, *(one for one in SFT_ROWS if one in files)]
-        begun = {name: commands.STORIES[name].begins_with for name in rendered}
-        for name in sorted(rendered, key=lambda name: begun[name] is not None):
-            first = begun[name] if begun[name] in rendered else None
+        begins_with = {name: commands.STORIES[name].begins_with for name in rendered}
+        # No job comes before one that it needs.
+        for name in sorted(rendered, key=lambda name: begins_with[name] in rendered):
+            first = begins_with[name] if begins_with[name] in rendered else None
             command = commands.render(self.place, name, first)
             needs = [f"render-{first}"] if first else []
             done = partial(commands.is_rendered, self.place, name)

@@ -519,6 +519,15 @@ def test_the_jobs_of_an_arm_know_its_seed_rows_and_settings(place):
     }
 
 
+def test_datasets_begin_with_the_ones_that_they_name():
+    for told in commands.STORIES.values():
+        if told.begins_with:
+            first = commands.STORIES[told.begins_with]
+            assert (first.seed, first.events) == (told.seed, told.events)
+            assert first.videos < told.videos
+            assert first.begins_with is None
+
+
 def test_stories_that_begin_with_others_wait_for_them(place, monkeypatch):
     told = commands.Stories(4, "1,4,4", 5, "toypairs")
     monkeypatch.setattr(commands, "STORIES", {**commands.STORIES, "toypairs-x5": told})

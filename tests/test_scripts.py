@@ -1,5 +1,6 @@
 """The scripts as a user meets them on the command line."""
 
+import argparse
 import json
 import os
 import re
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tools.cli import new_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPTS = [
@@ -167,6 +170,17 @@ def test_where_nothing_can_be_written_is_said_before_the_work(run_script, tmp_pa
     names = {"file": tmp_path / "file", "folder": tmp_path}
     line = refused(run_script(*(word.format(**names) for word in words)))
     assert line.endswith(f": {what.format(**names)} (--help explains all flags)")
+
+
+def test_a_folder_of_somebody_elses_is_refused(tmp_path, monkeypatch):
+    assert new_folder(str(tmp_path / "new" / "newer")) == tmp_path / "new" / "newer"
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(argparse.ArgumentTypeError, match="gone is a file, not a folder"):
+        new_folder(str(tmp_path / "gone"))
+    # The tests may run as root, who may write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(argparse.ArgumentTypeError, match=f"{tmp_path} cannot be written to"):
+        new_folder(str(tmp_path / "new" / "newer"))
 
 
 def test_a_bug_keeps_its_traceback_and_an_end_of_its_own(run_script):

@@ -4,12 +4,13 @@ from collections import Counter
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import orjson
 import pytest
 from make_toyworld import make_world
-from toy.plan import plan_video
-from toy.render import RGB
+from toy.plan import SHAPES, plan_video
+from toy.render import RGB, draw_sprite, paste, similarity
 from toy.stories import plan_story
 from toy.truth import narrate, truth, verdict
 
@@ -309,6 +310,31 @@ def test_a_threshold_on_frame_differences_does_not_find_the_cuts(videos):
     assert 0.5 < best < 0.9
 
 
+# The drawing
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_sprite_is_blended_wherever_it_can_be_seen(shape):
+    """Inside the frame, across its edges and beyond them; as if the whole frame were blended."""
+    rng = np.random.default_rng(0)
+    sprite = draw_sprite(shape, "red", 20.0)
+    for _ in range(60):
+        x, y, scale, turn = rng.uniform((-60, -60, 0.3, -4), (160, 160, 2.5, 4))
+        frame = rng.integers(0, 256, (100, 100, 3), np.uint8)
+        reach = scale * sprite.middle
+        corner = np.maximum(0, (int(x - reach), int(y - reach)))
+        end = np.minimum(100, (int(x + reach) + 1, int(y + reach) + 1))
+        expected = frame.copy()
+        if (corner < end).all():
+            middle = (sprite.middle, sprite.middle)
+            matrix = similarity(scale, turn, middle, (x - corner[0], y - corner[1]))
+            patch = cv2.warpAffine(sprite.rgba, matrix, (end - corner).tolist())
+            under = expected[corner[1] : end[1], corner[0] : end[0]]
+            under[:] = under * (1 - patch[..., 3:]) + patch[..., :3]
+        paste(frame, sprite, x, y, scale, turn)
+        assert np.array_equal(frame, expected)
+
+
 # The command line
 
 
@@ -325,6 +351,10 @@ def test_a_world_that_begins_with_a_smaller_one_copies_it(run_script, tmp_path):
     for name, added in [("toy_0000.mp4", b""), ("toy_0001.mp4", b"copied"), ("toy_0002.mp4", b"")]:
         rendered = (whole / "video" / name).read_bytes()
         assert (large / "video" / name).read_bytes() == rendered + added
+    done = run_script(*told, "--videos", 4, "--out", large, "--begin_with", large)
+    assert done.returncode == 0, done.stderr
+    assert len((large / "truth.jsonl").read_bytes().splitlines()) == 4
+    assert marked.read_bytes() == (large / "video" / "toy_0001.mp4").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -332,14 +362,16 @@ def test_a_world_that_begins_with_a_smaller_one_copies_it(run_script, tmp_path):
     [
         (["--seed", 8], "video 0 differs, so its --seed or its --events was another"),
         (["--events", "1,3"], "video 1 differs, so its --seed or its --events was another"),
-        (["--videos", 2], "holds 2 videos, and only 2 are to be made"),
+        (["--videos", 2], "holds 2 videos, no fewer than the 2 to make"),
+        ([], "holds no video/toy_0001.mp4, which its truth.jsonl tells of"),
         (["--begin_with", "nowhere"], "No such file or directory: 'nowhere/truth.jsonl'"),
     ],
 )
 def test_what_a_world_cannot_begin_with(run_script, tmp_path, changed, said):
     small = tmp_path / "small"
     lines = [orjson.dumps(truth(plan_story(7, number, 1 + number))) for number in range(2)]
-    small.mkdir()
+    (small / "video").mkdir(parents=True)
+    (small / "video" / "toy_0000.mp4").touch()
     (small / "truth.jsonl").write_bytes(b"\n".join(lines))
     told = ["--videos", 3, "--events", "1,2", "--seed", 7, "--begin_with", small]
     out = tmp_path / "large"

@@ -76,10 +76,10 @@ def share(text: str) -> float:
 def new_folder(text: str) -> Path:
     """An argparse type: a folder to write into, which is there or can be made."""
     path = Path(text)
-    there = next(one for one in (path, *path.absolute().parents) if one.exists())
-    if not there.is_dir():
+    there = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
+    if not os.path.isdir(there):
         raise argparse.ArgumentTypeError(f"{there} is a file, not a folder")
-    if not os.access(there, os.W_OK):
+    if not os.access(there, os.W_OK | os.X_OK):
         raise argparse.ArgumentTypeError(f"{there} cannot be written to")
     return path
 
@@ -87,7 +87,7 @@ def new_folder(text: str) -> Path:
 def new_file(text: str) -> Path:
     """An argparse type: a file to write, in a folder that is there or can be made."""
     path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise argparse.ArgumentTypeError(f"{path} is a folder, not a file")
     new_folder(str(path.parent))
     return path

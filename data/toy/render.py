@@ -63,7 +63,8 @@ class Sprite:
         self.rgba = rgba
         self.middle = rgba.shape[0] / 2
         from_middle = np.abs(np.argwhere(rgba[..., 3] > 0) + 0.5 - self.middle)
-        self.reach = float(np.hypot(*from_middle.T).max())  # pixels; clear from there on
+        # Pixels; beyond it all is clear, but for half a pixel and what is interpolated.
+        self.reach = float(np.hypot(*from_middle.T).max())
 
 
 @lru_cache(maxsize=64)
@@ -89,7 +90,8 @@ def draw_sprite(shape: str, colour: str, radius: float) -> Sprite:
 def paste(frame: np.ndarray, sprite: Sprite, x: float, y: float, scale: float, turn: float) -> None:
     """Blend a sprite into `frame` in place, its centre at (x, y), turned by `turn` radians."""
     left, top, right, bottom = around(x, y, scale * sprite.middle, (0, 0, *frame.shape[1::-1]))
-    # Most of what is drawn is clear; blending that, too, would take half of a story's drawing.
+    # Most of what is drawn is clear, and blending that, too, would take longer than the rest. Two
+    # pixels more on either scale cover a pixel's own half, the interpolation and the rounding.
     seen = around(x, y, scale * (sprite.reach + 2) + 2, (left, top, right, bottom))
     if seen[0] >= seen[2] or seen[1] >= seen[3]:
         return
@@ -98,7 +100,7 @@ def paste(frame: np.ndarray, sprite: Sprite, x: float, y: float, scale: float, t
     patch = cv2.warpAffine(sprite.rgba, matrix, size, flags=cv2.INTER_LINEAR)
     patch = patch[seen[1] - top : seen[3] - top, seen[0] - left : seen[2] - left]
     region = frame[seen[1] : seen[3], seen[0] : seen[2]]
-    # NumPy is slow where three channels share one of another array.
+    # NumPy is slow at spreading the one channel of alpha over three of colour.
     clear = cv2.cvtColor(1 - patch[..., 3], cv2.COLOR_GRAY2BGR)
     region[:] = region.astype(np.float32) * clear + cv2.cvtColor(patch, cv2.COLOR_BGRA2BGR)
 
