@@ -24,9 +24,9 @@ names the folder of those 24, which are then copied.
 import argparse
 import os
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -72,7 +72,7 @@ def make_world(
         ValueError: `begin_with` is a folder of other videos, or lacks one.
         OSError: `begin_with` holds no truth.jsonl.
     """
-    begun = plans_begun(begin_with, videos, seed, events) if begin_with else []
+    begun = truth_begun(begin_with, videos, seed, events) if begin_with else []
     folder = out / "video"
     folder.mkdir(parents=True, exist_ok=True)
     names = {plan_of(number, seed, events).name for number in range(videos)}
@@ -83,19 +83,20 @@ def make_world(
             "name another --out"
         )
     (out / "truth.jsonl").unlink(missing_ok=True)  # it must never describe another run's videos
-    for plan in begun:
-        assert begin_with is not None
-        with suppress(shutil.SameFileError):  # a world may be added to in its own folder
-            shutil.copyfile(begin_with / "video" / plan.name, folder / plan.name)
+    if begin_with and begun and not (begin_with / "video").samefile(folder):
+        for line in begun:
+            shutil.copyfile(begin_with / "video" / line["video_name"], folder / line["video_name"])
     make = partial(make_video, seed=seed, events=events, folder=folder)
     left = range(len(begun), videos)
     bar = partial(tqdm, total=videos, initial=len(begun), desc="toy world", unit="video")
     if workers == 1:
         lines = list(bar(map(make, left)))
     else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        # Ctrl-C is for the script alone, which lets them finish their videos.
+        deaf = (signal.SIGINT, signal.SIG_IGN)
+        with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, deaf) as pool:
             lines = list(bar(pool.map(make, left)))
-    lines += map(truth, begun)
+    lines += begun
     lines.sort(key=lambda line: line["video_name"])
     text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
     part = out / "truth.jsonl.part"
@@ -104,24 +105,30 @@ def make_world(
     return lines
 
 
-def plans_begun(folder: Path, videos: int, seed: int, events: Sequence[int]) -> list[Plan]:
-    """Return the plans of the videos in `folder`, which is to hold the first of this world."""
+def truth_begun(
+    folder: Path, videos: int, seed: int, events: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return the truth about the videos in `folder`, which is to hold the first of this world.
+
+    Raises what make_world raises of its `begin_with`.
+    """
     told = {}
     for line in (folder / "truth.jsonl").read_bytes().splitlines():
         video = orjson.loads(line)
         told[video["video_name"]] = video
     if len(told) >= videos:
         raise ValueError(f"{folder} holds {len(told)} videos, no fewer than the {videos} to make")
-    plans = [plan_of(number, seed, events) for number in range(len(told))]
-    for number, plan in enumerate(plans):
-        if told.get(plan.name) != orjson.loads(orjson.dumps(truth(plan))):
+    lines = [truth(plan_of(number, seed, events)) for number in range(len(told))]
+    for number, line in enumerate(lines):
+        name = line["video_name"]
+        if told.get(name) != orjson.loads(orjson.dumps(line)):
             raise ValueError(
                 f"{folder} does not hold the first videos of this world: video {number} differs,"
                 " so its --seed or its --events was another"
             )
-        if not (folder / "video" / plan.name).is_file():
-            raise ValueError(f"{folder} holds no video/{plan.name}, which its truth.jsonl tells of")
-    return plans
+        if not (folder / "video" / name).is_file():
+            raise ValueError(f"{folder} holds no video/{name}, which its truth.jsonl tells of")
+    return lines
 
 
 def whole_number(low: int) -> Callable[[str], int]:
@@ -213,6 +220,8 @@ def main() -> None:
         )
     except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "\ninterrupted: the same command begins anew\n")
     kept = sum(line["verdict"] == "keep" for line in lines)
     frames = sum(line["frames"] for line in lines)
     print(f"{len(lines)} videos, {frames:,} frames; the filters should keep {kept}")

@@ -16,7 +16,7 @@ from tools.recipe import Stage, parse
 
 ARMS_YAML = Path(__file__).with_name("arms.yaml")
 LEVELS = (16, 8, 4, 2)  # the paper's
-SFT_ROWS = {"toysft": 1, "toysft-x4": 4}  # data set of a recipe -> times steps.sft that it takes
+SFT_DATASETS = {"toysft": 1, "toysft-x4": 4}  # how many times steps.sft a phase on it takes
 CHOSEN = "chosen"  # the data set of the chosen texts
 PAIRS_BATCH = 8  # of the arms that share files of rows of pairs
 PAIRS = "toypairs"  # the stories that pairs are made of
@@ -65,7 +65,7 @@ class Arm:
         # One file of rows is read alike by all that share a group: a level gives a quarter.
         shared = _yaml()["steps"]["alignment"] * PAIRS_BATCH
         other_shares = any(
-            stage.dataset not in SFT_ROWS
+            stage.dataset not in SFT_DATASETS
             and rows * len(LEVELS) != shared * len(stage.levels or LEVELS)
             for phase in self.phases(any_rates)
             for stage, rows in zip(last_phase(phase), rows_of(phase), strict=True)
@@ -97,8 +97,8 @@ def rows_of(phase: str) -> list[int]:
 def steps_of(phase: str) -> list[int]:
     """How many optimizer steps each stage of a recipe's last phase takes."""
     stages, wanted = last_phase(phase), _yaml()["steps"]
-    if stages[0].dataset in SFT_ROWS:
-        return [wanted["sft"] * SFT_ROWS[stages[0].dataset]]
+    if stages[0].dataset in SFT_DATASETS:
+        return [wanted["sft"] * SFT_DATASETS[stages[0].dataset]]
     ends = [wanted["alignment"] * number // len(stages) for number in range(len(stages) + 1)]
     return [end - start for start, end in pairwise(ends)]
 

@@ -28,6 +28,9 @@ class Claim:
     metric: str = "order"
 
 
+OWN = "large_chosen"
+CONTROLS = {"chosen_sft": "SFT on chosen", "sft_x4": "SFT on 4 x data"}
+FINE = {"prefer_adjacent": "neighbours swapped: ", "exact": "all in order: "}  # finer than order
 CLAIMS = (
     Claim("paper", "DPO before SFT beats SFT alone", "temple", "sft"),
     Claim("paper", "DPO before SFT beats SFT before DPO", "temple", "sft_dpo"),
@@ -43,16 +46,15 @@ CLAIMS = (
     Claim("control", "DPO before SFT beats SFT on 4 x the data", "temple", "sft_x4"),
     Claim("control", "the SFT term in DPO's loss helps", "temple", "no_sft_term"),
     Claim("control", "leaving repeated pairs out helps", "distinct", "temple"),
-    Claim("control", "fine order: over neighbours swapped", "temple", "sft", "prefer_adjacent"),
-    Claim("control", "the same, against SFT on chosen", "temple", "chosen_sft", "prefer_adjacent"),
-    Claim("control", "the same, against SFT on 4 x data", "temple", "sft_x4", "prefer_adjacent"),
-    Claim("control", "fine order: all events in order", "temple", "sft", "exact"),
-    Claim("control", "the same, against SFT on chosen", "temple", "chosen_sft", "exact"),
-    Claim("control", "the same, against SFT on 4 x data", "temple", "sft_x4", "exact"),
     *(
-        Claim("own", f"many chosen texts in large batches beat {text}", "large_chosen", arm, metric)
-        for metric in ("order", "prefer_adjacent", "exact")
-        for text, arm in (("SFT on chosen", "chosen_sft"), ("SFT on 4 x data", "sft_x4"))
+        Claim("control", f"{told}DPO before SFT beats {other}", "temple", arm, metric)
+        for metric, told in FINE.items()
+        for arm, other in {"sft": "SFT alone", **CONTROLS}.items()
+    ),
+    *(
+        Claim("own", f"{told}many chosen texts in large batches beat {other}", OWN, arm, metric)
+        for metric, told in {"order": "", **FINE}.items()
+        for arm, other in CONTROLS.items()
     ),
 )
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from reproduction import commands
-from reproduction.arms import SFT_ROWS, steps_of
+from reproduction.arms import SFT_DATASETS, steps_of
 from reproduction.jobs import Job
 from reproduction.trainings import TRAINED, Base, Place, Training, is_scored
 
@@ -49,7 +49,7 @@ class Plan:
                 yield job(needed_for(base)[0], [command], done=(base.folder / TRAINED).is_file)
         files = {path.stem for one in self.unique.values() for path in one.rows}
         paired = list(dict.fromkeys(one.arm.pairs_dataset for one in self.unique.values()))
-        rendered = [*paired, self.dataset, *(one for one in SFT_ROWS if one in files)]
+        rendered = [*paired, self.dataset, *(one for one in SFT_DATASETS if one in files)]
         begins_with = {name: commands.STORIES[name].begins_with for name in rendered}
         # No job comes before one that it needs.
         for name in sorted(rendered, key=lambda name: begins_with[name] in rendered):
@@ -85,7 +85,7 @@ class Plan:
                 needs.append(name)
                 if path not in written:
                     written.add(path)
-                    of_stories = stage.dataset in SFT_ROWS
+                    of_stories = stage.dataset in SFT_DATASETS
                     pairs = f"pairs-{one.arm.pairs_dataset}-{one.pairs_base.name}"
                     before = f"render-{path.stem}" if of_stories else pairs
                     command = commands.draw_rows(one, stage, path, count)

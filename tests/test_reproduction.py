@@ -35,6 +35,7 @@ from reproduction.rows import (
 from reproduction.run import check_bases, parse_arguments, wanted_arms
 from reproduction.trainings import TRAINED, Base, Place, Training, benchmark, trainings
 from tools.errors import UserError
+from tools.jsonl import read_json
 from tools.recipe import parse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -777,6 +778,34 @@ def test_the_report_is_made_of_the_results_alone(tmp_path):
     assert sft.startswith("| sft | 2 | 0.550 [0.500, 0.600] | 0.071 | 0.550 |")
     for name in ("order.png", "damage.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def rows_of_table(text, first, columns):
+    """The rows of the table of a Markdown text whose head begins with `first`: these cells."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    found = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip().strip("*") for cell in line.strip("|").split("|")])
+    places = [found[0].index(column) for column in columns]
+    return [[row[place] for place in places] for row in found[2:]]
+
+
+def test_what_is_told_of_the_results_is_what_they_hold():
+    """The tables in results/ are made of reproduction.json, and README's are taken from them."""
+    made = report.markdown(read_json(REPOSITORY / "results" / "reproduction.json"))
+    assert (REPOSITORY / "results" / "reproduction.md").read_text() == made
+    readme = (REPOSITORY / "README.md").read_text()
+    told = ["seeds", "order of events", "all in order", "over neighbours swapped", "recall"]
+    held = ["seeds", "order", "exact", "adjacent", "recall"]
+    arm_rows = rows_of_table(readme, "arm", ["arm", *told, "clips"])
+    assert arm_rows == rows_of_table(made, "arm", ["arm", *held, "clip"])
+    assert len(arm_rows) == 16
+    claim_rows = rows_of_table(readme, "claim", ["claim", "effect (95 %)", "verdict here"])
+    assert claim_rows == rows_of_table(made, "claim", ["claim", "effect", "verdict"])
+    assert len(claim_rows) == len(CLAIMS)
 
 
 def test_a_report_without_results(run_script, tmp_path):

@@ -159,6 +159,18 @@ def test_a_wrong_model_is_answered_with_the_models_there_are(run_script, tmp_pat
             "{file} is a file, not a folder",
         ),
         (
+            ["-m", "visualize.timeline", "mine", "0", "--out", "{folder}"],
+            "{folder} is a folder, not a file",
+        ),
+        (
+            ["-m", "tools.training_report", "{folder}", "--out", "{file}"],
+            "{file} is a file, not a folder",
+        ),
+        (
+            ["-m", "tools.sft_data", "--output", "{folder}"],
+            "{folder} is a folder, not a file",
+        ),
+        (
             ["evaluate.py", "benchmark", "--tasks", "mlvu", "--model", "m", "--out", "{folder}"],
             "{folder} is a folder, not a file",
         ),

@@ -1,5 +1,10 @@
 """The toy world keeps its promises, and the files show what their truth says."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +19,7 @@ from toy.render import RGB, draw_sprite, paste, similarity
 from toy.stories import plan_story
 from toy.truth import narrate, truth, verdict
 
+from tools.dataset import REPOSITORY
 from tools.shot_score import f1, match_transitions
 
 VIDEOS = 6  # of the rendered world: one with a variable frame rate, one with blank shots
@@ -381,6 +387,24 @@ def test_what_a_world_cannot_begin_with(run_script, tmp_path, changed, said):
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
     assert not out.exists()
+
+
+def test_ctrl_c_is_one_line(tmp_path):
+    """In a terminal it reaches the script and the processes that render."""
+    words = [sys.executable, str(REPOSITORY / "data" / "make_toyworld.py"), "--videos", "50"]
+    run = subprocess.Popen(
+        [*words, "--events", "2", "--workers", "2", "--out", str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    video = tmp_path / "video" / "toy_0001.mp4"
+    while not video.exists() and run.poll() is None:
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert said.endswith("\ninterrupted: the same command begins anew\n")
+    assert "Traceback" not in said
+    assert not (tmp_path / "truth.jsonl").exists()
 
 
 def test_strange_files_in_the_folder_are_one_clear_line(run_script, tmp_path):

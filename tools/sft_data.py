@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table as Screen
 from tqdm import tqdm
 
-from tools.cli import positive, run_script, script_parser
+from tools.cli import new_file, positive, run_script, script_parser
 from tools.dataset import SWIFT_DATA
 from tools.errors import UserError
 from tools.jsonl import dumps, write_json
@@ -272,7 +272,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the sample (default: %(default)s)")
     parser.add_argument(
         "--output",
-        type=Path,
+        type=new_file,
         metavar="FILE",
         help="default: swift_data/llava-video-sft-<n>.json in the repository, 60000 written 60k",
     )

@@ -19,7 +19,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as Screen
 
-from tools.cli import run_script, script_parser
+from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
 from tools.jsonl import read_json, replace_atomically
 from tools.recipe import parse
@@ -222,7 +222,7 @@ def main() -> None:
     parser = script_parser(__doc__)
     parser.add_argument("folder", type=Path, help="of a group, or of one of its stages")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write (default: the folder itself)"
+        "--out", type=new_folder, metavar="DIR", help="where to write (default: the folder itself)"
     )
     args: argparse.Namespace = parser.parse_args()
     logs = [read_log(folder) for folder in stage_folders(args.folder)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tools.cli import add_data_root, run_script, script_parser
+from tools.cli import add_data_root, new_file, run_script, script_parser
 from tools.dataset import Dataset, open_dataset
 from tools.errors import UserError
 from tools.frames import read_frames
@@ -114,7 +114,9 @@ def main() -> None:
     parser = script_parser(__doc__)
     parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
     parser.add_argument("video", nargs="?", help="name or id of a kept video (default: the first)")
-    parser.add_argument("--out", type=Path, default=Path("timeline.png"), help="picture to write")
+    parser.add_argument(
+        "--out", type=new_file, default=Path("timeline.png"), help="picture to write"
+    )
     add_data_root(parser)
     args = parser.parse_args()
     dataset = open_dataset(args.dataset, args.data_root)
