@@ -22,10 +22,10 @@ from tools.cli import (
     script_parser,
     whole,
 )
-from tools.dataset import open_dataset
 from tools.errors import UserError
 from tools.perturbation import configs
 from tools.steps import run
+from tools.store.dataset import open_dataset
 
 
 def parse_arguments() -> Namespace:

@@ -21,9 +21,9 @@ from tools.cli import (
     runner_options,
     script_parser,
 )
-from tools.dataset import open_dataset
 from tools.errors import UserError
 from tools.steps import run
+from tools.store.dataset import open_dataset
 
 
 def parse_arguments() -> Namespace:

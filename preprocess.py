@@ -27,12 +27,12 @@ from tools.cli import (
     share,
     whole,
 )
-from tools.dataset import dataset_names, named_datasets, open_dataset
 from tools.embedding import CHECKPOINTS, THRESHOLDS
 from tools.errors import UserError
 from tools.listing import list_videos
 from tools.preprocessing import STEPS, Settings, settings_from
 from tools.steps import run
+from tools.store.dataset import dataset_names, named_datasets, open_dataset
 
 
 def parse_arguments() -> Namespace:

@@ -35,8 +35,8 @@ from inference.captioning import RawCaptionsStep
 from inference.huggingface import HuggingFaceCaptioner
 from inference.models import open_captioner
 from tools.cli import positive, run_script, script_parser
-from tools.dataset import REPOSITORY, Dataset
-from tools.jsonl import Record
+from tools.store.dataset import REPOSITORY, Dataset
+from tools.store.jsonl import Record
 
 DISTINCT = 4  # videos; the others are their copies
 MIN_SPEEDUP = 4.0

@@ -21,9 +21,9 @@ from pathlib import Path
 import orjson
 
 from tools.cli import positive, script_parser
-from tools.dataset import REPOSITORY, Dataset
-from tools.jsonl import Record, dumps
 from tools.perturbation import Config, configs, equivalence, select
+from tools.store.dataset import REPOSITORY, Dataset
+from tools.store.jsonl import Record, dumps
 
 MODEL = "made_up"
 SUBJECTS = ["A woman in a red coat", "Two children", "The cook", "A cyclist", "An old dog"]

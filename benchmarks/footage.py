@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 
 from tools.cli import script_parser
-from tools.dataset import REPOSITORY
 from tools.errors import UserError
 from tools.listing import find_videos
 from tools.scan import FrameMeter
+from tools.store.dataset import REPOSITORY
 from tools.video import decode, open_video
 
 FOOTAGE = REPOSITORY.parent / "shared" / "videos"

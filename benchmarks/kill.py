@@ -27,7 +27,7 @@ from pathlib import Path
 
 from benchmarks.footage import FOOTAGE, join
 from tools.cli import positive, script_parser
-from tools.dataset import REPOSITORY
+from tools.store.dataset import REPOSITORY
 
 KILLS_A_LIFE = 5
 WORLD_SIZES = (1, 2, 3)

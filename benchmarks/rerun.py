@@ -23,8 +23,8 @@ import orjson
 
 from benchmarks.footage import FOOTAGE, join
 from tools.cli import positive, script_parser
-from tools.dataset import REPOSITORY, Dataset
-from tools.jsonl import Record, Table, dumps
+from tools.store.dataset import REPOSITORY, Dataset
+from tools.store.jsonl import Record, Table, dumps
 
 SHOTS = 16
 BOUND = 5.0  # seconds a step

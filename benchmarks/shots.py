@@ -22,11 +22,11 @@ import numpy as np
 import orjson
 
 from tools.cli import script_parser
-from tools.dataset import REPOSITORY, Dataset
-from tools.jsonl import Record
 from tools.preprocessing import STEPS
 from tools.scan import load_scan
 from tools.shot_score import f1, match_transitions
+from tools.store.dataset import REPOSITORY, Dataset
+from tools.store.jsonl import Record
 
 Truth = dict[str, dict[str, Any]]
 

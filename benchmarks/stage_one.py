@@ -24,8 +24,8 @@ import numpy as np
 
 from benchmarks.footage import FOOTAGE
 from tools.cli import script_parser
-from tools.dataset import REPOSITORY, Dataset
 from tools.scan import FrameMeter
+from tools.store.dataset import REPOSITORY, Dataset
 from tools.video import decode, open_video
 
 

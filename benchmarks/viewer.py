@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from tools.cli import positive, script_parser
-from tools.dataset import REPOSITORY
-from tools.jsonl import dumps
 from tools.perturbation import configs, equivalence, select
+from tools.store.dataset import REPOSITORY
+from tools.store.jsonl import dumps
 
 MODEL = "made_up"
 WORDS = 20_000
@@ -196,7 +196,7 @@ PROBE = """
 import json, sys, time
 from pathlib import Path
 from streamlit.testing.v1 import AppTest
-from tools.dataset import REPOSITORY, open_dataset
+from tools.store.dataset import REPOSITORY, open_dataset
 from visualize.index import DatasetIndex
 from visualize.view import Filters, View
 

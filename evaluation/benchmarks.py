@@ -41,9 +41,9 @@ from inference.checkpoints import check_checkpoint, config_of, digest, local_fol
 from inference.huggingface import HuggingFaceCaptioner
 from inference.models import models, open_captioner
 from tools.cli import amount, new_file, positive
-from tools.dataset import REPOSITORY
 from tools.errors import UserError
-from tools.jsonl import write_json
+from tools.store.dataset import REPOSITORY
+from tools.store.jsonl import write_json
 
 FRAMES = 32  # lmms-eval's own default, and so that of most published scores
 FPS = 1.0  # as in training

@@ -19,8 +19,8 @@ from typing import Any
 import orjson
 
 from inference.checkpoints import own_video_size
-from tools.dataset import REPOSITORY
 from tools.errors import UserError
+from tools.store.dataset import REPOSITORY
 
 LAUNCHER = Path(__file__).with_name("lmms_launcher.py")
 ENVIRONMENT = ".venv-lmms-eval"

@@ -14,7 +14,7 @@ from data.toy.truth import narrate
 from evaluation.stories import Pictures, Story
 from inference import prompts
 from inference.captioner import Request
-from tools.jsonl import dumps
+from tools.store.jsonl import dumps
 
 NEIGHBOURS = 2  # events a story after which, and as many before which, one is asked what happens
 CLIPS = 3  # clips a story whose caption is asked for, at most

@@ -9,11 +9,11 @@ from inference import prompts
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
 from inference.captioning import request_seed
 from inference.faults import answer_fault
-from tools.dataset import Dataset
 from tools.errors import Filtered
-from tools.jsonl import Record
 from tools.perturbation import Config, Selection, equivalence, select
 from tools.steps import Step
+from tools.store.dataset import Dataset
+from tools.store.jsonl import Record
 
 
 @dataclass

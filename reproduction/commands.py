@@ -11,9 +11,9 @@ from data.toy.stories import plan_story
 from data.toy.truth import truth
 from reproduction.arms import CHOSEN, LEVELS, MANY, PAIRS
 from reproduction.trainings import Base, Place, Training
-from tools.dataset import REPOSITORY
 from tools.perturbation import FINEST
 from tools.recipe import Stage
+from tools.store.dataset import REPOSITORY
 
 BATCH = 8  # rows at once: divides the batches of all recipes
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

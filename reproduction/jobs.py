@@ -17,7 +17,7 @@ from typing import Literal
 
 import orjson
 
-from tools.jsonl import dumps
+from tools.store.jsonl import dumps
 
 STOP_SECONDS = 60.0  # what a child that was asked to end may take
 POLL_SECONDS = 0.2

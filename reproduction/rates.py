@@ -12,7 +12,7 @@ from reproduction.jobs import Runner
 from reproduction.plan import Plan
 from reproduction.trainings import Place, Training
 from tools.errors import UserError
-from tools.jsonl import write_json
+from tools.store.jsonl import write_json
 
 SEED = 100
 VALIDATION = "toyval"

@@ -15,9 +15,9 @@ from reproduction import figures
 from reproduction.claims import findings
 from reproduction.results import Results, as_scores
 from tools.cli import new_folder, run_script, script_parser
-from tools.dataset import REPOSITORY
 from tools.errors import UserError
-from tools.jsonl import read_json, replace_atomically
+from tools.store.dataset import REPOSITORY
+from tools.store.jsonl import read_json, replace_atomically
 
 RESULTS = REPOSITORY / "results"
 BASE_LABEL = "base"

@@ -27,8 +27,8 @@ from reproduction.arms import Arm, Rates, steps_of
 from reproduction.commands import STORIES
 from reproduction.jobs import seconds
 from reproduction.trainings import TRAINED, Place, Training, is_scored, trainings
-from tools.jsonl import read_json, replace_atomically
 from tools.stages import checkpoints
+from tools.store.jsonl import read_json, replace_atomically
 
 PACKAGES = ("torch", "transformers", "ms-swift", "trl", "peft")
 _INNERMOST = re.compile(rb"\[[^\[\]{}]*\]")

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from tools.dataset import Dataset
+from tools.store.dataset import Dataset
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

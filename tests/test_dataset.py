@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.dataset import REPOSITORY, named_datasets, open_dataset
 from tools.errors import UserError
+from tools.store.dataset import REPOSITORY, named_datasets, open_dataset
 
 
 def make(dataset, *names):
@@ -114,7 +114,7 @@ def test_a_wrong_name_is_answered_with_the_names_there_are(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from tools.dataset import open_dataset
+from tools.store.dataset import open_dataset
 with open_dataset("mine", Path(sys.argv[1]), may_be_new=True).lock("scene"):
     print("held", flush=True)
     sys.stdin.read()
@@ -155,7 +155,7 @@ def test_a_lock_goes_with_a_process_that_was_killed(mine, holder):
 def test_a_lock_that_a_child_of_the_killed_still_holds_is_waited_for(mine):
     """As between fork and exec of a worker, only longer."""
     code = (
-        "import os, sys, time; from tools.dataset import open_dataset\n"
+        "import os, sys, time; from tools.store.dataset import open_dataset\n"
         "with open_dataset('mine', sys.argv[1]).lock('scene'):\n"
         "    if os.fork() == 0:\n"
         "        time.sleep(1); os._exit(0)\n"

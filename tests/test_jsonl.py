@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from tools.errors import StorageError, UserError
-from tools.jsonl import (
+from tools.store.jsonl import (
     Appender,
     CorruptLine,
     Table,
@@ -309,7 +309,7 @@ APPEND_UNTIL_FULL = """
 import resource, sys
 from pathlib import Path
 from tools.errors import StorageError
-from tools.jsonl import Appender
+from tools.store.jsonl import Appender
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 part = Appender(Path(sys.argv[1]))
 try:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.dataset import Dataset
 from tools.errors import UserError
-from tools.jsonl import CorruptLine, dumps
 from tools.judgements import (
     Pair,
     accord,
@@ -18,6 +16,8 @@ from tools.judgements import (
     latest_by_judge,
     read,
 )
+from tools.store.dataset import Dataset
+from tools.store.jsonl import CorruptLine, dumps
 
 DROP = Pair("dryrun", 0, "caption_caption_drop_2_False_False", "v1")
 SHUFFLE = Pair("dryrun", 0, "caption_caption_shuffle_8_False_False", "v1")

@@ -7,10 +7,10 @@ import shutil
 import orjson
 import pytest
 
-from tools.dataset import Dataset
 from tools.errors import UserError
 from tools.listing import find_videos, list_videos, video_id
 from tools.status import funnel
+from tools.store.dataset import Dataset
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import records
+from tools.store import records
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tools.dataset import Dataset
 from tools.errors import Filtered
 from tools.preprocessing import (
     STEPS,
@@ -15,6 +14,7 @@ from tools.preprocessing import (
     Settings,
     SimilarityStep,
 )
+from tools.store.dataset import Dataset
 
 DATASET = Dataset("mine", Path("/nowhere/mine"))
 

@@ -35,8 +35,8 @@ from reproduction.rows import (
 from reproduction.run import check_bases, parse_arguments, wanted_arms
 from reproduction.trainings import TRAINED, Base, Place, Training, benchmark, trainings
 from tools.errors import UserError
-from tools.jsonl import read_json
 from tools.recipe import parse
+from tools.store.jsonl import read_json
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RATES = dict.fromkeys(grids(), "1e-3")

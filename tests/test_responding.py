@@ -9,9 +9,9 @@ from inference.captioner import Answer, Request, Sampling
 from inference.captioning import CaptionsStep, RawCaptionsStep, request_seed
 from inference.dryrun import DryrunCaptioner
 from inference.responding import ResponsesStep
-from tools.dataset import Dataset
 from tools.errors import Filtered
 from tools.perturbation import configs
+from tools.store.dataset import Dataset
 
 DATASET = Dataset("mine", Path("/nowhere/mine"))
 ALL = [config.name for config in configs()]

@@ -237,7 +237,7 @@ def test_the_pipeline_runs_from_any_working_directory(tiny_videos, tmp_path):
 
 def test_two_models_may_caption_one_dataset_at_once(tiny_videos, tmp_path, run_script):
     """The locks are on what is written: a run of one model is not in the way of another's."""
-    from tools.dataset import Dataset
+    from tools.store.dataset import Dataset
 
     root = ("--data_root", tmp_path)
     run_script("preprocess.py", "mine", 1, *LIGHT, "--video_dir", tiny_videos, *root)

@@ -3,10 +3,10 @@ import shutil
 
 import pytest
 
-from tools.dataset import Dataset
-from tools.jsonl import Appender, Table
 from tools.status import funnel
 from tools.steps import Counts
+from tools.store.dataset import Dataset
+from tools.store.jsonl import Appender, Table
 
 
 @pytest.fixture

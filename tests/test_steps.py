@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.dataset import Dataset
 from tools.fingerprints import forget
-from tools.jsonl import Appender, Table, dumps
 from tools.steps import Counts, count, kind_of
+from tools.store.dataset import Dataset
+from tools.store.jsonl import Appender, Table, dumps
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BAR = re.compile(r"\w+: +\d+%\|")

@@ -5,8 +5,8 @@ from collections import Counter
 import orjson
 import pytest
 
-from tools.dataset import Dataset
 from tools.shot_score import f1, match_transitions
+from tools.store.dataset import Dataset
 
 
 @pytest.fixture(scope="module")

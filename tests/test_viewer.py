@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tools.dataset import REPOSITORY, Dataset
-from tools.jsonl import dumps
 from tools.judgements import Pair, judge, read
+from tools.store.dataset import REPOSITORY, Dataset
+from tools.store.jsonl import dumps
 from visualize.judge_page import sides_for
 from visualize.session import pair_named
 

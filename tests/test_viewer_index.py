@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from tools import pairs
-from tools.dataset import Dataset
 from tools.errors import UserError
-from tools.jsonl import Table, dumps
 from tools.judgements import Judgement, Pair
+from tools.store.dataset import Dataset
+from tools.store.jsonl import Table, dumps
 from visualize import segments
 from visualize.index import DatasetIndex
 from visualize.view import Filters, View

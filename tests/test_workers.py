@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.jsonl import Table
+from tools.store.jsonl import Table
 from tools.workers import Pool, _interrupts_held_back, _Worker
 
 REPOSITORY = Path(__file__).resolve().parent.parent

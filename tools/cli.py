@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from tools.dataset import DATA_ROOT
 from tools.errors import UserError
 from tools.steps import Options
+from tools.store.dataset import DATA_ROOT
 
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130

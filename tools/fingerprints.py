@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tools.dataset import annotation_of
 from tools.errors import UserError
-from tools.jsonl import Table, read_json, write_json
+from tools.store.dataset import annotation_of
+from tools.store.jsonl import Table, read_json, write_json
 
 if TYPE_CHECKING:
     from tools.steps import Step

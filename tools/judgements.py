@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from tools.dataset import Dataset
 from tools.errors import UserError
-from tools.jsonl import Appender, disk_errors_in_one_line, lines_from, parse_line
 from tools.perturbation import Config
+from tools.store.dataset import Dataset
+from tools.store.jsonl import Appender, disk_errors_in_one_line, lines_from, parse_line
 
 ACCEPT, REJECT, UNSURE = VERDICTS = ("accept", "reject", "unsure")
 CHOSEN_LEFT, CHOSEN_RIGHT = SIDES = (("chosen", "rejected"), ("rejected", "chosen"))

@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.dataset import Dataset
 from tools.errors import UserError
-from tools.jsonl import Record, Table
+from tools.store.dataset import Dataset
+from tools.store.jsonl import Record, Table
 
 EXTENSIONS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".ts"}
 

@@ -58,7 +58,7 @@ class Side:
 
 
 def read_side(row: Mapping[str, Any], clean: Clean, find_tag: FindTag) -> Side:
-    """Read a row of stage 3 (`tools.records.Response`, or a filtered row in its place)."""
+    """Read a row of stage 3 (`tools.store.records.Response`, or a filtered row in its place)."""
     info = row.get("info") or {}
     indices = tuple(info.get("selected_indices") or ())
     if row.get("filtered"):

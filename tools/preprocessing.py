@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tools import shots
-from tools.dataset import Dataset
 from tools.embedding import (
     CHECKPOINTS,
     THRESHOLDS,
@@ -20,10 +19,11 @@ from tools.embedding import (
 from tools.errors import Filtered
 from tools.frames import read_frames
 from tools.grouping import group_shots, merge_neighbours
-from tools.jsonl import Record
 from tools.keyframes import key_frames
 from tools.scan import SCAN_VERSION, Scan, scan_file
 from tools.steps import Step
+from tools.store.dataset import Dataset
+from tools.store.jsonl import Record
 
 # Records that cost little are handed out many at a time.
 CHEAP_BATCH = 32

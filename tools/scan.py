@@ -17,8 +17,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from tools.jsonl import replace_atomically
 from tools.sharpness import band_sharpness
+from tools.store.jsonl import replace_atomically
 from tools.video import (
     VideoError,
     decode_packets,

@@ -32,9 +32,9 @@ from rich.table import Table as Screen
 from tqdm import tqdm
 
 from tools.cli import new_file, positive, run_script, script_parser
-from tools.dataset import SWIFT_DATA
 from tools.errors import UserError
-from tools.jsonl import dumps, write_json
+from tools.store.dataset import SWIFT_DATA
+from tools.store.jsonl import dumps, write_json
 from tools.swift_rows import json_array, sole_writer
 from tools.video import VideoError, open_video
 

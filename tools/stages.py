@@ -20,7 +20,7 @@ import orjson
 
 from tools.cli import run_script, script_parser
 from tools.errors import UserError
-from tools.jsonl import read_json, write_json
+from tools.store.jsonl import read_json, write_json
 
 VERSION_FOLDER = re.compile(r"v(\d+)-.*")
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table as Screen
 
 from tools.cli import add_data_root, run_script, script_parser
-from tools.dataset import Dataset, open_dataset
-from tools.jsonl import Table
 from tools.preprocessing import STEPS, Settings
 from tools.steps import Counts, count, lock_key, step_counts
+from tools.store.dataset import Dataset, open_dataset
+from tools.store.jsonl import Table
 
 Row = tuple[str, str, Table, Sequence[Table]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.errors import UserError
-from tools.jsonl import disk_errors_in_one_line, replace_atomically
+from tools.store.jsonl import disk_errors_in_one_line, replace_atomically
 
 # Training scales the frames of a video, however many, to VIDEO_TOTAL_PIXELS in all. Two frames are
 # one grid of visual tokens, and a token is 28 x 28 pixels (Qwen2-VL, Qwen2.5-VL): n frames of at

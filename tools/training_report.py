@@ -21,9 +21,9 @@ from rich.table import Table as Screen
 
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
-from tools.jsonl import read_json, replace_atomically
 from tools.recipe import parse
 from tools.stages import find_state, version_folders
+from tools.store.jsonl import read_json, replace_atomically
 
 STEP = "global_step/max_steps"
 # The panels: title, what swift calls it on training rows, and on held-out ones.

@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from tools.dataset import REPOSITORY
 from tools.errors import StorageError, UserError
+from tools.store.dataset import REPOSITORY
 
 # Frames of a window, and from one window to the next (the published protocol).
 WINDOW, STEP = 100, 50

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tools.errors import Filtered, StorageError, UserError
-from tools.jsonl import FULL, Appender, Record, storage_error
+from tools.store.jsonl import FULL, Appender, Record, storage_error
 
 if TYPE_CHECKING:
     from tools.steps import Step

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.jsonl import disk_errors_in_one_line
+from tools.store.jsonl import disk_errors_in_one_line
 
 
 def cache_folder() -> Path:

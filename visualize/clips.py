@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from tools.errors import UserError
-from tools.jsonl import Record
+from tools.store.jsonl import Record
 from tools.video import VideoError
 from visualize.look import heading, note
 from visualize.previews import PREVIEW_SECONDS

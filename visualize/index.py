@@ -17,10 +17,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tools.cli import add_data_root, run_script, script_parser
-from tools.dataset import Dataset, open_dataset
 from tools.errors import UserError
-from tools.jsonl import FailureList, Table, disk_errors_in_one_line, read_json, write_json
 from tools.perturbation import CLEAN, Config
+from tools.store.dataset import Dataset, open_dataset
+from tools.store.jsonl import FailureList, Table, disk_errors_in_one_line, read_json, write_json
 from visualize.cache import cache_folder, digest, locked
 from visualize.segments import Job, Made, chosen_lines, write_segment
 from visualize.summary import SUMMARIES, Part, summarise

@@ -17,10 +17,10 @@ import numpy as np
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from tools.dataset import Dataset
 from tools.frames import read_frames
-from tools.jsonl import Record, replace_atomically
 from tools.scan import Scan, kept_scan
+from tools.store.dataset import Dataset
+from tools.store.jsonl import Record, replace_atomically
 from tools.video import VideoError, decode, open_video, upright
 from visualize.cache import cache_folder, digest, locked
 

@@ -15,9 +15,9 @@ import numpy as np
 import streamlit as st
 
 from tools.cli import add_data_root, script_parser
-from tools.dataset import REPOSITORY, Dataset, dataset_names, open_dataset
 from tools.errors import UserError
 from tools.judgements import Judgement, Pair, read
+from tools.store.dataset import REPOSITORY, Dataset, dataset_names, open_dataset
 from visualize.index import DatasetIndex
 from visualize.look import note
 from visualize.previews import Previews

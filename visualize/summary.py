@@ -11,8 +11,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from tools.jsonl import FailureList
 from tools.perturbation import CLEAN, NOISES, Config
+from tools.store.jsonl import FailureList
 
 SUMMARIES = ("pairs", "videos", "failures")
 # What DuckDB may hold in memory, and its threads.

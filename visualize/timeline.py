@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tools.cli import add_data_root, new_file, run_script, script_parser
-from tools.dataset import Dataset, open_dataset
 from tools.errors import UserError
 from tools.frames import read_frames
-from tools.jsonl import Record, disk_errors_in_one_line
 from tools.scan import Scan, scan_file
+from tools.store.dataset import Dataset, open_dataset
+from tools.store.jsonl import Record, disk_errors_in_one_line
 from tools.video import VideoError
 
 # Okabe and Ito's palette, told apart by colour-blind readers too, and some more behind it.

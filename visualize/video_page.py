@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from tools.errors import UserError
-from tools.jsonl import Record
+from tools.store.jsonl import Record
 from visualize.clips import clip_panel, clock, open_clip
 from visualize.differences import escape
 from visualize.filters import ANY, to_pairs

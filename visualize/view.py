@@ -14,11 +14,11 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from tools.dataset import Dataset
 from tools.errors import UserError
-from tools.jsonl import Record, line_at
 from tools.judgements import Judgement, Pair, latest, latest_by_judge
 from tools.perturbation import CLEAN
+from tools.store.dataset import Dataset
+from tools.store.jsonl import Record, line_at
 from visualize.index import DatasetIndex, State
 from visualize.summary import Part, by_table, connect, files, quoted
 

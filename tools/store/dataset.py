@@ -19,9 +19,9 @@ from typing import IO
 import yaml
 
 from tools.errors import UserError
-from tools.jsonl import Table, disk_errors_in_one_line, read_json, write_json
+from tools.store.jsonl import Table, disk_errors_in_one_line, read_json, write_json
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 DATA_ROOT = REPOSITORY / "data"
 SWIFT_DATA = REPOSITORY / "swift_data"
 
