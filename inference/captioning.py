@@ -11,11 +11,11 @@ from inference.ahead import map_ahead
 from inference.captioner import Answer, Captioner, Request, answer_groups
 from inference.faults import answer_fault
 from tools.errors import Filtered
-from tools.frames import read_frames
-from tools.scan import kept_scan
 from tools.steps import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
+from tools.video.frames import read_frames
+from tools.video.scan import kept_scan
 
 # Frames are held at no more than this: twice the 28 * 28 * 512 pixels that the method shows a model
 # (TEMPLE), so that the model's own scaling decides, and 64 frames fit in 160 MB.

@@ -20,7 +20,7 @@ from data.toy.stories import RATE, SHOT_SECONDS
 from data.toy.truth import narrate
 from inference import prompts
 from reproduction.toy_checkpoint import FRAME_PIXELS
-from tools.frames import read_frames
+from tools.video.frames import read_frames
 
 SIDE = int(FRAME_PIXELS**0.5)
 PATCH = 14

@@ -32,8 +32,8 @@ from reproduction.toy_checkpoint import build_model, build_processor, save
 from reproduction.toy_lessons import Lesson, Teacher, collate, read_shots
 from reproduction.trainings import TRAINED
 from tools.cli import new_folder, positive, run_script, script_parser, whole
-from tools.frames import read_frames
 from tools.store.dataset import REPOSITORY
+from tools.video.frames import read_frames
 
 STEPS = 2000
 # In every step: clips; captions of all lists and shots of all videos, were each of the longest: so

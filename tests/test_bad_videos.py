@@ -15,9 +15,9 @@ import numpy as np
 import orjson
 import pytest
 
-from tools.listing import video_id
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Table
+from tools.video.listing import video_id
 
 LIGHT = ("--shot_detector", "adaptive", "--embedder", "color", "--device", "cpu")
 # The tables of stage 1, in order, each with what the records in it have come through.

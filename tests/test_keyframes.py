@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tools.keyframes import key_frames, windows
-from tools.sharpness import band_sharpness, sharpness
+from tools.video.sharpness import band_sharpness, sharpness
 
 EVEN = np.ones(1000)
 

@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from tools.errors import UserError
-from tools.listing import find_videos, list_videos, video_id
 from tools.status import funnel
 from tools.store.dataset import Dataset
+from tools.video.listing import find_videos, list_videos, video_id
 
 
 @pytest.fixture

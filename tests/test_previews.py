@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.scan import scan_file
-from tools.video import VideoError
+from tools.video.decode import VideoError
+from tools.video.scan import scan_file
 from visualize.differences import marked
 from visualize.previews import Outside, Previews
 from visualize.strip import slots

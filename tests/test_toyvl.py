@@ -17,7 +17,7 @@ from inference.models import models, open_captioner
 from reproduction.toy_checkpoint import build_model, build_processor, save
 from reproduction.toy_lessons import Pair, Teacher, collate, mirrored, read_shots
 from reproduction.trainings import TRAINED
-from tools.frames import read_frames
+from tools.video.frames import read_frames
 
 COMMITTED = Path(models()["toyvl"].checkpoint)
 GREEDY = Sampling(temperature=0, top_p=1, top_k=0, repetition_penalty=1, max_new_tokens=256)

@@ -11,8 +11,8 @@ import pytest
 
 from tools import transnet
 from tools.errors import UserError
-from tools.scan import scan_file
 from tools.transnet import TransNetV2, colour_histograms, comparable
+from tools.video.scan import scan_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FOOTAGE = REPOSITORY.parent / "shared" / "videos"

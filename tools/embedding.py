@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from tools.errors import UserError
-from tools.scan import THUMBNAIL
+from tools.video.scan import THUMBNAIL
 
 # What a name stands for at the model hub.
 CHECKPOINTS = {

@@ -28,7 +28,7 @@ from tools.row_lengths import SYSTEMS, Budget, RowLengths
 from tools.stages import digest, find_state, note
 from tools.store.jsonl import Record
 from tools.swift_rows import MAX_LENGTH, VIDEO_TOTAL_PIXELS
-from tools.video import VideoError
+from tools.video.decode import VideoError
 
 GIGABYTE = 1e9
 # LoRA checkpoints, optimizer states and logs of a stage, as a share of the model: rank 32 on all

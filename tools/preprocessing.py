@@ -17,13 +17,13 @@ from tools.embedding import (
     similarity_matrix,
 )
 from tools.errors import Filtered
-from tools.frames import read_frames
 from tools.grouping import group_shots, merge_neighbours
 from tools.keyframes import key_frames
-from tools.scan import SCAN_VERSION, Scan, scan_file
 from tools.steps import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
+from tools.video.frames import read_frames
+from tools.video.scan import SCAN_VERSION, Scan, scan_file
 
 # Records that cost little are handed out many at a time.
 CHEAP_BATCH = 32

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from tools.errors import UserError
 from tools.swift_rows import MAX_LENGTH, TOKEN_PIXELS, VIDEO_TOTAL_PIXELS
-from tools.video import open_video
+from tools.video.decode import open_video
 
 SIDE = math.isqrt(TOKEN_PIXELS)  # pixels of a visual token's side
 FRAMES_A_TOKEN = 2  # frames that one grid of visual tokens holds (temporal_patch_size)

@@ -36,7 +36,7 @@ from tools.errors import UserError
 from tools.store.dataset import SWIFT_DATA
 from tools.store.jsonl import dumps, write_json
 from tools.swift_rows import json_array, sole_writer
-from tools.video import VideoError, open_video
+from tools.video.decode import VideoError, open_video
 
 ROLES = {"human": "user", "gpt": "assistant"}
 PLACE = re.compile(r"<image>\n?")  # where the video goes in LLaVA's conversations

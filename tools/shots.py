@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tools.scan import Scan
+from tools.video.scan import Scan
 
 # A shot is at least this many frames (TEMPLE); what is shorter is a flash or part of a transition.
 MIN_SHOT_FRAMES = 8

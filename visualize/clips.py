@@ -6,7 +6,7 @@ import streamlit as st
 
 from tools.errors import UserError
 from tools.store.jsonl import Record
-from tools.video import VideoError
+from tools.video.decode import VideoError
 from visualize.look import heading, note
 from visualize.previews import PREVIEW_SECONDS
 from visualize.segments import clip_spans

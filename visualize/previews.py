@@ -17,11 +17,11 @@ import numpy as np
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from tools.frames import read_frames
-from tools.scan import Scan, kept_scan
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record, replace_atomically
-from tools.video import VideoError, decode, open_video, upright
+from tools.video.decode import VideoError, decode, open_video, upright
+from tools.video.frames import read_frames
+from tools.video.scan import Scan, kept_scan
 from visualize.cache import cache_folder, digest, locked
 
 # Goes up when pictures or films come to be made in another way.

@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tools.cli import add_data_root, new_file, run_script, script_parser
 from tools.errors import UserError
-from tools.frames import read_frames
-from tools.scan import Scan, scan_file
 from tools.store.dataset import Dataset, open_dataset
 from tools.store.jsonl import Record, disk_errors_in_one_line
-from tools.video import VideoError
+from tools.video.decode import VideoError
+from tools.video.frames import read_frames
+from tools.video.scan import Scan, scan_file
 
 # Okabe and Ito's palette, told apart by colour-blind readers too, and some more behind it.
 PALETTE = (

@@ -1,8 +1,8 @@
 """Decoding: opening a file, the frames in it, and a frame as people see it.
 
-The only place that decodes, for `tools.scan` (every frame once) and `tools.frames` (exact ones by
-index). Frames are named by their index in decode order (the order in which a decoder shows them),
-and by their time in seconds from the first frame.
+The only place that decodes, for `tools.video.scan` (every frame once) and `tools.video.frames`
+(exact ones by index). Frames are named by their index in decode order (the order in which a decoder
+shows them), and by their time in seconds from the first frame.
 """
 
 import stat

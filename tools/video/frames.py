@@ -7,8 +7,8 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from tools.scan import FrameMeter, Scan
-from tools.video import VideoError, decode, open_video, upright
+from tools.video.decode import VideoError, decode, open_video, upright
+from tools.video.scan import FrameMeter, Scan
 
 
 def read_frames(

@@ -17,9 +17,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from tools.sharpness import band_sharpness
 from tools.store.jsonl import replace_atomically
-from tools.video import (
+from tools.video.decode import (
     VideoError,
     decode_packets,
     luma_plane,
@@ -27,6 +26,7 @@ from tools.video import (
     quarter_turns,
     readable,
 )
+from tools.video.sharpness import band_sharpness
 
 # Width and height of a thumbnail in pixels: what TransNetV2 was trained on.
 THUMBNAIL = (48, 27)
@@ -57,7 +57,7 @@ class Scan:
         times: (n,) float64, seconds from the first frame.
         end_time: float, the time at which the last frame stops being shown.
         gray_min, gray_max: (n,) uint8, the darkest and the brightest gray level, full range.
-        sharpness: (n,) float32, see `tools.sharpness`.
+        sharpness: (n,) float32, see `tools.video.sharpness`.
         key: (n,) bool, whether a decoder can start at this frame.
         seekable: whether time stamps are there and rise, so that a frame can be found by its own.
         average_rate: frames a second.
