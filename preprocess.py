@@ -27,8 +27,8 @@ from tools.cli import (
     share,
     whole,
 )
-from tools.embedding import CHECKPOINTS, THRESHOLDS
 from tools.errors import UserError
+from tools.features.embedding import CHECKPOINTS, THRESHOLDS
 from tools.preprocessing import STEPS, Settings, settings_from
 from tools.steps import run
 from tools.store.dataset import dataset_names, named_datasets, open_dataset

@@ -16,8 +16,8 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table as Screen
 
-from evaluation.statistics import interval
 from tools.errors import UserError
+from tools.statistics import interval
 from tools.store.jsonl import CorruptLine, read_json
 
 NORMAL = 1.96  # standard errors on either side of a mean: 95 % of a normal distribution

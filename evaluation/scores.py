@@ -9,8 +9,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as Screen
 
-from evaluation.statistics import ALL, Interval, difference, groups_of, intervals
 from tools.errors import UserError
+from tools.statistics import ALL, Interval, difference, groups_of, intervals
 from tools.store.jsonl import CorruptLine, read_json, write_json
 
 # Metric -> what it is, as a row of a table says it.

@@ -38,7 +38,6 @@ from evaluation.scores import (
     with_intervals,
     write_scores,
 )
-from evaluation.statistics import check_same_videos
 from evaluation.stories import HELD_OUT, MAKE, look, read_stories
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
 from inference.huggingface import HuggingFaceCaptioner
@@ -46,6 +45,7 @@ from inference.models import add_model_flags, models, open_captioner
 from inference.prompts import parse_clip_caption, parse_response
 from tools.cli import add_data_root, new_file, positive
 from tools.errors import UserError
+from tools.statistics import check_same_videos
 from tools.workers import count_gpus
 
 Found = TypeVar("Found")

@@ -8,8 +8,8 @@ tested, and each interval stands for itself: of twenty true nothings, one exclud
 
 from dataclasses import dataclass
 
-from evaluation.statistics import ALL, Interval, Scores, Spread, difference_over_seeds
 from reproduction.results import Results, as_scores
+from tools.statistics import ALL, Interval, Scores, Spread, difference_over_seeds
 
 
 @dataclass(frozen=True)

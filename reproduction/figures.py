@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.statistics import ALL, Spread
+from tools.statistics import ALL, Spread
 from tools.store.jsonl import replace_atomically
 
 WIDTH = 8.0  # inches; README shows it at about 110 dots an inch

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.scores import read_scores
-from evaluation.statistics import ALL, Scores
 from reproduction.arms import Arm, Rates, arms
 from reproduction.jobs import Runner
 from reproduction.plan import Plan
 from reproduction.trainings import Place, Training
 from tools.errors import UserError
+from tools.statistics import ALL, Scores
 from tools.store.jsonl import write_json
 
 SEED = 100

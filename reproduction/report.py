@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.statistics import ALL, Scores, Spread, over_seeds
 from reproduction import figures
 from reproduction.claims import findings
 from reproduction.results import Results, as_scores
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
+from tools.statistics import ALL, Scores, Spread, over_seeds
 from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import read_json, replace_atomically
 

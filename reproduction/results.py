@@ -22,12 +22,12 @@ from typing import Any
 import orjson
 
 from evaluation.scores import read_scores
-from evaluation.statistics import Scores
 from reproduction.arms import Arm, Rates, steps_of
 from reproduction.commands import STORIES
 from reproduction.jobs import seconds
 from reproduction.trainings import TRAINED, Place, Training, is_scored, trainings
 from tools.stages import checkpoints
+from tools.statistics import Scores
 from tools.store.jsonl import read_json, replace_atomically
 
 PACKAGES = ("torch", "transformers", "ms-swift", "trl", "peft")

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from tools.embedding import (
+from tools.errors import UserError
+from tools.features.embedding import (
     THRESHOLDS,
     ColorEmbedder,
     check_embedder,
     open_embedder,
     similarity_matrix,
 )
-from tools.errors import UserError
 
 
 def flat(colour, size=(27, 48)):

@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from evaluation.statistics import (
+from tools.errors import UserError
+from tools.statistics import (
     Interval,
     difference,
     difference_over_seeds,
@@ -13,7 +14,6 @@ from evaluation.statistics import (
     intervals,
     over_seeds,
 )
-from tools.errors import UserError
 
 NORMAL = 1.959964  # its 97.5th percentile
 

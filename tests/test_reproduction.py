@@ -14,7 +14,6 @@ import yaml
 from data.toy.stories import plan_story
 from data.toy.truth import truth
 from evaluation.scores import with_intervals
-from evaluation.statistics import Interval
 from inference.checkpoints import digest
 from inference.prompts import QUESTIONS
 from reproduction import commands, report, results
@@ -36,6 +35,7 @@ from reproduction.run import check_bases, parse_arguments, wanted_arms
 from reproduction.trainings import TRAINED, Base, Place, Training, benchmark, trainings
 from tools.errors import UserError
 from tools.recipe import parse
+from tools.statistics import Interval
 from tools.store.jsonl import read_json
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tools import shots
-from tools.embedding import (
+from tools.errors import Filtered
+from tools.features.embedding import (
     CHECKPOINTS,
     THRESHOLDS,
     Embedder,
@@ -16,7 +17,6 @@ from tools.embedding import (
     open_embedder,
     similarity_matrix,
 )
-from tools.errors import Filtered
 from tools.grouping import group_shots, merge_neighbours
 from tools.keyframes import key_frames
 from tools.steps import Step
