@@ -24,7 +24,7 @@ from tools.cli import (
 )
 from tools.errors import UserError
 from tools.perturbation import configs
-from tools.steps import run
+from tools.runner.run import run
 from tools.store.dataset import open_dataset
 
 

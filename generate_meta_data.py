@@ -22,7 +22,7 @@ from tools.cli import (
     script_parser,
 )
 from tools.errors import UserError
-from tools.steps import run
+from tools.runner.run import run
 from tools.store.dataset import open_dataset
 
 

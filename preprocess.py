@@ -30,7 +30,7 @@ from tools.cli import (
 from tools.errors import UserError
 from tools.features.embedding import CHECKPOINTS, THRESHOLDS
 from tools.preprocessing import STEPS, Settings, settings_from
-from tools.steps import run
+from tools.runner.run import run
 from tools.store.dataset import dataset_names, named_datasets, open_dataset
 from tools.video.listing import list_videos
 

@@ -21,10 +21,10 @@ from statistics import median
 from benchmarks.footage import FOOTAGE, join
 from tools.cli import positive, script_parser
 from tools.preprocessing import SceneStep, Settings
+from tools.runner.pool import Item, Pool
 from tools.shots import ADAPTIVE_THRESHOLD
 from tools.store.dataset import Dataset
 from tools.video.listing import list_videos
-from tools.workers import Item, Pool
 
 BOUND = 1.7
 SETTINGS = Settings(shot_detector="adaptive", shot_threshold=ADAPTIVE_THRESHOLD, embedder="color")

@@ -45,8 +45,8 @@ from inference.models import add_model_flags, models, open_captioner
 from inference.prompts import parse_clip_caption, parse_response
 from tools.cli import add_data_root, new_file, positive
 from tools.errors import UserError
+from tools.runner.pool import count_gpus
 from tools.statistics import check_same_videos
-from tools.workers import count_gpus
 
 Found = TypeVar("Found")
 

@@ -11,7 +11,7 @@ from inference.ahead import map_ahead
 from inference.captioner import Answer, Captioner, Request, answer_groups
 from inference.faults import answer_fault
 from tools.errors import Filtered
-from tools.steps import Step
+from tools.runner.run import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
 from tools.video.frames import read_frames

@@ -11,7 +11,7 @@ from inference.captioning import request_seed
 from inference.faults import answer_fault
 from tools.errors import Filtered
 from tools.perturbation import Config, Selection, equivalence, select
-from tools.steps import Step
+from tools.runner.run import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
 

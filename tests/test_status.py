@@ -3,8 +3,8 @@ import shutil
 
 import pytest
 
+from tools.runner.run import Counts
 from tools.status import funnel
-from tools.steps import Counts
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Appender, Table
 

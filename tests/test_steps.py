@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.fingerprints import forget
-from tools.steps import Counts, count, kind_of
+from tools.runner.fingerprints import forget
+from tools.runner.run import Counts, count, kind_of
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Appender, Table, dumps
 
@@ -569,7 +569,7 @@ def test_a_data_root_that_is_a_file_is_one_line(tmp_path, run_script):
 
 
 def test_the_key_of_a_lock_names_the_output(tmp_path):
-    from tools.steps import lock_key
+    from tools.runner.run import lock_key
 
     dataset = Dataset("mine", tmp_path / "mine")
     assert lock_key(dataset, "scene", [dataset.table("scene")]) == "scene"

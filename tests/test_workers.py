@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.runner.pool import Pool, _interrupts_held_back, _Worker
 from tools.store.jsonl import Table
-from tools.workers import Pool, _interrupts_held_back, _Worker
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BAR = re.compile(r"\w+: +\d+%\|")

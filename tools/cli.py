@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from tools.errors import UserError
-from tools.steps import Options
+from tools.runner.run import Options
 from tools.store.dataset import DATA_ROOT
 
 EXIT_MISTAKE = 2

@@ -17,11 +17,11 @@ from typing import Any
 from tqdm import tqdm
 
 from tools.errors import UserError
-from tools.fingerprints import check_origin
 from tools.funnel import Cell, lengths, tokens
 from tools.judgements import REJECT, UNSURE, Pair, latest, read
 from tools.pairs import Clean, FindTag, Side, drop_reason, read_side
 from tools.perturbation import CLEAN, FINEST, Config, configs, equivalence
+from tools.runner.fingerprints import check_origin
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record, Table, dumps, read_json, write_json
 from tools.swift_rows import MAX_LENGTH, estimated_tokens, json_array, sole_writer, swift_row

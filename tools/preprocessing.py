@@ -19,7 +19,7 @@ from tools.features.embedding import (
 )
 from tools.grouping import group_shots, merge_neighbours
 from tools.keyframes import key_frames
-from tools.steps import Step
+from tools.runner.run import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
 from tools.video.frames import read_frames

@@ -11,7 +11,7 @@ from rich.table import Table as Screen
 
 from tools.cli import add_data_root, run_script, script_parser
 from tools.preprocessing import STEPS, Settings
-from tools.steps import Counts, count, lock_key, step_counts
+from tools.runner.run import Counts, count, lock_key, step_counts
 from tools.store.dataset import Dataset, open_dataset
 from tools.store.jsonl import Table
 

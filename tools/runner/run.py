@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 from tqdm import tqdm
 
 from tools.errors import Filtered, UserError
-from tools.fingerprints import check_fingerprint, check_origin, fingerprint, forget, sign
+from tools.runner.fingerprints import check_fingerprint, check_origin, fingerprint, forget, sign
+from tools.runner.pool import WORKER_DIED, Item, Outcome, Pool
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Appender, Index, Record, Table, read_json, write_json
-from tools.workers import WORKER_DIED, Item, Outcome, Pool
 
 # What one record becomes: the new record, or why there is none. A step with several tables gives
 # one such per table name.

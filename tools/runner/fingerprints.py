@@ -15,7 +15,7 @@ from tools.store.dataset import annotation_of
 from tools.store.jsonl import Table, read_json, write_json
 
 if TYPE_CHECKING:
-    from tools.steps import Step
+    from tools.runner.run import Step
 
 
 def fingerprint(step: "Step") -> dict[str, Any]:

@@ -32,7 +32,7 @@ from tools.errors import Filtered, StorageError, UserError
 from tools.store.jsonl import FULL, Appender, Record, storage_error
 
 if TYPE_CHECKING:
-    from tools.steps import Step
+    from tools.runner.run import Step
 
 WORKER_DIED = "worker died"
 # After this many deaths in a row of one worker before it is set up, it will not do better.
