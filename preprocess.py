@@ -16,7 +16,6 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
-from tools import shots
 from tools.cli import (
     add_runner_flags,
     add_world_size,
@@ -29,8 +28,9 @@ from tools.cli import (
 )
 from tools.errors import UserError
 from tools.features.embedding import CHECKPOINTS, THRESHOLDS
-from tools.preprocessing import STEPS, Settings, settings_from
 from tools.runner.run import run
+from tools.shots import detectors as shots
+from tools.shots.steps import STEPS, Settings, settings_from
 from tools.store.dataset import dataset_names, named_datasets, open_dataset
 from tools.video.listing import list_videos
 

@@ -20,9 +20,9 @@ from statistics import median
 
 from benchmarks.footage import FOOTAGE, join
 from tools.cli import positive, script_parser
-from tools.preprocessing import SceneStep, Settings
 from tools.runner.pool import Item, Pool
-from tools.shots import ADAPTIVE_THRESHOLD
+from tools.shots.detectors import ADAPTIVE_THRESHOLD
+from tools.shots.steps import SceneStep, Settings
 from tools.store.dataset import Dataset
 from tools.video.listing import list_videos
 

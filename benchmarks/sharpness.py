@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.footage import FOOTAGE, RATE, join, sources
 from tools.cli import script_parser
-from tools.keyframes import key_frames, windows
+from tools.shots.keyframes import key_frames, windows
 from tools.video.decode import decode, luma_plane, open_video
 from tools.video.scan import scan_file
 from tools.video.sharpness import sharpness

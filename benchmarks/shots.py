@@ -22,8 +22,8 @@ import numpy as np
 import orjson
 
 from tools.cli import script_parser
-from tools.preprocessing import STEPS
-from tools.shot_score import f1, match_transitions
+from tools.shots.score import f1, match_transitions
+from tools.shots.steps import STEPS
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import Record
 from tools.video.scan import load_scan

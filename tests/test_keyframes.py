@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tools.keyframes import key_frames, windows
+from tools.shots.keyframes import key_frames, windows
 from tools.video.sharpness import band_sharpness, sharpness
 
 EVEN = np.ones(1000)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools.errors import Filtered
-from tools.preprocessing import (
+from tools.shots.steps import (
     STEPS,
     FilterGroupStep,
     FilterSceneStep,

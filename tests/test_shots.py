@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tools.shots import adaptive_shots, kept_shots, shots_from_probabilities
+from tools.shots.detectors import adaptive_shots, kept_shots, shots_from_probabilities
 from tools.video.scan import Scan, scan_file
 
 PLACES = ("beach", "forest", "night", "fire", "snow", "party")

@@ -19,7 +19,7 @@ from toy.render import RGB, draw_sprite, paste, similarity
 from toy.stories import plan_story
 from toy.truth import narrate, truth, verdict
 
-from tools.shot_score import f1, match_transitions
+from tools.shots.score import f1, match_transitions
 from tools.store.dataset import REPOSITORY
 
 VIDEOS = 6  # of the rendered world: one with a variable frame rate, one with blank shots

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools import transnet
 from tools.errors import UserError
-from tools.transnet import TransNetV2, colour_histograms, comparable
+from tools.shots import transnet
+from tools.shots.transnet import TransNetV2, colour_histograms, comparable
 from tools.video.scan import scan_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -33,7 +33,7 @@ def start_python(code, cache, *arguments):
 def prepared(tmp_path_factory):
     """A new cache, in which two processes prepare at once: (the cache, the folders they got)."""
     cache = tmp_path_factory.mktemp("cache")
-    code = "from tools.transnet import prepare; print(prepare())"
+    code = "from tools.shots.transnet import prepare; print(prepare())"
     both = [start_python(code, cache) for _ in range(2)]
     answers = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
@@ -186,7 +186,7 @@ def test_a_worker_imports_no_torch_and_stays_small(cache):
 import sys
 from pathlib import Path
 import numpy as np
-from tools.transnet import TransNetV2
+from tools.shots.transnet import TransNetV2
 network = TransNetV2("cpu")
 frames = np.random.default_rng(0).integers(0, 256, (600, 27, 48, 3), dtype=np.uint8)
 network.predict([frames])

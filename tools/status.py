@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table as Screen
 
 from tools.cli import add_data_root, run_script, script_parser
-from tools.preprocessing import STEPS, Settings
 from tools.runner.run import Counts, count, lock_key, step_counts
+from tools.shots.steps import STEPS, Settings
 from tools.store.dataset import Dataset, open_dataset
 from tools.store.jsonl import Table
 

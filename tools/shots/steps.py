@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tools import shots
 from tools.errors import Filtered
 from tools.features.embedding import (
     CHECKPOINTS,
@@ -17,9 +16,10 @@ from tools.features.embedding import (
     open_embedder,
     similarity_matrix,
 )
-from tools.grouping import group_shots, merge_neighbours
-from tools.keyframes import key_frames
 from tools.runner.run import Step
+from tools.shots import detectors as shots
+from tools.shots.grouping import group_shots, merge_neighbours
+from tools.shots.keyframes import key_frames
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
 from tools.video.frames import read_frames
@@ -100,14 +100,14 @@ class SceneStep(StageOneStep):
         decoder = {"av": version("av"), "scan": str(SCAN_VERSION)}
         if self.settings.shot_detector == "adaptive":
             return {**decoder, "scenedetect": version("scenedetect-headless")}
-        from tools import transnet
+        from tools.shots import transnet
 
         return {**decoder, **transnet.versions()}
 
     def check(self, device: str) -> None:
         """Make the detector's networks for the CPU ready once, before any worker asks for them."""
         if self.settings.shot_detector == "transnetv2" and device != "cuda":
-            from tools import transnet
+            from tools.shots import transnet
 
             transnet.prepare()
 
@@ -115,7 +115,7 @@ class SceneStep(StageOneStep):
         """Load the detector."""
         self.threads = threads
         if self.settings.shot_detector == "transnetv2":
-            from tools.transnet import TransNetV2
+            from tools.shots.transnet import TransNetV2
 
             self.network = TransNetV2(device, threads)
 

