@@ -21,8 +21,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from inference.answers import cleaner
-from inference.prompts import QUESTIONS, media_or_special_tag
 from tools.cli import add_data_root, positive, run_script, script_parser, share, whole
 from tools.conversion import Output, Plan, check_responses, convert
 from tools.errors import UserError
@@ -31,6 +29,8 @@ from tools.pairs import REASONS
 from tools.perturbation import LEVELS
 from tools.store.dataset import SWIFT_DATA, open_dataset
 from tools.swift_rows import BYTES_PER_TOKEN, MAX_LENGTH, VIDEO_TOKENS
+from tools.text.answers import cleaner
+from tools.text.prompts import QUESTIONS, media_or_special_tag
 
 DEFAULT_DATASETS = ["lv178k_1_2m_ytb", "lv178k_2_3m_ytb"]  # the paper's
 

@@ -28,7 +28,6 @@ import numpy as np
 
 from benchmarks.footage import FOOTAGE, join
 from benchmarks.tiny_checkpoints import qwen2vl
-from inference import prompts
 from inference.ahead import map_ahead
 from inference.captioner import Answer, Request, Sampling
 from inference.captioning import RawCaptionsStep
@@ -37,6 +36,7 @@ from inference.models import open_captioner
 from tools.cli import positive, run_script, script_parser
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import Record
+from tools.text import prompts
 
 DISTINCT = 4  # videos; the others are their copies
 MIN_SPEEDUP = 4.0

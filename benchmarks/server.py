@@ -24,8 +24,8 @@ import orjson
 
 from inference.captioner import Answer, Model, Request, Sampling
 from inference.openai_server import ServerCaptioner
-from inference.prompts import clip_messages, response_messages
 from tools.cli import positive, script_parser
+from tools.text.prompts import clip_messages, response_messages
 
 BOUND = 40.0
 ONE_BY_ONE = 10  # requests; each takes what the server waits and little more

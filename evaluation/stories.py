@@ -8,9 +8,9 @@ import numpy as np
 import orjson
 
 from evaluation.events import Event
-from inference.prompts import FramePair
 from tools.errors import UserError
 from tools.row_lengths import Budget, video_header
+from tools.text.prompts import FramePair
 from tools.video.decode import VideoError
 from tools.video.frames import read_frames
 

@@ -42,11 +42,11 @@ from evaluation.stories import HELD_OUT, MAKE, look, read_stories
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
 from inference.huggingface import HuggingFaceCaptioner
 from inference.models import add_model_flags, models, open_captioner
-from inference.prompts import parse_clip_caption, parse_response
 from tools.cli import add_data_root, new_file, positive
 from tools.errors import UserError
 from tools.runner.pool import count_gpus
 from tools.statistics import check_same_videos
+from tools.text.prompts import parse_clip_caption, parse_response
 
 Found = TypeVar("Found")
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference import prompts
 from inference.ahead import map_ahead
 from inference.captioner import Answer, Captioner, Request, answer_groups
-from inference.faults import answer_fault
 from tools.errors import Filtered
 from tools.runner.run import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
+from tools.text import prompts
+from tools.text.faults import answer_fault
 from tools.video.frames import read_frames
 from tools.video.scan import kept_scan
 

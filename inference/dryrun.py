@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from inference import prompts
 from inference.captioner import Answer, Request, Sampling
+from tools.text import prompts
 
 SIZE = (128, 72)  # width and height, pixels, at which frames are measured
 WINDOW = 15  # pixels of such a frame over which optical flow is averaged

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from inference import prompts
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
 from inference.captioning import request_seed
-from inference.faults import answer_fault
 from tools.errors import Filtered
 from tools.perturbation import Config, Selection, equivalence, select
 from tools.runner.run import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
+from tools.text import prompts
+from tools.text.faults import answer_fault
 
 
 @dataclass

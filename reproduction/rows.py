@@ -21,11 +21,11 @@ from typing import Any
 import orjson
 
 from data.toy.truth import narrate
-from inference.prompts import AFTER, BEFORE, QUESTIONS, WHAT_DOES, WHICH_COLOUR, WHICH_SHAPE
 from tools.cli import add_data_root, new_file, positive, run_script, script_parser
 from tools.errors import UserError
 from tools.store.jsonl import Record, dumps
 from tools.swift_rows import json_array
+from tools.text.prompts import AFTER, BEFORE, QUESTIONS, WHAT_DOES, WHICH_COLOUR, WHICH_SHAPE
 
 # Shares of the rows, as in the pilot: without descriptions of whole videos, fine-tuning wipes
 # describing out.

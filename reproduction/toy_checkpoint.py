@@ -25,7 +25,7 @@ from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoP
 
 from data.toy.plan import ACTIONS, COLOURS, SHAPES
 from data.toy.stories import MOST_EVENTS
-from inference import prompts
+from tools.text import prompts
 
 # Qwen2-VL's special tokens, in the order of their ids.
 SPECIAL = (

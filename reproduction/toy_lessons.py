@@ -18,8 +18,8 @@ from torchvision.transforms.v2 import functional as images
 
 from data.toy.stories import RATE, SHOT_SECONDS
 from data.toy.truth import narrate
-from inference import prompts
 from reproduction.toy_checkpoint import FRAME_PIXELS
+from tools.text import prompts
 from tools.video.frames import read_frames
 
 SIDE = int(FRAME_PIXELS**0.5)

@@ -24,7 +24,6 @@ import torch.multiprocessing as processes
 from tqdm import tqdm
 
 from data.toy.truth import narrate
-from inference import prompts
 from inference.captioner import Answer, Model, Request, Sampling
 from inference.huggingface import HuggingFaceCaptioner
 from inference.vision import use_attend_together
@@ -33,6 +32,7 @@ from reproduction.toy_lessons import Lesson, Teacher, collate, read_shots
 from reproduction.trainings import TRAINED
 from tools.cli import new_folder, positive, run_script, script_parser, whole
 from tools.store.dataset import REPOSITORY
+from tools.text import prompts
 from tools.video.frames import read_frames
 
 STEPS = 2000

@@ -25,9 +25,9 @@ from evaluation import lmms as lmms_module
 from evaluation.benchmark_scores import Score, read_scores, task_scores
 from evaluation.benchmarks import BENCHMARKS, add_benchmark_parser
 from evaluation.lmms import CLASSES, INSTALL, LAUNCHER, Lmms, Seen, command, open_lmms, why
-from inference.prompts import AFTER
 from tools.cli import script_parser
 from tools.errors import UserError
+from tools.text.prompts import AFTER
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TASK = REPOSITORY / "tests" / "lmms_tasks" / "toy_order"
@@ -822,7 +822,7 @@ def test_lmms_eval_shows_toyvl_what_the_toolkit_shows_it(own_task, tmp_path, run
     from evaluation.stories import look, read_stories
     from inference.captioner import Request, Sampling
     from inference.models import open_captioner
-    from inference.prompts import video_messages
+    from tools.text.prompts import video_messages
 
     shown = run_script(
         *("evaluate.py", "benchmark", "--tasks", "toy_order", "--include_path", own_task),

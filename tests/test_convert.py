@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from convert_to_swift import cleaner
-from inference.prompts import QUESTIONS, media_or_special_tag
 from tools.pairs import REASONS, Side, drop_reason, read_side, similarity
 from tools.perturbation import configs, select
 from tools.store.dataset import Dataset
 from tools.store.jsonl import dumps
 from tools.swift_rows import estimated_tokens
+from tools.text.prompts import QUESTIONS, media_or_special_tag
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NONE, DROP_16, REVERSE_16, SHUFFLE_16 = (

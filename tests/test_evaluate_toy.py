@@ -26,10 +26,10 @@ from evaluation.likelihood import LogLikelihood, log_likelihoods
 from evaluation.questions import Case, Questions, benchmark_digest, questions_about
 from evaluation.stories import Story, key_frames, look, read_stories, whole_video
 from evaluation.toy import open_model, score
-from inference import prompts
 from inference.captioner import Answer, Request, Sampling
 from inference.models import open_captioner
 from tools.errors import UserError
+from tools.text import prompts
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 A, B, C, D = (

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from inference.faults import answer_fault, is_looping
+from tools.text.faults import answer_fault, is_looping
 
 LONG = (
     "A cook washes rice in a steel bowl. The water turns white, and she pours it off three times."

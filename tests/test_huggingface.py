@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks import tiny_checkpoints
-from inference import prompts
 from inference.captioner import Answer, Request, Sampling
 from inference.checkpoints import check_checkpoint, digest, generation_config
 from inference.models import open_captioner
 from tools.errors import UserError
+from tools.text import prompts
 
 GREEDY = Sampling(0, 1, 1, 1.05, 24)
 DRAWN = Sampling(1.0, 0.95, 0, 1.0, 24)

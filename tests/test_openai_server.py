@@ -20,8 +20,8 @@ from PIL import Image
 from inference import chat_format, openai_server
 from inference.captioner import Answer, Model, Request, Sampling
 from inference.openai_server import ServerCaptioner
-from inference.prompts import clip_messages, response_messages
 from tools.errors import UserError
+from tools.text.prompts import clip_messages, response_messages
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GREEDY = Sampling(0.0, 1.0, 1, 1.0, 50)

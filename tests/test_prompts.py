@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from inference import prompts
-from inference.prompts import (
+from tools.text import prompts
+from tools.text.prompts import (
     QUESTIONS,
     clip_messages,
     listed_captions,

@@ -15,7 +15,6 @@ from data.toy.stories import plan_story
 from data.toy.truth import truth
 from evaluation.scores import with_intervals
 from inference.checkpoints import digest
-from inference.prompts import QUESTIONS
 from reproduction import commands, report, results
 from reproduction.arms import ARMS_YAML, arms, grids, read_rates, rows_of, steps_of
 from reproduction.claims import CLAIMS, findings, verdict
@@ -37,6 +36,7 @@ from tools.errors import UserError
 from tools.recipe import parse
 from tools.statistics import Interval
 from tools.store.jsonl import read_json
+from tools.text.prompts import QUESTIONS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RATES = dict.fromkeys(grids(), "1e-3")

@@ -10,13 +10,14 @@ import torch
 from make_toyworld import make_world
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from inference import prompts, vision
+from inference import vision
 from inference.captioner import Answer, Request, Sampling
 from inference.checkpoints import digest
 from inference.models import models, open_captioner
 from reproduction.toy_checkpoint import build_model, build_processor, save
 from reproduction.toy_lessons import Pair, Teacher, collate, mirrored, read_shots
 from reproduction.trainings import TRAINED
+from tools.text import prompts
 from tools.video.frames import read_frames
 
 COMMITTED = Path(models()["toyvl"].checkpoint)

@@ -17,13 +17,13 @@ from make_toyworld import make_world
 from tokenizers import Tokenizer
 
 from data.toy.truth import narrate
-from inference.prompts import QUESTIONS
 from tools.perturbation import MAGNITUDES, Config, select
 from tools.recipe import parse
 from tools.row_lengths import Budget, RowLengths
 from tools.stages import checkpoints, find_state, version_folders
 from tools.store.dataset import REPOSITORY
 from tools.swift_rows import swift_row
+from tools.text.prompts import QUESTIONS
 from tools.training_report import COLUMNS, read_log, table
 
 pytestmark = pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed")

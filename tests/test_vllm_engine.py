@@ -18,9 +18,9 @@ import pytest
 from benchmarks import tiny_checkpoints
 from inference import vllm_engine
 from inference.captioner import Answer, Model, Request, Sampling
-from inference.prompts import clip_messages, response_messages
 from inference.vllm_engine import VllmCaptioner, sampling_values
 from tools.errors import UserError
+from tools.text.prompts import clip_messages, response_messages
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GREEDY = Sampling(0.0, 1.0, 1, 1.0, 30)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from inference.answers import cleaner
-from inference.prompts import media_or_special_tag
 from tools.judgements import Pair
 from tools.pairs import read_side
+from tools.text.answers import cleaner
+from tools.text.prompts import media_or_special_tag
 from visualize.segments import shown
 from visualize.session import Session
 

@@ -1,8 +1,8 @@
 """What counts of a model's whole-video answer, by the model's name."""
 
 from inference.models import models
-from inference.prompts import mimo_response, parse_response
 from tools.pairs import Clean
+from tools.text.prompts import mimo_response, parse_response
 
 
 def cleaner(model: str) -> Clean:
