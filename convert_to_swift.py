@@ -22,13 +22,13 @@ from pathlib import Path
 from rich.console import Console
 
 from tools.cli import add_data_root, positive, run_script, script_parser, share, whole
-from tools.conversion import Output, Plan, check_responses, convert
 from tools.errors import UserError
-from tools.funnel import counts_table, lengths_table
-from tools.pairs import REASONS
-from tools.perturbation import LEVELS
+from tools.pairs.conversion import Output, Plan, check_responses, convert
+from tools.pairs.funnel import counts_table, lengths_table
+from tools.pairs.perturbation import LEVELS
+from tools.pairs.rules import REASONS
+from tools.pairs.swift_rows import BYTES_PER_TOKEN, MAX_LENGTH, VIDEO_TOKENS
 from tools.store.dataset import SWIFT_DATA, open_dataset
-from tools.swift_rows import BYTES_PER_TOKEN, MAX_LENGTH, VIDEO_TOKENS
 from tools.text.answers import cleaner
 from tools.text.prompts import QUESTIONS, media_or_special_tag
 

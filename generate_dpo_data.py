@@ -23,7 +23,7 @@ from tools.cli import (
     whole,
 )
 from tools.errors import UserError
-from tools.perturbation import configs
+from tools.pairs.perturbation import configs
 from tools.runner.run import run
 from tools.store.dataset import open_dataset
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import orjson
 
 from tools.cli import positive, script_parser
-from tools.perturbation import Config, configs, equivalence, select
+from tools.pairs.perturbation import Config, configs, equivalence, select
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import Record, dumps
 

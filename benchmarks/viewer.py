@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from tools.cli import positive, script_parser
-from tools.perturbation import configs, equivalence, select
+from tools.pairs.perturbation import configs, equivalence, select
 from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import dumps
 

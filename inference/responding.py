@@ -8,7 +8,7 @@ from typing import Any
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
 from inference.captioning import request_seed
 from tools.errors import Filtered
-from tools.perturbation import Config, Selection, equivalence, select
+from tools.pairs.perturbation import Config, Selection, equivalence, select
 from tools.runner.run import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record

@@ -11,7 +11,7 @@ from data.toy.stories import plan_story
 from data.toy.truth import truth
 from reproduction.arms import CHOSEN, LEVELS, MANY, PAIRS
 from reproduction.trainings import Base, Place, Training
-from tools.perturbation import FINEST
+from tools.pairs.perturbation import FINEST
 from tools.recipe import Stage
 from tools.store.dataset import REPOSITORY
 

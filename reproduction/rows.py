@@ -23,8 +23,8 @@ import orjson
 from data.toy.truth import narrate
 from tools.cli import add_data_root, new_file, positive, run_script, script_parser
 from tools.errors import UserError
+from tools.pairs.swift_rows import json_array
 from tools.store.jsonl import Record, dumps
-from tools.swift_rows import json_array
 from tools.text.prompts import AFTER, BEFORE, QUESTIONS, WHAT_DOES, WHICH_COLOUR, WHICH_SHAPE
 
 # Shares of the rows, as in the pilot: without descriptions of whole videos, fine-tuning wipes

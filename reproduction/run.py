@@ -25,10 +25,10 @@ from reproduction.rates import choose, compare, write_compared, write_rates
 from reproduction.trainings import Place, trainings
 from tools.cli import add_data_root, new_folder, positive, run_script, script_parser
 from tools.errors import UserError
+from tools.pairs.swift_rows import sole_writer
 from tools.stages import digest
 from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import read_json, write_json
-from tools.swift_rows import sole_writer
 
 RESULTS = REPOSITORY / "results"
 RATES = RESULTS / "learning_rates.json"

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from convert_to_swift import cleaner
-from tools.pairs import REASONS, Side, drop_reason, read_side, similarity
-from tools.perturbation import configs, select
+from tools.pairs.perturbation import configs, select
+from tools.pairs.rules import REASONS, Side, drop_reason, read_side, similarity
+from tools.pairs.swift_rows import estimated_tokens
 from tools.store.dataset import Dataset
 from tools.store.jsonl import dumps
-from tools.swift_rows import estimated_tokens
 from tools.text.prompts import QUESTIONS, media_or_special_tag
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ import pytest
 from inference.captioner import Answer, Request, Sampling
 from inference.models import check_model_name, models, open_captioner, response_sampling
 from tools.errors import UserError
-from tools.perturbation import configs, select
+from tools.pairs.perturbation import configs, select
 from tools.text.prompts import clip_messages, parse_clip_caption, response_messages
 
 

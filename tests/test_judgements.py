@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools.errors import UserError
-from tools.judgements import (
+from tools.pairs.judgements import (
     Pair,
     accord,
     agreement,

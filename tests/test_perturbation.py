@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from tools.errors import Filtered, UserError
-from tools.perturbation import CLEAN, FINE, Config, configs, equivalence, select
+from tools.pairs.perturbation import CLEAN, FINE, Config, configs, equivalence, select
 
 NAMES = [
     "caption_caption_none_1_False_False",

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tools import preflight
 from tools.errors import UserError
+from tools.pairs.swift_rows import swift_row
 from tools.preflight import (
     Model,
     check_disk,
@@ -20,7 +21,6 @@ from tools.preflight import (
 )
 from tools.recipe import parse
 from tools.row_lengths import Budget, RowLengths, video_header
-from tools.swift_rows import swift_row
 
 DPO, SFT = (parse(f"qwen2vl7b=lr1e-3_r8_a16_bs2_{data}").stages[0] for data in ("r16", "sft60k"))
 PAIR = swift_row("What happens?", "Rain, then sun.", "Sun, then rain.", "/videos/v.mp4")

@@ -10,7 +10,7 @@ from inference.captioning import CaptionsStep, RawCaptionsStep, request_seed
 from inference.dryrun import DryrunCaptioner
 from inference.responding import ResponsesStep
 from tools.errors import Filtered
-from tools.perturbation import configs
+from tools.pairs.perturbation import configs
 from tools.store.dataset import Dataset
 
 DATASET = Dataset("mine", Path("/nowhere/mine"))

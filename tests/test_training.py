@@ -17,12 +17,12 @@ from make_toyworld import make_world
 from tokenizers import Tokenizer
 
 from data.toy.truth import narrate
-from tools.perturbation import MAGNITUDES, Config, select
+from tools.pairs.perturbation import MAGNITUDES, Config, select
+from tools.pairs.swift_rows import swift_row
 from tools.recipe import parse
 from tools.row_lengths import Budget, RowLengths
 from tools.stages import checkpoints, find_state, version_folders
 from tools.store.dataset import REPOSITORY
-from tools.swift_rows import swift_row
 from tools.text.prompts import QUESTIONS
 from tools.training_report import COLUMNS, read_log, table
 

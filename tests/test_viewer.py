@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tools.judgements import Pair, judge, read
+from tools.pairs.judgements import Pair, judge, read
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import dumps
 from visualize.judge_page import sides_for

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tools import pairs
 from tools.errors import UserError
-from tools.judgements import Judgement, Pair
+from tools.pairs import rules as pairs
+from tools.pairs.judgements import Judgement, Pair
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Table, dumps
 from visualize import segments

@@ -23,11 +23,11 @@ from huggingface_hub.errors import HFValidationError
 
 from tools.cli import amount, positive, run_script, script_parser, whole
 from tools.errors import UserError
+from tools.pairs.swift_rows import MAX_LENGTH, VIDEO_TOTAL_PIXELS
 from tools.recipe import Recipe, Stage, parse
 from tools.row_lengths import SYSTEMS, Budget, RowLengths
 from tools.stages import digest, find_state, note
 from tools.store.jsonl import Record
-from tools.swift_rows import MAX_LENGTH, VIDEO_TOTAL_PIXELS
 from tools.video.decode import VideoError
 
 GIGABYTE = 1e9

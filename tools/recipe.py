@@ -19,7 +19,7 @@ from functools import partial
 
 from tools.cli import run_script, script_parser
 from tools.errors import UserError
-from tools.perturbation import LEVELS
+from tools.pairs.perturbation import LEVELS
 
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 DATASET = re.compile(r"[A-Za-z][A-Za-z0-9.-]*")

@@ -14,7 +14,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from tools.errors import UserError
-from tools.swift_rows import MAX_LENGTH, TOKEN_PIXELS, VIDEO_TOTAL_PIXELS
+from tools.pairs.swift_rows import MAX_LENGTH, TOKEN_PIXELS, VIDEO_TOTAL_PIXELS
 from tools.video.decode import open_video
 
 SIDE = math.isqrt(TOKEN_PIXELS)  # pixels of a visual token's side

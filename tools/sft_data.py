@@ -33,9 +33,9 @@ from tqdm import tqdm
 
 from tools.cli import new_file, positive, run_script, script_parser
 from tools.errors import UserError
+from tools.pairs.swift_rows import json_array, sole_writer
 from tools.store.dataset import SWIFT_DATA
 from tools.store.jsonl import dumps, write_json
-from tools.swift_rows import json_array, sole_writer
 from tools.video.decode import VideoError, open_video
 
 ROLES = {"human": "user", "gpt": "assistant"}

@@ -6,7 +6,7 @@ import altair as alt
 import streamlit as st
 
 from tools.errors import UserError
-from tools.pairs import REASONS
+from tools.pairs.rules import REASONS
 from tools.status import funnel, reasons
 from visualize.filters import to_pairs
 from visualize.look import ACCENT, CONTRAST, Html, heading, note, table

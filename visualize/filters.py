@@ -4,9 +4,9 @@ from typing import Final
 
 import streamlit as st
 
-from tools.judgements import VERDICTS
-from tools.pairs import REASONS
-from tools.perturbation import LEVELS, NOISES
+from tools.pairs.judgements import VERDICTS
+from tools.pairs.perturbation import LEVELS, NOISES
+from tools.pairs.rules import REASONS
 from visualize.look import unmarked
 from visualize.session import Session
 from visualize.view import BEYOND, DUPLICATE, FIELDS, KEPT, SORTS, UNJUDGED, Filters

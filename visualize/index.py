@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tools.cli import add_data_root, run_script, script_parser
 from tools.errors import UserError
-from tools.perturbation import CLEAN, Config
+from tools.pairs.perturbation import CLEAN, Config
 from tools.store.dataset import Dataset, open_dataset
 from tools.store.jsonl import FailureList, Table, disk_errors_in_one_line, read_json, write_json
 from visualize.cache import cache_folder, digest, locked

@@ -6,7 +6,7 @@ from dataclasses import replace
 import streamlit as st
 
 from tools.errors import UserError
-from tools.judgements import (
+from tools.pairs.judgements import (
     ACCEPT,
     CHOSEN_LEFT,
     CHOSEN_RIGHT,

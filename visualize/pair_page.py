@@ -6,8 +6,8 @@ import numpy as np
 import streamlit as st
 
 from tools.errors import UserError
-from tools.judgements import Pair, latest
-from tools.pairs import REASONS
+from tools.pairs.judgements import Pair, latest
+from tools.pairs.rules import REASONS
 from tools.store.jsonl import Record
 from visualize.clips import clip_panel, clip_strip
 from visualize.differences import escape, marked

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from rapidfuzz.distance import Indel
 
 from tools.errors import UserError
-from tools.pairs import Side, drop_reason, read_side
-from tools.perturbation import CLEAN, Config
+from tools.pairs.perturbation import CLEAN, Config
+from tools.pairs.rules import Side, drop_reason, read_side
 from tools.store.jsonl import Record, lines_from, parse_line
 from tools.text.answers import cleaner
 from tools.text.prompts import media_or_special_tag
@@ -55,7 +55,7 @@ CHOSEN = pa.schema(
         ("text", pa.string()),
     ]
 )
-"""Responses to the clean order: a `tools.pairs.Side`, and its text in lower case."""
+"""Responses to the clean order: a `tools.pairs.rules.Side`, and its text in lower case."""
 REJECTED = pa.schema(
     [
         *_PLACE,
@@ -135,7 +135,7 @@ def similarity(chosen: str, rejected: str) -> float:
     """How alike two texts are, 0 to 1: twice the words of their longest common subsequence over the
     words of both. 1 is the same words in the same order.
 
-    Never less than `tools.pairs.similarity`, which takes hundreds of times as long.
+    Never less than `tools.pairs.rules.similarity`, which takes hundreds of times as long.
     """
     return float(Indel.normalized_similarity(chosen.split(), rejected.split()))
 

@@ -16,7 +16,7 @@ import streamlit as st
 
 from tools.cli import add_data_root, script_parser
 from tools.errors import UserError
-from tools.judgements import Judgement, Pair, read
+from tools.pairs.judgements import Judgement, Pair, read
 from tools.store.dataset import REPOSITORY, Dataset, dataset_names, open_dataset
 from visualize.index import DatasetIndex
 from visualize.look import note

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from tools.perturbation import CLEAN, NOISES, Config
+from tools.pairs.perturbation import CLEAN, NOISES, Config
 from tools.store.jsonl import FailureList
 
 SUMMARIES = ("pairs", "videos", "failures")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tools.judgements import Pair
-from tools.pairs import read_side
+from tools.pairs.judgements import Pair
+from tools.pairs.rules import read_side
 from tools.text.answers import cleaner
 from tools.text.prompts import media_or_special_tag
 from visualize.segments import shown

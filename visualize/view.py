@@ -15,8 +15,8 @@ import orjson
 import pyarrow as pa
 
 from tools.errors import UserError
-from tools.judgements import Judgement, Pair, latest, latest_by_judge
-from tools.perturbation import CLEAN
+from tools.pairs.judgements import Judgement, Pair, latest, latest_by_judge
+from tools.pairs.perturbation import CLEAN
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record, line_at
 from visualize.index import DatasetIndex, State
@@ -52,7 +52,7 @@ class Filters:
 
     Attributes:
         runs: (model, iteration) pairs.
-        outcome: KEPT, DUPLICATE or one of `tools.pairs.REASONS`: what convert makes of a pair.
+        outcome: KEPT, DUPLICATE or one of `tools.pairs.rules.REASONS`: what convert makes of it.
         text: stands in the chosen or the rejected text, upper and lower case alike.
         ratio: least and most of chosen / rejected length.
         between: (key of FIELDS, least, less than this).

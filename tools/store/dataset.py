@@ -69,7 +69,7 @@ class Dataset:
 
     @property
     def judgements(self) -> Path:
-        """What people thought of the pairs (`tools.judgements`)."""
+        """What people thought of the pairs (`tools.pairs.judgements`)."""
         return self.root / "judgements.jsonl"
 
     def caption_models(self) -> list[str]:

@@ -1,7 +1,7 @@
 """What counts of a model's whole-video answer, by the model's name."""
 
 from inference.models import models
-from tools.pairs import Clean
+from tools.pairs.rules import Clean
 from tools.text.prompts import mimo_response, parse_response
 
 

@@ -17,14 +17,14 @@ from typing import Any
 from tqdm import tqdm
 
 from tools.errors import UserError
-from tools.funnel import Cell, lengths, tokens
-from tools.judgements import REJECT, UNSURE, Pair, latest, read
-from tools.pairs import Clean, FindTag, Side, drop_reason, read_side
-from tools.perturbation import CLEAN, FINEST, Config, configs, equivalence
+from tools.pairs.funnel import Cell, lengths, tokens
+from tools.pairs.judgements import REJECT, UNSURE, Pair, latest, read
+from tools.pairs.perturbation import CLEAN, FINEST, Config, configs, equivalence
+from tools.pairs.rules import Clean, FindTag, Side, drop_reason, read_side
+from tools.pairs.swift_rows import MAX_LENGTH, estimated_tokens, json_array, sole_writer, swift_row
 from tools.runner.fingerprints import check_origin
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record, Table, dumps, read_json, write_json
-from tools.swift_rows import MAX_LENGTH, estimated_tokens, json_array, sole_writer, swift_row
 from tools.video.decode import VideoError
 from tools.video.frames import read_frames
 
@@ -38,16 +38,16 @@ class Plan:
         datasets: where they are, in the order in which their pairs are written.
         ratios: magnitudes, in the order in which a video's pairs are written.
         questions: the ways to ask for a description; each pair draws one.
-        clean, find_tag: see `tools.pairs`.
-        by_similarity, by_group: which drops to read (`tools.perturbation.Config`).
+        clean, find_tag: see `tools.pairs.rules`.
+        by_similarity, by_group: which drops to read (`tools.pairs.perturbation.Config`).
         seed: of the questions and of the split.
         distinct_levels: of pairs of a video with equal order of clips, at whatever magnitude, keep
             only the hardest.
-        max_similarity: see `tools.pairs.drop_reason`.
+        max_similarity: see `tools.pairs.rules.drop_reason`.
         val: share of the videos whose pairs go to the validation file, 0 to 1.
         video_root: (old, new) beginning of the paths of videos.
         check_videos: decode the first frame of each video.
-        judgements: drop the pairs that people have rejected (`tools.judgements`).
+        judgements: drop the pairs that people have rejected (`tools.pairs.judgements`).
         drop_unsure: of those, drop the pairs that people were unsure about, too.
         max_length: tokens a row that training takes.
     """

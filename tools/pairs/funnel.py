@@ -13,7 +13,7 @@ import numpy as np
 from rich import box
 from rich.table import Table as Screen
 
-from tools.pairs import REASONS
+from tools.pairs.rules import REASONS
 
 SIDES = ("chosen", "rejected")
 

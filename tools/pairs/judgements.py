@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from tools.errors import UserError
-from tools.perturbation import Config
+from tools.pairs.perturbation import Config
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Appender, disk_errors_in_one_line, lines_from, parse_line
 
