@@ -9,8 +9,8 @@ import orjson
 
 from evaluation.events import Event
 from tools.errors import UserError
-from tools.row_lengths import Budget, video_header
 from tools.text.prompts import FramePair
+from tools.training.row_lengths import Budget, video_header
 from tools.video.decode import VideoError
 from tools.video.frames import read_frames
 

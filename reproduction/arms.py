@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from tools.errors import UserError
-from tools.recipe import Stage, parse
 from tools.store.jsonl import read_json
+from tools.training.recipe import Stage, parse
 
 ARMS_YAML = Path(__file__).with_name("arms.yaml")
 LEVELS = (16, 8, 4, 2)  # the paper's

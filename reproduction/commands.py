@@ -12,8 +12,8 @@ from data.toy.truth import truth
 from reproduction.arms import CHOSEN, LEVELS, MANY, PAIRS
 from reproduction.trainings import Base, Place, Training
 from tools.pairs.perturbation import FINEST
-from tools.recipe import Stage
 from tools.store.dataset import REPOSITORY
+from tools.training.recipe import Stage
 
 BATCH = 8  # rows at once: divides the batches of all recipes
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

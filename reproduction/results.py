@@ -26,9 +26,9 @@ from reproduction.arms import Arm, Rates, steps_of
 from reproduction.commands import STORIES
 from reproduction.jobs import seconds
 from reproduction.trainings import TRAINED, Place, Training, is_scored, trainings
-from tools.stages import checkpoints
 from tools.statistics import Scores
 from tools.store.jsonl import read_json, replace_atomically
+from tools.training.stages import checkpoints
 
 PACKAGES = ("torch", "transformers", "ms-swift", "trl", "peft")
 _INNERMOST = re.compile(rb"\[[^\[\]{}]*\]")

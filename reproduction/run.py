@@ -26,9 +26,9 @@ from reproduction.trainings import Place, trainings
 from tools.cli import add_data_root, new_folder, positive, run_script, script_parser
 from tools.errors import UserError
 from tools.pairs.swift_rows import sole_writer
-from tools.stages import digest
 from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import read_json, write_json
+from tools.training.stages import digest
 
 RESULTS = REPOSITORY / "results"
 RATES = RESULTS / "learning_rates.json"

@@ -11,11 +11,11 @@ from evaluation.stories import Pictures, read_stories
 from inference.checkpoints import digest
 from reproduction.arms import Arm, Rates, last_phase, rows_of
 from tools.errors import UserError
-from tools.recipe import Stage
-from tools.stages import digest as file_digest
-from tools.stages import find_state
 from tools.store.dataset import DATA_ROOT, REPOSITORY
 from tools.store.jsonl import read_json
+from tools.training.recipe import Stage
+from tools.training.stages import digest as file_digest
+from tools.training.stages import find_state
 
 # What reproduction.toyvl writes last. Not a .json: a checkpoint is told by its .json files, and how
 # many minutes it took is no part of what it is.

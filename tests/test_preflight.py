@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tools import preflight
 from tools.errors import UserError
 from tools.pairs.swift_rows import swift_row
-from tools.preflight import (
+from tools.training import preflight
+from tools.training.preflight import (
     Model,
     check_disk,
     check_videos,
@@ -19,8 +19,8 @@ from tools.preflight import (
     held_out_file,
     read_rows,
 )
-from tools.recipe import parse
-from tools.row_lengths import Budget, RowLengths, video_header
+from tools.training.recipe import parse
+from tools.training.row_lengths import Budget, RowLengths, video_header
 
 DPO, SFT = (parse(f"qwen2vl7b=lr1e-3_r8_a16_bs2_{data}").stages[0] for data in ("r16", "sft60k"))
 PAIR = swift_row("What happens?", "Rain, then sun.", "Sun, then rain.", "/videos/v.mp4")

@@ -3,7 +3,7 @@
 import pytest
 
 from tools.errors import UserError
-from tools.recipe import Stage, parse
+from tools.training.recipe import Stage, parse
 
 PAPER = "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8-r4-r2=lr1e-4_r32_a32_bs16_sft60k"
 DPO = "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_"
@@ -112,13 +112,17 @@ def test_a_wrong_name_gets_one_line_that_points_at_the_wrong_part(name, line):
 
 def test_the_stages_as_the_scripts_read_them(run_script):
     done = run_script(
-        "-m", "tools.recipe", f"{DPO}r16=lr1e-4_r8_a9_bs4_sft60k", "--data_model", "qwen2vl7b"
+        "-m",
+        "tools.training.recipe",
+        f"{DPO}r16=lr1e-4_r8_a9_bs4_sft60k",
+        "--data_model",
+        "qwen2vl7b",
     )
     assert done.stdout.splitlines() == [
         f"{DPO}r16\tdpo\t5e-6\t32\t64\t16\ttrue\tqwen2vl7b_i0_r16.json",
         f"{DPO}r16=lr1e-4_r8_a9_bs4_sft60k\tsft\t1e-4\t8\t9\t4\tfalse\tllava-video-sft-60k.json",
     ]
-    done = run_script("-m", "tools.recipe", "qwen25vl7b")
+    done = run_script("-m", "tools.training.recipe", "qwen25vl7b")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 

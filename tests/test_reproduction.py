@@ -33,10 +33,10 @@ from reproduction.rows import (
 from reproduction.run import check_bases, parse_arguments, wanted_arms
 from reproduction.trainings import TRAINED, Base, Place, Training, benchmark, trainings
 from tools.errors import UserError
-from tools.recipe import parse
 from tools.statistics import Interval
 from tools.store.jsonl import read_json
 from tools.text.prompts import QUESTIONS
+from tools.training.recipe import parse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RATES = dict.fromkeys(grids(), "1e-3")

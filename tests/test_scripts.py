@@ -163,11 +163,11 @@ def test_a_wrong_model_is_answered_with_the_models_there_are(run_script, tmp_pat
             "{folder} is a folder, not a file",
         ),
         (
-            ["-m", "tools.training_report", "{folder}", "--out", "{file}"],
+            ["-m", "tools.training.report", "{folder}", "--out", "{file}"],
             "{file} is a file, not a folder",
         ),
         (
-            ["-m", "tools.sft_data", "--output", "{folder}"],
+            ["-m", "tools.training.sft_data", "--output", "{folder}"],
             "{folder} is a folder, not a file",
         ),
         (

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tools.sft_data import messages, shares
+from tools.training.sft_data import messages, shares
 
 YOUTUBE, ACADEMIC = "0_30_s_youtube_v0_1", "0_30_s_academic_v0_1"
 
@@ -42,7 +42,7 @@ def sample(run_script, world):
             (world / f"source-{number}.json").write_text(text)
         out = world / "out.json"
         done = run_script(
-            "-m", "tools.sft_data", "--source", world / "source-*.json", "--video_root",
+            "-m", "tools.training.sft_data", "--source", world / "source-*.json", "--video_root",
             world / "videos", "--n", n, "--seed", seed, "--output", out, *flags,
         )  # fmt: skip
         assert done.returncode == code, done.stderr

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tools.errors import UserError
-from tools.stages import State, check_made_with, find_state, note, note_run
+from tools.training.stages import State, check_made_with, find_state, note, note_run
 
 
 @pytest.fixture
@@ -108,5 +108,5 @@ def test_every_run_is_noted(tmp_path):
 
 def test_the_state_as_the_scripts_read_it(run_script, stage):
     folder = stage("v0 3 whole")
-    done = run_script("-m", "tools.stages", "state", folder)
+    done = run_script("-m", "tools.training.stages", "state", folder)
     assert done.stdout == f"trained\t{folder}/v0-20260101-000000/checkpoint-3\n"

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from inference.models import models
-from tools.recipe import parse
 from tools.store.dataset import REPOSITORY
+from tools.training.recipe import parse
 
 SCRIPTS = REPOSITORY / "train_scripts"
 PAPER = "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8-r4-r2=lr1e-4_r32_a32_bs16_sft60k"

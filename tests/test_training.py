@@ -19,12 +19,12 @@ from tokenizers import Tokenizer
 from data.toy.truth import narrate
 from tools.pairs.perturbation import MAGNITUDES, Config, select
 from tools.pairs.swift_rows import swift_row
-from tools.recipe import parse
-from tools.row_lengths import Budget, RowLengths
-from tools.stages import checkpoints, find_state, version_folders
 from tools.store.dataset import REPOSITORY
 from tools.text.prompts import QUESTIONS
-from tools.training_report import COLUMNS, read_log, table
+from tools.training.recipe import parse
+from tools.training.report import COLUMNS, read_log, table
+from tools.training.row_lengths import Budget, RowLengths
+from tools.training.stages import checkpoints, find_state, version_folders
 
 pytestmark = pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed")
 

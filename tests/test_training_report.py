@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tools.training_report import read_log, stage_folders
+from tools.training.report import read_log, stage_folders
 
 R16, R16_R8 = (f"qwen2vl7b=lr1e-3_r8_a16_bs2_freeze_{levels}" for levels in ("r16", "r16-r8"))
 SFT = f"{R16_R8}=lr1e-3_r8_a8_bs1_sft60k"
@@ -95,7 +95,7 @@ def test_one_picture_and_one_table(stage, run_script, tmp_path):
     sft = [{"loss": 3.0, "learning_rate": 1e-4, "global_step/max_steps": "1/9"}]
     stage(R16_R8, [dpo(1, 1)])
     folder = stage(SFT, sft)
-    done = run_script("-m", "tools.training_report", folder)
+    done = run_script("-m", "tools.training.report", folder)
     assert done.returncode == 0, done.stderr
     assert (folder / "training_report.tsv").read_text().splitlines() == [
         "stage\tstate\trows\tkept\tsteps\tof\tloss_first\tloss_last\tmargin\taccuracy"
@@ -109,7 +109,7 @@ def test_one_picture_and_one_table(stage, run_script, tmp_path):
         "r16", "r8", "sft60k"
     ]  # fmt: skip
     out = tmp_path / "out"
-    run_script("-m", "tools.training_report", folder.parent.parent, "--out", out)
+    run_script("-m", "tools.training.report", folder.parent.parent, "--out", out)
     assert sorted(path.name for path in out.iterdir()) == [
         "training_report.png",
         "training_report.tsv",
@@ -121,6 +121,6 @@ def test_one_picture_and_one_table(stage, run_script, tmp_path):
     [("nowhere", "nowhere: no such folder"), (".", "no stage of a training in it, such as exp/")],
 )
 def test_a_mistake_gets_one_line(run_script, tmp_path, path, line):
-    done = run_script("-m", "tools.training_report", tmp_path / path)
+    done = run_script("-m", "tools.training.report", tmp_path / path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert line in done.stderr

@@ -279,7 +279,7 @@ accumulation() {
 
 # ---- a stage, and the chain of them -------------------------------------------------------------
 
-# Usage: train_stage FIELDS (a line of tools.recipe); START is the model it starts from, and then its own.
+# Usage: train_stage FIELDS (a line of tools.training.recipe); START is the model it starts from, and then its own.
 train_stage() {
   local name kind lr rank alpha batch freeze file
   IFS=$'\t' read -r name kind lr rank alpha batch freeze file <<<"$1"

@@ -1,7 +1,7 @@
 """Fine-tuning rows for ms-swift out of LLaVA-Video-178K's own JSON files.
 
-    python -m tools.sft_data --source 'llava_video_178k/*.json' --video_root DIR --n 60000 --seed 0
-    python -m tools.sft_data --source captions.json --video_root DIR --n 500 --output my.json
+    python -m tools.training.sft_data --source 'llava_video_178k/*.json' --video_root DIR --n 60000
+    python -m tools.training.sft_data --source some.json --video_root DIR --n 500 --output my.json
 
 A source file is a JSON array of {id, conversations: [{from: human | gpt, value}...], data_source,
 video}. The sample is stratified: each data_source has the share of the output that it has of the

@@ -1,6 +1,6 @@
 """What can be known to go wrong with a training, said before a GPU is used.
 
-    python -m tools.preflight RECIPE --outputs DIR --data_dir DIR --model DIR --template qwen2_vl
+    python -m tools.training.preflight RECIPE --outputs DIR --data_dir DIR --model DIR --template T
 
 For every stage that is not finished: its rows are there, are what the stage takes, and their videos
 are there; the rows that swift would leave out for their length are counted (it says nothing, and
@@ -24,10 +24,10 @@ from huggingface_hub.errors import HFValidationError
 from tools.cli import amount, positive, run_script, script_parser, whole
 from tools.errors import UserError
 from tools.pairs.swift_rows import MAX_LENGTH, VIDEO_TOTAL_PIXELS
-from tools.recipe import Recipe, Stage, parse
-from tools.row_lengths import SYSTEMS, Budget, RowLengths
-from tools.stages import digest, find_state, note
 from tools.store.jsonl import Record
+from tools.training.recipe import Recipe, Stage, parse
+from tools.training.row_lengths import SYSTEMS, Budget, RowLengths
+from tools.training.stages import digest, find_state, note
 from tools.video.decode import VideoError
 
 GIGABYTE = 1e9
@@ -163,7 +163,7 @@ def check_disk(outputs: Path, stages: int, model: Model) -> None:
 def how_to_make(stage: Stage, data_model: str) -> str:
     """What to type where a stage's rows are missing."""
     if stage.kind == "sft":
-        return "python -m tools.sft_data makes fine-tuning rows of LLaVA-Video-178K"
+        return "python -m tools.training.sft_data makes fine-tuning rows of LLaVA-Video-178K"
     ratios = " ".join(map(str, stage.levels))
     return f"python convert_to_swift.py {data_model} {ratios} makes it (DATA_MODEL says whose)"
 

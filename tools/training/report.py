@@ -1,7 +1,7 @@
 """What swift logged of a training, stage by stage: one picture and one table.
 
-    python -m tools.training_report exp/GROUP                 # every stage of a group
-    python -m tools.training_report exp/GROUP/outputs/NAME    # that stage and those before it
+    python -m tools.training.report exp/GROUP                 # every stage of a group
+    python -m tools.training.report exp/GROUP/outputs/NAME    # that stage and those before it
 
 Writes training_report.png and training_report.tsv into the folder, or into --out. Loss, reward
 margin and reward accuracy (the share of pairs whose chosen side gained more than the rejected one)
@@ -21,9 +21,9 @@ from rich.table import Table as Screen
 
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
-from tools.recipe import parse
-from tools.stages import find_state, version_folders
 from tools.store.jsonl import read_json, replace_atomically
+from tools.training.recipe import parse
+from tools.training.stages import find_state, version_folders
 
 STEP = "global_step/max_steps"
 # The panels: title, what swift calls it on training rows, and on held-out ones.
@@ -44,7 +44,7 @@ class Log:
 
     Attributes:
         name, label: the stage's name, and its data: r4, r16+r8, sft60k.
-        state: how far it has come (`tools.stages.State.kind`).
+        state: how far it has come (`tools.training.stages.State.kind`).
         rows, kept: how many rows its data has, and of them within the length that training takes;
             None where that was not counted.
         max_steps: how many steps it has.

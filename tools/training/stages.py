@@ -1,6 +1,6 @@
 """A stage of training as it stands on disk: how far it has come, and what it was made with.
 
-    python -m tools.stages state exp/GROUP/outputs/NAME      # new, partial, trained or merged
+    python -m tools.training.stages state exp/GROUP/outputs/NAME  # new, partial, trained or merged
 
 Its folder holds what swift writes, v<k>-<time>/checkpoint-<n>, the merged model beside its
 checkpoint as checkpoint-<n>-merged, and stage.json. A checkpoint counts once its

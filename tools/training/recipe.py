@@ -1,6 +1,6 @@
 """The name of an experiment is its recipe: which model trains on what, in which order, and how.
 
-    python -m tools.recipe "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8=lr1e-4_r32_a32_bs16_sft60k"
+    python -m tools.training.recipe "qwen25vl7b=lr5e-6_r32_a64_bs16_r16-r8=lr1e-4_r32_a32_bs8_mine"
 
     name   = model=phase=phase...
     phase  = lr<learning rate>_r<LoRA rank>_a<LoRA alpha>_bs<global batch>[_freeze]_<data>
@@ -23,7 +23,7 @@ from tools.pairs.perturbation import LEVELS
 
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 DATASET = re.compile(r"[A-Za-z][A-Za-z0-9.-]*")
-# LLaVA-Video-178K's part for fine-tuning, as tools.sft_data names it.
+# LLaVA-Video-178K's part for fine-tuning, as tools.training.sft_data names it.
 SFT_SHARE = re.compile(r"sft(\d+k?)")
 RATE = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 COUNT = re.compile(r"([1-9]\d*)")
