@@ -31,7 +31,7 @@ from benchmarks.tiny_checkpoints import qwen2vl
 from inference.ahead import map_ahead
 from inference.captioner import Answer, Request, Sampling
 from inference.captioning import RawCaptionsStep
-from inference.huggingface import HuggingFaceCaptioner
+from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.models import open_captioner
 from tools.cli import positive, run_script, script_parser
 from tools.store.dataset import REPOSITORY, Dataset

@@ -23,7 +23,7 @@ import numpy as np
 import orjson
 
 from inference.captioner import Answer, Model, Request, Sampling
-from inference.openai_server import ServerCaptioner
+from inference.engines.server import ServerCaptioner
 from tools.cli import positive, script_parser
 from tools.text.prompts import clip_messages, response_messages
 

@@ -38,7 +38,7 @@ from evaluation.scores import show
 from evaluation.toy import add_device_flag, device_of
 from inference.captioner import Model
 from inference.checkpoints import check_checkpoint, config_of, digest, local_folder
-from inference.huggingface import HuggingFaceCaptioner
+from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.models import models, open_captioner
 from tools.cli import amount, new_file, positive
 from tools.errors import UserError

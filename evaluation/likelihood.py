@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference.captioner import Request
-from inference.huggingface import HuggingFaceCaptioner, guessed_tokens
+from inference.engines.huggingface import HuggingFaceCaptioner, guessed_tokens
 
 Asked = tuple[Request, str]
 """What is asked, and the answer whose likelihood is wanted."""

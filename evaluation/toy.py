@@ -40,7 +40,7 @@ from evaluation.scores import (
 )
 from evaluation.stories import HELD_OUT, MAKE, look, read_stories
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
-from inference.huggingface import HuggingFaceCaptioner
+from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.models import add_model_flags, models, open_captioner
 from tools.cli import add_data_root, new_file, positive
 from tools.errors import UserError

@@ -156,7 +156,7 @@ def open_captioner(
     if at and "://" in url:
         if engine:
             raise UserError(f"--engine {engine} does not go with a server ({url}): it has its own")
-        from inference.openai_server import ServerCaptioner
+        from inference.engines.server import ServerCaptioner
 
         known = models().get(served)
         if known and family:
@@ -183,14 +183,14 @@ def open_captioner(
     if chosen.engine == "dryrun":
         if engine or name:
             raise UserError("--model dryrun goes without --engine and --model_name")
-        from inference.dryrun import DryrunCaptioner
+        from inference.engines.dryrun import DryrunCaptioner
 
         return DryrunCaptioner()
     if (engine or chosen.engine) == "vllm":
-        from inference.vllm_engine import VllmCaptioner
+        from inference.engines.vllm import VllmCaptioner
 
         return VllmCaptioner(chosen, trust_remote_code=trust_remote_code)
-    from inference.huggingface import HuggingFaceCaptioner
+    from inference.engines.huggingface import HuggingFaceCaptioner
 
     return HuggingFaceCaptioner(chosen, batch, trust_remote_code)
 

@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from data.toy.truth import narrate
 from inference.captioner import Answer, Model, Request, Sampling
-from inference.huggingface import HuggingFaceCaptioner
-from inference.vision import use_attend_together
+from inference.engines.huggingface import HuggingFaceCaptioner
+from inference.engines.vision import use_attend_together
 from reproduction.toy_checkpoint import build_model, build_processor, save
 from reproduction.toy_lessons import Lesson, Teacher, collate, read_shots
 from reproduction.trainings import TRAINED

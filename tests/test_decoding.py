@@ -5,7 +5,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import sdpa_mask, sliding_window_causal_mask_function
 
-from inference.decoding import ROOM, padded_causal_mask, roomy_cache
+from inference.engines.decoding import ROOM, padded_causal_mask, roomy_cache
 
 PADDED = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1]])
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from inference.dryrun import DryrunCaptioner
-from inference.huggingface import HuggingFaceCaptioner
+from inference.engines.dryrun import DryrunCaptioner
+from inference.engines.huggingface import HuggingFaceCaptioner
+from inference.engines.server import ServerCaptioner
 from inference.models import families, models, open_captioner
-from inference.openai_server import ServerCaptioner
 from tools.errors import UserError
 
 

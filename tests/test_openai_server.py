@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference import chat_format, openai_server
 from inference.captioner import Answer, Model, Request, Sampling
-from inference.openai_server import ServerCaptioner
+from inference.engines import server as openai_server
+from inference.engines import server_format as chat_format
+from inference.engines.server import ServerCaptioner
 from tools.errors import UserError
 from tools.text.prompts import clip_messages, response_messages
 

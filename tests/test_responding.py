@@ -7,7 +7,7 @@ import pytest
 
 from inference.captioner import Answer, Request, Sampling
 from inference.captioning import CaptionsStep, RawCaptionsStep, request_seed
-from inference.dryrun import DryrunCaptioner
+from inference.engines.dryrun import DryrunCaptioner
 from inference.responding import ResponsesStep
 from tools.errors import Filtered
 from tools.pairs.perturbation import configs

@@ -10,7 +10,7 @@ from transformers.generation.logits_process import (
 )
 
 from inference.captioner import Sampling
-from inference.sampling import NextToken
+from inference.engines.sampling import NextToken
 
 ROWS = 20_000
 

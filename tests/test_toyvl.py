@@ -10,9 +10,9 @@ import torch
 from make_toyworld import make_world
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from inference import vision
 from inference.captioner import Answer, Request, Sampling
 from inference.checkpoints import digest
+from inference.engines import vision
 from inference.models import models, open_captioner
 from reproduction.toy_checkpoint import build_model, build_processor, save
 from reproduction.toy_lessons import Pair, Teacher, collate, mirrored, read_shots

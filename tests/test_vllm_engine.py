@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from benchmarks import tiny_checkpoints
-from inference import vllm_engine
 from inference.captioner import Answer, Model, Request, Sampling
-from inference.vllm_engine import VllmCaptioner, sampling_values
+from inference.engines import vllm as vllm_engine
+from inference.engines.vllm import VllmCaptioner, sampling_values
 from tools.errors import UserError
 from tools.text.prompts import clip_messages, response_messages
 
@@ -392,7 +392,7 @@ def written(captioner, requests, sampling):
 @real
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(0.7, 0.5, 1, 1.05, 30)], ids=["", "penalty"])
 def test_greedy_answers_are_those_of_the_hugging_face_captioner(engine, folders, picture, sampling):
-    from inference.huggingface import HuggingFaceCaptioner
+    from inference.engines.huggingface import HuggingFaceCaptioner
 
     family, captioner = engine
     requests = clip_requests(picture)

@@ -11,7 +11,7 @@ import decord
 from swift.template import register_template
 from swift.template.templates.qwen import Qwen2VLTemplate, QwenTemplateMeta
 
-from inference.vision import use_attend_together
+from inference.engines.vision import use_attend_together
 
 
 class ToyVLTemplate(Qwen2VLTemplate):

@@ -29,7 +29,7 @@ from inference.checkpoints import (
     generation_config,
     local_folder,
 )
-from inference.huggingface import EXIT_BROKEN_DEVICE, FPS, metadata, stacked
+from inference.engines.huggingface import EXIT_BROKEN_DEVICE, FPS, metadata, stacked
 from tools.errors import UserError
 from tools.runner.pool import count_gpus
 

@@ -102,11 +102,11 @@ class HuggingFaceCaptioner:
         from transformers import AutoModelForImageTextToText, AutoProcessor
         from transformers.utils import is_flash_attn_2_available, logging
 
-        from inference.decoding import use_padded_causal_mask
+        from inference.engines.decoding import use_padded_causal_mask
 
         use_padded_causal_mask()
         if config_of(self.checkpoint)["model_type"] == "qwen2_vl":
-            from inference.vision import use_attend_together
+            from inference.engines.vision import use_attend_together
 
             use_attend_together()
         logging.set_verbosity_error()
@@ -284,8 +284,8 @@ class HuggingFaceCaptioner:
         import torch
         from transformers import GenerationConfig
 
-        from inference.decoding import roomy_cache
-        from inference.sampling import NextToken
+        from inference.engines.decoding import roomy_cache
+        from inference.engines.sampling import NextToken
 
         inputs = self.on_device(inputs)
         config = GenerationConfig(

@@ -35,7 +35,7 @@ from openai import (
 
 from inference.ahead import in_background
 from inference.captioner import Answer, Model, Request, Sampling
-from inference.chat_format import (
+from inference.engines.server_format import (
     JPEG_QUALITY,
     QUOTED,
     Pictures,
