@@ -27,12 +27,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.footage import FOOTAGE, join
-from benchmarks.tiny_checkpoints import qwen2vl
 from inference.ahead import map_ahead
 from inference.captioner import Answer, Request, Sampling
 from inference.captioning import RawCaptionsStep
 from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.models import open_captioner
+from inference.tiny.checkpoints import qwen2vl
 from tools.cli import positive, run_script, script_parser
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import Record

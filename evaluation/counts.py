@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from evaluation.events import Event, find_events
-from evaluation.likelihood import LogLikelihood
 from evaluation.questions import Questions
 from evaluation.stories import Story
+from inference.likelihood import LogLikelihood
 
 Counts = dict[str, tuple[int, int]]
 

@@ -27,7 +27,6 @@ from evaluation.counts import (
     preference_counts,
 )
 from evaluation.events import find_events
-from evaluation.likelihood import LogLikelihood, log_likelihoods
 from evaluation.questions import Case, benchmark_digest, questions_about
 from evaluation.scores import (
     Scores,
@@ -41,6 +40,7 @@ from evaluation.scores import (
 from evaluation.stories import HELD_OUT, MAKE, look, read_stories
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
 from inference.engines.huggingface import HuggingFaceCaptioner
+from inference.likelihood import LogLikelihood, log_likelihoods
 from inference.models import add_model_flags, models, open_captioner
 from tools.cli import add_data_root, new_file, positive
 from tools.errors import UserError

@@ -20,11 +20,11 @@ import orjson
 import pytest
 from make_toyworld import make_world
 
-from benchmarks import tiny_checkpoints
 from evaluation import lmms as lmms_module
 from evaluation.benchmark_scores import Score, read_scores, task_scores
 from evaluation.benchmarks import BENCHMARKS, add_benchmark_parser
 from evaluation.lmms import CLASSES, INSTALL, LAUNCHER, Lmms, Seen, command, open_lmms, why
+from inference.tiny import checkpoints as tiny_checkpoints
 from tools.cli import script_parser
 from tools.errors import UserError
 from tools.text.prompts import AFTER

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.tiny_checkpoints import qwen2vl
+from inference.tiny.checkpoints import qwen2vl
 
 
 @pytest.fixture(scope="module")

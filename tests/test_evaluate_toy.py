@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.tiny_checkpoints import llava_onevision, qwen2vl
 from evaluation.counts import (
     clip_counts,
     description_counts,
@@ -22,12 +21,13 @@ from evaluation.counts import (
     preference_counts,
 )
 from evaluation.events import Event, find_events
-from evaluation.likelihood import LogLikelihood, log_likelihoods
 from evaluation.questions import Case, Questions, benchmark_digest, questions_about
 from evaluation.stories import Story, key_frames, look, read_stories, whole_video
 from evaluation.toy import open_model, score
 from inference.captioner import Answer, Request, Sampling
+from inference.likelihood import LogLikelihood, log_likelihoods
 from inference.models import open_captioner
+from inference.tiny.checkpoints import llava_onevision, qwen2vl
 from tools.errors import UserError
 from tools.text import prompts
 

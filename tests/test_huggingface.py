@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from benchmarks import tiny_checkpoints
 from inference.captioner import Answer, Request, Sampling
 from inference.checkpoints import check_checkpoint, digest, generation_config
 from inference.models import open_captioner
+from inference.tiny import checkpoints as tiny_checkpoints
 from tools.errors import UserError
 from tools.text import prompts
 

@@ -656,7 +656,7 @@ def test_a_server_that_is_not_there_is_one_line_before_any_work(stage_one, run_s
 def transformers_server(tmp_path_factory):
     """(address, checkpoint) of `transformers serve` with a tiny Qwen2-VL."""
     pytest.importorskip("fastapi")
-    from benchmarks.tiny_checkpoints import qwen2vl
+    from inference.tiny.checkpoints import qwen2vl
 
     folder = qwen2vl(tmp_path_factory.mktemp("checkpoints") / "tiny")
     with socket.socket() as free:

@@ -18,7 +18,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from benchmarks.tiny_checkpoints import FAMILIES
+from inference.tiny.checkpoints import FAMILIES
 
 QWEN = ("qwen2vl", "qwen25vl")
 STEPS, ROWS, COLUMNS = 30, 2, 3  # of 60 frames of 84 x 56 pixels

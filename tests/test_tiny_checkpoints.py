@@ -14,7 +14,7 @@ from transformers import (
     GenerationConfig,
 )
 
-from benchmarks.tiny_checkpoints import (
+from inference.tiny.checkpoints import (
     FAMILIES,
     QWEN_VOCABULARY,
     llava_onevision,

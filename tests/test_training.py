@@ -93,7 +93,7 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A Qwen2-VL of 10 million random weights."""
-    from benchmarks.tiny_checkpoints import qwen2vl
+    from inference.tiny.checkpoints import qwen2vl
 
     return qwen2vl(tmp_path_factory.mktemp("tiny"), seed=0)
 
@@ -324,7 +324,7 @@ def test_the_papers_pixel_budget_is_honoured(warm, tiny, make_video, tmp_path):
 def test_two_processes_learn_to_prefer_the_chosen_answers(world, tmp_path):
     # The command line as a user has it: `swift` itself, torchrun under it; the paper's kind of
     # model, on another one's pairs.
-    from benchmarks.tiny_checkpoints import qwen25vl
+    from inference.tiny.checkpoints import qwen25vl
 
     name = "qwen25vl7b=lr1e-2_r8_a16_bs2_freeze_r2"
     settings = {

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import tiny_checkpoints
 from inference.captioner import Answer, Model, Request, Sampling
 from inference.engines import vllm as vllm_engine
 from inference.engines.vllm import VllmCaptioner, sampling_values
+from inference.tiny import checkpoints as tiny_checkpoints
 from tools.errors import UserError
 from tools.text.prompts import clip_messages, response_messages
 

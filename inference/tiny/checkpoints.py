@@ -1,6 +1,6 @@
 """Tiny random video LLMs as checkpoint folders, built offline in seconds, for tests and benchmarks.
 
-    python -m benchmarks.tiny_checkpoints qwen2vl /tmp/tiny
+    python -m inference.tiny.checkpoints qwen2vl /tmp/tiny
 
 All but the weights is as in a released checkpoint: Auto classes, servers and ms-swift load it. The
 weights are wide random numbers, so greedy text changes with every frame and every word of the
