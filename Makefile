@@ -49,7 +49,7 @@ demo: $(READY) data/toystories/truth.jsonl
 	@echo "      every flag:            $(PY) preprocess.py --help"
 
 data/toystories/truth.jsonl: | $(READY)
-	$(PY) data/make_toyworld.py --videos 24 --events 8-16 --seed 0 --out data/toystories
+	$(PY) -m toyworld --videos 24 --events 8-16 --seed 0 --out data/toystories
 
 viewer: $(READY)
 	.venv/bin/streamlit run visualize/app.py

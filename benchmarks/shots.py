@@ -90,7 +90,7 @@ def main() -> int:
         folder = Path(name)
         toy = args.toy or folder / "toy"
         if not args.toy:
-            maker = [sys.executable, "data/make_toyworld.py", "--videos", "24"]
+            maker = [sys.executable, "-m", "toyworld", "--videos", "24"]
             world = ["--seed", str(args.seed), "--out", str(toy)]
             subprocess.run([*maker, *world], check=True, cwd=REPOSITORY)
         lines = (toy / "truth.jsonl").read_bytes().splitlines()

@@ -1,6 +1,6 @@
 """TransNetV2 on a CPU: frames a CPU-second over the published protocol in PyTorch, and its cuts.
 
-    python data/make_toyworld.py --videos 24 --seed 0 --out toy
+    python -m toyworld --videos 24 --seed 0 --out toy
     python -m benchmarks.transnet --toy toy/video
     python -m benchmarks.transnet --videos 20                   # joined real footage alone
 

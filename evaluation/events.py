@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from data.toy.plan import ACTIONS, COLOURS, SHAPES
+from toyworld.plan import ACTIONS, COLOURS, SHAPES
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from data.toy.truth import narrate
 from evaluation.stories import Pictures, Story
 from inference.captioner import Request
 from tools.store.jsonl import dumps
 from tools.text import prompts
+from toyworld.truth import narrate
 
 NEIGHBOURS = 2  # events a story after which, and as many before which, one is asked what happens
 CLIPS = 3  # clips a story whose caption is asked for, at most

@@ -16,7 +16,7 @@ from tools.video.frames import read_frames
 
 HELD_OUT = "toytest"
 # 30 stories each of 4, 8 and 16 events; no other data set of the toolkit has this seed.
-MAKE = "python data/make_toyworld.py --videos 90 --events 4,8,16 --seed 101 --out {folder}"
+MAKE = "python -m toyworld --videos 90 --events 4,8,16 --seed 101 --out {folder}"
 BUDGET = Budget()  # how training sees a whole video
 
 

@@ -1,6 +1,6 @@
 """Score a model on the toy world's held-out stories, where everything is known.
 
-    python data/make_toyworld.py --videos 90 --events 4,8,16 --seed 101 --out data/toytest
+    python -m toyworld --videos 90 --events 4,8,16 --seed 101 --out data/toytest
     python evaluate.py toy --model toyvl --out scores.json
     python evaluate.py toy --model exp/mine/outputs/STAGE/v0/checkpoint-9-merged --baseline toyvl
     python evaluate.py toy --model qwen25vl7b@http://localhost:8000/v1

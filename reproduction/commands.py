@@ -7,13 +7,13 @@ from pathlib import Path
 
 import orjson
 
-from data.toy.stories import plan_story
-from data.toy.truth import truth
 from reproduction.arms import CHOSEN, LEVELS, MANY, PAIRS
 from reproduction.trainings import Base, Place, Training
 from tools.pairs.perturbation import FINEST
 from tools.store.dataset import REPOSITORY
 from tools.training.recipe import Stage
+from toyworld.stories import plan_story
+from toyworld.truth import truth
 
 BATCH = 8  # rows at once: divides the batches of all recipes
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -21,7 +21,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{o
 
 @dataclass(frozen=True)
 class Stories:
-    """A dataset of stories: what make_toyworld.py is told."""
+    """A dataset of stories: what `python -m toyworld` is told."""
 
     videos: int
     events: str
@@ -59,7 +59,7 @@ def render(place: Place, name: str, first: str | None = None) -> list[str]:
     """A dataset of stories; `first` is one that is there and holds its first videos."""
     told = STORIES[name]
     return python(
-        "data/make_toyworld.py", "--videos", told.videos, "--events", told.events,
+        "toyworld", "--videos", told.videos, "--events", told.events,
         "--seed", told.seed, "--workers", 1, "--out", place.data / name,
         *(["--begin_with", place.data / first] if first else []),
     )  # fmt: skip

@@ -20,12 +20,12 @@ from typing import Any
 
 import orjson
 
-from data.toy.truth import narrate
 from tools.cli import add_data_root, new_file, positive, run_script, script_parser
 from tools.errors import UserError
 from tools.pairs.swift_rows import json_array
 from tools.store.jsonl import Record, dumps
 from tools.text.prompts import AFTER, BEFORE, QUESTIONS, WHAT_DOES, WHICH_COLOUR, WHICH_SHAPE
+from toyworld.truth import narrate
 
 # Shares of the rows, as in the pilot: without descriptions of whole videos, fine-tuning wipes
 # describing out.
@@ -92,9 +92,7 @@ def story_rows(folder: Path, n: int, seed: int) -> list[Record]:
     try:
         lines = (folder / "truth.jsonl").read_bytes().splitlines()
     except FileNotFoundError:
-        raise UserError(
-            f"{folder} holds no truth.jsonl: data/make_toyworld.py renders it"
-        ) from None
+        raise UserError(f"{folder} holds no truth.jsonl: python -m toyworld renders it") from None
     there: dict[str, list[Record]] = {kind: [] for kind in SHARES}
     for story in map(orjson.loads, lines):
         video = str((folder / "video" / story["video_name"]).absolute())

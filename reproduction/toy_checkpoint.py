@@ -23,9 +23,9 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
-from data.toy.plan import ACTIONS, COLOURS, SHAPES
-from data.toy.stories import MOST_EVENTS
 from tools.text import prompts
+from toyworld.plan import ACTIONS, COLOURS, SHAPES
+from toyworld.stories import MOST_EVENTS
 
 # Qwen2-VL's special tokens, in the order of their ids.
 SPECIAL = (

@@ -16,11 +16,11 @@ import orjson
 import torch
 from torchvision.transforms.v2 import functional as images
 
-from data.toy.stories import RATE, SHOT_SECONDS
-from data.toy.truth import narrate
 from reproduction.toy_checkpoint import FRAME_PIXELS
 from tools.text import prompts
 from tools.video.frames import read_frames
+from toyworld.stories import RATE, SHOT_SECONDS
+from toyworld.truth import narrate
 
 SIDE = int(FRAME_PIXELS**0.5)
 PATCH = 14
@@ -53,7 +53,7 @@ class Shots:
 
 
 def read_shots(dataset: Path) -> Shots:
-    """Decode a folder of stories (data/make_toyworld.py --events) as toyvl sees them."""
+    """Decode a folder of stories (python -m toyworld --events) as toyvl sees them."""
     frames, texts, things = [], [], []
     for line in (dataset / "truth.jsonl").read_bytes().splitlines():
         story = orjson.loads(line)

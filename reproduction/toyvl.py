@@ -23,7 +23,6 @@ import torch.distributed as dist
 import torch.multiprocessing as processes
 from tqdm import tqdm
 
-from data.toy.truth import narrate
 from inference.captioner import Answer, Model, Request, Sampling
 from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.engines.vision import use_attend_together
@@ -34,6 +33,7 @@ from tools.cli import new_folder, positive, run_script, script_parser, whole
 from tools.store.dataset import REPOSITORY
 from tools.text import prompts
 from tools.video.frames import read_frames
+from toyworld.truth import narrate
 
 STEPS = 2000
 # In every step: clips; captions of all lists and shots of all videos, were each of the longest: so
@@ -136,7 +136,7 @@ def average(gradients: list[torch.Tensor], workers: int) -> None:
 def render(seed: int, stories: int, events: str, folder: Path) -> Path:
     """Render stories into a folder, as any toy world is rendered; what is there stays."""
     if not (folder / "truth.jsonl").is_file():
-        maker = [sys.executable, str(REPOSITORY / "data" / "make_toyworld.py")]
+        maker = [sys.executable, "-m", "toyworld"]
         told = ["--videos", str(stories), "--events", events, "--seed", str(seed)]
         subprocess.run([*maker, *told, "--out", str(folder)], check=True)
     return folder

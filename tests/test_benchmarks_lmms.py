@@ -18,7 +18,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from make_toyworld import make_world
 
 from evaluation import lmms as lmms_module
 from evaluation.benchmark_scores import Score, read_scores, task_scores
@@ -28,6 +27,7 @@ from inference.tiny import checkpoints as tiny_checkpoints
 from tools.cli import script_parser
 from tools.errors import UserError
 from tools.text.prompts import AFTER
+from toyworld.make import make_world
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TASK = REPOSITORY / "tests" / "lmms_tasks" / "toy_order"

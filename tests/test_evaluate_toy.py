@@ -184,7 +184,7 @@ def root(tmp_path_factory, run_script):
     """A data root with `held`: six rendered stories of 2, 4 and 6 events."""
     folder = tmp_path_factory.mktemp("data")
     done = run_script(
-        *("data/make_toyworld.py", "--videos", "6", "--events", "2,4,6", "--seed", "7"),
+        *("-m", "toyworld", "--videos", "6", "--events", "2,4,6", "--seed", "7"),
         *("--workers", "1", "--out", str(folder / "held")),
     )
     assert done.returncode == 0, done.stderr
@@ -453,7 +453,7 @@ def broken(root, tmp_path):
 def test_a_missing_or_empty_set_says_how_to_make_it(run_script, tmp_path):
     flags = ("--model", "dryrun", "--data_root", tmp_path)
     make = (
-        "make it with python data/make_toyworld.py --videos 90 --events 4,8,16 --seed 101 --out"
+        "make it with python -m toyworld --videos 90 --events 4,8,16 --seed 101 --out"
         f" {tmp_path}/toytest"
     )
     missing = f"{tmp_path}/toytest holds no truth.jsonl: {make}"

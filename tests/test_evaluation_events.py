@@ -4,10 +4,10 @@ from itertools import product
 
 import pytest
 
-from data.toy.plan import ACTIONS, COLOURS, SHAPES
-from data.toy.plan import Event as PlannedEvent
-from data.toy.truth import narrate
 from evaluation.events import Event, find_events
+from toyworld.plan import ACTIONS, COLOURS, SHAPES
+from toyworld.plan import Event as PlannedEvent
+from toyworld.truth import narrate
 
 EVERY = [Event(*words) for words in product(COLOURS, SHAPES, ACTIONS)]
 

@@ -11,8 +11,6 @@ import orjson
 import pytest
 import yaml
 
-from data.toy.stories import plan_story
-from data.toy.truth import truth
 from evaluation.scores import with_intervals
 from inference.checkpoints import digest
 from reproduction import commands, report, results
@@ -37,6 +35,8 @@ from tools.statistics import Interval
 from tools.store.jsonl import read_json
 from tools.text.prompts import QUESTIONS
 from tools.training.recipe import parse
+from toyworld.stories import plan_story
+from toyworld.truth import truth
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RATES = dict.fromkeys(grids(), "1e-3")

@@ -19,7 +19,7 @@ SCRIPTS = [
     ["generate_dpo_data.py"],
     ["convert_to_swift.py"],
     ["-m", "tools.status"],
-    ["data/make_toyworld.py"],
+    ["-m", "toyworld"],
     ["evaluate.py"],
     ["-m", "reproduction.toyvl"],
     ["-m", "reproduction.run"],

@@ -13,7 +13,7 @@ from tools.store.dataset import Dataset
 def toy(tmp_path_factory, run_script):
     """(truth by video name, dataset) of six videos, as a user makes them."""
     out = tmp_path_factory.mktemp("toy")
-    made = run_script("data/make_toyworld.py", "--videos", 6, "--seed", 0, "--out", out)
+    made = run_script("-m", "toyworld", "--videos", 6, "--seed", 0, "--out", out)
     assert made.returncode == 0, made.stderr
     flags = ("--embedder", "color", "--data_root", out / "data")
     done = run_script("preprocess.py", "toy", 2, "--video_dir", out / "video", *flags)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from make_toyworld import make_world
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from inference.captioner import Answer, Request, Sampling
@@ -19,6 +18,7 @@ from reproduction.toy_lessons import Pair, Teacher, collate, mirrored, read_shot
 from reproduction.trainings import TRAINED
 from tools.text import prompts
 from tools.video.frames import read_frames
+from toyworld.make import make_world
 
 COMMITTED = Path(models()["toyvl"].checkpoint)
 GREEDY = Sampling(temperature=0, top_p=1, top_k=0, repetition_penalty=1, max_new_tokens=256)

@@ -13,14 +13,13 @@ import cv2
 import numpy as np
 import orjson
 import pytest
-from make_toyworld import make_world
 from toy.plan import SHAPES, plan_video
 from toy.render import RGB, draw_sprite, paste, similarity
 from toy.stories import plan_story
 from toy.truth import narrate, truth, verdict
 
 from tools.shots.score import f1, match_transitions
-from tools.store.dataset import REPOSITORY
+from toyworld.make import make_world
 
 VIDEOS = 6  # of the rendered world: one with a variable frame rate, one with blank shots
 REASONS = {
@@ -345,7 +344,7 @@ def test_a_sprite_is_blended_wherever_it_can_be_seen(shape):
 
 
 def test_a_world_that_begins_with_a_smaller_one_copies_it(run_script, tmp_path):
-    told = ["data/make_toyworld.py", "--events", "1,2", "--seed", 7, "--workers", 1]
+    told = ["-m", "toyworld", "--events", "1,2", "--seed", 7, "--workers", 1]
     small, large, whole = (tmp_path / name for name in ("small", "large", "whole"))
     run_script(*told, "--videos", 2, "--out", small)
     run_script(*told, "--videos", 3, "--out", whole)
@@ -381,7 +380,7 @@ def test_what_a_world_cannot_begin_with(run_script, tmp_path, changed, said):
     (small / "truth.jsonl").write_bytes(b"\n".join(lines))
     told = ["--videos", 3, "--events", "1,2", "--seed", 7, "--begin_with", small]
     out = tmp_path / "large"
-    done = run_script("data/make_toyworld.py", *told, *changed, "--out", out)
+    done = run_script("-m", "toyworld", *told, *changed, "--out", out)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -391,7 +390,7 @@ def test_what_a_world_cannot_begin_with(run_script, tmp_path, changed, said):
 
 def test_ctrl_c_is_one_line(tmp_path):
     """In a terminal it reaches the script and the processes that render."""
-    words = [sys.executable, str(REPOSITORY / "data" / "make_toyworld.py"), "--videos", "50"]
+    words = [sys.executable, "-m", "toyworld", "--videos", "50"]
     run = subprocess.Popen(
         [*words, "--events", "2", "--workers", "2", "--out", str(tmp_path)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -410,7 +409,7 @@ def test_ctrl_c_is_one_line(tmp_path):
 def test_strange_files_in_the_folder_are_one_clear_line(run_script, tmp_path):
     (tmp_path / "video").mkdir()
     (tmp_path / "video" / "mine.mp4").touch()
-    done = run_script("data/make_toyworld.py", "--videos", 1, "--out", tmp_path)
+    done = run_script("-m", "toyworld", "--videos", 1, "--out", tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "holds 'mine.mp4'" in done.stderr
@@ -418,7 +417,7 @@ def test_strange_files_in_the_folder_are_one_clear_line(run_script, tmp_path):
 
 
 def test_no_videos_are_no_world(run_script, tmp_path):
-    done = run_script("data/make_toyworld.py", "--videos", 0, "--out", tmp_path)
+    done = run_script("-m", "toyworld", "--videos", 0, "--out", tmp_path)
     assert done.returncode == 2
     assert "'0' is not a whole number from 1 on" in done.stderr
 

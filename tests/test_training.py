@@ -13,10 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from make_toyworld import make_world
 from tokenizers import Tokenizer
 
-from data.toy.truth import narrate
 from tools.pairs.perturbation import MAGNITUDES, Config, select
 from tools.pairs.swift_rows import swift_row
 from tools.store.dataset import REPOSITORY
@@ -25,6 +23,8 @@ from tools.training.recipe import parse
 from tools.training.report import COLUMNS, read_log, table
 from tools.training.row_lengths import Budget, RowLengths
 from tools.training.stages import checkpoints, find_state, version_folders
+from toyworld.make import make_world
+from toyworld.truth import narrate
 
 pytestmark = pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed")
 

@@ -1,0 +1,234 @@
+"""Render the toy world: short multi-shot videos of which everything is known.
+
+    python -m toyworld --videos 24 --seed 0 --out DIR
+
+writes DIR/video/toy_0000.mp4 ... and DIR/truth.jsonl, one line a video: its transitions, shots,
+places, events, distractors, captions, and the verdict the pipeline's filters should come to.
+Coloured shapes move, grow and turn in front of painted places; shots follow one another by cuts,
+dissolves and fades through black; flashes, fast pans, passers-by and cuts within one palette are
+there to be mistaken for cuts, or missed. Any 24 videos that follow each other hold dialogues,
+blank shots, takes that are too long, too few shots and too many, six frame sizes, five frame rates
+and a variable one.
+
+    python -m toyworld --videos 90 --events 4,8,16 --seed 101 --out DIR
+
+writes stories instead: shots of two seconds, one event each, in front of plain walls, cut hard; the
+first video has 4 events, the second 8, the third 16, the fourth 4 again (8-16: from 8 to 16). They
+are small enough for a model of a million parameters to learn (toyvl).
+
+The same seed gives the same bytes on one machine, however many workers render. A video depends on
+the seed and on its number alone, so --videos 30 adds six to the 24 of --videos 24; --begin_with
+names the folder of those 24, which are then copied.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import orjson
+from tqdm import tqdm
+
+from toyworld.plan import Plan, plan_video
+from toyworld.render import film
+from toyworld.stories import MOST_EVENTS, plan_story
+from toyworld.truth import truth
+
+
+def plan_of(number: int, seed: int, events: Sequence[int]) -> Plan:
+    """Return the plan of video `number`: a story, where numbers of events are given."""
+    if not events:
+        return plan_video(seed, number)
+    return plan_story(seed, number, events[number % len(events)])
+
+
+def make_video(number: int, seed: int, events: Sequence[int], folder: Path) -> dict[str, Any]:
+    """Render video `number` of the toy world `seed` into `folder`; return the truth about it."""
+    plan = plan_of(number, seed, events)
+    film(plan, folder / plan.name)
+    return truth(plan)
+
+
+def make_world(
+    videos: int,
+    seed: int,
+    out: Path,
+    workers: int,
+    events: Sequence[int] = (),
+    begin_with: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Write the toy world `seed` into the folder `out`; return the lines of its truth.jsonl.
+
+    With `events`, the videos are stories of so many events, taking the numbers in turn. The folder
+    `begin_with` holds the first videos of this same world, which are copied rather than rendered.
+
+    Raises:
+        FileExistsError: `out`/video holds anything else than videos of these names.
+        ValueError: `begin_with` is a folder of other videos, or lacks one.
+        OSError: `begin_with` holds no truth.jsonl.
+    """
+    begun = truth_begun(begin_with, videos, seed, events) if begin_with else []
+    folder = out / "video"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {plan_of(number, seed, events).name for number in range(videos)}
+    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in names)
+    if others:
+        raise FileExistsError(
+            f"{folder} holds {others[0]!r}, which is none of these {videos} videos: "
+            "name another --out"
+        )
+    (out / "truth.jsonl").unlink(missing_ok=True)  # it must never describe another run's videos
+    if begin_with and begun and not (begin_with / "video").samefile(folder):
+        for line in begun:
+            shutil.copyfile(begin_with / "video" / line["video_name"], folder / line["video_name"])
+    make = partial(make_video, seed=seed, events=events, folder=folder)
+    left = range(len(begun), videos)
+    bar = partial(tqdm, total=videos, initial=len(begun), desc="toy world", unit="video")
+    if workers == 1:
+        lines = list(bar(map(make, left)))
+    else:
+        # Ctrl-C is for the script alone, which lets them finish their videos.
+        deaf = (signal.SIGINT, signal.SIG_IGN)
+        with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, deaf) as pool:
+            lines = list(bar(pool.map(make, left)))
+    lines += begun
+    lines.sort(key=lambda line: line["video_name"])
+    text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+    part = out / "truth.jsonl.part"
+    part.write_bytes(text)
+    part.replace(out / "truth.jsonl")
+    return lines
+
+
+def truth_begun(
+    folder: Path, videos: int, seed: int, events: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return the truth about the videos in `folder`, which is to hold the first of this world.
+
+    Raises what make_world raises of its `begin_with`.
+    """
+    told = {}
+    for text in (folder / "truth.jsonl").read_bytes().splitlines():
+        video = orjson.loads(text)
+        told[video["video_name"]] = video
+    if len(told) >= videos:
+        raise ValueError(f"{folder} holds {len(told)} videos, no fewer than the {videos} to make")
+    lines = [truth(plan_of(number, seed, events)) for number in range(len(told))]
+    for number, line in enumerate(lines):
+        name = line["video_name"]
+        if told.get(name) != orjson.loads(orjson.dumps(line)):
+            raise ValueError(
+                f"{folder} does not hold the first videos of this world: video {number} differs,"
+                " so its --seed or its --events was another"
+            )
+        if not (folder / "video" / name).is_file():
+            raise ValueError(f"{folder} holds no video/{name}, which its truth.jsonl tells of")
+    return lines
+
+
+def whole_number(low: int) -> Callable[[str], int]:
+    """Return an argument type: whole numbers from `low` on."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} on")
+        return int(text)
+
+    return parse
+
+
+def numbers_of_events(text: str) -> tuple[int, ...]:
+    """Return the numbers that "4,8,16" or "8-16" stands for."""
+    try:
+        if "-" in text:
+            low, high = map(int, text.split("-"))
+            found = tuple(range(low, high + 1))
+        else:
+            found = tuple(map(int, text.split(",")))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1 or max(found) > MOST_EVENTS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list such as 4,8,16 and no range such as 8-16 of numbers from 1 to"
+            f" {MOST_EVENTS}"
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--videos",
+        type=whole_number(1),
+        default=24,
+        metavar="N",
+        help="how many videos; 24 (the default) hold every structure, 6 a fair mix",
+    )
+    parser.add_argument(
+        "--seed",
+        type=whole_number(0),
+        default=0,
+        metavar="S",
+        help="another number, another world of the same make (default: 0)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder to write; its video/ may hold an earlier run's videos, which are overwritten",
+    )
+    parser.add_argument(
+        "--events",
+        type=numbers_of_events,
+        default=(),
+        metavar="NUMBERS",
+        help="write stories of so many events, such as 4,8,16 or 8-16, which the videos take in"
+        " turn (default: the painted world)",
+    )
+    parser.add_argument(
+        "--begin_with",
+        type=Path,
+        metavar="DIR",
+        help="the --out of fewer videos of this same world, which are copied (default: all are"
+        " rendered)",
+    )
+    workers = min(2, os.cpu_count() or 1)
+    parser.add_argument(
+        "--workers",
+        type=whole_number(1),
+        default=workers,
+        metavar="W",
+        help=f"processes that render, one CPU each (default on this machine: {workers})",
+    )
+    arguments = parser.parse_args()
+    try:
+        lines = make_world(
+            arguments.videos,
+            arguments.seed,
+            arguments.out,
+            arguments.workers,
+            arguments.events,
+            arguments.begin_with,
+        )
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "\ninterrupted: the same command begins anew\n")
+    kept = sum(line["verdict"] == "keep" for line in lines)
+    frames = sum(line["frames"] for line in lines)
+    print(f"{len(lines)} videos, {frames:,} frames; the filters should keep {kept}")
+    print(f"{arguments.out / 'video'}")
+    print(f"{arguments.out / 'truth.jsonl'}")
+
+
+if __name__ == "__main__":
+    main()
