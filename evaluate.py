@@ -10,8 +10,8 @@
 
 from functools import partial
 
-from evaluation.benchmarks import add_benchmark_parser
-from evaluation.toy import add_toy_parser
+from evaluation.public.benchmarks import add_benchmark_parser
+from evaluation.toy.benchmark import add_toy_parser
 from tools.cli import run_script, script_parser
 
 

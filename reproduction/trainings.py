@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from evaluation.questions import Case, benchmark_digest, questions_about
 from evaluation.scores import read_scores
-from evaluation.stories import Pictures, read_stories
+from evaluation.toy.questions import Case, benchmark_digest, questions_about
+from evaluation.toy.stories import Pictures, read_stories
 from inference.checkpoints import digest
 from reproduction.arms import Arm, Rates, last_phase, rows_of
 from tools.errors import UserError

@@ -19,10 +19,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from evaluation import lmms as lmms_module
-from evaluation.benchmark_scores import Score, read_scores, task_scores
-from evaluation.benchmarks import BENCHMARKS, add_benchmark_parser
-from evaluation.lmms import CLASSES, INSTALL, LAUNCHER, Lmms, Seen, command, open_lmms, why
+from evaluation.public import lmms as lmms_module
+from evaluation.public.benchmarks import BENCHMARKS, add_benchmark_parser
+from evaluation.public.lmms import CLASSES, INSTALL, LAUNCHER, Lmms, Seen, command, open_lmms, why
+from evaluation.public.scores import Score, read_scores, task_scores
 from inference.tiny import checkpoints as tiny_checkpoints
 from tools.cli import script_parser
 from tools.errors import UserError
@@ -819,7 +819,7 @@ print("unknown", [task for task in {[t for b in BENCHMARKS.values() for t in b.t
 
 @real
 def test_lmms_eval_shows_toyvl_what_the_toolkit_shows_it(own_task, tmp_path, run_script):
-    from evaluation.stories import look, read_stories
+    from evaluation.toy.stories import look, read_stories
     from inference.captioner import Request, Sampling
     from inference.models import open_captioner
     from tools.text.prompts import video_messages

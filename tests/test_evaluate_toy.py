@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.counts import (
+from evaluation.toy.benchmark import open_model, score
+from evaluation.toy.counts import (
     clip_counts,
     description_counts,
     neighbour_counts,
     preference_counts,
 )
-from evaluation.events import Event, find_events
-from evaluation.questions import Case, Questions, benchmark_digest, questions_about
-from evaluation.stories import Story, key_frames, look, read_stories, whole_video
-from evaluation.toy import open_model, score
+from evaluation.toy.events import Event, find_events
+from evaluation.toy.questions import Case, Questions, benchmark_digest, questions_about
+from evaluation.toy.stories import Story, key_frames, look, read_stories, whole_video
 from inference.captioner import Answer, Request, Sampling
 from inference.likelihood import LogLikelihood, log_likelihoods
 from inference.models import open_captioner

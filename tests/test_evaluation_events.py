@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from evaluation.events import Event, find_events
+from evaluation.toy.events import Event, find_events
 from toyworld.plan import ACTIONS, COLOURS, SHAPES
 from toyworld.plan import Event as PlannedEvent
 from toyworld.truth import narrate

@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from evaluation.stories import Pictures, Story
+from evaluation.toy.stories import Pictures, Story
 from inference.captioner import Request
 from tools.store.jsonl import dumps
 from tools.text import prompts

@@ -6,9 +6,9 @@
 from collections.abc import Sequence
 from itertools import combinations
 
-from evaluation.events import Event, find_events
-from evaluation.questions import Questions
-from evaluation.stories import Story
+from evaluation.toy.events import Event, find_events
+from evaluation.toy.questions import Questions
+from evaluation.toy.stories import Story
 from inference.likelihood import LogLikelihood
 
 Counts = dict[str, tuple[int, int]]

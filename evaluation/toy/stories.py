@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from evaluation.events import Event
+from evaluation.toy.events import Event
 from tools.errors import UserError
 from tools.text.prompts import FramePair
 from tools.training.row_lengths import Budget, video_header

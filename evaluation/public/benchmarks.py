@@ -22,8 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evaluation.benchmark_scores import entry, read_document, table
-from evaluation.lmms import (
+from evaluation.public.lmms import (
     CLASSES,
     MEANT,
     Lmms,
@@ -34,8 +33,9 @@ from evaluation.lmms import (
     open_lmms,
     run,
 )
+from evaluation.public.scores import entry, read_document, table
 from evaluation.scores import show
-from evaluation.toy import add_device_flag, device_of
+from evaluation.toy.benchmark import add_device_flag, device_of
 from inference.captioner import Model
 from inference.checkpoints import check_checkpoint, config_of, digest, local_folder
 from inference.engines.huggingface import HuggingFaceCaptioner

@@ -20,14 +20,6 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from evaluation.counts import (
-    clip_counts,
-    description_counts,
-    neighbour_counts,
-    preference_counts,
-)
-from evaluation.events import find_events
-from evaluation.questions import Case, benchmark_digest, questions_about
 from evaluation.scores import (
     Scores,
     comparison,
@@ -37,7 +29,15 @@ from evaluation.scores import (
     with_intervals,
     write_scores,
 )
-from evaluation.stories import HELD_OUT, MAKE, look, read_stories
+from evaluation.toy.counts import (
+    clip_counts,
+    description_counts,
+    neighbour_counts,
+    preference_counts,
+)
+from evaluation.toy.events import find_events
+from evaluation.toy.questions import Case, benchmark_digest, questions_about
+from evaluation.toy.stories import HELD_OUT, MAKE, look, read_stories
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
 from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.likelihood import LogLikelihood, log_likelihoods

@@ -67,7 +67,7 @@ def read_scores(found: Mapping[str, Any]) -> dict[str, Score]:
     "<task>: <metric>" of each.
 
     Args:
-        found: see `evaluation.lmms.read_results`.
+        found: see `evaluation.public.lmms.read_results`.
     """
     tasks = {
         task: task_scores(found["results"][task], found["samples"][task])

@@ -1,8 +1,9 @@
 """lmms-eval's command line, with frames taken of a video as the environment says.
 
 It is a program for lmms-eval's own environment, of which nothing else of the project is a part;
-evaluation/lmms.py starts it. FPS and FPS_MAX_FRAMES are the names that training knows them by. They
-are constants of qwen-vl-utils, which reads the videos of the Qwen families: lmms-eval itself has no
+evaluation/public/lmms.py starts it. FPS and FPS_MAX_FRAMES are the names that training knows them
+by. They are constants
+of qwen-vl-utils, which reads the videos of the Qwen families: lmms-eval itself has no
 flag for Qwen2-VL's frames a second, and forgets Qwen2.5-VL's most frames where it has one.
 """
 

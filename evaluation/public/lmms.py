@@ -22,7 +22,7 @@ from inference.checkpoints import own_video_size
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
 
-LAUNCHER = Path(__file__).with_name("lmms_launcher.py")
+LAUNCHER = Path(__file__).with_name("launcher.py")
 ENVIRONMENT = ".venv-lmms-eval"
 INSTALL = (
     f"python3 -m venv {ENVIRONMENT} && {ENVIRONMENT}/bin/pip install -r requirements-lmms-eval.txt"
