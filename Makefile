@@ -56,10 +56,10 @@ viewer: $(READY)
 
 # Both can be stopped at any time; the same command goes on.
 reproduce: $(READY)
-	$(PY) -m reproduction.run --workers $(WORKERS)
+	$(PY) -m reproduction.temple.run --workers $(WORKERS)
 
 reproduce-quick: $(READY)
-	$(PY) -m reproduction.run --quick --workers $(WORKERS)
+	$(PY) -m reproduction.temple.run --quick --workers $(WORKERS)
 
 # Two files at a time: what a file builds once for its tests is built once.
 test: $(READY)

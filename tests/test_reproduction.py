@@ -13,13 +13,13 @@ import yaml
 
 from evaluation.scores import with_intervals
 from inference.checkpoints import digest
-from reproduction import commands, report, results
-from reproduction.arms import ARMS_YAML, arms, grids, read_rates, rows_of, steps_of
-from reproduction.claims import CLAIMS, findings, verdict
 from reproduction.jobs import Job, Runner, seconds
-from reproduction.plan import Plan
-from reproduction.rates import KEPT, best, choose, compare, told_in_order
-from reproduction.rows import (
+from reproduction.temple import commands, report, results
+from reproduction.temple.arms import ARMS_YAML, arms, grids, read_rates, rows_of, steps_of
+from reproduction.temple.claims import CLAIMS, findings, verdict
+from reproduction.temple.plan import Plan
+from reproduction.temple.rates import KEPT, best, choose, compare, told_in_order
+from reproduction.temple.rows import (
     attributes,
     descriptions,
     drawn_pairs,
@@ -28,8 +28,8 @@ from reproduction.rows import (
     story_rows,
     without_rejected,
 )
-from reproduction.run import check_bases, parse_arguments, wanted_arms
-from reproduction.trainings import TRAINED, Base, Place, Training, benchmark, trainings
+from reproduction.temple.run import check_bases, parse_arguments, wanted_arms
+from reproduction.temple.trainings import TRAINED, Base, Place, Training, benchmark, trainings
 from tools.errors import UserError
 from tools.statistics import Interval
 from tools.store.jsonl import read_json
@@ -353,7 +353,7 @@ run_script(lambda: Runner(Path({str(tmp_path)!r}), 1).run(jobs))
 
 @pytest.mark.parametrize("other", ["--choose_rates", "--quick"])
 def test_a_look_on_validation_is_asked_for_alone(run_script, other):
-    done = run_script("-m", "reproduction.run", "--validate", other)
+    done = run_script("-m", "reproduction.temple.run", "--validate", other)
     assert done.returncode == 2
     assert done.stderr.startswith("error: argument ")
     assert "not allowed with argument" in done.stderr
@@ -442,7 +442,7 @@ def place(tmp_path, monkeypatch):
         (found.data / name / "truth.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
         for line in lines:
             (found.data / name / "video" / line["video_name"]).touch()
-    monkeypatch.setattr("reproduction.arms._yaml", lambda: FEW)
+    monkeypatch.setattr("reproduction.temple.arms._yaml", lambda: FEW)
     monkeypatch.setattr(commands, "find_shots", lambda place, dataset: [sys.executable, "-c", ""])
     monkeypatch.setattr(commands, "make_pairs", fake_pairs)
     monkeypatch.setattr(commands, "train", fake_training)
@@ -615,7 +615,7 @@ def test_an_arm_counts_once_all_of_it_is_there(runner, place):
 
 
 def test_an_arm_that_nobody_knows(run_script):
-    done = run_script("-m", "reproduction.run", "--arms", "sft", "templ")
+    done = run_script("-m", "reproduction.temple.run", "--arms", "sft", "templ")
     assert (done.returncode, done.stderr) == (
         2,
         f"error: no arm 'templ' in arms.yaml; there are: {', '.join(arms())}\n",
@@ -795,8 +795,8 @@ def rows_of_table(text, first, columns):
 
 def test_what_is_told_of_the_results_is_what_they_hold():
     """The tables in results/ are made of reproduction.json, and README's are taken from them."""
-    made = report.markdown(read_json(REPOSITORY / "results" / "reproduction.json"))
-    assert (REPOSITORY / "results" / "reproduction.md").read_text() == made
+    made = report.markdown(read_json(REPOSITORY / "reproduction" / "results" / "reproduction.json"))
+    assert (REPOSITORY / "reproduction" / "results" / "reproduction.md").read_text() == made
     readme = (REPOSITORY / "README.md").read_text()
     told = ["seeds", "order of events", "all in order", "over neighbours swapped", "recall"]
     held = ["seeds", "order", "exact", "adjacent", "recall"]
@@ -809,10 +809,11 @@ def test_what_is_told_of_the_results_is_what_they_hold():
 
 
 def test_a_report_without_results(run_script, tmp_path):
-    done = run_script("-m", "reproduction.report", str(tmp_path))
+    done = run_script("-m", "reproduction.temple.report", str(tmp_path))
     assert (done.returncode, done.stderr) == (
         2,
-        f"error: {tmp_path} holds no reproduction.json: python -m reproduction.run makes it\n",
+        f"error: {tmp_path} holds no reproduction.json:"
+        " python -m reproduction.temple.run makes it\n",
     )
 
 

@@ -22,9 +22,9 @@ SCRIPTS = [
     ["-m", "toyworld"],
     ["evaluate.py"],
     ["-m", "reproduction.toyvl"],
-    ["-m", "reproduction.run"],
-    ["-m", "reproduction.rows"],
-    ["-m", "reproduction.report"],
+    ["-m", "reproduction.temple.run"],
+    ["-m", "reproduction.temple.rows"],
+    ["-m", "reproduction.temple.report"],
 ]
 LIGHT = ("--shot_detector", "adaptive", "--embedder", "color")
 
@@ -146,9 +146,12 @@ def test_a_wrong_model_is_answered_with_the_models_there_are(run_script, tmp_pat
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["-m", "reproduction.run", "--out", "{file}"], "{file} is a file, not a folder"),
-        (["-m", "reproduction.run", "--exp", "{file}/exp"], "{file} is a file, not a folder"),
-        (["-m", "reproduction.report", "{file}"], "{file} is a file, not a folder"),
+        (["-m", "reproduction.temple.run", "--out", "{file}"], "{file} is a file, not a folder"),
+        (
+            ["-m", "reproduction.temple.run", "--exp", "{file}/exp"],
+            "{file} is a file, not a folder",
+        ),
+        (["-m", "reproduction.temple.report", "{file}"], "{file} is a file, not a folder"),
         (["-m", "reproduction.toyvl", "--out", "{file}"], "{file} is a file, not a folder"),
         (
             ["evaluate.py", "toy", "--model", "toyvl", "--out", "{folder}"],

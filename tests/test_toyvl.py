@@ -13,9 +13,9 @@ from inference.captioner import Answer, Request, Sampling
 from inference.checkpoints import digest
 from inference.engines import vision
 from inference.models import models, open_captioner
-from reproduction.toy_checkpoint import build_model, build_processor, save
-from reproduction.toy_lessons import Pair, Teacher, collate, mirrored, read_shots
-from reproduction.trainings import TRAINED
+from reproduction.temple.trainings import TRAINED
+from reproduction.toyvl.checkpoint import build_model, build_processor, save
+from reproduction.toyvl.lessons import Pair, Teacher, collate, mirrored, read_shots
 from tools.text import prompts
 from tools.video.frames import read_frames
 from toyworld.make import make_world

@@ -36,7 +36,7 @@ from transformers import (
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
 
-from reproduction.toy_checkpoint import SPECIAL
+from reproduction.toyvl.checkpoint import SPECIAL
 from tools.cli import run_script, script_parser, whole
 
 # What the models can say, besides "," and ".": words of captions and of the prompts. Any other word

@@ -16,7 +16,7 @@ import orjson
 import torch
 from torchvision.transforms.v2 import functional as images
 
-from reproduction.toy_checkpoint import FRAME_PIXELS
+from reproduction.toyvl.checkpoint import FRAME_PIXELS
 from tools.text import prompts
 from tools.video.frames import read_frames
 from toyworld.stories import RATE, SHOT_SECONDS

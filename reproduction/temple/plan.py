@@ -5,10 +5,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from reproduction import commands
-from reproduction.arms import SFT_DATASETS, steps_of
 from reproduction.jobs import Job
-from reproduction.trainings import TRAINED, Base, Place, Training, is_scored
+from reproduction.temple import commands
+from reproduction.temple.arms import SFT_DATASETS, steps_of
+from reproduction.temple.trainings import TRAINED, Base, Place, Training, is_scored
 
 START = 25  # optimizer steps of the tiny model that a stage's start and merge take as long as
 

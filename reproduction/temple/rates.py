@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.scores import read_scores
-from reproduction.arms import Arm, Rates, arms
 from reproduction.jobs import Runner
-from reproduction.plan import Plan
-from reproduction.trainings import Place, Training
+from reproduction.temple.arms import Arm, Rates, arms
+from reproduction.temple.plan import Plan
+from reproduction.temple.trainings import Place, Training
 from tools.errors import UserError
 from tools.statistics import ALL, Scores
 from tools.store.jsonl import write_json

@@ -1,8 +1,8 @@
 """Rows that the arms of the reproduction train on, beside the pairs that stage 4 writes.
 
-    python -m reproduction.rows --dataset toysft --n 3200 --seed 0 --out rows/toysft.json
-    python -m reproduction.rows --pairs pairs/toyvl_i0_r16.json --n 600 --out rows/toyvl_i0_r16.json
-    python -m reproduction.rows --pairs pairs/*_r{16,8,4,2}.json --n 2400 --chosen --out chosen.json
+    python -m reproduction.temple.rows --dataset toysft --n 3200 --seed 0 --out rows/toysft.json
+    python -m reproduction.temple.rows --pairs pairs/toyvl_i0_r16.json --n 600 --out r16.json
+    python -m reproduction.temple.rows --pairs pairs/*_r{8,4,2}.json --n 1800 --chosen --out c.json
 
 The first asks about the stories of a dataset, with answers out of its truth.jsonl: descriptions of
 whole videos, what happens right after or before an event, attributes, and videos of one event. The

@@ -9,7 +9,7 @@ from evaluation.scores import read_scores
 from evaluation.toy.questions import Case, benchmark_digest, questions_about
 from evaluation.toy.stories import Pictures, read_stories
 from inference.checkpoints import digest
-from reproduction.arms import Arm, Rates, last_phase, rows_of
+from reproduction.temple.arms import Arm, Rates, last_phase, rows_of
 from tools.errors import UserError
 from tools.store.dataset import DATA_ROOT, REPOSITORY
 from tools.store.jsonl import read_json

@@ -1,10 +1,10 @@
 """The reproduction: every arm from every seed, through the toolkit's own scripts.
 
-    python -m reproduction.run                    # the main arms, 5 seeds over 2 bases
-    python -m reproduction.run --quick            # the main arms, 1 seed: a look, and no proof
-    python -m reproduction.run --all_arms         # and those that take arms apart
-    python -m reproduction.run --choose_rates     # the learning rates, on validation stories
-    python -m reproduction.run --validate --arms fine mixed      # a look at arms, on the same
+    python -m reproduction.temple.run                    # the main arms, 5 seeds over 2 bases
+    python -m reproduction.temple.run --quick            # the main arms, 1 seed: no proof
+    python -m reproduction.temple.run --all_arms         # and those that take arms apart
+    python -m reproduction.temple.run --choose_rates     # the learning rates, on validation stories
+    python -m reproduction.temple.run --validate --arms fine mixed    # a look at arms, on the same
 
 Renders stories, makes pairs with each base, trains the arms of arms.yaml with
 train_scripts/run.sh, scores every model after each of its phases on held-out stories, and writes
@@ -17,12 +17,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-from reproduction import report, results
-from reproduction.arms import PAIRS, Arm, Rates, arms, grids, read_rates
 from reproduction.jobs import Runner
-from reproduction.plan import Plan
-from reproduction.rates import choose, compare, write_compared, write_rates
-from reproduction.trainings import Place, trainings
+from reproduction.temple import report, results
+from reproduction.temple.arms import PAIRS, Arm, Rates, arms, grids, read_rates
+from reproduction.temple.plan import Plan
+from reproduction.temple.rates import choose, compare, write_compared, write_rates
+from reproduction.temple.trainings import Place, trainings
 from tools.cli import add_data_root, new_folder, positive, run_script, script_parser
 from tools.errors import UserError
 from tools.pairs.swift_rows import sole_writer
@@ -30,7 +30,7 @@ from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import read_json, write_json
 from tools.training.stages import digest
 
-RESULTS = REPOSITORY / "results"
+RESULTS = REPOSITORY / "reproduction" / "results"
 RATES = RESULTS / "learning_rates.json"
 HELD_OUT = "toytest"
 SEEDS = 5

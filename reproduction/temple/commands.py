@@ -7,8 +7,8 @@ from pathlib import Path
 
 import orjson
 
-from reproduction.arms import CHOSEN, LEVELS, MANY, PAIRS
-from reproduction.trainings import Base, Place, Training
+from reproduction.temple.arms import CHOSEN, LEVELS, MANY, PAIRS
+from reproduction.temple.trainings import Base, Place, Training
 from tools.pairs.perturbation import FINEST
 from tools.store.dataset import REPOSITORY
 from tools.training.recipe import Stage
@@ -133,7 +133,9 @@ def draw_rows(one: Training, stage: Stage, path: Path, count: int) -> list[str]:
         source = ["--pairs", *files, *([] if stage.levels else ["--chosen"])]
     else:
         source = ["--dataset", stage.dataset, "--data_root", one.place.data]
-    return python("reproduction.rows", *source, "--n", count, "--seed", one.seed, "--out", path)
+    return python(
+        "reproduction.temple.rows", *source, "--n", count, "--seed", one.seed, "--out", path
+    )
 
 
 def train(one: Training) -> list[str]:

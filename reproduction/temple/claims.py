@@ -8,7 +8,7 @@ tested, and each interval stands for itself: of twenty true nothings, one exclud
 
 from dataclasses import dataclass
 
-from reproduction.results import Results, as_scores
+from reproduction.temple.results import Results, as_scores
 from tools.statistics import ALL, Interval, Scores, Spread, difference_over_seeds
 
 

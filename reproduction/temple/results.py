@@ -22,10 +22,10 @@ from typing import Any
 import orjson
 
 from evaluation.scores import read_scores
-from reproduction.arms import Arm, Rates, steps_of
-from reproduction.commands import STORIES
 from reproduction.jobs import seconds
-from reproduction.trainings import TRAINED, Place, Training, is_scored, trainings
+from reproduction.temple.arms import Arm, Rates, steps_of
+from reproduction.temple.commands import STORIES
+from reproduction.temple.trainings import TRAINED, Place, Training, is_scored, trainings
 from tools.statistics import Scores
 from tools.store.jsonl import read_json, replace_atomically
 from tools.training.stages import checkpoints

@@ -1,7 +1,7 @@
 """Tables, claims and plots, made of results/reproduction.json alone.
 
-    python -m reproduction.report                 # results/
-    python -m reproduction.report exp/reproduction/quick
+    python -m reproduction.temple.report                 # results/
+    python -m reproduction.temple.report exp/reproduction/quick
 
 Writes reproduction.md, order.png and damage.png beside reproduction.json.
 """
@@ -10,16 +10,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from reproduction import figures
-from reproduction.claims import findings
-from reproduction.results import Results, as_scores
+from reproduction.temple import figures
+from reproduction.temple.claims import findings
+from reproduction.temple.results import Results, as_scores
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
 from tools.statistics import ALL, Scores, Spread, over_seeds
 from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import read_json, replace_atomically
 
-RESULTS = REPOSITORY / "results"
+RESULTS = REPOSITORY / "reproduction" / "results"
 BASE_LABEL = "base"
 METRICS = (
     ("exact", "exact"),
@@ -57,8 +57,8 @@ def markdown(results: Results) -> str:
     """All tables, as reproduction.md holds them."""
     parts = [
         "# The toy reproduction",
-        "Written by `python -m reproduction.report` from `reproduction.json`; README says what the"
-        " arms are.",
+        "Written by `python -m reproduction.temple.report` from `reproduction.json`; README says"
+        " what the arms are.",
         *_warning(results),
         _seeds(results),
         "## Order",
@@ -196,7 +196,9 @@ def write(folder: Path) -> None:
     """
     results = read_json(folder / "reproduction.json")
     if results is None:
-        raise UserError(f"{folder} holds no reproduction.json: python -m reproduction.run makes it")
+        raise UserError(
+            f"{folder} holds no reproduction.json: python -m reproduction.temple.run makes it"
+        )
     with replace_atomically(folder / "reproduction.md") as file:
         file.write(markdown(results).encode())
     figures.draw_order(list(final_spreads(results)), seed_values(results), folder / "order.png")

@@ -26,9 +26,9 @@ from tqdm import tqdm
 from inference.captioner import Answer, Model, Request, Sampling
 from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.engines.vision import use_attend_together
-from reproduction.toy_checkpoint import build_model, build_processor, save
-from reproduction.toy_lessons import Lesson, Teacher, collate, read_shots
-from reproduction.trainings import TRAINED
+from reproduction.temple.trainings import TRAINED
+from reproduction.toyvl.checkpoint import build_model, build_processor, save
+from reproduction.toyvl.lessons import Lesson, Teacher, collate, read_shots
 from tools.cli import new_folder, positive, run_script, script_parser, whole
 from tools.store.dataset import REPOSITORY
 from tools.text import prompts
