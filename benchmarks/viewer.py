@@ -197,8 +197,8 @@ import json, sys, time
 from pathlib import Path
 from streamlit.testing.v1 import AppTest
 from tools.store.dataset import REPOSITORY, open_dataset
-from visualize.index import DatasetIndex
-from visualize.view import Filters, View
+from visualize.index.index import DatasetIndex
+from visualize.index.view import Filters, View
 
 root, questions = Path(sys.argv[1]), json.loads(sys.argv[2])
 sys.argv = ["app.py", "--data_root", str(root)]

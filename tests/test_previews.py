@@ -11,9 +11,9 @@ from PIL import Image
 
 from tools.video.decode import VideoError
 from tools.video.scan import scan_file
-from visualize.differences import marked
+from visualize.parts.differences import marked
+from visualize.parts.strip import slots
 from visualize.previews import Outside, Previews
-from visualize.strip import slots
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -22,7 +22,7 @@ from streamlit.testing.v1 import AppTest
 from tools.pairs.judgements import Pair, judge, read
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import dumps
-from visualize.judge_page import sides_for
+from visualize.pages.judge import sides_for
 from visualize.session import pair_named
 
 APP = REPOSITORY / "visualize" / "app.py"

@@ -10,9 +10,9 @@ from tools.pairs import rules as pairs
 from tools.pairs.judgements import Judgement, Pair
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Table, dumps
-from visualize import segments
-from visualize.index import DatasetIndex
-from visualize.view import Filters, View
+from visualize.index import segments
+from visualize.index.index import DatasetIndex
+from visualize.index.view import Filters, View
 
 NONE, DROP, REVERSE, SHUFFLE = (
     f"caption_caption_{name}_False_False" for name in ("none_1", "drop_2", "reverse_4", "shuffle_2")

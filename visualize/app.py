@@ -16,8 +16,11 @@ if str(Path(__file__).resolve().parent.parent) not in sys.path:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools.errors import UserError
-from visualize import dataset_page, judge_page, pair_page, video_page
-from visualize.look import STYLE, icon, note
+from visualize.pages import dataset as dataset_page
+from visualize.pages import judge as judge_page
+from visualize.pages import pairs as pair_page
+from visualize.pages import videos as video_page
+from visualize.parts.style import STYLE, icon, note
 from visualize.session import begin
 
 PAGES = {

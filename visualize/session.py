@@ -18,10 +18,10 @@ from tools.cli import add_data_root, script_parser
 from tools.errors import UserError
 from tools.pairs.judgements import Judgement, Pair, read
 from tools.store.dataset import REPOSITORY, Dataset, dataset_names, open_dataset
-from visualize.index import DatasetIndex
-from visualize.look import note
+from visualize.index.index import DatasetIndex
+from visualize.index.view import Filters, View
+from visualize.parts.style import note
 from visualize.previews import Previews
-from visualize.view import Filters, View
 
 _PAIR = re.compile(r"(.+)~(\d{1,9})~([a-z]+_\d+_[A-Za-z]+_[A-Za-z]+)~(.+)")
 # How long a page waits for the index before it shows the one before, seconds.

@@ -6,7 +6,7 @@ from tools.pairs.judgements import Pair
 from tools.pairs.rules import read_side
 from tools.text.answers import cleaner
 from tools.text.prompts import media_or_special_tag
-from visualize.segments import shown
+from visualize.index.segments import shown
 from visualize.session import Session
 
 

@@ -6,14 +6,14 @@ import streamlit as st
 
 from tools.errors import UserError
 from tools.store.jsonl import Record
-from visualize.clips import clip_panel, clock, open_clip
-from visualize.differences import escape
-from visualize.filters import ANY, to_pairs
-from visualize.look import badge, facts, heading, note
-from visualize.segments import shot_spans
+from visualize.index.segments import shot_spans
+from visualize.index.view import Filters
+from visualize.parts.clips import clip_panel, clock, open_clip
+from visualize.parts.differences import escape
+from visualize.parts.filters import ANY, to_pairs
+from visualize.parts.style import badge, facts, heading, note
 from visualize.session import Session
 from visualize.timeline import group_colours
-from visualize.view import Filters
 
 STATUSES = ("kept", "filtered", "failed", "unfinished")
 REASONS = {

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from visualize.differences import escape
+from visualize.parts.differences import escape
 
 ACCENT, CONTRAST, FAINT = "#4453c9", "#d9822b", "#7a828d"
 

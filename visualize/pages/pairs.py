@@ -9,12 +9,12 @@ from tools.errors import UserError
 from tools.pairs.judgements import Pair, latest
 from tools.pairs.rules import REASONS
 from tools.store.jsonl import Record
-from visualize.clips import clip_panel, clip_strip
-from visualize.differences import escape, marked
-from visualize.filters import filters_of
-from visualize.look import badge, facts, heading, note, side, unmarked
+from visualize.parts.clips import clip_panel, clip_strip
+from visualize.parts.differences import escape, marked
+from visualize.parts.filters import filters_of
+from visualize.parts.style import badge, facts, heading, note, side, unmarked
+from visualize.parts.texts import Texts, read_texts
 from visualize.session import Session, pair_name, pair_named, pair_of
-from visualize.texts import Texts, read_texts
 
 PAGE_ROWS = 50
 HARDNESS = {16: "easiest", 8: "easy", 4: "hard", 2: "hardest", 1: "finer than the paper's levels"}

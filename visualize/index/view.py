@@ -19,8 +19,8 @@ from tools.pairs.judgements import Judgement, Pair, latest, latest_by_judge
 from tools.pairs.perturbation import CLEAN
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record, line_at
-from visualize.index import DatasetIndex, State
-from visualize.summary import Part, by_table, connect, files, quoted
+from visualize.index.index import DatasetIndex, State
+from visualize.index.summary import Part, by_table, connect, files, quoted
 
 # Orders in which to look at pairs, in words -> in SQL.
 SORTS = {

@@ -7,12 +7,12 @@ import streamlit as st
 from tools.errors import UserError
 from tools.store.jsonl import Record
 from tools.video.decode import VideoError
-from visualize.look import heading, note
+from visualize.index.segments import clip_spans
+from visualize.parts.strip import strip
+from visualize.parts.style import heading, note
+from visualize.parts.texts import Texts
 from visualize.previews import PREVIEW_SECONDS
-from visualize.segments import clip_spans
 from visualize.session import Session
-from visualize.strip import strip
-from visualize.texts import Texts
 
 
 def clock(seconds: float) -> str:

@@ -18,13 +18,13 @@ from tools.pairs.judgements import (
     judge,
     latest_by_judge,
 )
-from visualize.clips import clip_panel, clip_strip
-from visualize.differences import marked
-from visualize.filters import filters_of
-from visualize.look import Html, badge, heading, note, side, table, unmarked
+from visualize.index.view import Filters
+from visualize.parts.clips import clip_panel, clip_strip
+from visualize.parts.differences import marked
+from visualize.parts.filters import filters_of
+from visualize.parts.style import Html, badge, heading, note, side, table, unmarked
+from visualize.parts.texts import read_texts
 from visualize.session import Session, pair_of
-from visualize.texts import read_texts
-from visualize.view import Filters
 
 # Verdict -> label and key. Streamlit keeps C and R for itself.
 OPEN = {ACCEPT: ("Accept", "A"), REJECT: ("Reject", "X"), UNSURE: ("Unsure", "U")}

@@ -2,7 +2,8 @@
 
     python -m visualize.index mine       # make it before anybody opens the viewer
 
-One segment a JSONL file (`visualize.segments`), and from them the tables of `visualize.summary`.
+One segment a JSONL file (`visualize.index.segments`), and from them the tables of
+`visualize.index.summary`.
 Files are never changed once written; `index.json` names those that count and is replaced when all
 are there, so that any number of viewers can read while one is renewing. All of it lies in this
 user's cache: the data may be read-only.
@@ -22,8 +23,8 @@ from tools.pairs.perturbation import CLEAN, Config
 from tools.store.dataset import Dataset, open_dataset
 from tools.store.jsonl import FailureList, Table, disk_errors_in_one_line, read_json, write_json
 from visualize.cache import cache_folder, digest, locked
-from visualize.segments import Job, Made, chosen_lines, write_segment
-from visualize.summary import SUMMARIES, Part, summarise
+from visualize.index.segments import Job, Made, chosen_lines, write_segment
+from visualize.index.summary import SUMMARIES, Part, summarise
 
 # Goes up when the segments or the summaries come to hold something else.
 INDEX_VERSION = 1
@@ -82,7 +83,7 @@ class Segment:
         model, iteration, config: of responses, whose and which; config is "" of annotations.
         identity: the file's inode, size and time of change when it was read.
         consumed: up to which byte it has been read; less than its size if its end is torn.
-        rows, bad, first_bad: see `visualize.segments.Made`.
+        rows, bad, first_bad: see `visualize.index.segments.Made`.
         file: the segment's name.
     """
 
@@ -189,7 +190,7 @@ class DatasetIndex:
         return state if wanted <= there else None
 
     def summary(self, name: str, state: State) -> Path:
-        """One of `visualize.summary.SUMMARIES`."""
+        """One of `visualize.index.summary.SUMMARIES`."""
         return self.folder / f"{name}-{state.generation}.parquet"
 
     def is_fresh(self) -> bool:

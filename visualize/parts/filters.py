@@ -7,9 +7,9 @@ import streamlit as st
 from tools.pairs.judgements import VERDICTS
 from tools.pairs.perturbation import LEVELS, NOISES
 from tools.pairs.rules import REASONS
-from visualize.look import unmarked
+from visualize.index.view import BEYOND, DUPLICATE, FIELDS, KEPT, SORTS, UNJUDGED, Filters
+from visualize.parts.style import unmarked
 from visualize.session import Session
-from visualize.view import BEYOND, DUPLICATE, FIELDS, KEPT, SORTS, UNJUDGED, Filters
 
 ANY = "any"
 # What convert asks of the files of videos and of people, or as it is told to, is not in the index.

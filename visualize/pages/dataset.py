@@ -8,10 +8,10 @@ import streamlit as st
 from tools.errors import UserError
 from tools.pairs.rules import REASONS
 from tools.status import funnel, reasons
-from visualize.filters import to_pairs
-from visualize.look import ACCENT, CONTRAST, Html, heading, note, table
+from visualize.index.view import FIELDS
+from visualize.parts.filters import to_pairs
+from visualize.parts.style import ACCENT, CONTRAST, Html, heading, note, table
 from visualize.session import Session
-from visualize.view import FIELDS
 
 # A chart's name -> the columns that it shows.
 CHARTS = {
