@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tools.cli import new_folder
+from tools.store.dataset import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPTS = [
     ["preprocess.py"],
     ["generate_meta_data.py"],

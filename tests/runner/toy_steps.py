@@ -1,6 +1,6 @@
 """Steps that do what their records say, on the real runner, as a script: the subject of its tests.
 
-    python tests/toy_steps.py mine 2 --data_root DIR --factor 3
+    python tests/runner/toy_steps.py mine 2 --data_root DIR --factor 3
 
 A record of `numbers` holds a number, and in `do` what its processing does besides: sleep, fail,
 filter, die... Steps: act (multiplies by --factor), pass_on (one after it), spread (three tables).

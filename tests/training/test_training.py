@@ -100,11 +100,11 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):
-    """A folder with a program `swift` that has been started already (tests/warm_swift.py)."""
+    """A folder with a program `swift` that has been started already (tests/training/warm_swift.py)."""
     folder = tmp_path_factory.mktemp("warm")
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(
-            [sys.executable, REPOSITORY / "tests" / "warm_swift.py", folder],
+            [sys.executable, REPOSITORY / "tests" / "training" / "warm_swift.py", folder],
             env={**os.environ, **QUICK}, stdout=log, stderr=log,
         )  # fmt: skip
         while not (folder / "bin" / "swift").exists():

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import orjson
 import pytest
@@ -32,13 +31,13 @@ from reproduction.temple.run import check_bases, parse_arguments, wanted_arms
 from reproduction.temple.trainings import TRAINED, Base, Place, Training, benchmark, trainings
 from tools.errors import UserError
 from tools.statistics import Interval
+from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import read_json
 from tools.text.prompts import QUESTIONS
 from tools.training.recipe import parse
 from toyworld.stories import plan_story
 from toyworld.truth import truth
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 RATES = dict.fromkeys(grids(), "1e-3")
 MAIN = ["sft", "sft_x4", "chosen_sft", "temple", "mixed", "sft_dpo"]
 

@@ -4,13 +4,13 @@ import re
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import orjson
 import pytest
 
 from tools.errors import StorageError, UserError
+from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import (
     Appender,
     CorruptLine,
@@ -20,8 +20,6 @@ from tools.store.jsonl import (
     replace_atomically,
     write_json,
 )
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import sys
 import time
 import types
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +19,9 @@ from inference.engines import vllm as vllm_engine
 from inference.engines.vllm import VllmCaptioner, sampling_values
 from inference.tiny import checkpoints as tiny_checkpoints
 from tools.errors import UserError
+from tools.store.dataset import REPOSITORY
 from tools.text.prompts import clip_messages, response_messages
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 GREEDY = Sampling(0.0, 1.0, 1, 1.0, 30)
 VIDEO = {"size": {"shortest_edge": 3136, "longest_edge": 401408}}
 

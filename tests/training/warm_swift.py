@@ -1,6 +1,6 @@
 """swift's command line without its start of seven seconds, for tests that call it a dozen times.
 
-    python tests/warm_swift.py DIR      # serves, once DIR/bin/swift is there
+    python tests/training/warm_swift.py DIR      # serves, once DIR/bin/swift is there
 
 The server imports ms-swift once. DIR/bin/swift, which stands first on the tests' PATH, hands it its
 arguments, folder, environment and open files; the server forks, and the fork runs ms-swift's own

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tools.runner.pool import Pool, _interrupts_held_back, _Worker
+from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import Table
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 BAR = re.compile(r"\w+: +\d+%\|")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
@@ -39,7 +39,7 @@ class Toy:
 
     def start(self, world_size, *flags):
         """Start a run in a process group of its own."""
-        script = REPOSITORY / "tests" / "toy_steps.py"
+        script = REPOSITORY / "tests" / "runner" / "toy_steps.py"
         words = [sys.executable, script, "mine", world_size, "--data_root", self.root, *flags]
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         run = subprocess.Popen(

@@ -20,11 +20,10 @@ from convert_to_swift import cleaner
 from tools.pairs.perturbation import configs, select
 from tools.pairs.rules import REASONS, Side, drop_reason, read_side, similarity
 from tools.pairs.swift_rows import estimated_tokens
-from tools.store.dataset import Dataset
+from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import dumps
 from tools.text.prompts import QUESTIONS, media_or_special_tag
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 NONE, DROP_16, REVERSE_16, SHUFFLE_16 = (
     f"caption_caption_{noise}_False_False"
     for noise in ("none_1", "drop_16", "reverse_16", "shuffle_16")

@@ -22,9 +22,9 @@ from inference.engines import server as openai_server
 from inference.engines import server_format as chat_format
 from inference.engines.server import ServerCaptioner
 from tools.errors import UserError
+from tools.store.dataset import REPOSITORY
 from tools.text.prompts import clip_messages, response_messages
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 GREEDY = Sampling(0.0, 1.0, 1, 1.0, 50)
 TOY = Model("toy", "server", max_pixels=401408)
 
@@ -39,7 +39,7 @@ class Toy:
         self.start()
 
     def start(self):
-        script = REPOSITORY / "tests" / "toy_server.py"
+        script = REPOSITORY / "tests" / "inference" / "toy_server.py"
         words = [sys.executable, script, self.log, "--port", self.port, *self.flags]
         self.process = subprocess.Popen(
             [str(word) for word in words], stdout=subprocess.PIPE, text=True

@@ -3,7 +3,7 @@ installed, what comes of it.
 
 lmms-eval is not in requirements.txt. In an environment made from requirements-lmms-eval.txt and
 named by LMMS_EVAL_PYTHON, or in .venv-lmms-eval, the last tests of this file run it on a task of
-our own, tests/lmms_tasks/toy_order. The others have a program in its place that leaves the files
+our own, tests/evaluation/lmms_tasks/toy_order. The others have a program in its place that leaves the files
 which lmms-eval 0.7.3 left of that task. The public benchmarks' data are not here: what lmms-eval
 keeps of their answers was made by its own functions from made-up questions and answers.
 """
@@ -26,11 +26,11 @@ from evaluation.public.scores import Score, read_scores, task_scores
 from inference.tiny import checkpoints as tiny_checkpoints
 from tools.cli import script_parser
 from tools.errors import UserError
+from tools.store.dataset import REPOSITORY
 from tools.text.prompts import AFTER
 from toyworld.make import make_world
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-TASK = REPOSITORY / "tests" / "lmms_tasks" / "toy_order"
+TASK = REPOSITORY / "tests" / "evaluation" / "lmms_tasks" / "toy_order"
 VERSIONS = {
     "lmms-eval": "0.7.3",
     "torch": "2.14.1",

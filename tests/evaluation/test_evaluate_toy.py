@@ -29,9 +29,9 @@ from inference.likelihood import LogLikelihood, log_likelihoods
 from inference.models import open_captioner
 from inference.tiny.checkpoints import llava_onevision, qwen2vl
 from tools.errors import UserError
+from tools.store.dataset import REPOSITORY
 from tools.text import prompts
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 A, B, C, D = (
     Event("red", "circle", "moves left"),
     Event("orange", "star", "turns"),
@@ -406,7 +406,7 @@ def test_a_model_is_not_run_for_a_comparison_that_cannot_be(evaluated, root, run
 
 def test_a_server_is_scored_without_likelihoods(root, run_script, tmp_path):
     """toy_server.py answers with the question: it tells of no event but the one asked about."""
-    script = REPOSITORY / "tests" / "toy_server.py"
+    script = REPOSITORY / "tests" / "inference" / "toy_server.py"
     words = [sys.executable, str(script), str(tmp_path / "log.jsonl")]
     server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:

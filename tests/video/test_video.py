@@ -15,7 +15,6 @@ from tools.video.decode import VideoError, luma_plane, upright
 from tools.video.frames import read_frames
 from tools.video.scan import scan_file
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SIX = tuple((place, 12) for place in ("beach", "forest", "night", "fire", "snow", "party"))
 QUICK_VP9 = {"deadline": "realtime", "cpu-used": "8"}
 

@@ -12,9 +12,9 @@ import pytest
 from tools.errors import UserError
 from tools.shots import transnet
 from tools.shots.transnet import TransNetV2, colour_histograms, comparable
+from tools.store.dataset import REPOSITORY
 from tools.video.scan import scan_file
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 FOOTAGE = REPOSITORY.parent / "shared" / "videos"
 CLIP = FOOTAGE / "sample_demo_1.mp4"
 PLACES = ("beach", "forest", "night", "fire", "snow", "party")

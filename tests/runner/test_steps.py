@@ -14,10 +14,9 @@ import pytest
 
 from tools.runner.fingerprints import forget
 from tools.runner.run import Counts, count, kind_of
-from tools.store.dataset import Dataset
+from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import Appender, Table, dumps
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 BAR = re.compile(r"\w+: +\d+%\|")
 
 
@@ -39,7 +38,7 @@ class Toy:
 
     def run(self, world_size, *flags, **kwargs):
         """A run: its exit code, stdout's lines, stderr's lines without the bars."""
-        words = ("tests/toy_steps.py", "mine", world_size, "--data_root", self.root, *flags)
+        words = ("tests/runner/toy_steps.py", "mine", world_size, "--data_root", self.root, *flags)
         done = self.run_script(*words, **kwargs)
         said = [line for line in done.stdout.splitlines() if not line.startswith("set up")]
         errors = [line for line in done.stderr.splitlines() if line and not BAR.match(line)]
@@ -168,7 +167,7 @@ def test_errors_of_one_kind_are_counted_together(error, kind):
 def test_one_bar_a_step_with_rate_and_time_left(toy, run_script):
     toy.give(a=(1, {"sleep": 0.3}), b=(2, {"filter": "dull"}), c=(3, {"fail": "boom"}))
     done = run_script(
-        "tests/toy_steps.py", "mine", 1, "--data_root", toy.root, "--steps", "act", "pass_on"
+        "tests/runner/toy_steps.py", "mine", 1, "--data_root", toy.root, "--steps", "act", "pass_on"
     )
     bars = [line for line in done.stderr.splitlines() if "100%" in line]
     end = r"\[00:0\d<00:00, +[\d.]+video/s, failed=%d, filtered=%d\]"
@@ -179,7 +178,7 @@ def test_one_bar_a_step_with_rate_and_time_left(toy, run_script):
 
 def test_a_bar_goes_on_where_the_last_run_stopped(toy, run_script):
     toy.give(a=1, b=2, c=3)
-    words = ("tests/toy_steps.py", "mine", 1, "--data_root", toy.root)
+    words = ("tests/runner/toy_steps.py", "mine", 1, "--data_root", toy.root)
     run_script(*words, "--limit", 2)
     assert "act:  67%|██████▋   | 2/3 [00:00<?, ?video/s]\n" in run_script(*words).stderr
 
@@ -453,7 +452,14 @@ def test_the_whole_chain_before_a_step_is_looked_at(toy):
 
 def test_a_second_run_on_the_same_step_is_one_line(toy):
     toy.give(a=(1, {"sleep": 1.5}))
-    command = [sys.executable, "tests/toy_steps.py", "mine", "1", "--data_root", str(toy.root)]
+    command = [
+        sys.executable,
+        "tests/runner/toy_steps.py",
+        "mine",
+        "1",
+        "--data_root",
+        str(toy.root),
+    ]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
         command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
