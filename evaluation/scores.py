@@ -68,7 +68,7 @@ def read_scores(path: Path) -> Scores:
     except (CorruptLine, KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path} is no score file, or half of one ({type(error).__name__}: {error}): make it"
-            f" again with evaluate.py toy --out {path}"
+            f" again with evaluate_model.py toy --out {path}"
         ) from None
     return scores
 

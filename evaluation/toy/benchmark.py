@@ -1,10 +1,10 @@
 """Score a model on the toy world's held-out stories, where everything is known.
 
     python -m toyworld --videos 90 --events 4,8,16 --seed 101 --out data/toytest
-    python evaluate.py toy --model toyvl --out scores.json
-    python evaluate.py toy --model exp/mine/outputs/STAGE/v0/checkpoint-9-merged --baseline toyvl
-    python evaluate.py toy --model qwen25vl7b@http://localhost:8000/v1
-    python evaluate.py toy --model scores.json --baseline other.json      # nothing is run
+    python evaluate_model.py toy --model toyvl --out scores.json
+    python evaluate_model.py toy --model exp/mine/outputs/STAGE/v0/checkpoint-9-merged --baseline toyvl
+    python evaluate_model.py toy --model qwen25vl7b@http://localhost:8000/v1
+    python evaluate_model.py toy --model scores.json --baseline other.json      # nothing is run
 
 Asks for a description of each whole video (which events are told, and in which order), what happens
 right after and right before an event, and captions of single clips, all greedily; and whether the

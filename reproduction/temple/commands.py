@@ -167,6 +167,6 @@ def settings(one: Training) -> dict[str, str]:
 def score(place: Place, model: Path, name: str, dataset: str, out: Path) -> list[str]:
     """Score a model."""
     return python(
-        "evaluate.py", "toy", "--model", model, "--model_name", name, "--dataset", dataset,
+        "evaluate_model.py", "toy", "--model", model, "--model_name", name, "--dataset", dataset,
         "--data_root", place.data, "--device", "cpu", "--max_new_tokens", 256, "--out", out,
     )  # fmt: skip

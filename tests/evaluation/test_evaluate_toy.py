@@ -322,7 +322,7 @@ def evaluated(root, checkpoint, run_script, tmp_path_factory):
     for batch in (1, 7):
         out = folder / f"batch{batch}.json"
         done = run_script(
-            *("evaluate.py", "toy", "--model", str(checkpoint), "--dataset", "held"),
+            *("evaluate_model.py", "toy", "--model", str(checkpoint), "--dataset", "held"),
             *("--data_root", str(root), "--max_new_tokens", "30", "--batch", str(batch)),
             *("--out", str(out), "--model_name", f"tiny{batch}"),
         )
@@ -365,7 +365,7 @@ def test_the_batch_does_not_show_in_the_scores(evaluated):
 
 def test_score_files_are_compared_without_a_model(evaluated, run_script, tmp_path):
     one, seven = (evaluated[batch][0] for batch in (1, 7))
-    done = run_script("evaluate.py", "toy", "--model", str(seven), "--baseline", str(one))
+    done = run_script("evaluate_model.py", "toy", "--model", str(seven), "--baseline", str(one))
     assert done.returncode == 0, done.stderr
     assert "difference" in done.stdout
     assert "+0.000 [+0.00, +0.00]" in done.stdout
@@ -381,7 +381,9 @@ def test_score_files_are_compared_without_a_model(evaluated, run_script, tmp_pat
         (tmp_path / "none.json", f"error: {tmp_path / 'none.json'}: no such score file\n"),
         (other, "error: tiny7 and few were not asked the same: 6 videos of held"),
     ):
-        done = run_script("evaluate.py", "toy", "--model", str(seven), "--baseline", str(baseline))
+        done = run_script(
+            "evaluate_model.py", "toy", "--model", str(seven), "--baseline", str(baseline)
+        )
         assert done.returncode == 2
         assert said in done.stderr
         assert len(done.stderr.splitlines()) == 1
@@ -413,7 +415,7 @@ def test_a_server_is_scored_without_likelihoods(root, run_script, tmp_path):
         port = int(server.stdout.readline())
         out = tmp_path / "served.json"
         done = run_script(
-            *("evaluate.py", "toy", "--model", f"toy@http://127.0.0.1:{port}/v1"),
+            *("evaluate_model.py", "toy", "--model", f"toy@http://127.0.0.1:{port}/v1"),
             *("--dataset", "held", "--data_root", str(root), "--limit", "3", "--out", str(out)),
         )
     finally:
@@ -435,7 +437,7 @@ def test_a_server_is_scored_without_likelihoods(root, run_script, tmp_path):
 
 
 def line_of(run_script, *words):
-    done = run_script("evaluate.py", "toy", *map(str, words))
+    done = run_script("evaluate_model.py", "toy", *map(str, words))
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ")
     (line,) = done.stderr.splitlines()
@@ -549,7 +551,7 @@ def test_a_family_is_for_the_checkpoint_of_the_two(checkpoint):
 
 def test_dryrun_is_scored_too(root, run_script):
     done = run_script(
-        *("evaluate.py", "toy", "--model", "dryrun", "--dataset", "held", "--limit", "3"),
+        *("evaluate_model.py", "toy", "--model", "dryrun", "--dataset", "held", "--limit", "3"),
         *("--data_root", str(root)),
     )
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ SCRIPTS = [
     ["convert_to_swift.py"],
     ["-m", "tools.status"],
     ["-m", "toyworld"],
-    ["evaluate.py"],
+    ["evaluate_model.py"],
     ["-m", "reproduction.toyvl"],
     ["-m", "reproduction.temple.run"],
     ["-m", "reproduction.temple.rows"],
@@ -154,11 +154,11 @@ def test_a_wrong_model_is_answered_with_the_models_there_are(run_script, tmp_pat
         (["-m", "reproduction.temple.report", "{file}"], "{file} is a file, not a folder"),
         (["-m", "reproduction.toyvl", "--out", "{file}"], "{file} is a file, not a folder"),
         (
-            ["evaluate.py", "toy", "--model", "toyvl", "--out", "{folder}"],
+            ["evaluate_model.py", "toy", "--model", "toyvl", "--out", "{folder}"],
             "{folder} is a folder, not a file",
         ),
         (
-            ["evaluate.py", "toy", "--model", "toyvl", "--out", "{file}/scores.json"],
+            ["evaluate_model.py", "toy", "--model", "toyvl", "--out", "{file}/scores.json"],
             "{file} is a file, not a folder",
         ),
         (
@@ -174,7 +174,16 @@ def test_a_wrong_model_is_answered_with_the_models_there_are(run_script, tmp_pat
             "{folder} is a folder, not a file",
         ),
         (
-            ["evaluate.py", "benchmark", "--tasks", "mlvu", "--model", "m", "--out", "{folder}"],
+            [
+                "evaluate_model.py",
+                "benchmark",
+                "--tasks",
+                "mlvu",
+                "--model",
+                "m",
+                "--out",
+                "{folder}",
+            ],
             "{folder} is a folder, not a file",
         ),
     ],

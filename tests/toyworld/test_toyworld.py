@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import orjson
 import pytest
-from toy.plan import SHAPES, plan_video
-from toy.render import RGB, draw_sprite, paste, similarity
-from toy.stories import plan_story
-from toy.truth import narrate, truth, verdict
 
 from tools.shots.score import f1, match_transitions
 from toyworld.make import make_world
+from toyworld.plan import SHAPES, plan_video
+from toyworld.render import RGB, draw_sprite, paste, similarity
+from toyworld.stories import plan_story
+from toyworld.truth import narrate, truth, verdict
 
 VIDEOS = 6  # of the rendered world: one with a variable frame rate, one with blank shots
 REASONS = {
