@@ -1,11 +1,12 @@
 """Score a model: on the toy world's held-out videos, or on real benchmarks.
 
-    python evaluate_model.py toy --model toyvl                              # a table, 95 % intervals
-    python evaluate_model.py toy --model FOLDER --baseline toyvl            # the paired difference too
-    python evaluate_model.py toy --model a.json --baseline b.json           # of scores made before
+    python evaluate_model.py toy --model toyvl                        # a table, 95 % intervals
+    python evaluate_model.py toy --model FOLDER --baseline toyvl      # the paired difference too
+    python evaluate_model.py toy --model a.json --baseline b.json     # of scores made before
     python evaluate_model.py benchmark --tasks vinoground --model qwen2vl7b
 
-`python evaluate_model.py toy --help` and `python evaluate_model.py benchmark --help` are the manuals.
+`python evaluate_model.py toy --help` and `python evaluate_model.py benchmark --help` are the
+manuals.
 """
 
 from functools import partial

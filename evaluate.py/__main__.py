@@ -1,7 +1,7 @@
 """The old name of evaluate_model.py.
 
-A folder, since Python runs a folder that holds a `__main__.py` but never imports one whose name ends
-in `.py`: `import evaluate` finds Hugging Face's library, not this.
+A folder, since Python runs a folder that holds a `__main__.py` but never imports one whose name
+ends in `.py`: `import evaluate` finds Hugging Face's library, not this.
 """
 
 import sys

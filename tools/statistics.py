@@ -1,8 +1,8 @@
 """Pooled ratios of counts, their intervals over videos, and differences between models.
 
 Every statistic is sum(numerators) / sum(denominators) over videos, so that a video with more event
-pairs weighs more and one without any does not count. A *score file* is what `evaluate_model.py toy --out`
-writes; here it is its content:
+pairs weighs more and one without any does not count. A *score file* is what `evaluate_model.py toy
+--out` writes; here it is its content:
 
     {"name", "dataset", "benchmark",
      "videos": [{"video_name", "n", "counts": {metric: [numerator, denominator]}}, ...]}

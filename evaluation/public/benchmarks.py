@@ -1,8 +1,8 @@
 """Score a model on public video benchmarks, through lmms-eval.
 
     python evaluate_model.py benchmark --tasks vinoground,tempcompass --model qwen2vl7b
-    python evaluate_model.py benchmark --tasks videomme,mlvu,mvbench,longvideobench --model exp/mine/...
-    python evaluate_model.py benchmark --tasks toy_order --include_path DIR --model toyvl     # your own
+    python evaluate_model.py benchmark --tasks videomme,mlvu,mvbench --model exp/m/...
+    python evaluate_model.py benchmark --tasks toy_order --include_path DIR --model toyvl
 
 lmms-eval has an environment of its own (requirements-lmms-eval.txt), fetches each benchmark's data
 from the Hugging Face hub, and asks its questions; any of its tasks may be named. Scores are shares

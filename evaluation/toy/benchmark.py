@@ -2,7 +2,7 @@
 
     python -m toyworld --videos 90 --events 4,8,16 --seed 101 --out data/toytest
     python evaluate_model.py toy --model toyvl --out scores.json
-    python evaluate_model.py toy --model exp/mine/outputs/STAGE/v0/checkpoint-9-merged --baseline toyvl
+    python evaluate_model.py toy --model exp/m/outputs/STAGE/v0/checkpoint-9-merged --baseline toyvl
     python evaluate_model.py toy --model qwen25vl7b@http://localhost:8000/v1
     python evaluate_model.py toy --model scores.json --baseline other.json      # nothing is run
 

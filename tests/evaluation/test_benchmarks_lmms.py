@@ -4,8 +4,8 @@ installed, what comes of it.
 lmms-eval is not in requirements.txt. In an environment made from requirements-lmms-eval.txt and
 named by LMMS_EVAL_PYTHON, or in .venv-lmms-eval, the last tests of this file run it on a task of
 our own, tests/evaluation/lmms_tasks/toy_order. The others have a program in its place that leaves
-the files which lmms-eval 0.7.3 left of that task. The public benchmarks' data are not here: what lmms-eval
-keeps of their answers was made by its own functions from made-up questions and answers.
+the files which lmms-eval 0.7.3 left of that task. The public benchmarks' data are not here: what
+lmms-eval keeps of their answers was made by its own functions from made-up questions and answers.
 """
 
 import os
@@ -195,7 +195,7 @@ def parse(*words):
 
 @pytest.fixture
 def evaluate(stand, tiny, tmp_path):
-    """`evaluate_model.py benchmark` on toy_order with the program above; gives the file of scores."""
+    """`evaluate_model.py benchmark` on toy_order with the program above; gives the score file."""
 
     def run(*words, model=tiny / "tiny", tasks="toy_order"):
         out = tmp_path / "scores.json"
@@ -289,9 +289,7 @@ def test_a_model_that_thinks_first_may_write_more_than_a_task_lets_it():
 def test_frames_are_told_in_the_environment_too_and_our_modules_are_not_in_the_way(
     evaluate, stand, monkeypatch
 ):
-    monkeypatch.setenv(
-        "PYTHONPATH", str(REPOSITORY)
-    )  # Its evaluate_model.py is not their `evaluate`.
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("FPS", "7")  # As it may be left over from a training.
     evaluate("--fps", 2, "--max_frames", 16)
     (run,) = stand.runs

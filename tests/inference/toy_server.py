@@ -1,6 +1,7 @@
 """A small server that speaks OpenAI's chat API, for test_openai_server.py.
 
-    python tests/inference/toy_server.py LOG [--port N] [--models ID ...] [--key KEY] [--strict] [--delay S]
+    python tests/inference/toy_server.py LOG [--port N] [--models ID ...] [--key KEY] [--strict]
+                                             [--delay S]
                                [--first DEED]
 
 Prints its port once it listens. Appends each request for a chat to LOG, as a line of JSON with the

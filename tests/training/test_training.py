@@ -100,7 +100,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):
-    """A folder with a program `swift` that has been started already (tests/training/warm_swift.py)."""
+    """A folder with a program `swift` that has been started already (warm_swift.py)."""
     folder = tmp_path_factory.mktemp("warm")
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(
