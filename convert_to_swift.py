@@ -17,6 +17,7 @@ beside each output, says how many for which. The output is a JSON array, one row
 """
 
 from argparse import ArgumentTypeError, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -43,7 +44,7 @@ def root_change(text: str) -> tuple[str, str]:
     return old, new
 
 
-def parse_arguments() -> Namespace:
+def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """The command line."""
     rules = "\n".join(f"    {name:<16} {meaning}" for name, meaning in REASONS.items())
     parser = script_parser(f"{__doc__}\nWhy a pair is dropped, in the order of the rules:\n{rules}")
@@ -154,7 +155,7 @@ def parse_arguments() -> Namespace:
         action="store_true",
         help="decode the first frame of each video (default: see that the file is there)",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def outputs(args: Namespace) -> list[Output]:
@@ -176,9 +177,9 @@ def outputs(args: Namespace) -> list[Output]:
     return [Output(path, args.ratios)]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run stage 4."""
-    args = parse_arguments()
+    args = parse_arguments(argv)
     names = args.dataset or DEFAULT_DATASETS
     for what, values in (("ratio", args.ratios), ("dataset", names)):
         if len(set(values)) < len(values):

@@ -9,6 +9,7 @@
 manuals.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 from evaluation.public.benchmarks import add_benchmark_parser
@@ -16,7 +17,7 @@ from evaluation.toy.benchmark import add_toy_parser
 from tools.cli import run_script, script_parser
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the command that was asked for."""
     parser = script_parser(__doc__)
     commands = parser.add_subparsers(
@@ -28,7 +29,7 @@ def main() -> None:
     )
     add_toy_parser(commands)
     add_benchmark_parser(commands)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     args.run(args)
 
 

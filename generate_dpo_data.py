@@ -9,6 +9,7 @@ pair). What is selected depends on (seed, video_id, configuration) alone.
 """
 
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from inference.captioner import Sampling
@@ -28,7 +29,7 @@ from tools.runner.run import run
 from tools.store.dataset import open_dataset
 
 
-def parse_arguments() -> Namespace:
+def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
@@ -71,12 +72,12 @@ def parse_arguments() -> Namespace:
     group.add_argument("--max_new_tokens", type=int, help="longest response, tokens")
     add_model_flags(parser, "responses, from its own clip captions")
     add_runner_flags(parser, steps="responses")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run stage 3."""
-    args = parse_arguments()
+    args = parse_arguments(argv)
     captioner = captioner_from(args)
     dataset = open_dataset(args.dataset, args.data_root)
     if not dataset.table(f"clip_captions_{captioner.name}").exists():

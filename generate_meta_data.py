@@ -10,6 +10,7 @@ GPU hours are spent, and its captions are worth nothing else.
 """
 
 from argparse import Namespace
+from collections.abc import Sequence
 
 from inference.captioning import CaptionsStep, RawCaptionsStep
 from inference.models import add_model_flags, captioner_from
@@ -26,7 +27,7 @@ from tools.runner.run import run
 from tools.store.dataset import open_dataset
 
 
-def parse_arguments() -> Namespace:
+def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     add_world_size(parser)
@@ -51,12 +52,12 @@ def parse_arguments() -> Namespace:
     )
     add_model_flags(parser, "captions")
     add_runner_flags(parser, steps="raw_captions, captions")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run stage 2."""
-    args = parse_arguments()
+    args = parse_arguments(argv)
     captioner = captioner_from(args, args.max_new_tokens)
     dataset = open_dataset(args.dataset, args.data_root)
     if not dataset.videos().exists():

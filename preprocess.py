@@ -13,6 +13,7 @@ stands.
 
 import os
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from tools.store.dataset import dataset_names, named_datasets, open_dataset
 from tools.video.listing import list_videos
 
 
-def parse_arguments() -> Namespace:
+def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     parser.add_argument("dataset", help="name of the dataset: its folder is data/<dataset>/")
@@ -135,7 +136,7 @@ def parse_arguments() -> Namespace:
         + ")",
     )
     add_runner_flags(parser, steps=", ".join(step.name for step in STEPS))
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def resolve(args: Namespace) -> Settings:
@@ -157,9 +158,9 @@ def resolve(args: Namespace) -> Settings:
     return settings
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run stage 1."""
-    args = parse_arguments()
+    args = parse_arguments(argv)
     dataset = open_dataset(args.dataset, args.data_root, may_be_new=True)
     if args.video_dir:
         folder = Path(os.path.normpath(args.video_dir.expanduser().absolute()))

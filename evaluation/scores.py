@@ -11,7 +11,7 @@ from rich.table import Table as Screen
 
 from tools.errors import UserError
 from tools.statistics import ALL, Interval, difference, groups_of, intervals
-from tools.store.jsonl import CorruptLine, read_json, write_json
+from tools.store.files import CorruptLine, read_json, write_json
 
 # Metric -> what it is, as a row of a table says it.
 METRICS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from inference.captioner import Sampling
 from tools.errors import UserError
-from tools.store.jsonl import CorruptLine, read_json
+from tools.store.files import CorruptLine, read_json
 
 # What a checkpoint needs of a hub's repository; weights in other formats are left there.
 # Code that comes along is fetched, and run only where it is trusted.

@@ -94,12 +94,12 @@ def _balance(rows: list[tuple[str, Counts]]) -> str:
     return f"{listed} videos = {kept} kept + {filtered} filtered + {failed} failed + {left} left"
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the funnel of one dataset."""
     parser = script_parser(__doc__)
     parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
     add_data_root(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     show(open_dataset(args.dataset, args.data_root), Console())
 
 

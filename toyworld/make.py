@@ -161,7 +161,7 @@ def numbers_of_events(text: str) -> tuple[int, ...]:
     return found
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -209,7 +209,7 @@ def main() -> None:
         metavar="W",
         help=f"processes that render, one CPU each (default on this machine: {workers})",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
         lines = make_world(
             arguments.videos,

@@ -18,11 +18,13 @@ from av.video.frame import VideoFrame
 from PIL import Image
 
 from tools.store.dataset import Dataset
-from tools.store.jsonl import Record, replace_atomically
+from tools.store.files import replace_atomically
+from tools.store.jsonl import Record
+from tools.store.locks import locked
 from tools.video.decode import VideoError, decode, open_video, upright
 from tools.video.frames import read_frames
 from tools.video.scan import Scan, kept_scan
-from visualize.cache import cache_folder, digest, locked
+from visualize.cache import cache_folder, digest
 
 # Goes up when pictures or films come to be made in another way.
 PREVIEW_VERSION = 1

@@ -3,6 +3,7 @@
 python -m visualize.timeline toyworld toy_0016.mp4 --out timeline.png
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from tools.cli import add_data_root, new_file, run_script, script_parser
 from tools.errors import UserError
 from tools.store.dataset import Dataset, open_dataset
-from tools.store.jsonl import Record, disk_errors_in_one_line
+from tools.store.files import disk_errors_in_one_line
+from tools.store.jsonl import Record
 from tools.video.decode import VideoError
 from tools.video.frames import read_frames
 from tools.video.scan import Scan, scan_file
@@ -109,7 +111,7 @@ def find(dataset: Dataset, name: str | None) -> Record:
     raise UserError(f"no kept video {name or ''} in {dataset.videos().path}")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the picture of one video."""
     parser = script_parser(__doc__)
     parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
@@ -118,7 +120,7 @@ def main() -> None:
         "--out", type=new_file, default=Path("timeline.png"), help="picture to write"
     )
     add_data_root(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     dataset = open_dataset(args.dataset, args.data_root)
     record = find(dataset, args.video)
     video, indices = Path(record["video_path"]), np.ravel(record["frame_indices"]).tolist()

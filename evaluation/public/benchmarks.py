@@ -43,7 +43,7 @@ from inference.models import models, open_captioner
 from tools.cli import amount, new_file, positive
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
-from tools.store.jsonl import write_json
+from tools.store.files import write_json
 
 FRAMES = 32  # lmms-eval's own default, and so that of most published scores
 FPS = 1.0  # as in training

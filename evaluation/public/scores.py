@@ -18,7 +18,7 @@ from rich.table import Table as Screen
 
 from tools.errors import UserError
 from tools.statistics import interval
-from tools.store.jsonl import CorruptLine, read_json
+from tools.store.files import CorruptLine, read_json
 
 NORMAL = 1.96  # standard errors on either side of a mean: 95 % of a normal distribution
 TOLERANCE = 1e-4  # of a share; LongVideoBench's are rounded to five digits

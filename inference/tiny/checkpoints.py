@@ -8,7 +8,7 @@ prompt; the words come from WORDS, and an answer ends by itself, mostly within 2
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -416,12 +416,12 @@ FAMILIES: dict[str, Callable[..., Path]] = {
 }
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = script_parser(__doc__)
     parser.add_argument("family", choices=FAMILIES, help="what to build")
     parser.add_argument("folder", type=Path, help="folder to write, made when absent")
     parser.add_argument("--seed", type=whole, default=0, help="of the weights (default 0)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     print(FAMILIES[args.family](args.folder, args.seed))
 
 

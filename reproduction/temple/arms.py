@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tools.errors import UserError
-from tools.store.jsonl import read_json
+from tools.store.files import read_json
 from tools.training.recipe import Stage, parse
 
 ARMS_YAML = Path(__file__).with_name("arms.yaml")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.statistics import ALL, Spread
-from tools.store.jsonl import replace_atomically
+from tools.store.files import replace_atomically
 
 WIDTH = 8.0  # inches; README shows it at about 110 dots an inch
 ROW = 0.36  # inches an arm

@@ -12,7 +12,7 @@ from reproduction.temple.plan import Plan
 from reproduction.temple.trainings import Place, Training
 from tools.errors import UserError
 from tools.statistics import ALL, Scores
-from tools.store.jsonl import write_json
+from tools.store.files import write_json
 
 SEED = 100
 VALIDATION = "toyval"

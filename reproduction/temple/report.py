@@ -17,7 +17,7 @@ from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
 from tools.statistics import ALL, Scores, Spread, over_seeds
 from tools.store.dataset import REPOSITORY
-from tools.store.jsonl import read_json, replace_atomically
+from tools.store.files import read_json, replace_atomically
 
 RESULTS = REPOSITORY / "reproduction" / "results"
 BASE_LABEL = "base"
@@ -231,7 +231,7 @@ def damage(results: Results) -> list[tuple[str, dict[str, list[Spread]]]]:
     return found
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Make them again."""
     parser = script_parser(__doc__)
     parser.add_argument(
@@ -241,7 +241,7 @@ def main() -> None:
         default=RESULTS,
         help="default: results/ of the checkout",
     )
-    write(parser.parse_args().folder)
+    write(parser.parse_args(argv).folder)
 
 
 if __name__ == "__main__":

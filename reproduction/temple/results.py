@@ -27,7 +27,7 @@ from reproduction.temple.arms import Arm, Rates, steps_of
 from reproduction.temple.commands import STORIES
 from reproduction.temple.trainings import TRAINED, Place, Training, is_scored, trainings
 from tools.statistics import Scores
-from tools.store.jsonl import read_json, replace_atomically
+from tools.store.files import read_json, replace_atomically
 from tools.training.stages import checkpoints
 
 PACKAGES = ("torch", "transformers", "ms-swift", "trl", "peft")

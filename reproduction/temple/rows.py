@@ -22,7 +22,7 @@ import orjson
 
 from tools.cli import add_data_root, new_file, positive, run_script, script_parser
 from tools.errors import UserError
-from tools.pairs.swift_rows import json_array
+from tools.store.files import json_array
 from tools.store.jsonl import Record, dumps
 from tools.text.prompts import AFTER, BEFORE, QUESTIONS, WHAT_DOES, WHICH_COLOUR, WHICH_SHAPE
 from toyworld.truth import narrate
@@ -160,7 +160,7 @@ def write_rows(path: Path, rows: Sequence[Record]) -> None:
             write(dumps(row))
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
@@ -181,15 +181,15 @@ def parse_arguments() -> argparse.Namespace:
         "--out", type=new_file, required=True, metavar="FILE", help="the .json file"
     )
     add_data_root(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.chosen and args.dataset:
         parser.error("--chosen goes with --pairs")
     return args
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the rows."""
-    args = parse_arguments()
+    args = parse_arguments(argv)
     if args.dataset:
         rows = story_rows(args.data_root / args.dataset, args.n, args.seed)
     else:

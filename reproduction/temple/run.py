@@ -25,9 +25,9 @@ from reproduction.temple.rates import choose, compare, write_compared, write_rat
 from reproduction.temple.trainings import Place, trainings
 from tools.cli import add_data_root, new_folder, positive, run_script, script_parser
 from tools.errors import UserError
-from tools.pairs.swift_rows import sole_writer
 from tools.store.dataset import REPOSITORY
-from tools.store.jsonl import read_json, write_json
+from tools.store.files import read_json, write_json
+from tools.store.locks import sole_writer
 from tools.training.stages import digest
 
 RESULTS = REPOSITORY / "reproduction" / "results"
@@ -85,7 +85,7 @@ def train(
     return not bad
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     instead = parser.add_mutually_exclusive_group()
@@ -137,12 +137,12 @@ def parse_arguments() -> argparse.Namespace:
         help="where pairs, rows, models, scores and logs go (default: exp/reproduction)",
     )
     add_data_root(parser)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run what is left to do, and report."""
-    args = parse_arguments()
+    args = parse_arguments(argv)
     start = time.monotonic()
     chosen = wanted_arms(args)
     place = Place(args.data_root, args.exp)

@@ -12,7 +12,7 @@ from inference.checkpoints import digest
 from reproduction.temple.arms import Arm, Rates, last_phase, rows_of
 from tools.errors import UserError
 from tools.store.dataset import DATA_ROOT, REPOSITORY
-from tools.store.jsonl import read_json
+from tools.store.files import read_json
 from tools.training.recipe import Stage
 from tools.training.stages import digest as file_digest
 from tools.training.stages import find_state

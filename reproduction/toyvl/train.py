@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def right(
     return sum(good) / len(good)
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     parser.add_argument(
@@ -206,12 +207,12 @@ def parse_arguments() -> argparse.Namespace:
         type=new_folder,
         help="folder for the rendered stories (default: exp/toyvl_stories_<seed>)",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Render, train, measure."""
-    args = parse_arguments()
+    args = parse_arguments(argv)
     start = time.monotonic()
     folder = args.stories or REPOSITORY / "exp" / f"toyvl_stories_{args.seed}"
     seen = render(100 * args.seed + TRAINING, STORIES, "16", folder / "seen")

@@ -755,7 +755,9 @@ def test_two_runs_do_not_write_one_file(convert, mine, tmp_path):
     with open(tmp_path / ".out.json.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = convert("dryrun", 16, "--output", out, code=2)
-        assert done.stderr == f"error: another run is writing {out}: wait for it or stop it\n"
+        assert done.stderr == (
+            f"error: another run is writing {out} (unknown process): wait for it or stop it\n"
+        )
     assert not out.exists()
 
 

@@ -17,7 +17,8 @@ from tools.pairs.judgements import (
     read,
 )
 from tools.store.dataset import Dataset
-from tools.store.jsonl import CorruptLine, dumps
+from tools.store.files import CorruptLine
+from tools.store.jsonl import dumps
 
 DROP = Pair("dryrun", 0, "caption_caption_drop_2_False_False", "v1")
 SHUFFLE = Pair("dryrun", 0, "caption_caption_shuffle_8_False_False", "v1")
@@ -136,7 +137,7 @@ def test_a_verdict_nobody_knows_is_refused(dataset):
 
 def test_a_folder_that_cannot_be_written_to_is_named_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*/file/judgements.jsonl: Not a directory"):
+    with pytest.raises(UserError, match=r"cannot write .*/file/.judgements.jsonl.lock: File exists"):
         judge(Dataset("file", tmp_path / "file"), "ada", DROP, "accept")
 
 

@@ -32,7 +32,7 @@ from reproduction.temple.trainings import TRAINED, Base, Place, Training, benchm
 from tools.errors import UserError
 from tools.statistics import Interval
 from tools.store.dataset import REPOSITORY
-from tools.store.jsonl import read_json
+from tools.store.files import read_json
 from tools.text.prompts import QUESTIONS
 from tools.training.recipe import parse
 from toyworld.stories import plan_story

@@ -561,7 +561,7 @@ def test_a_data_root_that_must_not_be_written_to_is_one_line(read_only):
     code, said, (error,) = read_only.run(1)
     assert (code, said) == (2, [])
     assert re.fullmatch(
-        rf"error: cannot write {read_only.root}/mine/.state/act.lock:"
+        rf"error: cannot write {read_only.root}/mine/.locks/act.lock:"
         r" (Read-only file system|Permission denied)",
         error,
     )
@@ -571,7 +571,7 @@ def test_a_data_root_that_is_a_file_is_one_line(tmp_path, run_script):
     (tmp_path / "file").write_text("in the way")
     code, said, (error,) = Toy(tmp_path / "file", run_script).run(1)
     assert (code, said) == (2, [])
-    assert error.startswith(f"error: cannot write {tmp_path}/file/mine/.state/act.lock: ")
+    assert error.startswith(f"error: cannot write {tmp_path}/file/mine/.locks/act.lock: ")
 
 
 def test_the_key_of_a_lock_names_the_output(tmp_path):

@@ -11,15 +11,8 @@ import pytest
 
 from tools.errors import StorageError, UserError
 from tools.store.dataset import REPOSITORY
-from tools.store.jsonl import (
-    Appender,
-    CorruptLine,
-    Table,
-    dumps,
-    read_json,
-    replace_atomically,
-    write_json,
-)
+from tools.store.files import CorruptLine, read_json, replace_atomically, write_json
+from tools.store.jsonl import Appender, Table, dumps
 
 
 @pytest.fixture

@@ -21,10 +21,12 @@ from tools.pairs.funnel import Cell, lengths, tokens
 from tools.pairs.judgements import REJECT, UNSURE, Pair, latest, read
 from tools.pairs.perturbation import CLEAN, FINEST, Config, configs, equivalence
 from tools.pairs.rules import Clean, FindTag, Side, drop_reason, read_side
-from tools.pairs.swift_rows import MAX_LENGTH, estimated_tokens, json_array, sole_writer, swift_row
+from tools.pairs.swift_rows import MAX_LENGTH, estimated_tokens, swift_row
 from tools.runner.fingerprints import check_origin
 from tools.store.dataset import Dataset
-from tools.store.jsonl import Record, Table, dumps, read_json, write_json
+from tools.store.files import json_array, read_json, write_json
+from tools.store.jsonl import Record, Table, dumps
+from tools.store.locks import sole_writer
 from tools.video.decode import VideoError
 from tools.video.frames import read_frames
 

@@ -9,7 +9,6 @@ file:
 "Last" is the order of the lines, not of their clocks: lines are added under a lock.
 """
 
-import fcntl
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -19,7 +18,8 @@ from typing import NamedTuple
 from tools.errors import UserError
 from tools.pairs.perturbation import Config
 from tools.store.dataset import Dataset
-from tools.store.jsonl import Appender, disk_errors_in_one_line, lines_from, parse_line
+from tools.store.jsonl import Appender, lines_from, parse_line
+from tools.store.locks import locked
 
 ACCEPT, REJECT, UNSURE = VERDICTS = ("accept", "reject", "unsure")
 CHOSEN_LEFT, CHOSEN_RIGHT = SIDES = (("chosen", "rejected"), ("rejected", "chosen"))
@@ -93,9 +93,8 @@ def judge(
         now, name.strip(), video_id, model, iteration, config, verdict, blind, sides, comment
     )
     path = dataset.judgements
-    with disk_errors_in_one_line(path), open(path, "ab") as lock:
-        # Released with the file. Appender cuts off a torn end first, so it must come after.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # Appender cuts off a torn end first, so it must come after the lock.
+    with locked(path.with_name(f".{path.name}.lock")):
         log = Appender(path)
         try:
             log.append(asdict(judgement))

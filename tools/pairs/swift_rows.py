@@ -1,15 +1,7 @@
 """A file of preference pairs for ms-swift's DPO: a row, its length in tokens, and the writing."""
 
-import fcntl
 import math
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-
-from tools.errors import UserError
-from tools.store.jsonl import disk_errors_in_one_line, replace_atomically
 
 # Training scales the frames of a video, however many, to VIDEO_TOTAL_PIXELS in all. Two frames are
 # one grid of visual tokens, and a token is 28 x 28 pixels (Qwen2-VL, Qwen2.5-VL): n frames of at
@@ -46,47 +38,3 @@ def estimated_tokens(question: str, chosen: str, rejected: str) -> int:
     longer = max(len(chosen.encode()), len(rejected.encode()))
     text = (len(question.encode()) + longer) / BYTES_PER_TOKEN
     return math.ceil(text) + VIDEO_TOKENS + TEMPLATE_TOKENS
-
-
-@contextmanager
-def json_array(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """A function that writes one value a line to a JSON array, which stands at `path` once the
-    block has ended well."""
-    with replace_atomically(path) as file:
-        before = b"[\n"
-
-        def write(value: bytes) -> None:
-            nonlocal before
-            file.write(before + value)
-            before = b",\n"
-
-        yield write
-        file.write(b"[]\n" if before == b"[\n" else b"\n]\n")
-
-
-@contextmanager
-def sole_writer(path: Path) -> Iterator[None]:
-    """Hold the lock on an output, which goes with the process, however that ends.
-
-    Raises:
-        UserError: another run holds it.
-        StorageError: the folder cannot be written to.
-    """
-    lock = path.with_name(f".{path.name}.lock")
-    while True:
-        with disk_errors_in_one_line(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(lock, "a")  # noqa: SIM115 (closed below)
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"another run is writing {path}: wait for it or stop it") from None
-            # Whoever held it before may have removed the file that this one has just opened.
-            if not lock.exists() or os.fstat(file.fileno()).st_ino != lock.stat().st_ino:
-                continue
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return

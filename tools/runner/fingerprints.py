@@ -12,7 +12,8 @@ import orjson
 
 from tools.errors import UserError
 from tools.store.dataset import annotation_of
-from tools.store.jsonl import Table, read_json, write_json
+from tools.store.files import read_json, write_json
+from tools.store.jsonl import Table
 
 if TYPE_CHECKING:
     from tools.runner.run import Step

@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tools.errors import Filtered, StorageError, UserError
-from tools.store.jsonl import FULL, Appender, Record, storage_error
+from tools.store.files import FULL, storage_error
+from tools.store.jsonl import Appender, Record
 
 if TYPE_CHECKING:
     from tools.runner.run import Step

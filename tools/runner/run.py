@@ -19,7 +19,8 @@ from tools.errors import Filtered, UserError
 from tools.runner.fingerprints import check_fingerprint, check_origin, fingerprint, forget, sign
 from tools.runner.pool import WORKER_DIED, Item, Outcome, Pool
 from tools.store.dataset import Dataset
-from tools.store.jsonl import Appender, Index, Record, Table, read_json, write_json
+from tools.store.files import read_json, write_json
+from tools.store.jsonl import Appender, Index, Record, Table
 
 # What one record becomes: the new record, or why there is none. A step with several tables gives
 # one such per table name.

@@ -4,28 +4,21 @@ on a step.
 The only place that spells a path under the data root.
 """
 
-import fcntl
-import os
 import re
-import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 import yaml
 
 from tools.errors import UserError
-from tools.store.jsonl import Table, disk_errors_in_one_line, read_json, write_json
+from tools.store.files import read_json, write_json
+from tools.store.jsonl import Table
+from tools.store.locks import locked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA_ROOT = REPOSITORY / "data"
 SWIFT_DATA = REPOSITORY / "swift_data"
-
-ORPHANED_LOCK_SECONDS = 5.0  # how long a lock may outlive its owner
 
 # Names become folder and file names, and `=` and `-` have meanings of their own in experiment
 # names.
@@ -105,68 +98,14 @@ class Dataset:
         """Keep the folder of raw videos for later runs."""
         write_json(self.root / "dataset.json", {"video_dir": str(folder)})
 
-    @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """Hold the one lock on a step's output; it goes with the process, however that ends.
+    def lock(self, key: str) -> AbstractContextManager[None]:
+        """The one lock on a step's output.
 
         Raises:
-            UserError: another run holds it, or the file system has no locks.
+            UserError: another run holds it.
         """
-        path = self.root / ".state" / f"{key}.lock"
-        with disk_errors_in_one_line(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(path, "ab+", buffering=0)  # noqa: SIM115 (closed below)
-        with file:
-            try:
-                owner = _lock(file)
-            except OSError as error:
-                raise UserError(
-                    f"cannot lock {path}: {error.strerror}; put the data root on a file system that"
-                    " has locks (Lustre: mounted with -o flock)"
-                ) from error
-            if owner is not None:
-                raise UserError(
-                    f"another run is working on {key} of {self.name} ({owner}):"
-                    " wait for it or stop it"
-                )
-            with disk_errors_in_one_line(path):
-                file.truncate(0)
-                now = f"{datetime.now():%Y-%m-%d %H:%M}"
-                file.write(f"pid {os.getpid()} on {socket.gethostname()} since {now}".encode())
-            yield
-
-
-def _lock(file: IO[bytes]) -> str | None:
-    """Lock a file; returns None, or who holds the lock.
-
-    A process killed while it starts a child leaves the lock to the child until that is a program of
-    its own, some milliseconds later: where the owner is gone, the lock is about to go as well.
-    """
-    deadline = time.monotonic() + ORPHANED_LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return None
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().decode() or "unknown process"
-        if not _is_gone(owner) or time.monotonic() > deadline:
-            return owner
-        time.sleep(0.05)
-
-
-def _is_gone(owner: str) -> bool:
-    """Whether the owner of a lock was a process of this machine that has ended."""
-    match = re.match(r"pid (\d+) on (\S+) ", owner)
-    if not match or match[2] != socket.gethostname():
-        return False
-    try:
-        os.kill(int(match[1]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
+        busy = f"another run is working on {key} of {self.name}"
+        return locked(self.root / ".locks" / f"{key}.lock", busy)
 
 
 def annotation_of(table: Table, name: str) -> Table:

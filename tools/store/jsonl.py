@@ -8,96 +8,29 @@ records once more, for people) and `<name>.failed.jsonl` (who failed, in which s
 error).
 """
 
-import errno
 import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
 
-from tools.errors import StorageError, UserError
+from tools.errors import UserError
+from tools.store.files import CorruptLine, disk_errors_in_one_line, replace_atomically
 
 Record = dict[str, Any]
 
-# What a full disk, a spent quota or a file-size limit answer to a write, and what a place does
-# that is not to be written to.
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 READ_AHEAD = 1 << 20  # bytes
-
-
-class CorruptLine(UserError):
-    """A line that is not a record, and not the torn end of a part either."""
 
 
 def dumps(record: Any) -> bytes:
     """The one way a record becomes bytes: compact JSON in UTF-8, keys in the order they were
     added."""
     return orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-@contextmanager
-def disk_errors_in_one_line(path: Path) -> Iterator[None]:
-    """Turn an OSError of the disk itself into a StorageError that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL | FORBIDDEN:
-            raise storage_error(path, error) from error
-        raise
-
-
-def storage_error(path: Path | str, error: OSError) -> StorageError:
-    """A refused write in one line."""
-    what_to_do = (
-        "; nothing is torn, free some space and run the same command again"
-        if error.errno in FULL
-        else ""
-    )
-    return StorageError(f"cannot write {path}: {error.strerror}{what_to_do}")
-
-
-@contextmanager
-def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
-    """Open a stand-in for `path` that takes its place, synced to disk, only when the block ends
-    well."""
-    stand_in = path.with_name(f".{path.name}.tmp")
-    with disk_errors_in_one_line(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(stand_in, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(stand_in, path)
-        except BaseException:
-            stand_in.unlink(missing_ok=True)
-            raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a small JSON document for people to read, atomically."""
-    with replace_atomically(path) as file:
-        file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a small JSON document; None if there is none.
-
-    Raises:
-        CorruptLine: the file is not JSON.
-    """
-    try:
-        return orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except orjson.JSONDecodeError as error:
-        raise CorruptLine(f"{path} is not JSON ({error}): mend or delete it") from error
 
 
 def parse_line(line: bytes, path: Path, number: int) -> Record:

@@ -11,7 +11,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -250,7 +250,7 @@ def counted(rows: int, kept: int | None, max_length: int) -> str:
     )
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     parser.add_argument("recipe", help="the experiment's name")
@@ -274,12 +274,12 @@ def parse_arguments() -> argparse.Namespace:
     group = parser.add_argument_group("running")
     group.add_argument("--only_say", action="store_true", help="mistakes are lines, not the end")
     group.add_argument("--read_only", action="store_true", help="note nothing in stage.json")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Say what is there and what is missing; the first mistake ends it."""
-    args = parse_arguments()
+    args = parse_arguments(argv)
     for found in preflight(args, parse(args.recipe)):
         if isinstance(found, UserError):
             if not args.only_say:

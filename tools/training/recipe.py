@@ -13,7 +13,7 @@ that experiments with a common beginning have its stages in common.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -164,7 +164,7 @@ def _magnitudes(level: str, where: str) -> tuple[int, ...]:
     return tuple(known[name] for name in names)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the stages of a recipe, one a line, fields separated by tabs."""
     parser = script_parser(__doc__)
     parser.add_argument("name", help="the experiment's name")
@@ -180,7 +180,7 @@ def main() -> None:
         metavar="N",
         help="round of self-generation of the pairs (default: %(default)s)",
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     recipe = parse(args.name)
     for stage in recipe.stages:
         row = (

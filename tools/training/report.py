@@ -21,7 +21,7 @@ from rich.table import Table as Screen
 
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
-from tools.store.jsonl import read_json, replace_atomically
+from tools.store.files import read_json, replace_atomically
 from tools.training.recipe import parse
 from tools.training.stages import find_state, version_folders
 
@@ -217,14 +217,14 @@ def draw(logs: Sequence[Log], path: Path) -> None:
         canvas.print_png(file)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Draw and print."""
     parser = script_parser(__doc__)
     parser.add_argument("folder", type=Path, help="of a group, or of one of its stages")
     parser.add_argument(
         "--out", type=new_folder, metavar="DIR", help="where to write (default: the folder itself)"
     )
-    args: argparse.Namespace = parser.parse_args()
+    args: argparse.Namespace = parser.parse_args(argv)
     logs = [read_log(folder) for folder in stage_folders(args.folder)]
     lines = table(logs)
     out = args.out or args.folder

@@ -33,9 +33,10 @@ from tqdm import tqdm
 
 from tools.cli import new_file, positive, run_script, script_parser
 from tools.errors import UserError
-from tools.pairs.swift_rows import json_array, sole_writer
 from tools.store.dataset import SWIFT_DATA
-from tools.store.jsonl import dumps, write_json
+from tools.store.files import json_array, write_json
+from tools.store.jsonl import dumps
+from tools.store.locks import sole_writer
 from tools.video.decode import VideoError, open_video
 
 ROLES = {"human": "user", "gpt": "assistant"}
@@ -246,7 +247,7 @@ def show(counts: dict[str, dict[str, Any]], console: Console) -> None:
     console.print(screen)
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = script_parser(
         f"{__doc__}\nWhy a row is left out, in the order of the rules:\n"
@@ -276,7 +277,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FILE",
         help="default: swift_data/llava-video-sft-<n>.json in the repository, 60000 written 60k",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
@@ -294,9 +295,9 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
     return [Path(path) for path in sorted(found)]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the sample and its report."""
-    args = parse_arguments()
+    args = parse_arguments(argv)
     size = f"{args.n // 1000}k" if args.n % 1000 == 0 else str(args.n)
     output = args.output or SWIFT_DATA / f"llava-video-sft-{size}.json"
     report_path = output.with_name(f"{output.stem}.report.json")

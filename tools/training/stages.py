@@ -10,7 +10,7 @@ trainer_state.json, which is written last, is whole.
 import argparse
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ import orjson
 
 from tools.cli import run_script, script_parser
 from tools.errors import UserError
-from tools.store.jsonl import read_json, write_json
+from tools.store.files import read_json, write_json
 
 VERSION_FOLDER = re.compile(r"v(\d+)-.*")
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -156,7 +156,7 @@ def _pairs(words: Iterable[str]) -> dict[str, str]:
     return {key: value for key, _, value in (word.partition("=") for word in words)}
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     parser.add_argument("action", choices=["state", "note"], help="say how it stands; note a run")
@@ -170,12 +170,12 @@ def parse_arguments() -> argparse.Namespace:
     group.add_argument(
         "--command", nargs=argparse.REMAINDER, default=[], help="all that follows: what is run"
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Say how a stage stands, as its kind, a tab and a path; or note a run."""
-    args = parse_arguments()
+    args = parse_arguments(argv)
     settings = _pairs(args.made_with)
     if args.action == "note":
         note_run(args.folder, args.rows, settings, _pairs(args.run), args.command)

@@ -17,7 +17,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from tools.store.jsonl import replace_atomically
+from tools.store.files import replace_atomically
 from tools.video.decode import (
     VideoError,
     decode_packets,

@@ -9,7 +9,7 @@ are there, so that any number of viewers can read while one is renewing. All of 
 user's cache: the data may be read-only.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -21,8 +21,10 @@ from tools.cli import add_data_root, run_script, script_parser
 from tools.errors import UserError
 from tools.pairs.perturbation import CLEAN, Config
 from tools.store.dataset import Dataset, open_dataset
-from tools.store.jsonl import FailureList, Table, disk_errors_in_one_line, read_json, write_json
-from visualize.cache import cache_folder, digest, locked
+from tools.store.files import disk_errors_in_one_line, read_json, write_json
+from tools.store.jsonl import FailureList, Table
+from tools.store.locks import locked
+from visualize.cache import cache_folder, digest
 from visualize.index.segments import Job, Made, chosen_lines, write_segment
 from visualize.index.summary import SUMMARIES, Part, summarise
 
@@ -365,12 +367,12 @@ def _work_off(jobs: list[Job]) -> Iterator[tuple[Job, Made]]:
             yield futures[future], future.result()
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Make or renew the index of one dataset."""
     parser = script_parser(__doc__)
     parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
     add_data_root(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     index = DatasetIndex(open_dataset(args.dataset, args.data_root))
     state = index.renew()
     rows = sum(one.rows for one in state.segments.values())

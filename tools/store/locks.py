@@ -1,0 +1,56 @@
+"""Locks on what is being written; each goes with its process, however that ends."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tools.errors import UserError
+from tools.store.files import disk_errors_in_one_line
+
+# A process that is killed while it starts a child leaves its lock to the child until that is a
+# program of its own, some milliseconds later.
+PATIENCE_SECONDS = 1.0
+
+
+@contextmanager
+def locked(path: Path, busy: str | None = None) -> Iterator[None]:
+    """Hold the lock file `path`, which stays there and says who held it last.
+
+    Args:
+        busy: what to say where another process holds the lock; None: wait for it.
+
+    Raises:
+        UserError: another process holds it; the text is `busy` and who that is.
+        StorageError: the folder cannot be written to.
+    """
+    lock = FileLock(path, timeout=-1 if busy is None else PATIENCE_SECONDS)
+    with disk_errors_in_one_line(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            owner = path.read_text() or "unknown process"
+            raise UserError(f"{busy} ({owner}): wait for it or stop it") from None
+        now = f"{datetime.now():%Y-%m-%d %H:%M}"
+        path.write_text(f"pid {os.getpid()} on {socket.gethostname()} since {now}")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Hold the lock on an output, `.<name>.lock` beside it.
+
+    Raises:
+        UserError: another run holds it.
+        StorageError: the folder cannot be written to.
+    """
+    with locked(path.with_name(f".{path.name}.lock"), f"another run is writing {path}"):
+        yield
