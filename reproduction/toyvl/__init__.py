@@ -1,0 +1,1 @@
+"""How toyvl, the tiny video model, is built and trained."""
