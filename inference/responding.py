@@ -5,11 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
+from inference.captioner import (
+    Answer,
+    Captioner,
+    Request,
+    Sampling,
+    answer_groups,
+    params_of,
+    versions_of,
+)
 from inference.captioning import request_seed
 from tools.errors import Filtered
 from tools.pairs.perturbation import Config, Selection, equivalence, select
-from tools.runner.run import Step
+from tools.runner.step import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
 from tools.text import prompts
@@ -45,11 +53,15 @@ class ResponsesStep(Step):
     def params(self) -> dict[str, Any]:
         """The captioner, its sampling, the prompt and the seed."""
         return {
-            **self.captioner.fingerprint(),
+            **params_of(self.captioner),
             "sampling": self.sampling.as_dict(),
             "prompt": prompts.fingerprint(prompts.RESPONSE),
             "seed": self.seed,
         }
+
+    def versions(self) -> dict[str, str]:
+        """The versions of the libraries that the captioner computes with."""
+        return versions_of(self.captioner)
 
     def check(self, device: str) -> None:
         """Is there what the captioner needs?"""
@@ -142,7 +154,8 @@ class ResponsesStep(Step):
                     record.get("merged_groups"),
                 )
             except Filtered as reason:
-                found[config.name] = reason
+                video = {key: record[key] for key in ("video_id", "video_path")}
+                found[config.name] = Filtered(str(reason), video)
         return found
 
     def _request(self, record: Record, name: str, selection: Any) -> Request:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from tools.cli import add_runner_flags, positive, run_script, runner_options, script_parser
 from tools.errors import Filtered, UserError
-from tools.runner.run import Step, run
+from tools.runner.run import run
+from tools.runner.step import Step
 from tools.store.dataset import Dataset, open_dataset
 
 

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 
 from tools.errors import Filtered
@@ -16,7 +17,7 @@ from tools.features.embedding import (
     open_embedder,
     similarity_matrix,
 )
-from tools.runner.run import Step
+from tools.runner.step import Step
 from tools.shots import detectors as shots
 from tools.shots.grouping import group_shots, merge_neighbours
 from tools.shots.keyframes import key_frames
@@ -95,14 +96,23 @@ class SceneStep(StageOneStep):
     source = "init"
     shaped_by = ("shot_detector", "shot_threshold", "min_shot_seconds", "min_gray_range")
 
+    def params(self) -> dict[str, Any]:
+        """The settings, the scan's version, the network's weights and how they are exported."""
+        network = {key: value for key, value in self._network().items() if key != "openvino"}
+        return {**super().params(), "scan": str(SCAN_VERSION), **network}
+
     def versions(self) -> dict[str, str]:
-        """The decoder's version, the scan's, and the detector's."""
-        decoder = {"av": version("av"), "scan": str(SCAN_VERSION)}
+        """The decoder's version, and that of what the detector computes with."""
         if self.settings.shot_detector == "adaptive":
-            return {**decoder, "scenedetect": version("scenedetect-headless")}
+            return {"av": version("av"), "scenedetect": version("scenedetect-headless")}
+        return {"av": version("av"), "openvino": self._network()["openvino"]}
+
+    def _network(self) -> dict[str, str]:
+        if self.settings.shot_detector == "adaptive":
+            return {}
         from tools.shots import transnet
 
-        return {**decoder, **transnet.versions()}
+        return transnet.versions()
 
     def check(self, device: str) -> None:
         """Make the detector's networks for the CPU ready once, before any worker asks for them."""
@@ -183,9 +193,9 @@ class SimilarityStep(StageOneStep):
         return {**super().params(), "checkpoint": self.settings.checkpoint or own}
 
     def versions(self) -> dict[str, str]:
-        """The library's version, where one computes the embeddings."""
+        """The versions of the libraries that compute the embeddings."""
         packages = () if self.settings.embedder == "color" else ("torch", "transformers")
-        return {package: version(package) for package in (*packages, "opencv-python-headless")}
+        return {**{package: version(package) for package in packages}, "opencv": cv2.__version__}
 
     def check(self, device: str) -> None:
         """Are the weights here?"""
