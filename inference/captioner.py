@@ -8,9 +8,6 @@ from tools.errors import UserError
 
 Key = TypeVar("Key", bound=Hashable)
 
-# What of a captioner's fingerprint is the version of a library.
-LIBRARIES = ("opencv", "torch", "transformers", "vllm")
-
 
 @dataclass(frozen=True)
 class Sampling:
@@ -158,16 +155,6 @@ def answer_groups(
         left[key] -= 1
         if not left[key]:
             yield key, answers.pop(key)
-
-
-def params_of(captioner: Captioner) -> dict[str, Any]:
-    """What of a captioner's fingerprint must not change while a table is made."""
-    return {k: v for k, v in captioner.fingerprint().items() if k not in LIBRARIES}
-
-
-def versions_of(captioner: Captioner) -> dict[str, str]:
-    """The versions of libraries in a captioner's fingerprint."""
-    return {k: v for k, v in captioner.fingerprint().items() if k in LIBRARIES}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.ahead import map_ahead
-from inference.captioner import Answer, Captioner, Request, answer_groups, params_of, versions_of
+from inference.captioner import Answer, Captioner, Request, answer_groups
 from tools.errors import Filtered
 from tools.runner.step import Step
 from tools.store.dataset import Dataset
@@ -50,15 +50,11 @@ class RawCaptionsStep(Step):
     def params(self) -> dict[str, Any]:
         """The captioner, its decoding, the prompts and the seed."""
         return {
-            **params_of(self.captioner),
+            **self.captioner.fingerprint(),
             "decoding": self.captioner.decoding.as_dict(),
             "prompts": prompts.fingerprint(prompts.FIRST_CLIP, prompts.LATER_CLIP),
             "seed": self.seed,
         }
-
-    def versions(self) -> dict[str, str]:
-        """The versions of the libraries that the captioner computes with."""
-        return versions_of(self.captioner)
 
     def check(self, device: str) -> None:
         """Is there what the captioner needs?"""

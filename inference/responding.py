@@ -5,15 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from inference.captioner import (
-    Answer,
-    Captioner,
-    Request,
-    Sampling,
-    answer_groups,
-    params_of,
-    versions_of,
-)
+from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
 from inference.captioning import request_seed
 from tools.errors import Filtered
 from tools.pairs.perturbation import Config, Selection, equivalence, select
@@ -53,15 +45,11 @@ class ResponsesStep(Step):
     def params(self) -> dict[str, Any]:
         """The captioner, its sampling, the prompt and the seed."""
         return {
-            **params_of(self.captioner),
+            **self.captioner.fingerprint(),
             "sampling": self.sampling.as_dict(),
             "prompt": prompts.fingerprint(prompts.RESPONSE),
             "seed": self.seed,
         }
-
-    def versions(self) -> dict[str, str]:
-        """The versions of the libraries that the captioner computes with."""
-        return versions_of(self.captioner)
 
     def check(self, device: str) -> None:
         """Is there what the captioner needs?"""

@@ -310,7 +310,7 @@ def test_another_revision_of_the_step_is_refused(toy):
     toy.give(a=1)
     toy.run(1)
     made = read_json(toy.table("act").meta_path)
-    write_json(toy.table("act").meta_path, made | {"revision": "0"})
+    write_json(toy.table("act").meta_path, made | {"versions": {"revision": "0"}})
     code, said, (error,) = toy.run(1)
     assert (code, said) == (2, [])
     assert "act.jsonl was made with revision=0, this run has revision=1" in error
@@ -320,13 +320,13 @@ def test_another_version_of_a_library_is_shown_and_refuses_nothing(toy):
     toy.give(a=1)
     toy.run(1, "--steps", "act", "pass_on")
     toy.give(a=1, b=2)
-    note = "note: act was made with toy 1.0, this run has toy 1.1"
+    note = "note: act was made with av 1.0, this run has av 1.1"
     assert toy.run(1, "--steps", "act", "pass_on", "--version", "1.1") == (
         0,
         [note, "act: 2 done", "pass_on: 2 done"],
         [],
     )
-    assert read_json(toy.table("act").meta_path)["versions"] == {"toy": "1.0"}
+    assert read_json(toy.table("act").meta_path)["versions"]["av"] == "1.0"
 
 
 def test_of_nested_parameters_the_one_that_differs_is_named(toy):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.runner.pool import WorkerDied
 from tools.runner.processes import Process, _interrupts_held_back
+from tools.runner.worker import WorkerDied
 from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import Table
 

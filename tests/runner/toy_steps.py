@@ -37,7 +37,7 @@ class Act(Step):
         return {"factor": self.factor, "sampling": {"top_k": 1, "twice": 2 * self.factor}}
 
     def versions(self):
-        return {"toy": self.version}
+        return {"av": self.version}
 
     def setup(self, device, threads):
         os.write(1, f"set up {os.getpid()}\n".encode())

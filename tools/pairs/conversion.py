@@ -22,7 +22,7 @@ from tools.pairs.judgements import REJECT, UNSURE, Pair, latest, read
 from tools.pairs.perturbation import CLEAN, FINEST, Config, configs, equivalence
 from tools.pairs.rules import Clean, FindTag, Side, drop_reason, read_side
 from tools.pairs.swift_rows import MAX_LENGTH, estimated_tokens, swift_row
-from tools.runner.fingerprints import check_origin, compare
+from tools.runner.fingerprints import LIBRARIES, check_origin, differences
 from tools.store.dataset import Dataset
 from tools.store.files import json_array, read_json, write_json
 from tools.store.jsonl import Record, Table, dumps
@@ -169,12 +169,12 @@ def _check_one_run(tables: Mapping[str, Table]) -> None:
         made = read_json(table.meta_path)
         if not clean or not made:
             continue
-        shaping, _ = compare(clean, made)
-        if shaping or clean.get("input") != made.get("input"):
+        differing = differences(clean, made).keys() - LIBRARIES
+        if differing or clean.get("input") != made.get("input"):
             raise UserError(
                 f"{table.path} and {CLEAN.name}.jsonl beside it were not made alike"
-                f" ({', '.join(shaping) or 'input'} differ): run generate_dpo_data.py --redo"
-                " responses"
+                f" ({', '.join(sorted(differing)) or 'input'} differ): run generate_dpo_data.py"
+                " --redo responses"
             )
 
 

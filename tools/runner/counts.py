@@ -78,25 +78,18 @@ def remembered(reads: Table, writes: Iterable[Table]) -> Counts | None:
     counts = Counts()
     for table in writes:
         finished = (read_json(table.meta_path) or {}).get("finished", {})
-        stamps = _stamps(reads, table)
-        if None in stamps.values() or not stamps.items() <= finished.items():
+        files = _stamps(reads, table)
+        if len(files) < 2 or finished.get("files") != files:
             return None
-        counts += Counts(
-            finished["done"], Counter(finished["filtered"]), Counter(finished["failed"])
-        )
+        reasons = Counter(finished["filtered"]), Counter(finished["failed"])
+        counts += Counts(finished["done"], *reasons)
     return counts
 
 
-def _stamps(reads: Table, table: Table) -> dict[str, list[int] | None]:
-    return {"input": _stamp(reads), "output": _stamp(table)}
-
-
-def _stamp(table: Table) -> list[int] | None:
-    """Size in bytes and time of change in ns of a table that is one merged file; else None."""
-    if not table.path.exists() or table.parts():
-        return None
-    stat = table.path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
+def _stamps(*tables: Table) -> list[list[int]]:
+    """Size in bytes and time of change in ns of each table that is one merged file."""
+    stats = [table.path.stat() for table in tables if table.path.exists() and not table.parts()]
+    return [[stat.st_size, stat.st_mtime_ns] for stat in stats]
 
 
 def step_counts(reads: Table, writes: Sequence[Table]) -> Counts:
@@ -105,9 +98,7 @@ def step_counts(reads: Table, writes: Sequence[Table]) -> Counts:
     Raises:
         CorruptLine: a line of a table is not a record.
     """
-    counts = remembered(reads, writes)
-    if counts is None:
-        ids = reads.index().kept()
-        tables = (count(ids, table.index(), table.failed.read()) for table in writes)
-        counts = sum(tables, Counts())
-    return counts
+    if (counts := remembered(reads, writes)) is not None:
+        return counts
+    ids = reads.index().kept()
+    return sum((count(ids, table.index(), table.failed.read()) for table in writes), Counts())

@@ -16,53 +16,35 @@ from tools.store.dataset import annotation_of
 from tools.store.files import read_json, write_json
 from tools.store.jsonl import Table
 
-Differences = dict[str, tuple[Any, Any]]
+# Versions of these are noted, and shown where they differ; they refuse nothing by themselves.
+LIBRARIES = {
+    *("av", "opencv", "opencv-python-headless", "openvino", "scenedetect"),
+    *("torch", "transformers", "vllm"),
+}
 
 
 def fingerprint(step: Step) -> dict[str, Any]:
-    """How a step would make its tables now: parameters, and the fingerprint of what it reads.
-
-    The versions of libraries are noted beside them, and are no part of the digest.
-    """
+    """What shapes a step's output: parameters, versions and the fingerprint of what it reads."""
     upstream = read_json(step.reads.meta_path) or {}
     made = read_json(step.writes[0].meta_path) or {}
     document = {
         "step": step.name,
         "build": made.get("build", 1),
-        "revision": str(step.revision),
         "params": step.params(),
+        "versions": {**step.versions(), "revision": str(step.revision)},
         "input": {step.reads.name: upstream.get("fingerprint")},
     }
     digest = hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return {"fingerprint": digest[:16], **document, "versions": step.versions()}
+    return {"fingerprint": digest[:16], **document}
 
 
-def compare(then: dict[str, Any], now: dict[str, Any]) -> tuple[Differences, Differences]:
-    """What differs between two fingerprints: name -> (then, now) of what shapes the output, and of
-    the versions of libraries that both name.
-
-    Fingerprints of earlier releases hold their revision among the versions, and some versions
-    among the parameters, and the reverse: what the other one calls a version is one.
-    """
-    then_values, now_values = _values(then), _values(now)
-    libraries = {*then.get("versions", {}), *now.get("versions", {})} - {"revision"}
-    libraries -= _flat(now.get("params", {})).keys()
-    shaping: Differences = {}
-    versions: Differences = {}
-    for name in sorted(then_values.keys() | now_values.keys()):
-        pair = then_values.get(name), now_values.get(name)
-        if pair[0] == pair[1]:
-            continue
-        if name not in libraries:
-            shaping[name] = pair
-        elif None not in pair:
-            versions[name] = pair
-    return shaping, versions
-
-
-def _values(made: dict[str, Any]) -> dict[str, Any]:
-    revision = {"revision": made["revision"]} if "revision" in made else {}
-    return {**made.get("versions", {}), **_flat(made.get("params", {})), **revision}
+def differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """name -> (then, now) of the parameters and versions in which two fingerprints differ."""
+    before, after = (
+        _flat({**made.get("versions", {}), **made.get("params", {})}) for made in (then, now)
+    )
+    pairs = {name: (before.get(name), after.get(name)) for name in sorted({*before, *after})}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +59,7 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_fingerprint(step: Step) -> None:
-    """Stop where the step's tables were made with other parameters; show other versions.
+    """Stop where the step's tables were made with other parameters; show other libraries.
 
     `sign` looks at the input's fingerprint when the step's turn has come: the step before it may
     have to write its own first.
@@ -86,21 +68,22 @@ def check_fingerprint(step: Step) -> None:
         UserError: they were; the text names the first thing that differs.
     """
     now = fingerprint(step)
-    notes: Differences = {}
+    notes = {}
     for table in step.writes:
         made = read_json(table.meta_path)
         if made is None or "step" not in made:
             continue
-        shaping, versions = compare(made, now)
-        for name, values in shaping.items():
-            before, after = map(_short, values)
-            raise UserError(
-                f"{table.path.name} was made with {name}={before}, this run has {name}={after}:"
-                f" give the old value, or rebuild with --redo {step.name}"
-            )
-        notes |= versions
-    for name, (before, after) in notes.items():
-        print(f"note: {step.name} was made with {name} {before}, this run has {name} {after}")
+        for name, (before, after) in differences(made, now).items():
+            if name not in LIBRARIES:
+                raise UserError(
+                    f"{table.path.name} was made with {name}={_short(before)}, this run has"
+                    f" {name}={_short(after)}: give the old value, or rebuild with"
+                    f" --redo {step.name}"
+                )
+            if before and after:
+                notes[name] = f"was made with {name} {before}, this run has {name} {after}"
+    for note in notes.values():
+        print(f"note: {step.name} {note}")
 
 
 def _short(value: Any) -> str:

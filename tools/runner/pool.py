@@ -1,19 +1,20 @@
 """Hands a step's records out to workers, and survives the workers' deaths.
 
-What a worker is depends on the engine: a process of this machine (`tools.runner.processes`). A
-worker says when it is set up, and only then is given records: no record is blamed for a worker that
-dies at start, and none waits for a worker that never starts. It holds at most one batch.
+An engine starts workers and waits for them (`check`, `start`, `wait`); a worker takes a step
+(`set_up`), takes batches (`send`), and answers (`messages`), as those of `tools.runner.processes`
+do. A worker says when it is set up, and only then is given records: no record is blamed for a
+worker that dies at start, and none waits for a worker that never starts.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
 
 from tools.errors import UserError
+from tools.runner.processes import Process, Processes
 from tools.runner.step import Step
-from tools.runner.worker import Item, Message, Outcome
+from tools.runner.worker import Item, Outcome, WorkerDied
 
 WORKER_DIED = "worker died"
 # A worker that has died so often in a row before it was set up will not start the next time either.
@@ -23,56 +24,12 @@ DEATHS_AT_START = 3
 DEATHS_AT_WORK = 4
 
 
-class WorkerDied(Exception):
-    """A worker has ended; the text says how."""
-
-
-class Worker(Protocol):
-    """One worker, which answers with messages (see `tools.runner.worker`)."""
-
-    def set_up(self, step: Step) -> None:
-        """Let it set up a step; it answers `ready`."""
-
-    def send(self, batch: list[Item]) -> None:
-        """Let it work; it answers with the outcomes of each record."""
-
-    def messages(self) -> Iterator[Message]:
-        """The messages that have arrived by now.
-
-        Raises:
-            WorkerDied: no more will come.
-        """
-
-    def end(self) -> None:
-        """End it at once."""
-
-
-class Engine(Protocol):
-    """Starts workers and waits for them."""
-
-    def check(self) -> None:
-        """Find out what the workers will compute on, once there is work.
-
-        Raises:
-            UserError: a GPU is asked for, and there is none.
-        """
-
-    def start(self, rank: int) -> Worker:
-        """Start a worker; it may be ready late, or never."""
-
-    def wait(self, workers: Sequence[Worker]) -> Iterable[Worker]:
-        """Wait until some of the workers have sent a message or died, and return those."""
-
-    def close(self) -> None:
-        """Give back what the workers ran on."""
-
-
 @dataclass
 class _Slot:
-    """A worker and what it is doing: the step that it is set up for, and the records it holds."""
+    """A worker and what it does: the step that it is set up for, and the batch that it holds."""
 
     rank: int
-    worker: Worker
+    worker: Process
     step: Step | None = None
     ready: bool = True
     held: dict[str, Item] = field(default_factory=dict)
@@ -89,11 +46,9 @@ class _Slot:
 
     def outcomes(self) -> Iterator[Outcome]:
         """What the worker has reported by now."""
-        for kind, payload in self.worker.messages():
-            if kind == "fatal":
-                raise UserError(payload)
+        for outcomes in self.worker.messages():
             self.ready = True
-            for outcome in payload or ():
+            for outcome in outcomes:
                 self.held.pop(outcome.video_id, None)
                 yield outcome
 
@@ -101,7 +56,7 @@ class _Slot:
 class Pool:
     """`world_size` workers of an engine."""
 
-    def __init__(self, engine: Engine, world_size: int) -> None:
+    def __init__(self, engine: Processes, world_size: int) -> None:
         self.engine = engine
         self.world_size = world_size
         self._slots: dict[int, _Slot] = {}
@@ -114,7 +69,6 @@ class Pool:
         for slot in self._slots.values():
             slot.worker.end()
         self._slots.clear()
-        self.engine.close()
 
     def run(
         self, step: Step, items: Iterable[Item], total: int, proven: bool = False

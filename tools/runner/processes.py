@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,9 +22,8 @@ from typing import Any
 
 from tools.errors import UserError
 from tools.runner.devices import count_gpus, has_gpu_driver
-from tools.runner.pool import WorkerDied
 from tools.runner.step import Step
-from tools.runner.worker import Item, Message, set_up, work
+from tools.runner.worker import Item, Outcome, WorkerDied, work
 
 # What the libraries that compute take their number of threads from.
 THREAD_VARIABLES = (
@@ -56,15 +56,19 @@ class Process:
         with suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send(task)
 
-    def messages(self) -> Iterator[Message]:
-        """The messages that have arrived by now.
+    def messages(self) -> Iterator[list[Outcome]]:
+        """The outcomes that it has reported by now; an empty list says that the step is set up.
 
         Raises:
+            UserError: the run must stop.
             WorkerDied: its end of the pipe is closed.
         """
         try:
             while self.pipe.poll():
-                yield self.pipe.recv()
+                message = self.pipe.recv()
+                if isinstance(message, UserError):
+                    raise message
+                yield message
         except (EOFError, OSError) as error:
             self.process.join()
             raise WorkerDied(_ending(self.process.exitcode or 0)) from error
@@ -119,13 +123,10 @@ class Processes:
             theirs.close()
         return Process(process, ours)
 
-    def wait(self, workers: Sequence[Any]) -> list[Process]:
+    def wait(self, workers: Sequence[Process]) -> list[Process]:
         """Wait until some of the workers have sent a message or died, and return those."""
-        pipes = {worker.pipe: worker for worker in workers}
+        pipes: dict[Any, Process] = {worker.pipe: worker for worker in workers}
         return [pipes[pipe] for pipe in wait(list(pipes))]
-
-    def close(self) -> None:
-        """Nothing is left once the workers have ended."""
 
 
 @contextmanager
@@ -163,12 +164,18 @@ def _serve(pipe: Connection, device: str, threads: int) -> None:
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             task = pipe.recv()
-            if isinstance(task, Step):
-                step, messages = task, set_up(task, device, threads)
-            else:
-                messages = work(step, task)
-            for message in messages:
-                pipe.send(message)
+            try:
+                if isinstance(task, Step):
+                    step = task
+                    step.setup(device, threads)
+                    pipe.send([])
+                else:
+                    for outcomes in work(step, task):
+                        pipe.send(outcomes)
+            except UserError as error:
+                pipe.send(UserError(str(error)))
+            except Exception:
+                pipe.send(UserError(f"step {step.name}:\n{traceback.format_exc()}"))
 
 
 def _end_with_parent() -> None:

@@ -15,9 +15,9 @@ from tools.runner.step import Step
 from tools.store.files import FULL, storage_error
 from tools.store.jsonl import Record, dumps
 
-# ("ready", None): the step is set up. ("outcomes", [Outcome...]): how some records ended.
-# ("fatal", text): the run must stop.
-Message = tuple[str, Any]
+
+class WorkerDied(Exception):
+    """A worker has ended; the text says how."""
 
 
 @dataclass
@@ -54,31 +54,20 @@ class Outcome:
     line: bytes = b""
 
 
-def set_up(step: Step, device: str, threads: int) -> Iterator[Message]:
-    """Set a step up; yield one message, `ready` or `fatal`."""
-    try:
-        step.setup(device, threads)
-        yield "ready", None
-    except Exception as error:
-        yield "fatal", _reason(step, error)
+def work(step: Step, batch: list[Item]) -> Iterator[list[Outcome]]:
+    """Yield the outcomes of each record of a batch, as soon as they are known.
 
-
-def work(step: Step, batch: list[Item]) -> Iterator[Message]:
-    """Yield a message for each record of a batch, as soon as its outcomes are known."""
+    Raises:
+        UserError: the disk refuses, or the step says that no record can be done.
+    """
     records = [orjson.loads(item.line) for item in batch]
-    try:
-        for position, result in _results(step, records, [item.missing for item in batch]):
-            item, record = batch[position], records[position]
-            several = len(step.writes) > 1 and isinstance(result, dict)
-            yield (
-                "outcomes",
-                [
-                    _outcome(item, table, record, result[table] if several else result)
-                    for table in item.missing
-                ],
-            )
-    except Exception as error:
-        yield "fatal", _reason(step, error)
+    for position, result in _results(step, records, [item.missing for item in batch]):
+        item, record = batch[position], records[position]
+        several = len(step.writes) > 1 and isinstance(result, dict)
+        yield [
+            _outcome(item, table, record, result[table] if several else result)
+            for table in item.missing
+        ]
 
 
 def _results(
@@ -105,24 +94,13 @@ def _outcome(item: Item, table: str, record: Record, result: Any) -> Outcome:
         kept = record if result.record is None else result.record
         line = dumps({**kept, "filtered": True, "filter_reason": reason})
         return Outcome(item.video_id, table, "filtered", reason, item.attempts, line)
+    if isinstance(result, OSError) and result.errno in FULL:
+        raise storage_error(result.filename or "a file", result)
+    if isinstance(result, UserError):
+        raise result
     if isinstance(result, BaseException):
-        _stop_if_the_disk_refused(result)
         return Outcome(item.video_id, table, "failed", describe(result), item.attempts)
     return Outcome(item.video_id, table, "done", "", item.attempts, dumps(result))
-
-
-def _stop_if_the_disk_refused(error: BaseException) -> None:
-    if isinstance(error, UserError):
-        raise error
-    if isinstance(error, OSError) and error.errno in FULL:
-        raise storage_error(error.filename or "a file", error)
-
-
-def _reason(step: Step, error: Exception) -> str:
-    """Why the run must stop: a user's mistake in one line, a bug with its traceback."""
-    if isinstance(error, UserError):
-        return str(error)
-    return f"step {step.name}:\n{traceback.format_exc()}"
 
 
 def describe(error: BaseException) -> str:

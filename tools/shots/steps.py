@@ -96,23 +96,14 @@ class SceneStep(StageOneStep):
     source = "init"
     shaped_by = ("shot_detector", "shot_threshold", "min_shot_seconds", "min_gray_range")
 
-    def params(self) -> dict[str, Any]:
-        """The settings, the scan's version, the network's weights and how they are exported."""
-        network = {key: value for key, value in self._network().items() if key != "openvino"}
-        return {**super().params(), "scan": str(SCAN_VERSION), **network}
-
     def versions(self) -> dict[str, str]:
-        """The decoder's version, and that of what the detector computes with."""
+        """The decoder's version, the scan's, and the detector's."""
+        decoder = {"av": version("av"), "scan": str(SCAN_VERSION)}
         if self.settings.shot_detector == "adaptive":
-            return {"av": version("av"), "scenedetect": version("scenedetect-headless")}
-        return {"av": version("av"), "openvino": self._network()["openvino"]}
-
-    def _network(self) -> dict[str, str]:
-        if self.settings.shot_detector == "adaptive":
-            return {}
+            return {**decoder, "scenedetect": version("scenedetect-headless")}
         from tools.shots import transnet
 
-        return transnet.versions()
+        return {**decoder, **transnet.versions()}
 
     def check(self, device: str) -> None:
         """Make the detector's networks for the CPU ready once, before any worker asks for them."""
@@ -193,7 +184,7 @@ class SimilarityStep(StageOneStep):
         return {**super().params(), "checkpoint": self.settings.checkpoint or own}
 
     def versions(self) -> dict[str, str]:
-        """The versions of the libraries that compute the embeddings."""
+        """The library's version, where one computes the embeddings."""
         packages = () if self.settings.embedder == "color" else ("torch", "transformers")
         return {**{package: version(package) for package in packages}, "opencv": cv2.__version__}
 
