@@ -60,10 +60,10 @@ def kind_of(error: str) -> str:
 
 
 def remember(reads: Table, table: Table, counts: Counts) -> None:
-    """Note in the meta.json of a merged table that nothing is left to do: until it or what it was
-    made from changes, nobody needs to read either to know."""
+    """Note in the meta.json of a merged table that nothing is left to do, until the table or the
+    one that it was made from changes: then nobody has to read either to know."""
     finished = {
-        **_stamps(reads, table),
+        "files": _stamps(reads, table),
         "done": counts.done,
         "filtered": counts.filtered,
         "failed": counts.failed,

@@ -8,7 +8,6 @@ Beside the table stand `<name>.jsonl.filtered` (the rejected records once more, 
 `<name>.failed.jsonl` (who failed, in which step, with which error).
 """
 
-import itertools
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
@@ -109,7 +108,7 @@ class Index:
         places: video_id -> (file, byte offset, length in bytes); a record that is there twice
             counts once.
         filtered: video_id -> reason, of the records that the method rejected.
-        in_order: whether the merged file alone holds everything, sorted by video_id.
+        in_order: whether the merged file alone holds everything once, sorted by video_id.
     """
 
     places: dict[str, tuple[Path, int, int]] = field(default_factory=dict)
@@ -204,10 +203,10 @@ class Table:
             index, last = Index(in_order=list(files) == [self.path]), ""
             for path, offset, line, record in self._entries(files):
                 video_id = str(record["video_id"])
-                if video_id in index:
-                    continue
                 index.in_order = index.in_order and video_id > last
                 last = video_id
+                if video_id in index:
+                    continue
                 index.places[video_id] = (path, offset, len(line))
                 if record.get("filtered"):
                     reason = record.get("filter_reason") or "no reason recorded"
@@ -248,25 +247,17 @@ class Table:
     def sorted_records(self) -> Iterator[Record]:
         """Yield every record once, filtered ones too, sorted by video_id.
 
-        A sorted file without parts is streamed, twice, in constant memory; anything else goes
-        through an index.
-
         Raises:
             CorruptLine: a line in the middle of a file is not a record.
         """
-        alone = self.path.exists() and not self.parts()
-        ids = (record["video_id"] for record in self._merged_records())
-        if alone and all(before < after for before, after in itertools.pairwise(ids)):
-            yield from self._merged_records()
-        else:
-            index = self.index()
-            for _, line in index.lines(sorted(index.places)):
-                yield orjson.loads(line)
-
-    def _merged_records(self) -> Iterator[Record]:
-        with _reader(self.path) as file:
-            for *_, record in self._entries({self.path: file}):
-                yield record
+        index = self.index()
+        if index.in_order:
+            index = Index()  # A sorted file is streamed; its index would only take memory.
+            with _reader(self.path) as file:
+                for *_, record in self._entries({self.path: file}):
+                    yield record
+        for _, line in index.lines(sorted(index.places)):
+            yield orjson.loads(line)
 
     def write(self, records: Iterable[Record]) -> None:
         """Write the merged file in one go, sorted by video_id, atomically."""
@@ -309,10 +300,9 @@ class FailureList:
         """video_id -> its last failure."""
         if not self.path.exists():
             return {}
-        with open(self.path, "rb") as file:
-            lines = _whole_lines(file, appended=True)
-            records = (parse_line(line, self.path, number) for number, _, line in lines)
-            return {record["video_id"]: record for record in records}
+        lines = enumerate(lines_from(self.path), 1)
+        records = [parse_line(line, self.path, number) for number, (_, line) in lines]
+        return {record["video_id"]: record for record in records}
 
     def settle(self, done: Index) -> None:
         """Rewrite the list sorted, without the records that have been done since."""
