@@ -258,6 +258,41 @@ def test_a_table_made_by_other_scripts_is_added_to(toy):
     assert theirs in toy.table("act").path.read_text()
 
 
+# As the release before left it: workers had parts of their own, finished steps stood in `.state`.
+EARLIER = {
+    "anno/act.jsonl.0-2": '{"video_id":"c","number":300}\n',
+    "anno/act.jsonl.1-2": '{"video_id":"a","number":100}\n{"video_id":"e","num',
+    "anno/act.failed.jsonl": '{"video_id":"d","step":"act","error":"ValueError: boom","attempts":2}\n',
+    "anno/act.meta.json": """{"fingerprint": "a0a0a0a0a0a0a0a0", "step": "act", "build": 1,
+        "params": {"factor": 2, "sampling": {"top_k": 1, "twice": 4}},
+        "versions": {"av": "0.9", "revision": "1"}, "input": {"numbers": null}}""",
+    "anno/pass_on.jsonl": '{"video_id":"a","number":100,"passed":"of old"}\n',
+    "anno/pass_on.meta.json": """{"fingerprint": "b1b1b1b1b1b1b1b1", "step": "pass_on", "build": 1,
+        "params": {"suffix": "!"}, "versions": {"revision": "1"},
+        "input": {"act": "a0a0a0a0a0a0a0a0"}}""",
+    ".state/act.json": """{"fingerprint": "a0a0a0a0a0a0a0a0", "input": [1, 1],
+        "output": {"act": [1, 1]}, "done": 2, "filtered": {}, "failed": {}, "remaining": 3}""",
+}
+
+
+def test_a_folder_of_an_earlier_release_loses_nothing(toy):
+    toy.give(a=1, b=2, c=3, d=(4, {"fail": "boom"}), e=5)
+    (toy.root / "mine" / ".state").mkdir()
+    for name, content in EARLIER.items():
+        (toy.root / "mine" / name).write_text(content)
+    flags = ("--steps", "act", "pass_on")
+    note = "note: act was made with av 0.9, this run has av 1.0"
+    act = "4 done, 1 failed (ValueError: boom)"
+    assert toy.run(2, *flags) == (0, [note, f"act: {act}", "pass_on: 4 done"], [])
+    assert toy.results() == {"a": 100, "b": 4, "c": 300, "e": 10}
+    assert toy.table("act").failed.read()["d"]["attempts"] == 2
+    passed = {entry["video_id"]: entry["passed"] for entry in toy.table("pass_on").read()}
+    assert passed == {"a": "of old", "b": "4!", "c": "300!", "e": "10!"}
+    assert toy.table("act").parts() == []
+    nothing = [note, f"act: nothing to do ({act})", "pass_on: nothing to do (4 done)"]
+    assert toy.run(2, *flags)[1] == nothing
+
+
 # Torn and corrupt files.
 
 

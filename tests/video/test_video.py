@@ -243,6 +243,18 @@ def test_a_changed_file_is_scanned_again(make_video, tmp_path):
     assert len(scan_file(video, kept)) == 24
 
 
+@pytest.mark.parametrize("kept_bytes", [0, 1, 1000, -1])
+def test_half_a_scan_is_as_good_as_none(make_video, tmp_path, kept_bytes):
+    """As a copy leaves it that broke off."""
+    video, kept = make_video(tmp_path / "a.mp4", SIX), tmp_path / "a.npz"
+    scan_file(video, kept)
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:kept_bytes])
+    assert kept_scan(video, kept) is None
+    assert len(scan_file(video, kept)) == 72
+    assert kept.read_bytes() == whole
+
+
 def test_a_scan_is_the_same_bytes_every_time(make_video, tmp_path):
     video = make_video(tmp_path / "a.mp4", SIX)
     scan_file(video, tmp_path / "1.npz")

@@ -6,6 +6,7 @@ known to be out of date, also where the parameters are the same.
 """
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -41,21 +42,19 @@ def fingerprint(step: Step) -> dict[str, Any]:
 def differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """name -> (then, now) of the parameters and versions in which two fingerprints differ."""
     before, after = (
-        _flat({**made.get("versions", {}), **made.get("params", {})}) for made in (then, now)
+        dict(_flat({**made.get("versions", {}), **made.get("params", {})})) for made in (then, now)
     )
     pairs = {name: (before.get(name), after.get(name)) for name in sorted({*before, *after})}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Nested parameters under names like `sampling.top_p`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
+    for name, value in values.items():
         if isinstance(value, dict):
-            flat |= {f"{key}.{name}": inner for name, inner in _flat(value).items()}
+            yield from _flat(value, f"{prefix}{name}.")
         else:
-            flat[key] = value
-    return flat
+            yield prefix + name, value
 
 
 def check_fingerprint(step: Step) -> None:
@@ -76,19 +75,13 @@ def check_fingerprint(step: Step) -> None:
         for name, (before, after) in differences(made, now).items():
             if name not in LIBRARIES:
                 raise UserError(
-                    f"{table.path.name} was made with {name}={_short(before)}, this run has"
-                    f" {name}={_short(after)}: give the old value, or rebuild with"
-                    f" --redo {step.name}"
+                    f"{table.path.name} was made with {name}={before!s:.60}, this run has"
+                    f" {name}={after!s:.60}: give the old value, or rebuild with --redo {step.name}"
                 )
             if before and after:
                 notes[name] = f"was made with {name} {before}, this run has {name} {after}"
     for note in notes.values():
         print(f"note: {step.name} {note}")
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def sign(step: Step) -> None:
