@@ -262,7 +262,9 @@ def test_a_table_made_by_other_scripts_is_added_to(toy):
 EARLIER = {
     "anno/act.jsonl.0-2": '{"video_id":"c","number":300}\n',
     "anno/act.jsonl.1-2": '{"video_id":"a","number":100}\n{"video_id":"e","num',
-    "anno/act.failed.jsonl": '{"video_id":"d","step":"act","error":"ValueError: boom","attempts":2}\n',
+    "anno/act.failed.jsonl": (
+        '{"video_id":"d","step":"act","error":"ValueError: boom","attempts":2}\n'
+    ),
     "anno/act.meta.json": """{"fingerprint": "a0a0a0a0a0a0a0a0", "step": "act", "build": 1,
         "params": {"factor": 2, "sampling": {"top_k": 1, "twice": 4}},
         "versions": {"av": "0.9", "revision": "1"}, "input": {"numbers": null}}""",
