@@ -29,16 +29,7 @@ from tools.store.jsonl import Index, Record, Table, dumps
 
 @dataclass(frozen=True)
 class Options:
-    """How a script was asked to run its steps.
-
-    Attributes:
-        world_size: worker processes.
-        device: auto, cpu or cuda.
-        threads: CPU threads a worker may use.
-        limit: at most this many videos, the first ones by video_id; None: all.
-        retry_failed: try again what failed in earlier runs.
-        redo: name of the step to rebuild, with all that follow; None: none.
-    """
+    """How to run the steps: the flags that `tools.cli.add_runner_flags` describes."""
 
     world_size: int = 1
     device: str = "auto"

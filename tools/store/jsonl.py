@@ -198,38 +198,30 @@ class Table:
         Raises:
             CorruptLine: a line in the middle of a file is not a record.
         """
-        with ExitStack() as stack:
-            files = self._open(stack)
-            index, last = Index(in_order=list(files) == [self.path]), ""
-            for path, offset, line, record in self._entries(files):
-                video_id = str(record["video_id"])
-                index.in_order = index.in_order and video_id > last
-                last = video_id
-                if video_id in index:
-                    continue
-                index.places[video_id] = (path, offset, len(line))
-                if record.get("filtered"):
-                    reason = record.get("filter_reason") or "no reason recorded"
-                    index.filtered[video_id] = str(reason)
+        index, last = Index(in_order=self.path.exists() and not self.parts()), ""
+        for path, offset, line, record in self._entries():
+            video_id = str(record["video_id"])
+            index.in_order = index.in_order and video_id > last
+            last = video_id
+            if video_id in index:
+                continue
+            index.places[video_id] = (path, offset, len(line))
+            if record.get("filtered"):
+                index.filtered[video_id] = str(record.get("filter_reason") or "no reason recorded")
         return index
 
-    def _open(self, stack: ExitStack) -> dict[Path, IO[bytes]]:
-        """The files behind the table, open, the merged one first.
-
-        Another run may be merging them at this moment. It removes a part only once the merged file
-        holds its records, so that one is opened last.
-        """
-        files = {}
-        for path in [*self.parts(), self.path]:
-            with suppress(FileNotFoundError):
-                files[path] = stack.enter_context(_reader(path))
-        return dict(sorted(files.items()))
-
-    def _entries(self, files: dict[Path, IO[bytes]]) -> Iterator[tuple[Path, int, bytes, Record]]:
-        """Yield (file, byte offset, line, record) of every whole line."""
-        for path, file in files.items():
-            for number, offset, line in _whole_lines(file, appended=path != self.path):
-                yield path, offset, line, parse_line(line, path, number)
+    def _entries(self) -> Iterator[tuple[Path, int, bytes, Record]]:
+        """Yield (file, byte offset, line, record) of every whole line, the merged file first."""
+        files: dict[Path, IO[bytes]] = {}
+        with ExitStack() as stack:
+            # Another run may be merging the parts at this moment. It removes one only once the
+            # merged file holds its records, so that is opened last.
+            for path in [*self.parts(), self.path]:
+                with suppress(FileNotFoundError):
+                    files[path] = stack.enter_context(_reader(path))
+            for path in sorted(files):
+                for number, offset, line in _whole_lines(files[path], appended=path != self.path):
+                    yield path, offset, line, parse_line(line, path, number)
 
     def read(self) -> Iterator[Record]:
         """Yield every record once, filtered ones too, in the order of the files.
@@ -238,11 +230,10 @@ class Table:
             CorruptLine: a line in the middle of a file is not a record.
         """
         seen: set[str] = set()
-        with ExitStack() as stack:
-            for *_, record in self._entries(self._open(stack)):
-                if record["video_id"] not in seen:
-                    seen.add(record["video_id"])
-                    yield record
+        for *_, record in self._entries():
+            if record["video_id"] not in seen:
+                seen.add(record["video_id"])
+                yield record
 
     def sorted_records(self) -> Iterator[Record]:
         """Yield every record once, filtered ones too, sorted by video_id.
@@ -251,12 +242,11 @@ class Table:
             CorruptLine: a line in the middle of a file is not a record.
         """
         index = self.index()
-        if index.in_order:
-            index = Index()  # A sorted file is streamed; its index would only take memory.
-            with _reader(self.path) as file:
-                for *_, record in self._entries({self.path: file}):
-                    yield record
-        for _, line in index.lines(sorted(index.places)):
+        lines: Iterator[tuple[Any, bytes]] = index.lines(sorted(index.places))
+        if index.in_order:  # A sorted file is streamed: its index would only take memory.
+            lines = lines_from(self.path, merged=True)
+        del index
+        for _, line in lines:
             yield orjson.loads(line)
 
     def write(self, records: Iterable[Record]) -> None:
