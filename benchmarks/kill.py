@@ -3,10 +3,11 @@
     python -m benchmarks.kill                          # 200 kills on three short videos
     python -m benchmarks.kill --kills 20 --videos DIR
 
-The pipeline runs on a few videos, again and again from an empty folder. Of each kill a stage is
+The pipeline runs on a few videos, again and again from an empty folder. For each kill a stage is
 drawn, and a moment over the length of that stage's unbroken run; it hits the script or one of its
 workers, and a script that is killed is started again with the next world_size of 1, 2, 3. At the
-end of each life every finished file must be byte for byte that of an unbroken run. Linux only.
+end of each run through the stages every finished file must be byte for byte that of an unbroken
+run. Linux only.
 """
 
 import contextlib
@@ -44,8 +45,8 @@ STAGES = {
 WITHOUT_WORKERS = ("convert_to_swift.py",)
 # Three workers in a row that were killed while they started end a run, as they should.
 GAVE_UP = ("times in a row while it was starting", "died before one record was finished")
-# The last words of a worker whose script was killed while it told it what to do: they come from
-# Python's own code, before any of ours is there to say it better.
+# What a worker prints whose script was killed while it started: it comes from Python's own code,
+# before any of ours runs.
 ORPHANED = re.compile(
     r"Traceback \(most recent call last\):\n"
     r"(?:  File \"(?:<string>|[^\"\n]*/multiprocessing/spawn\.py)\", .*\n(?:    .*\n)*)+"

@@ -9,7 +9,7 @@ from typing import Any
 from inference.ahead import map_ahead
 from inference.captioner import Answer, Captioner, Request, answer_groups
 from tools.errors import Filtered
-from tools.runner.run import Step
+from tools.runner.step import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
 from tools.text import prompts

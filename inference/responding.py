@@ -9,7 +9,7 @@ from inference.captioner import Answer, Captioner, Request, Sampling, answer_gro
 from inference.captioning import request_seed
 from tools.errors import Filtered
 from tools.pairs.perturbation import Config, Selection, equivalence, select
-from tools.runner.run import Step
+from tools.runner.step import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
 from tools.text import prompts
@@ -142,7 +142,8 @@ class ResponsesStep(Step):
                     record.get("merged_groups"),
                 )
             except Filtered as reason:
-                found[config.name] = reason
+                video = {key: record[key] for key in ("video_id", "video_path")}
+                found[config.name] = Filtered(str(reason), video)
         return found
 
     def _request(self, record: Record, name: str, selection: Any) -> Request:

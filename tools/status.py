@@ -10,34 +10,27 @@ from rich.console import Console
 from rich.table import Table as Screen
 
 from tools.cli import add_data_root, run_script, script_parser
-from tools.runner.run import Counts, count, lock_key, step_counts
+from tools.runner.counts import Counts, count, step_counts
 from tools.shots.steps import STEPS, Settings
 from tools.store.dataset import Dataset, open_dataset
 from tools.store.jsonl import Table
 
-Row = tuple[str, str, Table, Sequence[Table]]
 
-
-def steps_of(dataset: Dataset) -> Iterator[Row]:
-    """Yield (name, key, what it reads, what it writes) of every step that has left something."""
+def steps_of(dataset: Dataset) -> Iterator[tuple[str, Table, Sequence[Table]]]:
+    """Yield (name, what it reads, what it writes) of every step that may have left something."""
     for kind in STEPS:
         step = kind(dataset, Settings())
         writes = (dataset.videos(),) if step.name == "finalize" else step.writes
-        yield step.name, lock_key(dataset, step.name, writes), step.reads, writes
+        yield step.name, step.reads, writes
     for model in dataset.caption_models():
         raw = dataset.table(f"raw_clip_captions_{model}")
-        parsed = dataset.table(f"clip_captions_{model}")
-        for name, reads, writes in (
-            ("raw_captions", dataset.videos(), (raw,)),
-            ("captions", raw, (parsed,)),
-        ):
-            yield f"{name} {model}", lock_key(dataset, name, writes), reads, writes
+        yield f"raw_captions {model}", dataset.videos(), (raw,)
+        yield f"captions {model}", raw, (dataset.table(f"clip_captions_{model}"),)
     for model, iteration in dataset.response_runs():
         reads = dataset.table(f"clip_captions_{model}")
         names = dataset.response_configs(model, iteration)
-        tables = tuple(dataset.responses(model, name, iteration) for name in names)
-        label = f"responses {model} iter_{iteration}"
-        yield label, lock_key(dataset, "responses", tables), reads, tables
+        tables = [dataset.responses(model, name, iteration) for name in names]
+        yield f"responses {model} iter_{iteration}", reads, tables
 
 
 def funnel(dataset: Dataset) -> Iterator[tuple[str, Counts]]:
@@ -49,10 +42,10 @@ def funnel(dataset: Dataset) -> Iterator[tuple[str, Counts]]:
     init = dataset.table("init")
     if init.exists():
         index, failures = init.index(), init.failed.read()
-        yield "init", count([*index.places, *failures], index, failures)
-    for name, key, reads, writes in steps_of(dataset):
+        yield "init", count(index.places.keys() | failures, index, failures)
+    for name, reads, writes in steps_of(dataset):
         if reads.exists():
-            yield name, step_counts(dataset.state(key), reads, writes)
+            yield name, step_counts(reads, writes)
 
 
 def reasons(counts: Counts) -> Iterator[str]:

@@ -44,7 +44,7 @@ from inference.likelihood import LogLikelihood, log_likelihoods
 from inference.models import add_model_flags, models, open_captioner
 from tools.cli import add_data_root, new_file, positive
 from tools.errors import UserError
-from tools.runner.pool import count_gpus
+from tools.runner.devices import count_gpus
 from tools.statistics import check_same_videos
 from tools.text.prompts import parse_clip_caption, parse_response
 

@@ -31,7 +31,7 @@ from inference.checkpoints import (
 )
 from inference.engines.huggingface import EXIT_BROKEN_DEVICE, FPS, metadata, stacked
 from tools.errors import UserError
-from tools.runner.pool import count_gpus
+from tools.runner.devices import count_gpus
 
 AHEAD = 16  # requests that are rendered and wait to join the engine
 IN_FLIGHT = 256  # requests in the engine; how many of them run at once is for its memory to say

@@ -724,7 +724,7 @@ def start(tmp_path, out):
     command += ["2", "--dataset", "mine", "--output", str(out), "--data_root"]
     silent = subprocess.DEVNULL
     run = subprocess.Popen([*command, str(tmp_path / "data")], stdout=silent, stderr=silent)
-    while not out.with_name(f".{out.name}.tmp").exists():
+    while not list(out.parent.glob(f".{out.name}.*.tmp")):
         assert run.poll() is None
         time.sleep(0.001)
     return run

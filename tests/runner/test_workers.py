@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.runner.pool import Pool, _interrupts_held_back, _Worker
+from tools.runner.processes import Process, _interrupts_held_back
+from tools.runner.worker import WorkerDied
 from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import Table
 
@@ -280,9 +281,10 @@ def test_a_message_that_a_kill_has_cut_short_is_a_death():
     ours, theirs = multiprocessing.Pipe()
     os.write(theirs.fileno(), struct.pack("!i", 1000) + b"the first of a thousand bytes")
     theirs.close()
-    worker = _Worker(0, None, ours)
-    assert list(Pool(1)._hear(worker)) == []
-    assert not worker.alive
+    ended = multiprocessing.get_context("spawn").Process(target=os._exit, args=(9,))
+    ended.start()
+    with pytest.raises(WorkerDied, match="exit code 9"):
+        list(Process(ended, ours).messages())
 
 
 # The parent's end.
@@ -297,12 +299,7 @@ def test_resumes_after_interruptions_with_other_world_sizes(toy):
         os.killpg(run.pid, signal.SIGINT)
         assert ended(run)[0] == 130
     before = lines_of(toy)
-    assert {part.name[-3:] for part in Table(toy.path("act")).parts()} <= {
-        "0-1",
-        "0-3",
-        "1-3",
-        "2-3",
-    }
+    assert [part.name for part in Table(toy.path("act")).parts()] == ["act.jsonl.0-1"]
     assert len(toy.results()) == before < 12
     assert toy.run(2)[:2] == (0, ["act: 12 done"])
     assert toy.results() == {name: 2 * number for number, name in enumerate(names)}

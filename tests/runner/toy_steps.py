@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from tools.cli import add_runner_flags, positive, run_script, runner_options, script_parser
 from tools.errors import Filtered, UserError
-from tools.runner.run import Step, run
+from tools.runner.run import run
+from tools.runner.step import Step
 from tools.store.dataset import Dataset, open_dataset
 
 
@@ -36,7 +37,7 @@ class Act(Step):
         return {"factor": self.factor, "sampling": {"top_k": 1, "twice": 2 * self.factor}}
 
     def versions(self):
-        return {"toy": self.version}
+        return {"av": self.version}
 
     def setup(self, device, threads):
         os.write(1, f"set up {os.getpid()}\n".encode())

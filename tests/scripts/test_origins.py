@@ -40,7 +40,7 @@ def test_captions_of_a_stage_1_that_has_been_rebuilt_are_refused(root, run_scrip
     assert (
         run_script("preprocess.py", "mine", 1, *STAGE_1, "--redo", "scene", *here).returncode == 0
     )
-    made = "raw_clip_captions_dryrun.jsonl was made from another videos.jsonl"
+    made = "raw_clip_captions_dryrun.jsonl is out of date: videos.jsonl has been rebuilt since"
     captions = run_script(
         "generate_meta_data.py", 1, "--dataset", "mine", "--model", "dryrun", *here
     )

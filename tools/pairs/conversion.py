@@ -22,7 +22,7 @@ from tools.pairs.judgements import REJECT, UNSURE, Pair, latest, read
 from tools.pairs.perturbation import CLEAN, FINEST, Config, configs, equivalence
 from tools.pairs.rules import Clean, FindTag, Side, drop_reason, read_side
 from tools.pairs.swift_rows import MAX_LENGTH, estimated_tokens, swift_row
-from tools.runner.fingerprints import check_origin
+from tools.runner.fingerprints import LIBRARIES, check_origin, differences
 from tools.store.dataset import Dataset
 from tools.store.files import json_array, read_json, write_json
 from tools.store.jsonl import Record, Table, dumps
@@ -167,12 +167,15 @@ def _check_one_run(tables: Mapping[str, Table]) -> None:
     for table in tables.values():
         check_origin(table)
         made = read_json(table.meta_path)
-        for key in ("params", "versions", "input"):
-            if clean and made and clean.get(key) != made.get(key):
-                raise UserError(
-                    f"{table.path} and {CLEAN.name}.jsonl beside it were not made alike ({key}"
-                    " differ): run generate_dpo_data.py --redo responses"
-                )
+        if not clean or not made:
+            continue
+        differing = differences(clean, made).keys() - LIBRARIES
+        if differing or clean.get("input") != made.get("input"):
+            raise UserError(
+                f"{table.path} and {CLEAN.name}.jsonl beside it were not made alike"
+                f" ({', '.join(sorted(differing)) or 'input'} differ): run generate_dpo_data.py"
+                " --redo responses"
+            )
 
 
 def check_output(plan: Plan, output: Output) -> None:

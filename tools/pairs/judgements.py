@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from tools.errors import UserError
 from tools.pairs.perturbation import Config
+from tools.store.appender import Appender
 from tools.store.dataset import Dataset
-from tools.store.jsonl import Appender, lines_from, parse_line
+from tools.store.jsonl import dumps, lines_from, parse_line
 from tools.store.locks import locked
 
 ACCEPT, REJECT, UNSURE = VERDICTS = ("accept", "reject", "unsure")
@@ -97,7 +98,7 @@ def judge(
     with locked(path.with_name(f".{path.name}.lock")):
         log = Appender(path)
         try:
-            log.append(asdict(judgement))
+            log.append(dumps(asdict(judgement)))
         finally:
             log.close()
     return judgement

@@ -1,26 +1,31 @@
-"""What a step's tables were made with: parameters, versions and input, in `<name>.meta.json`.
+"""How a step's tables were made: parameters, versions and input, in `<name>.meta.json`.
 
-A run that would add to a table with anything else stops before it begins: nothing mixes silently.
-A table that is rebuilt counts its builds, so that what was made from an earlier build is known to
-be, also where the parameters are the same.
+A run that would add to a table with other parameters stops before it begins: nothing mixes
+silently. A table that is rebuilt counts its builds, so that what was made from an earlier build is
+known to be out of date, also where the parameters are the same.
 """
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import orjson
 
 from tools.errors import UserError
+from tools.runner.step import Step
 from tools.store.dataset import annotation_of
 from tools.store.files import read_json, write_json
 from tools.store.jsonl import Table
 
-if TYPE_CHECKING:
-    from tools.runner.run import Step
+# Versions of these are noted, and shown where they differ; they refuse nothing by themselves.
+LIBRARIES = {
+    *("av", "opencv", "opencv-python-headless", "openvino", "scenedetect"),
+    *("torch", "transformers", "vllm"),
+}
 
 
-def fingerprint(step: "Step") -> dict[str, Any]:
-    """What shaped a step's output: parameters, versions and the fingerprint of what it reads."""
+def fingerprint(step: Step) -> dict[str, Any]:
+    """What shapes a step's output: parameters, versions and the fingerprint of what it reads."""
     upstream = read_json(step.reads.meta_path) or {}
     made = read_json(step.writes[0].meta_path) or {}
     document = {
@@ -34,45 +39,53 @@ def fingerprint(step: "Step") -> dict[str, Any]:
     return {"fingerprint": digest[:16], **document}
 
 
-def check_fingerprint(step: "Step") -> None:
-    """Stop where the step's tables were made with other parameters or versions.
+def differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """name -> (then, now) of the parameters and versions in which two fingerprints differ."""
+    before, after = (
+        dict(_flat({**made.get("versions", {}), **made.get("params", {})})) for made in (then, now)
+    )
+    pairs = {name: (before.get(name), after.get(name)) for name in sorted({*before, *after})}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
-    The input's fingerprint is looked at by `sign`, when the step's turn has come: the step before
-    it may have to write its own first.
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested parameters under names like `sampling.top_p`."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def check_fingerprint(step: Step) -> None:
+    """Stop where the step's tables were made with other parameters; show other libraries.
+
+    `sign` looks at the input's fingerprint when the step's turn has come: the step before it may
+    have to write its own first.
 
     Raises:
         UserError: they were; the text names the first thing that differs.
     """
     now = fingerprint(step)
+    notes = {}
     for table in step.writes:
         made = read_json(table.meta_path)
         if made is None or "step" not in made:
             continue
-        for kind in ("params", "versions"):
-            then_values, now_values = _flat(made[kind]), _flat(now[kind])
-            for key in sorted(then_values.keys() | now_values.keys()):
-                then_value, now_value = then_values.get(key), now_values.get(key)
-                if then_value != now_value:
-                    raise UserError(
-                        f"{table.path.name} was made with {key}={_short(then_value)}, this run has"
-                        f" {key}={_short(now_value)}: give the old value, or rebuild with"
-                        f" --redo {step.name}"
-                    )
+        for name, (before, after) in differences(made, now).items():
+            if name not in LIBRARIES:
+                raise UserError(
+                    f"{table.path.name} was made with {name}={before!s:.60}, this run has"
+                    f" {name}={after!s:.60}: give the old value, or rebuild with --redo {step.name}"
+                )
+            if before and after:
+                notes[name] = f"was made with {name} {before}, this run has {name} {after}"
+    for note in notes.values():
+        print(f"note: {step.name} {note}")
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Nested parameters under names like `sampling.top_p`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{name}": inner for name, inner in _flat(value).items()}
-        else:
-            flat[key] = value
-    return flat
-
-
-def sign(step: "Step") -> str:
-    """Leave the fingerprint beside the step's tables, and return it.
+def sign(step: Step) -> None:
+    """Leave the fingerprint beside the step's tables.
 
     Raises:
         UserError: they were made from another input.
@@ -87,15 +100,11 @@ def sign(step: "Step") -> str:
             table.clear()
             write_json(table.meta_path, now)
         elif made["input"] != now["input"]:
-            raise UserError(
-                f"{table.path.name} was made from another {step.reads.path.name} than there is"
-                f" now: rebuild with --redo {step.name}"
-            )
-    return str(now["fingerprint"])
+            raise _out_of_date(table, step.reads, step.name)
 
 
 def forget(table: Table) -> None:
-    """Delete a table's records for another build; a kill half way is made good by `sign`."""
+    """Delete a table's records for another build; `sign` completes what a kill leaves half done."""
     build = (read_json(table.meta_path) or {}).get("build", 1)
     write_json(table.meta_path, {"build": build + 1})
     table.clear()
@@ -114,13 +123,12 @@ def check_origin(table: Table) -> None:
         upstream = annotation_of(table, name)
         now = read_json(upstream.meta_path) or {}
         if now.get("fingerprint") != fingerprint_then:
-            raise UserError(
-                f"{table.path.name} was made from another {upstream.path.name} than there is now:"
-                f" rebuild it with --redo {made['step']}"
-            )
+            raise _out_of_date(table, upstream, made["step"])
         check_origin(upstream)
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _out_of_date(table: Table, upstream: Table, step: str) -> UserError:
+    return UserError(
+        f"{table.path.name} is out of date: {upstream.path.name} has been rebuilt since; run again"
+        f" with --redo {step}"
+    )

@@ -1,108 +1,35 @@
-"""The runner: what is done, what is left, filtered, failed, and the progress of it.
+"""The runner: what is done, what is left, and the progress of it.
 
 A step is a small object that turns a record into a record and knows nothing of files, ranks,
-resuming or bars. The runner knows all of that, once. Every record that a step is given ends as
-done, filtered (with a reason) or failed (with an error), and the three add up to what the step was
-given.
+resuming or bars (`tools.runner.step`); workers compute it (`tools.runner.pool`). The runner knows
+the rest: it alone writes. Every record that a step is given ends as done, filtered (with a reason)
+or failed (with an error), and the three add up to what the step was given.
 """
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
 
 from tqdm import tqdm
 
-from tools.errors import Filtered, UserError
-from tools.runner.fingerprints import check_fingerprint, check_origin, fingerprint, forget, sign
-from tools.runner.pool import WORKER_DIED, Item, Outcome, Pool
+from tools.errors import UserError
+from tools.runner.counts import Counts, count, remember, remembered
+from tools.runner.fingerprints import check_fingerprint, check_origin, forget, sign
+from tools.runner.pool import WORKER_DIED, Pool
+from tools.runner.processes import Processes
+from tools.runner.step import Step
+from tools.runner.worker import Item, Outcome
+from tools.store.appender import Appender
 from tools.store.dataset import Dataset
-from tools.store.files import read_json, write_json
-from tools.store.jsonl import Appender, Index, Record, Table
-
-# What one record becomes: the new record, or why there is none. A step with several tables gives
-# one such per table name.
-Result = Record | Filtered | BaseException
-
-
-class Step:
-    """One step of the pipeline.
-
-    Attributes:
-        name: the step's name, as in `--redo NAME`.
-        reads: the table whose records it takes.
-        writes: the tables it makes, usually one.
-        batch_size: how many records a worker is handed at once.
-        revision: goes up when the step's own code comes to other results.
-    """
-
-    name: ClassVar[str]
-    revision: ClassVar[int] = 1
-    reads: Table
-    writes: tuple[Table, ...]
-    batch_size = 1
-
-    def params(self) -> dict[str, Any]:
-        """The parameters that shape the output; a run with others does not add to it."""
-        return {}
-
-    def versions(self) -> dict[str, str]:
-        """The versions of whatever else shapes the output: libraries, weights."""
-        return {}
-
-    def check(self, device: str) -> None:
-        """Called in the parent before any step's work: is what this step needs there?
-
-        Args:
-            device: auto, cpu or cuda, as the user asked.
-
-        Raises:
-            UserError: it is not.
-        """
-
-    def setup(self, device: str, threads: int) -> None:
-        """Called once in each worker, before its first record: load what is costly."""
-
-    def process(self, record: Record) -> Any:
-        """Turn a record into the record with this step's fields added.
-
-        Raises:
-            Filtered: the method rejects the video.
-            Exception: anything else fails this record alone.
-        """
-        raise NotImplementedError
-
-    def process_batch(
-        self, records: list[Record], wanted: list[tuple[str, ...]]
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield (position in `records`, result) for every record, each as soon as it is known.
-
-        Args:
-            wanted: of each record, the names of the tables that lack it; a step with several tables
-                may leave the others out of its result.
-        """
-        for position, record in enumerate(records):
-            try:
-                result: Any = self.process(record)
-            except Exception as error:
-                result = error
-            yield position, result
+from tools.store.jsonl import Index, Record, Table, dumps
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a script was asked to run its steps.
-
-    Attributes:
-        world_size: worker processes.
-        device: auto, cpu or cuda.
-        threads: CPU threads a worker may use.
-        limit: at most this many videos, the first ones by video_id; None: all.
-        retry_failed: try again what failed in earlier runs.
-        redo: name of the step to rebuild, with all that follow; None: none.
-    """
+    """How to run the steps: the flags that `tools.cli.add_runner_flags` describes."""
 
     world_size: int = 1
     device: str = "auto"
@@ -110,48 +37,6 @@ class Options:
     limit: int | None = None
     retry_failed: bool = False
     redo: str | None = None
-
-
-@dataclass
-class Counts:
-    """How the records that a step was given have ended so far."""
-
-    done: int = 0
-    filtered: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
-    remaining: int = 0
-
-    @property
-    def total(self) -> int:
-        """All records that the step was given."""
-        return self.done + self.filtered.total() + self.failed.total() + self.remaining
-
-    def line(self) -> str:
-        """The counts in words."""
-        parts = [f"{self.done} done"]
-        parts += [f"{n} filtered ({reason})" for reason, n in sorted(self.filtered.items())]
-        parts += [f"{n} failed ({error})" for error, n in sorted(self.failed.items())]
-        parts += [f"{self.remaining} remaining"] if self.remaining else []
-        return ", ".join(parts)
-
-
-def count(given: Iterable[str], index: Index, failures: dict[str, Record]) -> Counts:
-    """Sort the ids that a step was given by how they ended in one of its tables."""
-    ids = set(given)
-    there = ids & index.places.keys()
-    rejected = index.filtered.keys() & there
-    failed = failures.keys() & ids - there
-    return Counts(
-        len(there) - len(rejected),
-        Counter(index.filtered[video_id] for video_id in rejected),
-        Counter(kind_of(failures[video_id]["error"]) for video_id in failed),
-        len(ids) - len(there) - len(failed),
-    )
-
-
-def kind_of(error: str) -> str:
-    """What kind of error it is, `Type: what` of `Type: what: details`."""
-    return ": ".join(error.split(": ")[:2])
 
 
 def run(
@@ -186,84 +71,64 @@ def run(
         check_origin(steps[0].reads)
         for step in steps[:redone]:
             check_fingerprint(step)
-        # What is missing is said before the first video is touched, not after a week.
-        unfinished = steps[min(redone, _first_unfinished(steps, dataset, options)) :]
+        # What is missing is said before the first video is touched, not after a week: all steps
+        # after one that is unfinished may have work.
+        engine = Processes(options.device, options.threads)
+        finished = [_finished(step, options) is not None for step in steps[:redone]]
+        unfinished = steps[finished.index(False) if False in finished else redone :]
         for step in unfinished:
             step.check(options.device)
-        pool = stack.enter_context(Pool(options.world_size, options.device, options.threads))
-        if unfinished and options.device == "cuda":
-            _ = pool.gpus
+        if unfinished:
+            engine.check()
         # The last first: a kill in between leaves a step without its successors, never the reverse.
         for step in reversed(steps[redone:]):
-            dataset.state(lock_key(dataset, step.name, step.writes)).unlink(missing_ok=True)
             for table in step.writes:
                 forget(table)
-        before: Index | None = None
+        pool = stack.enter_context(Pool(engine, options.world_size))
         for step in steps:
-            before = _run_step(step, dataset, options, pool, before)
-
-
-def _first_unfinished(steps: Sequence[Step], dataset: Dataset, options: Options) -> int:
-    """The place of the first step that is not known to be finished; all after it may have work."""
-    for place, step in enumerate(steps):
-        if not _finished(step, dataset, options):
-            return place
-    return len(steps)
-
-
-def _finished(step: Step, dataset: Dataset, options: Options) -> Counts | None:
-    """The counts of a step that has nothing left to do, if that is known without reading tables."""
-    if options.limit is not None or options.retry_failed:
-        return None
-    state_path = dataset.state(lock_key(dataset, step.name, step.writes))
-    state = remembered(state_path, step.reads, step.writes)
-    if not state or state["fingerprint"] != fingerprint(step)["fingerprint"]:
-        return None
-    return None if WORKER_DIED in state["failed"] else _counts_of(state)
+            _run_step(step, options, pool)
 
 
 def lock_key(dataset: Dataset, name: str, writes: Sequence[Table]) -> str:
-    """The name of the lock and the memory of a step, the same for all runs that would write it."""
+    """The name of a step's lock, the same for all runs that would write its tables."""
     folder = writes[0].path.parent.relative_to(dataset.root)
     last = writes[0].name if len(writes) == 1 else name
     return "-".join([part for part in folder.parts if part != "anno"] + [last])
 
 
-def _run_step(
-    step: Step, dataset: Dataset, options: Options, pool: Pool, before: Index | None
-) -> Index | None:
-    """Do what is left of a step; `before` is the index of its input, if the step before made one.
-
-    Returns the index of the step's output, if it had to be made.
-    """
-    signature = sign(step)
-    if finished := _finished(step, dataset, options):
-        print(f"{step.name}: nothing to do ({finished.line()})")
+def _finished(step: Step, options: Options) -> Counts | None:
+    """The counts of a step that has nothing left to do, if that is known without reading tables."""
+    if options.limit is not None or options.retry_failed:
         return None
-    made_just_now = before is not None and before.files == [step.reads.path]
-    given = before if before and made_just_now else step.reads.index()
+    counts = remembered(step.reads, step.writes)
+    return None if counts is None or WORKER_DIED in counts.failed else counts
+
+
+def _run_step(step: Step, options: Options, pool: Pool) -> None:
+    """Do what is left of a step."""
+    sign(step)
+    if finished := _finished(step, options):
+        print(f"{step.name}: nothing to do ({finished.line()})")
+        return
+    given = step.reads.index()
     ids = given.kept()[: options.limit]
     indexes = {table.name: table.index() for table in step.writes}
     failures = {table.name: table.failed.read() for table in step.writes}
     missing = _missing(ids, indexes, failures, options.retry_failed)
     if missing:
-        total = len(ids) * len(step.writes)
-        proven = any(indexes.values())
         items = (Item(video_id, line, missing[video_id]) for video_id, line in given.lines(missing))
-        _work_off(step, pool.run(step, items, len(missing), proven), missing, total, failures)
+        outcomes = pool.run(step, items, len(missing), proven=any(indexes.values()))
+        left = sum(map(len, missing.values()))
+        _write(step, outcomes, len(ids) * len(step.writes), left, failures)
         indexes = {table.name: table.index() for table in step.writes}
-    merged = [table.merge(indexes[table.name]) for table in step.writes]
-    counts = _sum(
-        count(ids, index, table.failed.read())
-        for index, table in zip(merged, step.writes, strict=True)
-    )
-    if options.limit is None:
-        write_json(
-            dataset.state(lock_key(dataset, step.name, step.writes)),
-            {"fingerprint": signature, **_stats(step.reads, step.writes), **vars(counts)},
-        )
+    counts = Counts()
+    for table in step.writes:
+        table.merge(indexes[table.name])
+        own = count(ids, indexes[table.name], table.failed.read())
+        if options.limit is None:
+            remember(step.reads, table, own)
+        counts += own
     print(f"{step.name}: {counts.line()}")
-    return merged[0]
 
 
 def _missing(
@@ -272,108 +137,59 @@ def _missing(
     failures: dict[str, dict[str, Record]],
     retry_failed: bool,
 ) -> dict[str, tuple[str, ...]]:
-    """video_id -> the tables it is to be made for, in the order in which the records are to be
-    handed out: what has killed a worker comes last, it must not keep the others from being done."""
-    lacking: dict[str, set[str]] = {}
-    died: set[str] = set()
-    for name, index in indexes.items():
-        killers = {key for key, one in failures[name].items() if one["error"] == WORKER_DIED}
-        left_alone = set() if retry_failed else failures[name].keys() - killers
-        lacking[name] = set(ids) - index.places.keys() - left_alone
-        died |= killers
-    order = sorted(set().union(*lacking.values()), key=lambda key: (key in died, key))
-    return {key: tuple(name for name in lacking if key in lacking[name]) for key in order}
+    """video_id -> the tables that lack it, in the order in which the records are handed out.
+
+    Records that have killed workers come last, since they must not keep the others from being done.
+    """
+    missing: dict[str, tuple[str, ...]] = {}
+    last: dict[str, tuple[str, ...]] = {}
+    for video_id in ids:
+        errors = {name: failed.get(video_id, {}).get("error") for name, failed in failures.items()}
+        tables = tuple(
+            name
+            for name, error in errors.items()
+            if video_id not in indexes[name] and (retry_failed or error in (None, WORKER_DIED))
+        )
+        if tables:
+            (last if WORKER_DIED in errors.values() else missing)[video_id] = tables
+    return missing | last
 
 
-def _work_off(
+def _write(
     step: Step,
     outcomes: Iterable[Outcome],
-    missing: dict[str, tuple[str, ...]],
     total: int,
+    left: int,
     failures: dict[str, dict[str, Record]],
 ) -> None:
-    """See the outcomes come in, under one bar for the step, and note every failure."""
+    """Append every outcome as it comes in, under one bar: `left` of `total` are still to come."""
+    tables = {table.name: table for table in step.writes}
+    files: dict[Path, Appender] = {}
     tally: Counter[str] = Counter()
-    lists = {table.name: table.failed for table in step.writes}
-    logs: dict[str, Appender] = {}
-    left = sum(map(len, missing.values()))
     bar = tqdm(
         total=total,
         initial=total - left,
         desc=step.name,
-        unit="video" if len(step.writes) == 1 else "response",
+        unit="video" if len(tables) == 1 else "response",
         mininterval=0.2 if sys.stderr.isatty() else 10,
         dynamic_ncols=True,
     )
-    with bar:
+    with bar, ExitStack() as stack:
         for outcome in outcomes:
+            path, line = tables[outcome.table].part(), outcome.line
             if outcome.kind == "failed":
-                if outcome.table not in logs:
-                    logs[outcome.table] = Appender(lists[outcome.table].path)
-                attempts = failures[outcome.table].get(outcome.video_id, {}).get("attempts", 0)
-                logs[outcome.table].append(_failure(outcome, step, attempts))
+                path = tables[outcome.table].failed.path
+                earlier = failures[outcome.table].get(outcome.video_id, {}).get("attempts", 0)
+                failure = {
+                    "video_id": outcome.video_id,
+                    "step": step.name,
+                    "error": outcome.detail,
+                    "attempts": earlier + outcome.attempts,
+                }
+                line = dumps(failure)
+            if path not in files:
+                files[path] = stack.enter_context(closing(Appender(path)))
+            files[path].append(line)
             tally[outcome.kind] += 1
             bar.set_postfix(filtered=tally["filtered"], failed=tally["failed"], refresh=False)
             bar.update()
-    for log in logs.values():
-        log.close()
-
-
-def _failure(outcome: Outcome, step: Step, earlier: int) -> Record:
-    return {
-        "video_id": outcome.video_id,
-        "step": step.name,
-        "error": outcome.detail,
-        "attempts": earlier + outcome.attempts,
-    }
-
-
-def _sum(counts: Iterable[Counts]) -> Counts:
-    total = Counts()
-    for one in counts:
-        total.done += one.done
-        total.filtered += one.filtered
-        total.failed += one.failed
-        total.remaining += one.remaining
-    return total
-
-
-def _stats(reads: Table, writes: Iterable[Table]) -> dict[str, Any]:
-    """Size and time of change of the merged files: whether any has changed costs no reading."""
-    return {"input": _stat(reads), "output": {table.name: _stat(table) for table in writes}}
-
-
-def _stat(table: Table) -> list[int] | None:
-    if not table.path.exists() or table.parts():
-        return None
-    stat = table.path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
-
-
-def remembered(state_path: Any, reads: Table, writes: Iterable[Table]) -> dict[str, Any] | None:
-    """The counts of a finished step, if none of its files has changed since; else None."""
-    state = read_json(state_path)
-    if state is None or None in (state["input"], *state["output"].values()):
-        return None
-    return (
-        state if {key: state[key] for key in ("input", "output")} == _stats(reads, writes) else None
-    )
-
-
-def _counts_of(state: dict[str, Any]) -> Counts:
-    return Counts(
-        state["done"], Counter(state["filtered"]), Counter(state["failed"]), state["remaining"]
-    )
-
-
-def step_counts(state_path: Any, reads: Table, writes: Sequence[Table]) -> Counts:
-    """How a step stands, from its files; for `tools.status`.
-
-    Raises:
-        CorruptLine: a line of a table is not a record.
-    """
-    state = remembered(state_path, reads, writes)
-    if state:
-        return _counts_of(state)
-    ids = reads.index().kept()
-    return _sum(count(ids, table.index(), table.failed.read()) for table in writes)

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 
 from tools.errors import Filtered
@@ -16,7 +17,7 @@ from tools.features.embedding import (
     open_embedder,
     similarity_matrix,
 )
-from tools.runner.run import Step
+from tools.runner.step import Step
 from tools.shots import detectors as shots
 from tools.shots.grouping import group_shots, merge_neighbours
 from tools.shots.keyframes import key_frames
@@ -185,7 +186,7 @@ class SimilarityStep(StageOneStep):
     def versions(self) -> dict[str, str]:
         """The library's version, where one computes the embeddings."""
         packages = () if self.settings.embedder == "color" else ("torch", "transformers")
-        return {package: version(package) for package in (*packages, "opencv-python-headless")}
+        return {**{package: version(package) for package in packages}, "opencv": cv2.__version__}
 
     def check(self, device: str) -> None:
         """Are the weights here?"""

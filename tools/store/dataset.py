@@ -1,5 +1,4 @@
-"""Where a dataset lives: its name, its folders, what `data/datasets.yaml` knows of it, and the lock
-on a step.
+"""Where a dataset lies: its name, its folders, what `data/datasets.yaml` says of it, its locks.
 
 The only place that spells a path under the data root.
 """
@@ -27,7 +26,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Dataset:
-    """The folder `<data root>/<name>/` and what lies in it."""
+    """The folder `<data root>/<name>/` and what is in it."""
 
     name: str
     root: Path
@@ -38,7 +37,7 @@ class Dataset:
         return self.root / "anno"
 
     def scan_path(self, video_id: str) -> Path:
-        """What one scan of a video found; deleting it costs a scan, nothing else."""
+        """The scan of a video; deleting it costs a new scan, nothing else."""
         return self.root / "scan" / f"{video_id}.npz"
 
     def table(self, name: str) -> Table:
@@ -55,14 +54,9 @@ class Dataset:
         """The responses of one model to one perturbation."""
         return Table(self.root / f"dpo-{model}" / f"iter_{iteration}" / f"{config}.jsonl")
 
-    def state(self, key: str) -> Path:
-        """A file that remembers when a step was last seen complete; deleting it costs time, nothing
-        else."""
-        return self.root / ".state" / f"{key}.json"
-
     @property
     def judgements(self) -> Path:
-        """What people thought of the pairs (`tools.pairs.judgements`)."""
+        """The verdicts of people on pairs (`tools.pairs.judgements`)."""
         return self.root / "judgements.jsonl"
 
     def caption_models(self) -> list[str]:
@@ -140,9 +134,9 @@ def open_dataset(name: str, data_root: Path, *, may_be_new: bool = False) -> Dat
     """
     if not NAME.fullmatch(name):
         raise UserError(f"dataset name {name!r}: use letters, digits, '.', '_' and '-' only")
-    there = dataset_names(data_root)
-    if not may_be_new and name not in there:
-        names = ", ".join(there) or "none yet: preprocess.py makes the first"
+    known = dataset_names(data_root)
+    if not may_be_new and name not in known:
+        names = ", ".join(known) or "none yet: preprocess.py makes the first"
         raise UserError(f"no dataset {name!r} in {data_root}; there are: {names}")
     return Dataset(name, data_root / name)
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what a disk's refusal is called."""
+"""Files that are written whole or not at all, and a disk's refusal in one line."""
 
 import errno
 import os
@@ -11,8 +11,8 @@ import orjson
 
 from tools.errors import StorageError, UserError
 
-# What a full disk, a spent quota or a file-size limit answer to a write, and what a place does
-# that is not to be written to.
+# How a full disk, a spent quota or a file-size limit refuses a write, and how a place does that
+# must not be written to.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
@@ -45,8 +45,12 @@ def storage_error(path: Path | str, error: OSError) -> StorageError:
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
     """Open a stand-in for `path` that takes its place, synced to disk, only when the block ends
-    well."""
-    stand_in = path.with_name(f".{path.name}.tmp")
+    well.
+
+    The stand-in is named after this machine, since two that share a disk may write one file; what a
+    kill leaves of it is overwritten by the next to write that file here.
+    """
+    stand_in = path.with_name(f".{path.name}.{os.uname().nodename}.tmp")
     with disk_errors_in_one_line(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -77,13 +81,13 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         return None
     except orjson.JSONDecodeError as error:
-        raise CorruptLine(f"{path} is not JSON ({error}): mend or delete it") from error
+        raise CorruptLine(f"{path} is not JSON ({error}): fix or delete it") from error
 
 
 @contextmanager
 def json_array(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """A function that writes one value a line to a JSON array, which stands at `path` once the
-    block has ended well."""
+    """A function that writes one value a line to a JSON array, which is at `path` once the block
+    has ended well."""
     with replace_atomically(path) as file:
         before = b"[\n"
 

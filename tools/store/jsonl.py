@@ -1,15 +1,13 @@
-"""A stage's JSONL file with its parts: append, read, torn last lines, atomic merging.
+"""A stage's JSONL file with its parts: append, read, torn lines, atomic merging.
 
-The only place that opens a stage's files. One table is `<name>.jsonl` plus the parts
-`<name>.jsonl.<rank>-<world_size>` that workers append to; whatever else lies beside them is not
-read. A record counts as written once its newline is on disk: a line that a kill or a full disk tore
-off is as if it had never been begun. Beside the table stand `<name>.jsonl.filtered` (the rejected
-records once more, for people) and `<name>.failed.jsonl` (who failed, in which step, with which
-error).
+The only place that opens a stage's files. One table is `<name>.jsonl` plus its parts
+`<name>.jsonl.<rank>-<world_size>`: a run appends to part 0-1 alone, and merges the parts of earlier
+runs and of the reference too. No other file beside them is read. A record counts as written once
+its newline is on disk: a line that a kill or a full disk cut off is as if it had never been begun.
+Beside the table stand `<name>.jsonl.filtered` (the rejected records once more, for people) and
+`<name>.failed.jsonl` (who failed, in which step, with which error).
 """
 
-import itertools
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
@@ -20,7 +18,7 @@ from typing import IO, Any
 import orjson
 
 from tools.errors import UserError
-from tools.store.files import CorruptLine, disk_errors_in_one_line, replace_atomically
+from tools.store.files import CorruptLine, replace_atomically
 
 Record = dict[str, Any]
 
@@ -47,7 +45,7 @@ def parse_line(line: bytes, path: Path, number: int) -> Record:
         if isinstance(error, orjson.JSONDecodeError):
             what = f"{error.msg}, column {error.colno}"
         raise CorruptLine(
-            f"{path} line {number} is not a record ({what}): mend or delete that line"
+            f"{path} line {number} is not a record ({what}): fix or delete that line"
         ) from error
     return record
 
@@ -57,17 +55,18 @@ def _reader(path: Path) -> IO[bytes]:
     return open(path, "rb", buffering=READ_AHEAD)
 
 
-def _whole_lines(file: IO[bytes], torn_end: bool) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (line number, byte offset, line) of the lines that end in a newline.
+def _whole_lines(file: IO[bytes], appended: bool) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (line number, byte offset, line) of the lines that were written to their end.
 
-    A last line without one is left out in a part (`torn_end`), where it is a torn write; in a
-    merged file, which may be somebody else's, it is left out only if it is not whole.
+    In a file that is appended to, a last line without a newline is torn, and so is a line that
+    holds NUL bytes: where a machine crashes, the file system may leave a hole before what was
+    written later. A merged file may be somebody else's: its last line may lack the newline.
     """
     offset = 0
     for number, line in enumerate(file, 1):
-        if not line.endswith(b"\n") and (torn_end or not _is_json(line)):
-            return
-        if not line.isspace():
+        ended = line.endswith(b"\n")
+        whole = ended and b"\0" not in line if appended else ended or _is_json(line)
+        if whole and not line.isspace():
             yield number, offset, line
         offset += len(line)
 
@@ -81,13 +80,13 @@ def lines_from(path: Path, start: int = 0, *, merged: bool = False) -> Iterator[
     """
     with _reader(path) as file:
         file.seek(start)
-        for _, offset, line in _whole_lines(file, torn_end=not merged):
+        for _, offset, line in _whole_lines(file, appended=not merged):
             yield start + offset, line
 
 
 def line_at(path: Path, offset: int, length: int) -> bytes:
-    """What stands at a byte offset of a file: the line that an index has found there, if the file
-    has not changed since."""
+    """The bytes at an offset of a file: the line that an index has there, if the file has not
+    changed since."""
     with open(path, "rb") as file:
         file.seek(offset)
         return file.read(length)
@@ -106,15 +105,13 @@ class Index:
     """What a table holds: where each record lies, and which are filtered.
 
     Attributes:
-        files: the files behind the table, the merged one first.
-        places: video_id -> (position in `files`, byte offset, length in bytes); a record found
-            twice counts once.
+        places: video_id -> (file, byte offset, length in bytes); a record that is there twice
+            counts once.
         filtered: video_id -> reason, of the records that the method rejected.
-        in_order: whether the first file alone holds everything, sorted by video_id.
+        in_order: whether the merged file alone holds everything once, sorted by video_id.
     """
 
-    files: list[Path]
-    places: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    places: dict[str, tuple[Path, int, int]] = field(default_factory=dict)
     filtered: dict[str, str] = field(default_factory=dict)
     in_order: bool = True
 
@@ -126,7 +123,7 @@ class Index:
 
     def kept(self) -> list[str]:
         """The ids that the next step takes, sorted."""
-        return sorted(video_id for video_id in self.places if video_id not in self.filtered)
+        return sorted(self.places.keys() - self.filtered.keys())
 
     def lines(self, video_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Yield (video_id, line without its newline) for the given ids, in the given order.
@@ -134,16 +131,17 @@ class Index:
         Raises:
             UserError: another run has merged the table since this index was made.
         """
+        files: dict[Path, IO[bytes]] = {}
         with ExitStack() as stack:
-            handles = [stack.enter_context(open(path, "rb")) for path in self.files]
             for video_id in video_ids:
-                source, offset, length = self.places[video_id]
-                handles[source].seek(offset)
-                line = handles[source].read(length).rstrip(b"\n")
+                path, offset, length = self.places[video_id]
+                if path not in files:
+                    files[path] = stack.enter_context(open(path, "rb"))
+                files[path].seek(offset)
+                line = files[path].read(length).rstrip(b"\n")
                 if video_id.encode() not in line:
                     raise UserError(
-                        f"{self.files[source]} has changed while it was being read:"
-                        " run the same command again"
+                        f"{path} has changed while it was being read: run the same command again"
                     )
                 yield video_id, line
 
@@ -179,8 +177,8 @@ class Table:
         """Where the fingerprint of what made this table stands."""
         return self.path.with_name(self.name + ".meta.json")
 
-    def part(self, rank: int, world_size: int) -> Path:
-        """The file that worker `rank` of `world_size` appends to."""
+    def part(self, rank: int = 0, world_size: int = 1) -> Path:
+        """The file that a run appends to; the reference has one for each rank."""
         return self.path.with_name(f"{self.path.name}.{rank}-{world_size}")
 
     def parts(self) -> list[Path]:
@@ -200,37 +198,30 @@ class Table:
         Raises:
             CorruptLine: a line in the middle of a file is not a record.
         """
-        with ExitStack() as stack:
-            files = self._open(stack)
-            index = Index(list(files), in_order=list(files) == [self.path])
-            last = ""
-            for source, (path, file) in enumerate(files.items()):
-                for number, offset, line in _whole_lines(file, torn_end=path != self.path):
-                    record = parse_line(line, path, number)
-                    video_id = str(record["video_id"])
-                    if video_id in index.places:
-                        continue
-                    index.in_order = index.in_order and video_id > last
-                    last = video_id
-                    index.places[video_id] = (source, offset, len(line))
-                    if record.get("filtered"):
-                        reason = record.get("filter_reason") or "no reason recorded"
-                        index.filtered[video_id] = str(reason)
+        index, last = Index(in_order=self.path.exists() and not self.parts()), ""
+        for path, offset, line, record in self._entries():
+            video_id = str(record["video_id"])
+            index.in_order = index.in_order and video_id > last
+            last = video_id
+            if video_id in index:
+                continue
+            index.places[video_id] = (path, offset, len(line))
+            if record.get("filtered"):
+                index.filtered[video_id] = str(record.get("filter_reason") or "no reason recorded")
         return index
 
-    def _open(self, stack: ExitStack) -> dict[Path, IO[bytes]]:
-        """The files behind the table, open, the merged one first.
-
-        Another run may be merging them at this moment: the parts are opened before the merged file,
-        so that whatever has left them is found there.
-        """
-        while True:
-            with ExitStack() as attempt, suppress(FileNotFoundError):
-                parts = [(path, attempt.enter_context(_reader(path))) for path in self.parts()]
-                merged = [self.path] if self.path.exists() else []
-                files = [(path, attempt.enter_context(_reader(path))) for path in merged]
-                stack.enter_context(attempt.pop_all())
-                return dict(files + parts)
+    def _entries(self) -> Iterator[tuple[Path, int, bytes, Record]]:
+        """Yield (file, byte offset, line, record) of every whole line, the merged file first."""
+        files: dict[Path, IO[bytes]] = {}
+        with ExitStack() as stack:
+            # Another run may be merging the parts at this moment. It removes one only once the
+            # merged file holds its records, so that is opened last.
+            for path in [*self.parts(), self.path]:
+                with suppress(FileNotFoundError):
+                    files[path] = stack.enter_context(_reader(path))
+            for path in sorted(files):
+                for number, offset, line in _whole_lines(files[path], appended=path != self.path):
+                    yield path, offset, line, parse_line(line, path, number)
 
     def read(self) -> Iterator[Record]:
         """Yield every record once, filtered ones too, in the order of the files.
@@ -239,36 +230,24 @@ class Table:
             CorruptLine: a line in the middle of a file is not a record.
         """
         seen: set[str] = set()
-        with ExitStack() as stack:
-            for path, file in self._open(stack).items():
-                for number, _, line in _whole_lines(file, torn_end=path != self.path):
-                    record = parse_line(line, path, number)
-                    if record["video_id"] not in seen:
-                        seen.add(record["video_id"])
-                        yield record
+        for *_, record in self._entries():
+            if record["video_id"] not in seen:
+                seen.add(record["video_id"])
+                yield record
 
     def sorted_records(self) -> Iterator[Record]:
         """Yield every record once, filtered ones too, sorted by video_id.
 
-        A sorted file without parts is streamed, twice, in constant memory; anything else goes
-        through an index.
-
         Raises:
             CorruptLine: a line in the middle of a file is not a record.
         """
-        alone = self.path.exists() and not self.parts()
-        ids = (record["video_id"] for record in self._merged_records())
-        if alone and all(before < after for before, after in itertools.pairwise(ids)):
-            yield from self._merged_records()
-        else:
-            index = self.index()
-            for _, line in index.lines(sorted(index.places)):
-                yield orjson.loads(line)
-
-    def _merged_records(self) -> Iterator[Record]:
-        with _reader(self.path) as file:
-            for number, _, line in _whole_lines(file, torn_end=False):
-                yield parse_line(line, self.path, number)
+        index = self.index()
+        lines: Iterator[tuple[Any, bytes]] = index.lines(sorted(index.places))
+        if index.in_order:  # A sorted file is streamed: its index would only take memory.
+            lines = lines_from(self.path, merged=True)
+        del index
+        for _, line in lines:
+            yield orjson.loads(line)
 
     def write(self, records: Iterable[Record]) -> None:
         """Write the merged file in one go, sorted by video_id, atomically."""
@@ -276,83 +255,29 @@ class Table:
             for record in sorted(records, key=lambda record: record["video_id"]):
                 file.write(dumps(record) + b"\n")
 
-    def merge(self, index: Index) -> Index:
+    def merge(self, index: Index) -> None:
         """Make the parts and the merged file one sorted file, atomically, and list its filtered
-        records.
-
-        Takes the index of what stands there before, returns that of what does afterwards. A kill at
-        any moment leaves either the old state or the new.
-        """
-        rejected = sorted(index.filtered)
-        if rejected:
-            with replace_atomically(self.filtered_path) as file:
-                file.writelines(line + b"\n" for _, line in index.lines(rejected))
+        records; `index` is that of the table as it stands. A kill at any moment leaves either the
+        old state or the new."""
+        if index.filtered:
+            _write_lines(self.filtered_path, index, index.filtered)
         else:
             self.filtered_path.unlink(missing_ok=True)
         self.failed.settle(done=index)
-        if index.in_order:
-            return index
-        merged = Index([self.path])
-        with replace_atomically(self.path) as file:
-            offset = 0
-            for video_id, line in index.lines(sorted(index.places)):
-                merged.places[video_id] = (0, offset, len(line) + 1)
-                offset += file.write(line + b"\n")
-        merged.filtered = index.filtered
-        for path in self.parts():
-            path.unlink()
-        return merged
+        if not index.in_order:
+            _write_lines(self.path, index, index.places)
+            for path in self.parts():
+                path.unlink()
 
     def clear(self) -> None:
         """Remove the records and the lists of the filtered and the failed."""
-        beside = [self.path, self.filtered_path, self.failed.path]
-        for path in [*self.parts(), *beside]:
+        for path in [*self.parts(), self.path, self.filtered_path, self.failed.path]:
             path.unlink(missing_ok=True)
 
 
-class Appender:
-    """Append records to a part, one write each; a torn end left by a dead worker is cut off first.
-
-    Raises:
-        StorageError: the disk refuses; the part then ends as it did before that record.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with disk_errors_in_one_line(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            self._size = _size_in_whole_lines(self._fd)
-            os.ftruncate(self._fd, self._size)
-
-    def append(self, record: Record) -> None:
-        """Write one record and its newline."""
-        line = dumps(record) + b"\n"
-        with disk_errors_in_one_line(self.path):
-            try:
-                written = 0
-                while written < len(line):
-                    written += os.write(self._fd, line[written:])
-            except OSError:
-                os.ftruncate(self._fd, self._size)
-                raise
-        self._size += len(line)
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
-
-
-def _size_in_whole_lines(fd: int, block: int = 1 << 16) -> int:
-    """The file's size in bytes up to and including its last newline."""
-    end = os.fstat(fd).st_size
-    while end > 0:
-        start = max(0, end - block)
-        newline = os.pread(fd, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0
+def _write_lines(path: Path, index: Index, video_ids: Iterable[str]) -> None:
+    with replace_atomically(path) as file:
+        file.writelines(line + b"\n" for _, line in index.lines(sorted(video_ids)))
 
 
 @dataclass(frozen=True)
@@ -365,15 +290,13 @@ class FailureList:
         """video_id -> its last failure."""
         if not self.path.exists():
             return {}
-        with open(self.path, "rb") as file:
-            lines = _whole_lines(file, torn_end=True)
-            records = (parse_line(line, self.path, number) for number, _, line in lines)
-            return {record["video_id"]: record for record in records}
+        lines = enumerate(lines_from(self.path), 1)
+        records = [parse_line(line, self.path, number) for number, (_, line) in lines]
+        return {record["video_id"]: record for record in records}
 
     def settle(self, done: Index) -> None:
         """Rewrite the list sorted, without the records that have been done since."""
-        failures = self.read()
-        left = [failures[video_id] for video_id in sorted(failures) if video_id not in done]
+        left = [record for video_id, record in self.read().items() if video_id not in done]
         if left:
             Table(self.path).write(left)
         else:

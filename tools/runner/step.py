@@ -1,0 +1,74 @@
+"""What a step is: one record in, one record out."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from tools.store.jsonl import Record, Table
+
+
+class Step:
+    """One step of the pipeline. It knows nothing of files, ranks, resuming or bars.
+
+    Attributes:
+        name: the step's name, as in `--redo NAME`.
+        reads: the table whose records it takes.
+        writes: the tables it makes, usually one.
+        batch_size: how many records a worker is handed at once.
+        revision: goes up when the step's own code comes to other results.
+    """
+
+    name: ClassVar[str]
+    revision: ClassVar[int] = 1
+    reads: Table
+    writes: tuple[Table, ...]
+    batch_size = 1
+
+    def params(self) -> dict[str, Any]:
+        """The parameters that shape the output; a run with others does not add to it."""
+        return {}
+
+    def versions(self) -> dict[str, str]:
+        """The versions of the libraries that compute the output; they are noted, and shown where
+        they differ."""
+        return {}
+
+    def check(self, device: str) -> None:
+        """Called in the parent before any step's work: is everything here that this step needs?
+
+        Args:
+            device: auto, cpu or cuda, as the user asked.
+
+        Raises:
+            UserError: something is missing.
+        """
+
+    def setup(self, device: str, threads: int) -> None:
+        """Called once in each worker, before its first record: load what is costly."""
+
+    def process(self, record: Record) -> Any:
+        """Turn a record into the record with this step's fields added.
+
+        Raises:
+            Filtered: the method rejects the video.
+            Exception: anything else fails this record alone.
+        """
+        raise NotImplementedError
+
+    def process_batch(
+        self, records: list[Record], wanted: list[tuple[str, ...]]
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (position in `records`, result) for every record, each as soon as it is known.
+
+        A result is a record, or Filtered or another exception in its place; of a step with several
+        tables it may be a dict of such, by the names of the tables.
+
+        Args:
+            wanted: of each record, the names of the tables that lack it; a step with several tables
+                may leave the others out of its result.
+        """
+        for position, record in enumerate(records):
+            try:
+                result: Any = self.process(record)
+            except Exception as error:
+                result = error
+            yield position, result
