@@ -10,7 +10,7 @@ import orjson
 from evaluation.toy.events import Event
 from tools.errors import UserError
 from tools.text.prompts import FramePair
-from tools.training.row_lengths import Budget, video_header
+from tools.video.budget import Budget, video_header
 from tools.video.decode import VideoError
 from tools.video.frames import read_frames
 
