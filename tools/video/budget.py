@@ -8,8 +8,6 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.video.decode import open_video
-
 # Training scales the frames of a video, however many, to VIDEO_TOTAL_PIXELS in all. Two frames are
 # one grid of visual tokens, and a token is 28 x 28 pixels (Qwen2-VL, Qwen2.5-VL): n frames of at
 # most 2 * total / n pixels are n / 2 grids, at most total / 784 tokens together. At FPS=1 a video
@@ -80,6 +78,8 @@ def video_header(path: Path) -> tuple[int, int, int, float]:
     Raises:
         VideoError: the file cannot be used as a video.
     """
+    from tools.video.decode import open_video  # the arithmetic alone needs no decoder
+
     with open_video(path) as (container, stream):
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         seconds = (container.duration or 0) / 1_000_000
