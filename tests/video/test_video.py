@@ -13,7 +13,7 @@ import pytest
 
 from tools.video.decode import VideoError, luma_plane, upright
 from tools.video.frames import read_frames
-from tools.video.scan import scan_file
+from tools.video.scan import kept_scan, scan_file
 
 SIX = tuple((place, 12) for place in ("beach", "forest", "night", "fire", "snow", "party"))
 QUICK_VP9 = {"deadline": "realtime", "cpu-used": "8"}
@@ -243,6 +243,17 @@ def test_a_changed_file_is_scanned_again(make_video, tmp_path):
     assert len(scan_file(video, kept)) == 24
 
 
+@pytest.mark.parametrize("length", [0, 100, 5000])
+def test_a_torn_scan_counts_as_none(make_video, tmp_path, length):
+    video, kept = make_video(tmp_path / "a.mp4", SIX), tmp_path / "a.npz"
+    scan_file(video, kept)
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:length])
+    assert kept_scan(video, kept) is None
+    scan_file(video, kept)
+    assert kept.read_bytes() == whole
+
+
 def test_a_scan_is_the_same_bytes_every_time(make_video, tmp_path):
     video = make_video(tmp_path / "a.mp4", SIX)
     scan_file(video, tmp_path / "1.npz")
@@ -264,7 +275,7 @@ def test_a_full_disk_is_no_fault_of_the_video(make_video, run_script, tmp_path):
 import resource
 from pathlib import Path
 from tools.errors import StorageError
-from tools.video.scan import scan_file
+from tools.video.scan import kept_scan, scan_file
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
     scan_file(Path({str(video)!r}), Path({str(tmp_path / "scan.npz")!r}))
@@ -291,7 +302,7 @@ def test_memory_does_not_grow_with_the_video(make_video, run_script, tmp_path):
         )
         scan_and_say = f"""
 from pathlib import Path
-from tools.video.scan import scan_file
+from tools.video.scan import kept_scan, scan_file
 found = scan_file(Path({str(video)!r}), Path({str(video.with_suffix(".npz"))!r}))
 assert len(found) == {frames}
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

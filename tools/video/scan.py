@@ -30,7 +30,7 @@ from tools.video.sharpness import band_sharpness
 
 # Width and height of a thumbnail in pixels: what TransNetV2 was trained on.
 THUMBNAIL = (48, 27)
-# Thumbnails kept or handed on at once.
+# Thumbnails stored or yielded at once.
 CHUNK_FRAMES = 256
 SCAN_VERSION = 1
 
@@ -118,10 +118,8 @@ def scan_file(video: Path, kept: Path, threads: int = 1) -> Scan:
     with readable(video):
         now = video.stat()
     source = [SCAN_VERSION, now.st_size, now.st_mtime_ns]
-    if kept.exists():
-        with np.load(kept) as archive:
-            if archive["source"].tolist() == source:
-                return load_scan(kept)
+    if _source(kept) == source:
+        return load_scan(kept)
     with replace_atomically(kept) as file, zipfile.ZipFile(file, "w") as archive:
         _scan(video, archive, np.array(source), threads)
     return load_scan(kept)
@@ -135,12 +133,21 @@ def kept_scan(video: Path, kept: Path) -> Scan | None:
     """
     with readable(video):
         size = video.stat().st_size
-    if not kept.exists():
+    source = _source(kept)
+    if source is None:
         return None
-    with np.load(kept) as archive:
-        if archive["source"][1] != size:
-            raise VideoError("changed: the file is not the one that stage 1 scanned")
+    if source[1] != size:
+        raise VideoError("changed: the file is not the one that stage 1 scanned")
     return load_scan(kept)
+
+
+def _source(kept: Path) -> list[int] | None:
+    """[version, size, time of change] of the file that was scanned; None without a whole scan."""
+    try:
+        with np.load(kept) as archive:
+            return archive["source"].tolist()
+    except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile):
+        return None
 
 
 def load_scan(kept: Path) -> Scan:
