@@ -5,7 +5,8 @@
 
 A model joins a video's clip captions into one paragraph 13 times: in the right order, and with
 clips dropped, reversed or shuffled at magnitudes 2, 4, 8, 16 (16 perturbs most and makes the
-easiest pair). The selection of clips depends on (seed, video_id, configuration) alone.
+easiest pair). The selection of clips depends on (seed, video_id, configuration) alone. The step
+is called responses.
 """
 
 from argparse import Namespace
@@ -15,8 +16,9 @@ from dataclasses import fields, replace
 from inference.captioner import Sampling
 from inference.models import add_model_flags, captioner_from, response_sampling
 from tools.cli import (
+    add_data_root,
     add_dataset,
-    add_runner_flags,
+    add_settings,
     add_world_size,
     run_script,
     script_parser,
@@ -24,6 +26,7 @@ from tools.cli import (
     whole,
 )
 from tools.errors import UserError
+from tools.runner.options import Options
 from tools.store.dataset import open_dataset
 
 
@@ -69,7 +72,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     group.add_argument("--repetition_penalty", type=float, help="1 means no penalty")
     group.add_argument("--max_new_tokens", type=int, help="longest response, tokens")
     add_model_flags(parser, "responses, from its own clip captions")
-    add_runner_flags(parser, steps="responses")
+    add_settings(parser, Options)
+    add_data_root(parser)
     return parser.parse_args(argv)
 
 
@@ -99,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from inference.responding import ResponsesStep
     from tools.pairs.perturbation import configs
-    from tools.runner.run import Options, run
+    from tools.runner.run import run
 
     step = ResponsesStep(
         dataset,

@@ -4,9 +4,9 @@
     python generate_meta_data.py 8 --dataset mine --model dryrun      # no weights, no GPU
 
 A video LLM sees each clip's two key frames, from the second clip on together with the clip before
-it. `raw_clip_captions_<model>.jsonl` keeps the whole answers, `clip_captions_<model>.jsonl` the
-captions taken out of them. `dryrun` writes made-up captions: it checks the data flow before GPU
-hours are spent, and is good for nothing else.
+it. The step raw_captions writes the whole answers to `raw_clip_captions_<model>.jsonl`, the step
+captions takes the captions out of them. `dryrun` writes made-up captions: it checks the data flow
+before GPU hours are spent, and is good for nothing else.
 """
 
 from argparse import Namespace
@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from inference.models import add_model_flags, captioner_from
 from tools.cli import (
-    add_runner_flags,
+    add_data_root,
+    add_settings,
     add_world_size,
     positive,
     run_script,
@@ -22,6 +23,7 @@ from tools.cli import (
     settings_from,
 )
 from tools.errors import UserError
+from tools.runner.options import Options
 from tools.store.dataset import open_dataset
 
 DEFAULT_DATASET = "lv178k_1_2m_ytb"  # the paper's
@@ -50,7 +52,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
         " (default: the model's in models.yaml, 2048 for any other)",
     )
     add_model_flags(parser, "captions")
-    add_runner_flags(parser, steps="raw_captions, captions")
+    add_settings(parser, Options)
+    add_data_root(parser)
     return parser.parse_args(argv)
 
 
@@ -67,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     captioner = captioner_from(args, args.max_new_tokens)
 
     from inference.captioning import CaptionsStep, RawCaptionsStep
-    from tools.runner.run import Options, run
+    from tools.runner.run import run
 
     values = ", ".join(f"{name} {value}" for name, value in captioner.decoding.as_dict().items())
     engine = captioner.fingerprint()["engine"]

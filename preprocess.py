@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.cli import (
+    add_data_root,
     add_dataset,
-    add_runner_flags,
     add_settings,
     add_world_size,
     run_script,
@@ -26,6 +26,7 @@ from tools.cli import (
     settings_from,
 )
 from tools.errors import UserError, did_you_mean
+from tools.runner.options import Options
 from tools.shots.settings import Settings
 from tools.store.dataset import Dataset, dataset_names, named_datasets, open_dataset
 from tools.store.jsonl import Table
@@ -44,8 +45,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
         " symlinks (default: the folder given last time, else the one in data/datasets.yaml)",
     )
     add_settings(parser, Settings)
-    steps = "scene, filter_scene, similarity, group, filter_group, extract_frame, finalize"
-    add_runner_flags(parser, steps)
+    add_settings(parser, Options)
+    add_data_root(parser)
     return parser.parse_args(argv)
 
 
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = settings_from(args, Settings)
     settings.check()
 
-    from tools.runner.run import Options, run
+    from tools.runner.run import run
     from tools.shots.steps import STEPS
     from tools.video.listing import list_videos
 

@@ -60,27 +60,28 @@ def setting(default: Any, help: str, **words: Any) -> Any:
     Args:
         help: what it is, its unit, and the meaning of its default; a default that is not mentioned
             is added.
-        words: argparse's own `type`, `choices` and `metavar`; `group`, the title under which
-            `--help` lists it.
+        words: argparse's own `type` (default: `whole` for int, `amount` for float), `choices` and
+            `metavar`; `group`, the title under which `--help` lists this field and the next ones.
     """
     return field(default=default, metadata={"help": help, **words})
 
 
 def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
     """Add a flag for each field of a dataclass that `setting` made."""
-    groups: dict[str | None, Any] = {None: parser}
+    group: Any = parser
     for entry in fields(settings):
         if not entry.metadata:
             continue
         words = dict(entry.metadata)
-        title = words.pop("group", None)
-        if title not in groups:
-            groups[title] = parser.add_argument_group(title)
+        if title := words.pop("group", None):
+            group = parser.add_argument_group(title)
         if entry.type is bool:
             words["action"] = "store_true"
-        elif "default" not in words["help"]:
+        elif entry.type in (int, float):
+            words.setdefault("type", whole if entry.type is int else amount)
+        if "default" not in words["help"]:
             words["help"] += " (default: %(default)s)"
-        groups[title].add_argument(f"--{entry.name}", default=entry.default, **words)
+        group.add_argument(f"--{entry.name}", default=entry.default, **words)
 
 
 def settings_from(args: argparse.Namespace, settings: type[Settings], **others: Any) -> Settings:
@@ -178,41 +179,6 @@ def add_world_size(parser: argparse.ArgumentParser) -> None:
         help="number of worker processes; worker r computes on GPU r modulo the number of GPUs, or"
         " on the CPU",
     )
-
-
-def add_runner_flags(parser: argparse.ArgumentParser, steps: str) -> None:
-    """Add the flags of every script that runs steps; `steps` names them, in order."""
-    group = parser.add_argument_group("running")
-    group.add_argument(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="where models compute (default auto: on GPUs if torch can use one, else on the CPU)",
-    )
-    group.add_argument(
-        "--threads",
-        type=positive,
-        default=1,
-        help="CPU threads a worker may use (default 1: use world_size to fill the machine)",
-    )
-    group.add_argument(
-        "--limit",
-        type=positive,
-        help="process only the first N videos in the order of their ids (default: all)",
-    )
-    group.add_argument(
-        "--retry_failed",
-        action="store_true",
-        help="try the videos that failed in earlier runs again (default: leave them failed, except"
-        " those whose worker died)",
-    )
-    group.add_argument(
-        "--redo",
-        metavar="STEP",
-        help=f"delete the output of STEP and of all steps after it, then run; STEP is one of"
-        f" {steps} (default: keep what is done)",
-    )
-    add_data_root(group)  # type: ignore[arg-type]
 
 
 def run_script(main: Callable[[], None]) -> None:

@@ -52,16 +52,8 @@ class Cell:
 
     def counts(self) -> dict[str, Any]:
         """The row of the funnel's JSON."""
-        return {
-            "noise": self.noise,
-            "magnitude": self.magnitude,
-            "made": self.made,
-            "dropped": {reason: self.dropped[reason] for reason in REASONS},
-            "duplicate": self.duplicate,
-            "kept": self.kept,
-            "kept_val": self.kept_val,
-            "over_max_length": self.over_max_length,
-        }
+        row = {name: value for name, value in vars(self).items() if not isinstance(value, array)}
+        return row | {"dropped": {reason: self.dropped[reason] for reason in REASONS}}
 
 
 def lengths(cells: Iterable[Cell]) -> dict[str, dict[str, float]]:

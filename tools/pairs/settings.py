@@ -13,8 +13,6 @@ from tools.pairs.swift_rows import BYTES_PER_TOKEN, MAX_LENGTH, VIDEO_TOKENS
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Table
 
-RULES, VIDEOS = "rules", "videos"
-
 
 def root_change(text: str) -> tuple[str, str]:
     """An argparse type: OLD=NEW."""
@@ -50,14 +48,12 @@ class Conversion:
         "of a video's pairs with the same order of clips keep only the hardest, even if its ratio"
         " is not converted now, so that files of single ratios share no pair (default: keep and"
         " count them)",
-        group=RULES,
     )
     max_similarity: float | None = setting(
         None,
         "drop pairs whose two sides are more similar than this, 0 to 1: the share of words that"
         " both have in the same order (default: keep them)",
         type=share,
-        group=RULES,
     )
     val: float = setting(
         0.0,
@@ -72,24 +68,19 @@ class Conversion:
         " OLD begin with NEW instead (default: leave paths as they are)",
         type=root_change,
         metavar="OLD=NEW",
-        group=VIDEOS,
     )
     check_videos: bool = setting(
-        False,
-        "decode the first frame of each video (default: check that the file exists)",
-        group=VIDEOS,
+        False, "decode the first frame of each video (default: check that the file exists)"
     )
     judgements: bool = setting(
         False,
         "drop the pairs that their latest judgement in the viewer rejects, as"
         " data/<dataset>/judgements.jsonl has it (default: ignore judgements)",
-        group=RULES,
     )
     drop_unsure: bool = setting(
         False,
         "with --judgements, also drop the pairs whose latest judgement is unsure (default: keep"
         " them)",
-        group=RULES,
     )
     max_length: int = setting(
         MAX_LENGTH,
@@ -98,7 +89,6 @@ class Conversion:
         " %(default)s, the paper's)",
         type=positive,
         metavar="TOKENS",
-        group=RULES,
     )
 
     @cached_property

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from tools.errors import Filtered, UserError
 from tools.runner.fingerprints import check_fingerprint, check_origin, fingerprint, forget, sign
+from tools.runner.options import Options
 from tools.runner.pool import WORKER_DIED, Item, Outcome, Pool
 from tools.store.dataset import Dataset
 from tools.store.files import read_json, write_json
@@ -89,27 +90,6 @@ class Step:
             except Exception as error:
                 result = error
             yield position, result
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a script was asked to run its steps.
-
-    Attributes:
-        world_size: worker processes.
-        device: auto, cpu or cuda.
-        threads: CPU threads a worker may use.
-        limit: at most this many videos, the first ones by video_id; None: all.
-        retry_failed: try again what failed in earlier runs.
-        redo: name of the step to rebuild, with all that follow; None: none.
-    """
-
-    world_size: int = 1
-    device: str = "auto"
-    threads: int = 1
-    limit: int | None = None
-    retry_failed: bool = False
-    redo: str | None = None
 
 
 @dataclass
