@@ -9,16 +9,16 @@
 manuals.
 """
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 
-from evaluation.public.benchmarks import add_benchmark_parser
-from evaluation.toy.benchmark import add_toy_parser
 from tools.cli import run_script, script_parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command that was asked for."""
+    """Run the command named on the command line."""
+    argv = sys.argv[1:] if argv is None else argv
     parser = script_parser(__doc__)
     commands = parser.add_subparsers(
         title="commands",
@@ -27,8 +27,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Their help looks as that of any script.
         parser_class=partial(type(parser), formatter_class=parser.formatter_class),  # type: ignore
     )
-    add_toy_parser(commands)
-    add_benchmark_parser(commands)
+    # Only the command that runs is imported.
+    if "toy" in argv[:1]:
+        from evaluation.toy.benchmark import add_toy_parser
+
+        add_toy_parser(commands)
+    else:
+        commands.add_parser("toy", help="held-out stories of the toy world")
+    if "benchmark" in argv[:1]:
+        from evaluation.public.benchmarks import add_benchmark_parser
+
+        add_benchmark_parser(commands)
+    else:
+        commands.add_parser("benchmark", help="public video benchmarks, through lmms-eval")
     args = parser.parse_args(argv)
     args.run(args)
 

@@ -1,11 +1,12 @@
 """Stage 3: clip captions -> data/<dataset>/dpo-<model>/iter_0/<config>.jsonl, 13 files.
 
     python generate_dpo_data.py lv178k_1_2m_ytb 8
-    python generate_dpo_data.py mine 8 --model dryrun --seed 0
+    python generate_dpo_data.py --dataset mine 8 --model dryrun --seed 0
 
-A video's clip captions are joined into one paragraph 13 times: in the right order, and with clips
-dropped, reversed or shuffled at magnitudes 2, 4, 8, 16 (16 perturbs most and makes the easiest
-pair). What is selected depends on (seed, video_id, configuration) alone.
+A model joins a video's clip captions into one paragraph 13 times: in the right order, and with
+clips dropped, reversed or shuffled at magnitudes 2, 4, 8, 16 (16 perturbs most and makes the
+easiest pair). The selection of clips depends on (seed, video_id, configuration) alone. The step
+is called responses.
 """
 
 from argparse import Namespace
@@ -14,25 +15,25 @@ from dataclasses import fields, replace
 
 from inference.captioner import Sampling
 from inference.models import add_model_flags, captioner_from, response_sampling
-from inference.responding import ResponsesStep
 from tools.cli import (
-    add_runner_flags,
+    add_data_root,
+    add_dataset,
+    add_settings,
     add_world_size,
     run_script,
-    runner_options,
     script_parser,
+    settings_from,
     whole,
 )
 from tools.errors import UserError
-from tools.pairs.perturbation import configs
-from tools.runner.run import run
+from tools.runner.options import Options
 from tools.store.dataset import open_dataset
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """The command line."""
     parser = script_parser(__doc__)
-    parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
+    add_dataset(parser, argv)
     add_world_size(parser)
     parser.add_argument(
         "--seed",
@@ -44,46 +45,47 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
         "--iter",
         type=whole,
         default=0,
-        metavar="N",
         help="round of self-generation: the files go to iter_N (default: %(default)s)",
     )
     parser.add_argument(
         "--fine",
         action="store_true",
-        help="two files more, level r1, finer than the paper's: neighbouring clips change places,"
-        " or one of them is told twice (default: the paper's thirteen)",
+        help="make two more files at level r1, which is finer than the paper's: neighbouring clips"
+        " are swapped, or one of them is repeated in place of the other (default: the paper's"
+        " thirteen)",
     )
     group = parser.add_argument_group("biased drops (off in the paper's runs)")
     group.add_argument(
         "--by_similarity",
         action="store_true",
-        help="drop next what looks like the clips dropped before (default: any clip)",
+        help="drop clips that look like those dropped before (default: any clips)",
     )
     group.add_argument(
         "--by_group",
         action="store_true",
-        help="drop all clips of a group together (default: single clips)",
+        help="drop all clips of a group together (default: clips one by one)",
     )
     group = parser.add_argument_group("sampling (default of each: the method's for this model)")
     group.add_argument("--temperature", type=float, help="0 is greedy")
-    group.add_argument("--top_p", type=float, help="probability mass drawn from, 0 to 1")
-    group.add_argument("--top_k", type=int, help="tokens drawn from; 1 is greedy, 0 all of them")
-    group.add_argument("--repetition_penalty", type=float, help="1 leaves repetitions alone")
+    group.add_argument("--top_p", type=float, help="probability mass that is sampled from, 0 to 1")
+    group.add_argument("--top_k", type=int, help="tokens sampled from; 1 is greedy, 0 all")
+    group.add_argument("--repetition_penalty", type=float, help="1 means no penalty")
     group.add_argument("--max_new_tokens", type=int, help="longest response, tokens")
     add_model_flags(parser, "responses, from its own clip captions")
-    add_runner_flags(parser, steps="responses")
+    add_settings(parser, Options)
+    add_data_root(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run stage 3."""
     args = parse_arguments(argv)
-    captioner = captioner_from(args)
     dataset = open_dataset(args.dataset, args.data_root)
+    captioner = captioner_from(args)
     if not dataset.table(f"clip_captions_{captioner.name}").exists():
-        there = ", ".join(dataset.caption_models()) or "none yet"
+        models = ", ".join(dataset.caption_models()) or "none yet"
         raise UserError(
-            f"{args.dataset} has no clip captions by {captioner.name} (there are: {there}): run"
+            f"{args.dataset} has no clip captions by {captioner.name} (there are: {models}): run"
             f" generate_meta_data.py {args.world_size} --dataset {args.dataset}"
             f" --model {args.model} first"
         )
@@ -98,6 +100,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"responses by {captioner.name} ({engine}); sampling: {values}")
     if args.temperature and sampling.top_k == 1:
         print(f"note: top_k 1 is greedy: --temperature {args.temperature} needs --top_k 0 or more")
+
+    from inference.responding import ResponsesStep
+    from tools.pairs.perturbation import configs
+    from tools.runner.run import run
+
     step = ResponsesStep(
         dataset,
         captioner,
@@ -106,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.seed,
         args.iter,
     )
-    run([step], dataset, runner_options(args))
+    run([step], dataset, settings_from(args, Options))
 
 
 if __name__ == "__main__":

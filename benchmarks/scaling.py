@@ -23,13 +23,13 @@ from tools.cli import positive, script_parser
 from tools.runner.pool import Pool
 from tools.runner.processes import Processes
 from tools.runner.worker import Item
-from tools.shots.detectors import ADAPTIVE_THRESHOLD
-from tools.shots.steps import SceneStep, Settings
+from tools.shots.settings import Settings
+from tools.shots.steps import SceneStep
 from tools.store.dataset import Dataset
 from tools.video.listing import list_videos
 
 BOUND = 1.7
-SETTINGS = Settings(shot_detector="adaptive", shot_threshold=ADAPTIVE_THRESHOLD, embedder="color")
+SETTINGS = Settings(shot_detector="adaptive", embedder="color")
 
 
 def videos_a_second(dataset: Dataset, world_size: int) -> tuple[float, float]:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from tools.cli import script_parser
 from tools.shots.score import f1, match_transitions
@@ -27,6 +26,7 @@ from tools.shots.steps import STEPS
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import Record
 from tools.video.scan import load_scan
+from toyworld.truth import read_truth
 
 Truth = dict[str, dict[str, Any]]
 
@@ -93,8 +93,7 @@ def main() -> int:
             maker = [sys.executable, "-m", "toyworld", "--videos", "24"]
             world = ["--seed", str(args.seed), "--out", str(toy)]
             subprocess.run([*maker, *world], check=True, cwd=REPOSITORY)
-        lines = (toy / "truth.jsonl").read_bytes().splitlines()
-        truth: Truth = {video["video_name"]: video for video in map(orjson.loads, lines)}
+        truth: Truth = {video["video_name"]: video for video in read_truth(toy)}
         kinds = Counter(cut["type"] for video in truth.values() for cut in video["cuts"])
         print(
             f"{len(truth)} videos, " + ", ".join(f"{n} of type {kind}" for kind, n in kinds.items())

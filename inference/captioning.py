@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from inference.ahead import map_ahead
@@ -101,7 +100,7 @@ class RawCaptionsStep(Step):
         yield from failed
 
     def _requests(self, record: Record) -> list[Request]:
-        video, pairs = Path(record["video_path"]), record["frame_indices"]
+        video, pairs = self.dataset.video_path(record), record["frame_indices"]
         frames = read_frames(
             video,
             (index for pair in pairs for index in pair),

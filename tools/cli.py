@@ -1,18 +1,24 @@
-"""What the scripts at the root share: the flags of the runner, and one clear line for a mistake."""
+"""What the scripts share: flags out of the fields of a dataclass, the dataset, the flags of the
+runner, and one clear line for a mistake.
+
+What a script needs only after its flags are parsed is imported there, so that `--help` is quick.
+"""
 
 import argparse
 import math
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import field, fields
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
-from tools.errors import UserError
-from tools.runner.run import Options
+from tools.errors import UserError, did_you_mean
 from tools.store.dataset import DATA_ROOT
+
+Settings = TypeVar("Settings")
 
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
@@ -22,19 +28,66 @@ class _OneLineParser(argparse.ArgumentParser):
     """Says what is wrong with a command line in one line, without the usage of thirty flags."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_MISTAKE, f"error: {message} (--help explains all flags)\n")
+        unknown = message.partition("unrecognized arguments: ")[2].partition(" ")[0]
+        hint = did_you_mean(unknown, self._option_string_actions)
+        self.exit(EXIT_MISTAKE, f"error: {message}{hint} (--help explains all flags)\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            hint = did_you_mean(str(value), map(str, action.choices or ()))
+            raise argparse.ArgumentError(action, f"{error.message}{hint}") from None
 
 
 class _Manual(argparse.RawDescriptionHelpFormatter):
     """Leaves a docstring's lines as they are, and shows a number as N or X."""
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return "N" if action.type is int else "X" if action.type is float else action.dest.upper()
+        if action.type in (int, positive, whole):
+            return "N"
+        return "X" if action.type in (float, amount, share) else action.dest.upper()
 
 
 def script_parser(description: str | None) -> argparse.ArgumentParser:
     """An argument parser whose `--help` is the script's docstring and its flags."""
     return _OneLineParser(description=description, formatter_class=_Manual)
+
+
+def setting(default: Any, help: str, **words: Any) -> Any:
+    """A field of a dataclass that is a flag too, and stands nowhere else.
+
+    Args:
+        help: what it is, its unit, and the meaning of its default; a default that is not mentioned
+            is added.
+        words: argparse's own `type` (default: `whole` for int, `amount` for float), `choices` and
+            `metavar`; `group`, the title under which `--help` lists this field and the next ones.
+    """
+    return field(default=default, metadata={"help": help, **words})
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
+    """Add a flag for each field of a dataclass that `setting` made."""
+    group: Any = parser
+    for entry in fields(settings):
+        if not entry.metadata:
+            continue
+        words = dict(entry.metadata)
+        if title := words.pop("group", None):
+            group = parser.add_argument_group(title)
+        if entry.type is bool:
+            words["action"] = "store_true"
+        elif entry.type in (int, float):
+            words.setdefault("type", whole if entry.type is int else amount)
+        if "default" not in words["help"]:
+            words["help"] += " (default: %(default)s)"
+        group.add_argument(f"--{entry.name}", default=entry.default, **words)
+
+
+def settings_from(args: argparse.Namespace, settings: type[Settings], **others: Any) -> Settings:
+    """A dataclass out of the parsed flags of its fields' names, and what no flag gives."""
+    names = {entry.name for entry in fields(settings)}  # type: ignore[arg-type]
+    return settings(**{key: value for key, value in vars(args).items() if key in names}, **others)
 
 
 def positive(text: str) -> int:
@@ -76,11 +129,11 @@ def share(text: str) -> float:
 def new_folder(text: str) -> Path:
     """An argparse type: a folder to write into, which is there or can be made."""
     path = Path(text)
-    there = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
-    if not os.path.isdir(there):
-        raise argparse.ArgumentTypeError(f"{there} is a file, not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise argparse.ArgumentTypeError(f"{there} cannot be written to")
+    nearest = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
+    if not os.path.isdir(nearest):
+        raise argparse.ArgumentTypeError(f"{nearest} is a file, not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{nearest} cannot be written to")
     return path
 
 
@@ -91,6 +144,20 @@ def new_file(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{path} is a folder, not a file")
     new_folder(str(path.parent))
     return path
+
+
+def add_dataset(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> None:
+    """Add the dataset: by the flag where the command line has it, else as a positional argument.
+
+    Args:
+        argv: the command line that will be parsed; None: the script's own.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    by_flag = any(word.split("=")[0] == "--dataset" for word in words)
+    parser.add_argument(
+        "--dataset" if by_flag else "dataset",
+        help="name of the dataset, whose folder is data/<dataset>/; --dataset NAME does the same",
+    )
 
 
 def add_data_root(parser: argparse.ArgumentParser) -> None:
@@ -109,58 +176,8 @@ def add_world_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "world_size",
         type=positive,
-        help="number of worker processes; rank r computes on GPU r modulo the GPUs there are, or on"
-        " the CPU",
-    )
-
-
-def add_runner_flags(parser: argparse.ArgumentParser, steps: str) -> None:
-    """Add the flags of every script that runs steps; `steps` names them, in order."""
-    group = parser.add_argument_group("running")
-    group.add_argument(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="where models compute; rank r takes GPU r modulo the GPUs there are"
-        " (default auto: GPUs if torch can use one, else the CPU)",
-    )
-    group.add_argument(
-        "--threads",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="CPU threads a worker may use (default 1: use world_size to fill the machine)",
-    )
-    group.add_argument(
-        "--limit",
-        type=positive,
-        metavar="N",
-        help="only the first N videos in the order of their ids (default: all)",
-    )
-    group.add_argument(
-        "--retry_failed",
-        action="store_true",
-        help="try the videos again that failed in earlier runs (default: leave them failed,"
-        " except those whose worker died)",
-    )
-    group.add_argument(
-        "--redo",
-        metavar="STEP",
-        help=f"delete the output of STEP and of all steps after it, then run: one of {steps}"
-        " (default: keep what is done)",
-    )
-    add_data_root(group)  # type: ignore[arg-type]
-
-
-def runner_options(args: argparse.Namespace) -> Options:
-    """The runner's options out of parsed flags."""
-    return Options(
-        world_size=args.world_size,
-        device=args.device,
-        threads=args.threads,
-        limit=args.limit,
-        retry_failed=args.retry_failed,
-        redo=args.redo,
+        help="number of worker processes; worker r computes on GPU r modulo the number of GPUs, or"
+        " on the CPU",
     )
 
 

@@ -1,5 +1,7 @@
-"""The three ways a record or a run can end other than well."""
+"""The three ways in which a record or a run can fail, and the hint for a misspelt name."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -12,7 +14,7 @@ class Filtered(Exception):
     """Raised by a step for a record that the method rejects.
 
     Attributes:
-        record: what to keep of it beside the reason; None: what the step was given.
+        record: what is kept of it beside the reason; None: the step's input.
     """
 
     def __init__(self, reason: str, record: dict[str, Any] | None = None) -> None:
@@ -23,3 +25,9 @@ class Filtered(Exception):
 
 class StorageError(UserError):
     """The disk refused a write (full, quota, read-only): the run stops, nothing is left torn."""
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest one that exists, or nothing."""
+    nearest = get_close_matches(name, list(names), n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

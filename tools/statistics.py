@@ -11,6 +11,7 @@ Intervals are percentile bootstraps of 95 % (Efron, 1979) that draw videos with 
 metrics and all models are resampled by the same draws, which is what pairs them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,7 @@ from tools.errors import UserError
 
 RESAMPLES = 2000
 TAILS = (2.5, 97.5)  # percentiles: an interval of 95 %
+NORMAL_95 = 1.959964  # standard normal quantile of a two-sided interval of 95 %
 ALL = "all"  # the group of all videos, beside those of n events each
 
 Scores = Mapping[str, Any]
@@ -47,6 +49,17 @@ class Spread(Interval):
 
     sd: float | None
     seeds: int
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's interval of 95 % of a share (1927, JASA 22, 209-212); (0, 1) without a trial."""
+    if not trials:
+        return 0.0, 1.0
+    share, z2 = successes / trials, NORMAL_95**2
+    middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    half *= NORMAL_95 / (1 + z2 / trials)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def interval(

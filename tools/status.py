@@ -9,9 +9,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as Screen
 
-from tools.cli import add_data_root, run_script, script_parser
+from tools.cli import add_data_root, add_dataset, run_script, script_parser
 from tools.runner.counts import Counts, count, step_counts
-from tools.shots.steps import STEPS, Settings
+from tools.shots.settings import Settings
+from tools.shots.steps import STEPS
 from tools.store.dataset import Dataset, open_dataset
 from tools.store.jsonl import Table
 
@@ -90,7 +91,7 @@ def _balance(rows: list[tuple[str, Counts]]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the funnel of one dataset."""
     parser = script_parser(__doc__)
-    parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
+    add_dataset(parser, argv)
     add_data_root(parser)
     args = parser.parse_args(argv)
     show(open_dataset(args.dataset, args.data_root), Console())

@@ -21,11 +21,10 @@ the seed and on its number alone, so --videos 30 adds six to the 24 of --videos 
 names the folder of those 24, which are then copied.
 """
 
-import argparse
 import os
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -35,10 +34,12 @@ from typing import Any
 import orjson
 from tqdm import tqdm
 
+from tools.cli import EXIT_INTERRUPTED, positive, script_parser, whole
+from tools.errors import UserError
 from toyworld.plan import Plan, plan_video
 from toyworld.render import film
-from toyworld.stories import MOST_EVENTS, plan_story
-from toyworld.truth import truth
+from toyworld.stories import numbers_of_events, plan_story
+from toyworld.truth import read_truth, truth
 
 
 def plan_of(number: int, seed: int, events: Sequence[int]) -> Plan:
@@ -80,8 +81,8 @@ def make_world(
     others = sorted(entry.name for entry in folder.iterdir() if entry.name not in names)
     if others:
         raise FileExistsError(
-            f"{folder} holds {others[0]!r}, which is none of these {videos} videos: "
-            "name another --out"
+            f"{folder} holds {others[0]!r}, which is none of these {videos} videos:"
+            " name another --out"
         )
     (out / "truth.jsonl").unlink(missing_ok=True)  # it must never describe another run's videos
     if begin_with and begun and not (begin_with / "video").samefile(folder):
@@ -93,9 +94,9 @@ def make_world(
     if workers == 1:
         lines = list(bar(map(make, left)))
     else:
-        # Ctrl-C is for the script alone, which lets them finish their videos.
-        deaf = (signal.SIGINT, signal.SIG_IGN)
-        with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, deaf) as pool:
+        # Ctrl-C reaches the script alone, which lets them finish their videos.
+        ignored = (signal.SIGINT, signal.SIG_IGN)
+        with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, ignored) as pool:
             lines = list(bar(pool.map(make, left)))
     lines += begun
     lines.sort(key=lambda line: line["video_name"])
@@ -109,75 +110,40 @@ def make_world(
 def truth_begun(
     folder: Path, videos: int, seed: int, events: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Return the truth about the videos in `folder`, which is to hold the first of this world.
+    """Return the truth about the videos in `folder`, which must hold the first of this world.
 
     Raises what make_world raises of its `begin_with`.
     """
-    told = {}
-    for text in (folder / "truth.jsonl").read_bytes().splitlines():
-        video = orjson.loads(text)
-        told[video["video_name"]] = video
-    if len(told) >= videos:
-        raise ValueError(f"{folder} holds {len(told)} videos, no fewer than the {videos} to make")
-    lines = [truth(plan_of(number, seed, events)) for number in range(len(told))]
+    begun = {video["video_name"]: video for video in read_truth(folder)}
+    if len(begun) >= videos:
+        raise ValueError(f"{folder} holds {len(begun)} videos, no fewer than the {videos} to make")
+    lines = [truth(plan_of(number, seed, events)) for number in range(len(begun))]
     for number, line in enumerate(lines):
         name = line["video_name"]
-        if told.get(name) != orjson.loads(orjson.dumps(line)):
+        if begun.get(name) != orjson.loads(orjson.dumps(line)):
             raise ValueError(
                 f"{folder} does not hold the first videos of this world: video {number} differs,"
                 " so its --seed or its --events was another"
             )
         if not (folder / "video" / name).is_file():
-            raise ValueError(f"{folder} holds no video/{name}, which its truth.jsonl tells of")
+            raise ValueError(f"{folder} holds no video/{name}, which its truth.jsonl lists")
     return lines
 
 
-def whole_number(low: int) -> Callable[[str], int]:
-    """Return an argument type: whole numbers from `low` on."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} on")
-        return int(text)
-
-    return parse
-
-
-def numbers_of_events(text: str) -> tuple[int, ...]:
-    """Return the numbers that "4,8,16" or "8-16" stands for."""
-    try:
-        if "-" in text:
-            low, high = map(int, text.split("-"))
-            found = tuple(range(low, high + 1))
-        else:
-            found = tuple(map(int, text.split(",")))
-    except ValueError:
-        found = ()
-    if not found or min(found) < 1 or max(found) > MOST_EVENTS:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no list such as 4,8,16 and no range such as 8-16 of numbers from 1 to"
-            f" {MOST_EVENTS}"
-        )
-    return found
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Render a toy world."""
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--videos",
-        type=whole_number(1),
+        type=positive,
         default=24,
-        metavar="N",
-        help="how many videos; 24 (the default) hold every structure, 6 a fair mix",
+        help="number of videos; 24 (the default) hold every structure, 6 a fair mix",
     )
     parser.add_argument(
         "--seed",
-        type=whole_number(0),
+        type=whole,
         default=0,
-        metavar="S",
-        help="another number, another world of the same make (default: 0)",
+        help="worlds of different seeds share no video (default: %(default)s)",
     )
     parser.add_argument(
         "--out",
@@ -191,44 +157,34 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=numbers_of_events,
         default=(),
         metavar="NUMBERS",
-        help="write stories of so many events, such as 4,8,16 or 8-16, which the videos take in"
-        " turn (default: the painted world)",
+        help="write stories with these numbers of events, such as 4,8,16 or 8-16, which the videos"
+        " take in turn (default: the painted world)",
     )
     parser.add_argument(
         "--begin_with",
         type=Path,
         metavar="DIR",
-        help="the --out of fewer videos of this same world, which are copied (default: all are"
-        " rendered)",
+        help="copy the videos in this --out of fewer videos of the same world (default: render"
+        " all)",
     )
     workers = min(2, os.cpu_count() or 1)
     parser.add_argument(
         "--workers",
-        type=whole_number(1),
+        type=positive,
         default=workers,
-        metavar="W",
         help=f"processes that render, one CPU each (default on this machine: {workers})",
     )
-    arguments = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     try:
         lines = make_world(
-            arguments.videos,
-            arguments.seed,
-            arguments.out,
-            arguments.workers,
-            arguments.events,
-            arguments.begin_with,
+            args.videos, args.seed, args.out, args.workers, args.events, args.begin_with
         )
     except (OSError, ValueError) as error:
-        parser.exit(2, f"error: {error}\n")
+        raise UserError(str(error)) from None
     except KeyboardInterrupt:
-        parser.exit(130, "\ninterrupted: the same command begins anew\n")
+        parser.exit(EXIT_INTERRUPTED, "\ninterrupted: the same command starts again from nothing\n")
     kept = sum(line["verdict"] == "keep" for line in lines)
     frames = sum(line["frames"] for line in lines)
     print(f"{len(lines)} videos, {frames:,} frames; the filters should keep {kept}")
-    print(f"{arguments.out / 'video'}")
-    print(f"{arguments.out / 'truth.jsonl'}")
-
-
-if __name__ == "__main__":
-    main()
+    print(args.out / "video")
+    print(args.out / "truth.jsonl")

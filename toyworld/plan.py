@@ -74,18 +74,17 @@ class Place:
     like: int | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Event:
-    """What a shape does; `start` and `end` are the first and last frame of its movement."""
+    """What one shape does."""
 
     colour: str
     shape: str
     action: str
-    start: int = 0
-    end: int = 0
 
     @property
     def text(self) -> str:
+        """The event as a sentence of the toy world."""
         article = "an" if self.colour == "orange" else "a"
         return f"{article} {self.colour} {self.shape} {self.action} ."
 
@@ -109,6 +108,7 @@ class Shot:
     start: int = 0
     end: int = 0
     event: Event | None = None
+    movement: tuple[int, int] = (0, 0)  # first and last frame in which the event's shape moves
     distractor: Distractor | None = None
 
     @property
@@ -345,4 +345,4 @@ def add_events(shots: list[Shot], rate: Fraction, rng: np.random.Generator) -> N
         spare = (end - start + 1) - round(EVENT_SECONDS * rate)
         if spare > 0:
             start, end = start + spare // 2, end - (spare - spare // 2)
-        shot.event = Event(colour, shape, action, start, end)
+        shot.event, shot.movement = Event(colour, shape, action), (start, end)

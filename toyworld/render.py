@@ -112,7 +112,7 @@ class Take:
         self, picture: np.ndarray, event: Event, seconds: float, offset: np.ndarray, zoom: float
     ) -> None:
         """Draw the event's shape and its shadow."""
-        start, end = self.plan.seconds(event.start), self.plan.seconds(event.end)
+        start, end = map(self.plan.seconds, self.shot.movement)
         progress = ease((seconds - start) / (end - start))
         along = 0.25 - 0.5 * progress
         x, y, scale, turn = self.off_axis, 0.05, 1.0, 0.0

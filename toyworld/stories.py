@@ -5,6 +5,7 @@ front of plain walls, hard cuts between them. Read at one frame a second, each s
 frames: one temporal patch of Qwen2-VL's.
 """
 
+from argparse import ArgumentTypeError
 from fractions import Fraction
 
 import numpy as np
@@ -18,6 +19,24 @@ SHOT_SECONDS = 2.0
 RADIUS = 0.25  # of a shape, in the picture's side
 WANDER = 0.25  # the camera stands on a tripod, and shapes keep to the middle or nearly so
 MOST_EVENTS = len(COLOURS) * len(SHAPES)
+
+
+def numbers_of_events(text: str) -> tuple[int, ...]:
+    """An argparse type: the numbers that "4,8,16" or "8-16" stands for."""
+    try:
+        if "-" in text:
+            low, high = map(int, text.split("-"))
+            numbers = tuple(range(low, high + 1))
+        else:
+            numbers = tuple(map(int, text.split(",")))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1 or max(numbers) > MOST_EVENTS:
+        raise ArgumentTypeError(
+            f"{text!r} is no list such as 4,8,16 and no range such as 8-16 of numbers from 1 to"
+            f" {MOST_EVENTS}"
+        )
+    return numbers
 
 
 def plan_story(seed: int, number: int, events: int) -> Plan:

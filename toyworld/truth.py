@@ -1,7 +1,11 @@
 """What is true of a toy video: its line in truth.jsonl."""
 
+from dataclasses import asdict
 from itertools import groupby
+from pathlib import Path
 from typing import Any
+
+import orjson
 
 from toyworld.plan import Plan, Shot
 
@@ -10,6 +14,16 @@ SHOTS = (4, 32)
 LONGEST_SHOT = 16.0  # seconds
 FEWEST_GROUPS = 4
 RECURRENCES = 4  # of one place, in groups: too many
+
+
+def read_truth(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a toy world's truth.jsonl, in order of the videos' names.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+        JSONDecodeError: a line is torn.
+    """
+    return [orjson.loads(line) for line in (folder / "truth.jsonl").read_bytes().splitlines()]
 
 
 def truth(plan: Plan) -> dict[str, Any]:
@@ -35,14 +49,12 @@ def truth(plan: Plan) -> dict[str, Any]:
         "events": [
             {
                 "shot": i,
-                "colour": event.colour,
-                "shape": event.shape,
-                "action": event.action,
-                **span(plan, event.start, event.end, "start_frame", "end_frame"),
-                "text": event.text,
+                **asdict(shot.event),
+                **span(plan, *shot.movement, "start_frame", "end_frame"),
+                "text": shot.event.text,
             }
             for i, shot in enumerate(plan.shots)
-            if (event := shot.event)
+            if shot.event
         ],
         "distractors": distractors(plan),
         "caption": narrate([shot.event.text for shot in plan.shots if shot.event]),
@@ -69,13 +81,7 @@ def shot_truth(plan: Plan, shot: Shot) -> dict[str, Any]:
         "place": shot.place,
         "blank": shot.blank,
         "caption": shot.event.text if shot.event else quiet,
-        "event": None
-        if shot.event is None
-        else {
-            "colour": shot.event.colour,
-            "shape": shot.event.shape,
-            "action": shot.event.action,
-        },
+        "event": asdict(shot.event) if shot.event else None,
     }
 
 

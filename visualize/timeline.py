@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tools.cli import add_data_root, new_file, run_script, script_parser
+from tools.cli import add_data_root, add_dataset, new_file, run_script, script_parser
 from tools.errors import UserError
 from tools.store.dataset import Dataset, open_dataset
 from tools.store.files import disk_errors_in_one_line
@@ -117,7 +117,7 @@ def key_frames(dataset: Dataset, record: Record) -> tuple[dict[int, np.ndarray],
     Raises:
         UserError: the video cannot be read.
     """
-    video, indices = Path(record["video_path"]), np.ravel(record["frame_indices"]).tolist()
+    video, indices = dataset.video_path(record), np.ravel(record["frame_indices"]).tolist()
     try:
         scan = scan_file(video, dataset.scan_path(record["video_id"]))
         return read_frames(video, indices, scan), scan
@@ -128,7 +128,7 @@ def key_frames(dataset: Dataset, record: Record) -> tuple[dict[int, np.ndarray],
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the picture of one video."""
     parser = script_parser(__doc__)
-    parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
+    add_dataset(parser, argv)
     parser.add_argument("video", nargs="?", help="name or id of a kept video (default: the first)")
     parser.add_argument(
         "--out", type=new_file, default=Path("timeline.png"), help="picture to write"

@@ -6,10 +6,11 @@
 from collections.abc import Sequence
 from itertools import combinations
 
-from evaluation.toy.events import Event, find_events
+from evaluation.toy.events import find_events
 from evaluation.toy.questions import Questions
 from evaluation.toy.stories import Story
 from inference.likelihood import LogLikelihood
+from toyworld.plan import Event
 
 Counts = dict[str, tuple[int, int]]
 

@@ -1,19 +1,8 @@
 """The toy world's events in a text: in the world's own language, or in anybody's prose."""
 
 import re
-from dataclasses import dataclass
 
-from toyworld.plan import ACTIONS, COLOURS, SHAPES
-
-
-@dataclass(frozen=True)
-class Event:
-    """What one shape does."""
-
-    colour: str
-    shape: str
-    action: str
-
+from toyworld.plan import ACTIONS, COLOURS, SHAPES, Event
 
 _OTHER_COLOURS = {"violet": "purple"}
 _OTHER_SHAPES = {

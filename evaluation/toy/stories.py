@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from evaluation.toy.events import Event
 from tools.errors import UserError
 from tools.text.prompts import FramePair
-from tools.training.row_lengths import Budget, video_header
+from tools.video.budget import Budget, video_header
 from tools.video.decode import VideoError
 from tools.video.frames import read_frames
+from toyworld.plan import Event
 
 HELD_OUT = "toytest"
 # 30 stories each of 4, 8 and 16 events; no other data set of the toolkit has this seed.

@@ -12,8 +12,8 @@ from reproduction.temple.trainings import Base, Place, Training
 from tools.pairs.perturbation import FINEST
 from tools.store.dataset import REPOSITORY
 from tools.training.recipe import Stage
-from toyworld.stories import plan_story
-from toyworld.truth import truth
+from toyworld.stories import numbers_of_events, plan_story
+from toyworld.truth import read_truth, truth
 
 BATCH = 8  # rows at once: divides the batches of all recipes
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -69,25 +69,17 @@ def is_rendered(place: Place, name: str) -> bool:
     """Whether a dataset is there, and is the one that is meant: its first and last story say so."""
     told = STORIES[name]
     try:
-        lines = (place.data / name / "truth.jsonl").read_bytes().splitlines()
+        lines = read_truth(place.data / name)
     except FileNotFoundError:
         return False
     if len(lines) != told.videos:
         return False
-    counts = numbers(told.events)
+    counts = numbers_of_events(told.events)
     for number in (0, told.videos - 1):
         story = truth(plan_story(told.seed, number, counts[number % len(counts)]))
-        if orjson.loads(orjson.dumps(story)) != orjson.loads(lines[number]):
+        if orjson.loads(orjson.dumps(story)) != lines[number]:
             return False
     return True
-
-
-def numbers(events: str) -> list[int]:
-    """The numbers of events that 4,8,16 or 8-16 stands for."""
-    if "-" in events:
-        low, high = map(int, events.split("-"))
-        return list(range(low, high + 1))
-    return [int(number) for number in events.split(",")]
 
 
 def find_shots(place: Place, dataset: str) -> list[str]:

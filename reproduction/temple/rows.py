@@ -25,7 +25,7 @@ from tools.errors import UserError
 from tools.store.files import json_array
 from tools.store.jsonl import Record, dumps
 from tools.text.prompts import AFTER, BEFORE, QUESTIONS, WHAT_DOES, WHICH_COLOUR, WHICH_SHAPE
-from toyworld.truth import narrate
+from toyworld.truth import narrate, read_truth
 
 # Shares of the rows, as in the pilot: without descriptions of whole videos, fine-tuning wipes
 # describing out.
@@ -90,11 +90,11 @@ def story_rows(folder: Path, n: int, seed: int) -> list[Record]:
         UserError: it is not there, or has too few stories for so many different rows.
     """
     try:
-        lines = (folder / "truth.jsonl").read_bytes().splitlines()
+        stories = read_truth(folder)
     except FileNotFoundError:
         raise UserError(f"{folder} holds no truth.jsonl: python -m toyworld renders it") from None
     there: dict[str, list[Record]] = {kind: [] for kind in SHARES}
-    for story in map(orjson.loads, lines):
+    for story in stories:
         video = str((folder / "video" / story["video_name"]).absolute())
         for asked in (descriptions, neighbours, attributes):
             for kind, question, answer in asked(story):

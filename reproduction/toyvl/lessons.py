@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import torch
 from torchvision.transforms.v2 import functional as images
 
@@ -20,7 +19,7 @@ from reproduction.toyvl.checkpoint import FRAME_PIXELS
 from tools.text import prompts
 from tools.video.frames import read_frames
 from toyworld.stories import RATE, SHOT_SECONDS
-from toyworld.truth import narrate
+from toyworld.truth import narrate, read_truth
 
 SIDE = int(FRAME_PIXELS**0.5)
 PATCH = 14
@@ -55,8 +54,7 @@ class Shots:
 def read_shots(dataset: Path) -> Shots:
     """Decode a folder of stories (python -m toyworld --events) as toyvl sees them."""
     frames, texts, things = [], [], []
-    for line in (dataset / "truth.jsonl").read_bytes().splitlines():
-        story = orjson.loads(line)
+    for story in read_truth(dataset):
         pictures = read_frames(dataset / "video" / story["video_name"], range(story["frames"]))
         whole = torch.from_numpy(np.stack([pictures[i] for i in range(story["frames"])]))
         small = shrunk(whole.permute(0, 3, 1, 2))

@@ -34,7 +34,7 @@ from tools.cli import new_folder, positive, run_script, script_parser, whole
 from tools.store.dataset import REPOSITORY
 from tools.text import prompts
 from tools.video.frames import read_frames
-from toyworld.truth import narrate
+from toyworld.truth import narrate, read_truth
 
 STEPS = 2000
 # In every step: clips; captions of all lists and shots of all videos, were each of the longest: so
@@ -157,8 +157,7 @@ def measure(checkpoint: Path, unseen: Path) -> dict[str, float]:
     captioner.load("cpu", 1)
     greedy = Sampling(temperature=0, top_p=1, repetition_penalty=1, max_new_tokens=256)
     requests, truths, lists = [], [], []
-    for line in (unseen / "truth.jsonl").read_bytes().splitlines():
-        story = orjson.loads(line)
+    for story in read_truth(unseen):
         own = [(shot["start"] + 5, shot["start"] + 10) for shot in story["shots"]]
         video = unseen / "video" / story["video_name"]
         frames = read_frames(video, [index for pair in own for index in pair])

@@ -21,7 +21,7 @@ from evaluation.toy.counts import (
     neighbour_counts,
     preference_counts,
 )
-from evaluation.toy.events import Event, find_events
+from evaluation.toy.events import find_events
 from evaluation.toy.questions import Case, Questions, benchmark_digest, questions_about
 from evaluation.toy.stories import Story, key_frames, look, read_stories, whole_video
 from inference.captioner import Answer, Request, Sampling
@@ -31,6 +31,7 @@ from inference.tiny.checkpoints import llava_onevision, qwen2vl
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
 from tools.text import prompts
+from toyworld.plan import Event
 
 A, B, C, D = (
     Event("red", "circle", "moves left"),

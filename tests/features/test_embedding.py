@@ -5,12 +5,12 @@ import pytest
 
 from tools.errors import UserError
 from tools.features.embedding import (
-    THRESHOLDS,
     ColorEmbedder,
     check_embedder,
     open_embedder,
     similarity_matrix,
 )
+from tools.shots.settings import GROUP_THRESHOLDS
 
 
 def flat(colour, size=(27, 48)):
@@ -40,7 +40,7 @@ def test_color_rows_have_length_one():
 def test_color_tells_colours_apart():
     red, blue = flat((200, 30, 30)), flat((30, 30, 200))
     assert cosine(red, red) == pytest.approx(1, abs=1e-5)
-    assert cosine(red, blue) < THRESHOLDS["color"]
+    assert cosine(red, blue) < GROUP_THRESHOLDS["color"]
 
 
 def test_color_tells_layouts_apart():
@@ -48,7 +48,7 @@ def test_color_tells_layouts_apart():
     assert cosine(above, above[::-1]) < 0.7
     # A camera that turns moves things sideways: that is still the same place.
     left = np.concatenate([flat((230, 200, 40))[:, :24], flat((20, 40, 120))[:, 24:]], axis=1)
-    assert cosine(left, left[:, ::-1]) > THRESHOLDS["color"]
+    assert cosine(left, left[:, ::-1]) > GROUP_THRESHOLDS["color"]
 
 
 def test_color_tells_textures_apart():
@@ -59,7 +59,7 @@ def test_color_does_not_mind_noise_and_a_small_object():
     place = np.concatenate([flat((230, 200, 40))[:14], flat((20, 90, 60))[14:]])
     other = place.copy()
     other[10:16, 20:28] = (220, 30, 30)
-    assert cosine(place, other) > THRESHOLDS["color"]
+    assert cosine(place, other) > GROUP_THRESHOLDS["color"]
 
 
 def test_color_takes_frames_of_any_size():

@@ -16,13 +16,12 @@ from typing import Any
 
 import pytest
 
-from convert_to_swift import cleaner
 from tools.pairs.perturbation import configs, select
 from tools.pairs.rules import REASONS, Side, drop_reason, read_side, similarity
 from tools.pairs.swift_rows import estimated_tokens
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import dumps
-from tools.text.prompts import QUESTIONS, media_or_special_tag
+from tools.text.prompts import QUESTIONS
 
 NONE, DROP_16, REVERSE_16, SHUFFLE_16 = (
     f"caption_caption_{noise}_False_False"
@@ -53,10 +52,6 @@ def row(response="A cook washes rice.", indices=(0, 1, 2), **info):
     }
 
 
-def side(model, given):
-    return read_side(given, cleaner(model), media_or_special_tag)
-
-
 @pytest.mark.parametrize(
     ("given", "text", "fault"),
     [
@@ -81,17 +76,17 @@ def side(model, given):
     ],
 )
 def test_a_response_is_read(given, text, fault):
-    found = side("qwen2vl7b", given)
+    found = read_side(given, "qwen2vl7b")
     assert (found.text, found.fault) == (text, fault)
 
 
 @pytest.mark.parametrize("model", ["mimovl", "my-MiMo-7b"])
 def test_a_mimo_response_counts_from_its_last_opening(model):
     thinking = "The video starts with rice? Yes.</think>Here: The video opens with a cook"
-    found = side(model, row(f"{thinking} (Caption 1). He washes rice."))
+    found = read_side(row(f"{thinking} (Caption 1). He washes rice."), model)
     assert (found.text, found.fault) == ("The video opens with a cook. He washes rice.", None)
-    assert side(model, row("A cook washes rice.")).fault == "unusable"
-    assert side(model, row("")).fault == "empty"
+    assert read_side(row("A cook washes rice."), model).fault == "unusable"
+    assert read_side(row(""), model).fault == "empty"
 
 
 GOOD = Side("A cook washes rice, then a cat sleeps.", (0, 1))
@@ -143,10 +138,11 @@ def test_rows_that_do_not_say_their_order_are_not_the_clean_order():
     assert drop_reason("shuffle", Side("A b.", ()), Side("B a.", ())) is None
 
 
-def test_similarity_is_the_share_of_words_in_common_blocks():
+def test_similarity_is_the_share_of_words_in_the_same_order():
     assert similarity("a b c d", "a b c d") == 1
     assert similarity("a b c d", "c d a b") == 0.5
     assert similarity("a b c d", "a b x d") == 0.75
+    assert similarity("a x b y c", "a b c") == 0.75
     assert similarity("a b", "x y") == 0
     assert similarity("a b a b " * 100, "a b a b " * 100) == 1
 
@@ -155,7 +151,7 @@ def test_max_similarity_drops_what_is_more_alike():
     chosen, rejected = Side("a b c d", (0, 1)), Side("a b x d", (1, 0))
     assert drop_reason("reverse", chosen, rejected, max_similarity=0.75) is None
     assert drop_reason("reverse", chosen, rejected, max_similarity=0.74) == "too_similar"
-    swapped = Side("c d a b", (1, 0))  # the same words: only the full measure tells
+    swapped = Side("c d a b", (1, 0))  # the same words in another order
     assert drop_reason("reverse", chosen, swapped, max_similarity=0.6) is None
 
 
@@ -578,14 +574,15 @@ def test_text_and_names_of_any_script(convert, tmp_path):
 def test_videos_that_have_moved_are_found(convert, mine, tmp_path):
     out = tmp_path / "out.json"
     (tmp_path / "videos").rename(tmp_path / "elsewhere")
-    convert("dryrun", 16, "--output", out)
+    convert("dryrun", 16, "--output", out, code=2)
     assert dropped(out)[0]["drop 16"] == {"video_gone": 10}
     change_of_root = f"{tmp_path}/videos/={tmp_path}/elsewhere"
     convert("dryrun", 16, "--output", out, "--video_root", change_of_root)
     assert dropped(out) == ({}, [10, 10, 10])
     assert read(out)[0]["videos"] == [str(tmp_path / "elsewhere" / "mine_000000000000.mp4")]
     # only whole names of folders count
-    convert("dryrun", 16, "--output", out, "--video_root", f"{tmp_path}/vid={tmp_path}/else")
+    unlike = f"{tmp_path}/vid={tmp_path}/else"
+    convert("dryrun", 16, "--output", out, "--video_root", unlike, code=2)
     assert dropped(out)[0]["drop 16"] == {"video_gone": 10}
 
 
@@ -668,6 +665,7 @@ def test_a_mistake_gets_one_line(convert, mine, tmp_path, words, line):
 def test_the_papers_datasets_are_the_default(run_script, mine, tmp_path):
     done = run_script("convert_to_swift.py", "dryrun", 16, "--data_root", tmp_path / "data")
     assert done.returncode == 2
+    assert done.stdout == "no --dataset given: using lv178k_1_2m_ytb and lv178k_2_3m_ytb\n"
     assert done.stderr == (
         f"error: no dataset 'lv178k_1_2m_ytb' in {tmp_path}/data; there are: mine;"
         " name yours with --dataset\n"
@@ -761,12 +759,16 @@ def test_two_runs_do_not_write_one_file(convert, mine, tmp_path):
     assert not out.exists()
 
 
-def test_no_pair_left_is_said(convert, tmp_path):
+def test_no_pair_left_is_an_error(convert, tmp_path):
     rows = make_rows(tmp_path, 1)
     rows[NONE][0]["response"] = ""
     write_rows(tmp_path, rows)
     out = tmp_path / "out.json"
-    assert "warning: not one pair is left" in convert("dryrun", 16, "--output", out).stdout
+    done = convert("dryrun", 16, "--output", out, code=2)
+    assert done.stderr.endswith(
+        "error: no pair is left; the table shows which rules dropped them\n"
+    )
+    assert "no clean" in " ".join(done.stdout.split()) or "empty" in done.stdout
     assert read(out) == []
 
 

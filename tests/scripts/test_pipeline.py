@@ -1,12 +1,13 @@
 """Stages 1 to 4 as a user types them, on small real videos."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tools.store import records
+from tools.store.dataset import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def run(tmp_path_factory, tiny_videos, run_script):
     root, swift = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("swift")
     here = ("--data_root", str(root))
     for words in (
-        ("preprocess.py", "mine", "2", "--video_dir", str(tiny_videos), "--embedder", "color"),
+        ("preprocess.py", "--dataset", "mine", "2", "--video_dir", str(tiny_videos)),
         ("generate_meta_data.py", "2", "--dataset", "mine", "--model", "dryrun"),
         ("generate_dpo_data.py", "mine", "2", "--model", "dryrun", "--seed", "0"),
         (
@@ -23,7 +24,8 @@ def run(tmp_path_factory, tiny_videos, run_script):
             *("--per_level", "--output", str(swift)),
         ),
     ):
-        flags = ("--shot_detector", "adaptive") if words[0] == "preprocess.py" else ()
+        light = ("--shot_detector", "adaptive", "--embedder", "color")
+        flags = light if words[0] == "preprocess.py" else ()
         done = run_script(*words, *flags, *here)
         assert done.returncode == 0, done.stderr
     return root, swift
@@ -64,24 +66,40 @@ def test_a_video_s_record_grows_from_step_to_step(run):
         assert times == pytest.approx([index / record["fps"] for index in pair], abs=1e-3)
 
 
+def written_down(name):
+    """{field: whether the reference writes it} of a file, by docs/files.md."""
+    page = (REPOSITORY / "docs" / "files.md").read_text(encoding="utf-8")
+    sections = page.split("\n### ")[1:]
+    fields = {}
+    for section in sections:
+        own = re.findall(r"^\| `(\w+)` \| (yes|no) \|", section, flags=re.MULTILINE)
+        fields = dict(own) if section.startswith("`dpo-") else fields | dict(own)
+        if section.startswith(f"`{name}`"):
+            return {field: reference == "yes" for field, reference in fields.items()}
+    raise AssertionError(f"{name} is not on the page")
+
+
 @pytest.mark.parametrize(
-    ("file", "kind"),
+    "name",
     [
-        ("anno/init.jsonl", records.Video),
-        ("anno/scene.jsonl", records.Scene),
-        ("anno/similarity.jsonl", records.Similarity),
-        ("anno/group.jsonl", records.Group),
-        ("anno/videos.jsonl", records.Clips),
-        ("anno/raw_clip_captions_dryrun.jsonl", records.RawCaptioned),
-        ("anno/clip_captions_dryrun.jsonl", records.Captioned),
-        ("dpo-dryrun/iter_0/caption_caption_drop_2_False_False.jsonl", records.Response),
+        "anno/init.jsonl",
+        "anno/scene.jsonl",
+        "anno/similarity.jsonl",
+        "anno/group.jsonl",
+        "anno/videos.jsonl",
+        "anno/raw_clip_captions_<model>.jsonl",
+        "anno/clip_captions_<model>.jsonl",
+        "dpo-<model>/iter_<k>/<config>.jsonl",
     ],
 )
-def test_a_record_has_the_fields_that_are_written_down(run, file, kind):
+def test_a_record_has_the_fields_that_are_written_down(run, name):
     root, _ = run
+    fields = written_down(name)
+    config = "caption_caption_drop_2_False_False"
+    file = name.replace("<model>", "dryrun").replace("<k>", "0").replace("<config>", config)
     for record in rows(root / "mine" / file):
-        assert kind.__required_keys__ <= record.keys()
-        assert record.keys() <= kind.__required_keys__ | kind.__optional_keys__
+        assert {field for field, reference in fields.items() if reference} <= record.keys()
+        assert record.keys() <= fields.keys()
 
 
 def test_a_pair_is_two_tellings_of_one_video(run):
@@ -115,6 +133,32 @@ def test_a_second_run_has_nothing_to_do(run, run_script):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("nothing to do") == 7
     assert {path: path.read_bytes() for path in root.rglob("*.jsonl")} == before
+
+
+def test_a_folder_of_videos_that_has_moved_keeps_its_captions(
+    run, tiny_videos, run_script, tmp_path
+):
+    root, _ = run
+    shutil.copytree(root, tmp_path / "data")
+    anno, here = tmp_path / "data" / "mine" / "anno", ("--data_root", tmp_path / "data")
+    for path in (tmp_path / "data").rglob("*.jsonl"):
+        path.write_text(path.read_text().replace(str(tiny_videos), "/before"))
+    captions = (anno / "clip_captions_dryrun.jsonl").read_bytes()
+    light = ("--embedder", "color", "--shot_detector", "adaptive")
+    done = run_script("preprocess.py", "mine", 1, "--video_dir", tiny_videos, *light, *here)
+    assert "init: 3 videos have moved; what was made from them stays valid" in done.stdout
+    out = tmp_path / "pairs.json"
+    done = run_script(
+        "convert_to_swift.py", "dryrun", 2, "--dataset", "mine", "--output", out, *here
+    )
+    assert done.returncode == 0, done.stderr
+    pairs = json.loads(out.read_text())
+    assert len(pairs) == 9
+    assert {Path(pair["videos"][0]).parent for pair in pairs} == {tiny_videos}
+    # What is made again is made from the videos where they are now.
+    words = ("generate_meta_data.py", 1, "--dataset", "mine", "--model", "dryrun")
+    assert run_script(*words, "--redo", "raw_captions", *here).returncode == 0
+    assert (anno / "clip_captions_dryrun.jsonl").read_bytes() == captions
 
 
 def test_a_timeline_can_be_drawn(run, run_script, tmp_path):

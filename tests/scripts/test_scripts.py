@@ -120,7 +120,25 @@ def test_help_is_a_manual(run_script, script):
         (
             ["preprocess.py", "mine", 1, "--embedder", "sigclip"],
             "argument --embedder: invalid choice: 'sigclip' (choose from 'siglip', 'clip',"
-            " 'color') (--help explains all flags)",
+            " 'color'); did you mean 'siglip'? (--help explains all flags)",
+        ),
+        (
+            ["preprocess.py", "mine", 1, "--embeder", "color"],
+            "unrecognized arguments: --embeder color; did you mean '--embedder'?"
+            " (--help explains all flags)",
+        ),
+        (
+            ["-m", "tools.status", "--dataset", "mein"],
+            "no dataset 'mein' in ROOT; there are: mine; did you mean 'mine'?",
+        ),
+        (
+            ["preprocess.py", "--dataset", "mien", 1],
+            "dataset 'mien' is not known; known by name: lv178k_1_2m_ytb, lv178k_2_3m_ytb, mine;"
+            " for a folder of your own add --video_dir DIR; did you mean 'mine'?",
+        ),
+        (
+            ["-m", "tools.status", "mine", "--dataset", "other"],
+            "unrecognized arguments: mine (--help explains all flags)",
         ),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
@@ -137,10 +155,56 @@ def test_a_mistake_is_one_line_with_the_names_there_are(
 
 @pytest.mark.parametrize("script", ["generate_meta_data.py", "generate_dpo_data.py"])
 def test_a_wrong_model_is_answered_with_the_models_there_are(run_script, tmp_path, script):
-    words = (1, "--dataset", "mine") if "meta" in script else ("mine", 1)
-    done = run_script(script, *words, "--model", "dryrum", "--data_root", tmp_path)
+    (tmp_path / "mine" / "anno").mkdir(parents=True)
+    (tmp_path / "mine" / "anno" / "videos.jsonl").touch()
+    words = (script, 1, "--dataset", "mine", "--model", "dryrum")
+    done = run_script(*words, "--data_root", tmp_path)
     line = refused(done)
     assert line.startswith("unknown model 'dryrum'; the models are: dryrun, qwen2vl7b,")
+
+
+def test_a_dataset_that_nobody_named_is_printed(run_script, tmp_path):
+    done = run_script("generate_meta_data.py", 1, "--model", "dryrun", "--data_root", tmp_path)
+    assert done.stdout == "no --dataset given: using lv178k_1_2m_ytb\n"
+    assert refused(done).startswith("no dataset 'lv178k_1_2m_ytb' in ")
+
+
+def test_an_unknown_dataset_is_refused_before_a_model_is_looked_for(run_script, tmp_path):
+    words = ("generate_dpo_data.py", "--dataset", "mine", 1, "--model", "no/such-model")
+    assert refused(run_script(*words, "--data_root", tmp_path)).startswith("no dataset 'mine' in ")
+
+
+def test_videos_of_a_single_take_are_explained(run_script, make_video, tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        make_video(tmp_path / "videos" / name, [("beach", 30)])
+    words = ("preprocess.py", "--dataset", "mine", 1, "--video_dir", tmp_path / "videos", *LIGHT)
+    done = run_script(*words, "--data_root", tmp_path / "data")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == (
+        "note: 2 videos were filtered out because they have fewer than 4 shots (--min_shots): the"
+        " method perturbs the order of a video's clips, so it needs footage with cuts"
+    )
+
+
+@pytest.mark.parametrize("script", [words for words in SCRIPTS if words[0].endswith(".py")])
+def test_help_takes_half_a_second_of_cpu_and_no_large_library(script):
+    program = """
+import resource, runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit:
+    pass
+large = {"torch", "cv2", "openvino", "transformers", "pyarrow", "av"} & sys.modules.keys()
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(sorted(large), usage.ru_utime + usage.ru_stime, file=sys.stderr)
+"""
+    words = [sys.executable, "-c", program, str(REPOSITORY / script[0]), "--help"]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+    large, seconds = done.stderr.split("] ")
+    assert large == "["
+    assert float(seconds) <= 0.5
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from tools.errors import Filtered
+from tools.shots.settings import Settings
 from tools.shots.steps import (
     STEPS,
     FilterGroupStep,
     FilterSceneStep,
     GroupStep,
-    Settings,
     SimilarityStep,
 )
 from tools.store.dataset import Dataset

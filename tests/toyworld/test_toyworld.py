@@ -368,7 +368,7 @@ def test_a_world_that_begins_with_a_smaller_one_copies_it(run_script, tmp_path):
         (["--seed", 8], "video 0 differs, so its --seed or its --events was another"),
         (["--events", "1,3"], "video 1 differs, so its --seed or its --events was another"),
         (["--videos", 2], "holds 2 videos, no fewer than the 2 to make"),
-        ([], "holds no video/toy_0001.mp4, which its truth.jsonl tells of"),
+        ([], "holds no video/toy_0001.mp4, which its truth.jsonl lists"),
         (["--begin_with", "nowhere"], "No such file or directory: 'nowhere/truth.jsonl'"),
     ],
 )
@@ -401,7 +401,7 @@ def test_ctrl_c_is_one_line(tmp_path):
     os.killpg(run.pid, signal.SIGINT)
     _, said = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert said.endswith("\ninterrupted: the same command begins anew\n")
+    assert said.endswith("\ninterrupted: the same command starts again from nothing\n")
     assert "Traceback" not in said
     assert not (tmp_path / "truth.jsonl").exists()
 
@@ -419,7 +419,7 @@ def test_strange_files_in_the_folder_are_one_clear_line(run_script, tmp_path):
 def test_no_videos_are_no_world(run_script, tmp_path):
     done = run_script("-m", "toyworld", "--videos", 0, "--out", tmp_path)
     assert done.returncode == 2
-    assert "'0' is not a whole number from 1 on" in done.stderr
+    assert "'0' is not a whole number of 1 or more" in done.stderr
 
 
 # The score of found shots

@@ -20,7 +20,8 @@ from tools.training.preflight import (
     read_rows,
 )
 from tools.training.recipe import parse
-from tools.training.row_lengths import Budget, RowLengths, video_header
+from tools.training.row_lengths import RowLengths
+from tools.video.budget import Budget, video_header
 
 DPO, SFT = (parse(f"qwen2vl7b=lr1e-3_r8_a16_bs2_{data}").stages[0] for data in ("r16", "sft60k"))
 PAIR = swift_row("What happens?", "Rain, then sun.", "Sun, then rain.", "/videos/v.mp4")

@@ -21,8 +21,9 @@ from tools.store.dataset import REPOSITORY
 from tools.text.prompts import QUESTIONS
 from tools.training.recipe import parse
 from tools.training.report import COLUMNS, read_log, table
-from tools.training.row_lengths import Budget, RowLengths
+from tools.training.row_lengths import RowLengths
 from tools.training.stages import checkpoints, find_state, version_folders
+from tools.video.budget import Budget
 from toyworld.make import make_world
 from toyworld.truth import narrate
 

@@ -13,14 +13,6 @@ import numpy as np
 from tools.errors import UserError
 from tools.video.scan import THUMBNAIL
 
-# What a name stands for at the model hub.
-CHECKPOINTS = {
-    "siglip": "google/siglip-so400m-patch14-384",
-    "clip": "openai/clip-vit-large-patch14",
-}
-# Similarity above which two shots are grouped. SigLIP's is the method's, and CLIP takes it over
-# unmeasured; colour's is set on the toy world (tests/test_toy_stages.py holds it there).
-THRESHOLDS = {"siglip": 0.8, "clip": 0.8, "color": 0.955}
 IMAGES_AT_ONCE = 16
 
 
@@ -135,33 +127,32 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def open_embedder(name: str, checkpoint: str | None, device: str, threads: int) -> Embedder:
-    """Make an embedder: `color`, or `siglip` or `clip` from their own or another checkpoint."""
-    if name == "color":
+    """Make an embedder: `color`, or `siglip` or `clip` from a checkpoint."""
+    if checkpoint is None or name == "color":
         return ColorEmbedder()
-    return TransformersEmbedder(checkpoint or CHECKPOINTS[name], device, threads)
+    return TransformersEmbedder(checkpoint, device, threads)
 
 
 def check_embedder(name: str, checkpoint: str | None) -> str | None:
-    """The folder of the embedder's checkpoint, fetched once, before any worker asks for it.
+    """The folder of the embedder's checkpoint, fetched once, before the workers need it.
 
     Raises:
         UserError: it is not here and cannot be fetched, or is no image model.
     """
-    if name == "color":
+    if checkpoint is None or name == "color":
         return None
     from transformers import AutoConfig
 
-    where = checkpoint or CHECKPOINTS[name]
     try:
-        folder = _fetch(where)
+        folder = _fetch(checkpoint)
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError):
         raise UserError(
-            f"the weights of {where} are not on this machine and cannot be fetched: give their"
+            f"the weights of {checkpoint} are not on this machine and cannot be fetched: give their"
             " folder with --checkpoint DIR, or take --embedder color, which needs none"
         ) from None
     if not hasattr(config, "vision_config"):
-        raise UserError(f"--checkpoint {where}: a {config.model_type} has no image tower")
+        raise UserError(f"--checkpoint {checkpoint}: a {config.model_type} has no image tower")
     return folder
 
 

@@ -16,6 +16,12 @@ from rich.table import Table as Screen
 from tools.pairs.rules import REASONS
 
 SIDES = ("chosen", "rejected")
+# What is counted of the kept pairs, as the screen says it.
+PARTS = {
+    "duplicate": "of them duplicate",
+    "kept_val": "of them for validation",
+    "over_max_length": "of them too long",
+}
 
 
 @dataclass
@@ -23,7 +29,7 @@ class Cell:
     """The pairs of one noise at one magnitude.
 
     Attributes:
-        made: rejected rows there were.
+        made: number of rejected rows.
         dropped: reason -> number.
         duplicate: good pairs with the same order of clips as a harder pair of the same video.
         kept, kept_val: pairs written, and those of them that went to the validation file.
@@ -46,16 +52,8 @@ class Cell:
 
     def counts(self) -> dict[str, Any]:
         """The row of the funnel's JSON."""
-        return {
-            "noise": self.noise,
-            "magnitude": self.magnitude,
-            "made": self.made,
-            "dropped": {reason: self.dropped[reason] for reason in REASONS},
-            "duplicate": self.duplicate,
-            "kept": self.kept,
-            "kept_val": self.kept_val,
-            "over_max_length": self.over_max_length,
-        }
+        row = {name: value for name, value in vars(self).items() if not isinstance(value, array)}
+        return row | {"dropped": {reason: self.dropped[reason] for reason in REASONS}}
 
 
 def lengths(cells: Iterable[Cell]) -> dict[str, dict[str, float]]:
@@ -64,7 +62,7 @@ def lengths(cells: Iterable[Cell]) -> dict[str, dict[str, float]]:
     by_noise: dict[str, list[Cell]] = {}
     for cell in cells:
         by_noise.setdefault(cell.noise, []).append(cell)
-    found = {}
+    table = {}
     for noise, group in by_noise.items():
         chosen, rejected = (
             np.concatenate([np.array(getattr(cell, side), float) for cell in group])
@@ -72,7 +70,7 @@ def lengths(cells: Iterable[Cell]) -> dict[str, dict[str, float]]:
         )
         if not len(chosen):
             continue
-        found[noise] = {
+        table[noise] = {
             "pairs": len(chosen),
             "chosen_mean": round(float(chosen.mean()), 1),
             "chosen_median": float(np.median(chosen)),
@@ -81,7 +79,7 @@ def lengths(cells: Iterable[Cell]) -> dict[str, dict[str, float]]:
             "ratio_mean": round(float((chosen / rejected).mean()), 4),
             "chosen_longer": round(float((chosen > rejected).mean()), 4),
         }
-    return found
+    return table
 
 
 def tokens(cells: Iterable[Cell]) -> dict[str, float]:
@@ -99,23 +97,23 @@ def tokens(cells: Iterable[Cell]) -> dict[str, float]:
 def counts_table(cells: list[Cell], title: str) -> Screen:
     """The funnel for the screen; reasons that dropped nothing have no column."""
     reasons = [reason for reason in REASONS if any(cell.dropped[reason] for cell in cells)]
-    numbers = ["kept_val"] if any(cell.kept_val for cell in cells) else []
-    numbers += ["over_max_length"] if any(cell.over_max_length for cell in cells) else []
-    # With --distinct_levels every duplicate is dropped, and the column is among the reasons.
-    shown = ["duplicate"] if "duplicate" not in reasons else []
+    # With --distinct_levels "duplicate" is among the reasons, else duplicates are kept.
+    parts = [
+        name for name in PARTS if name not in reasons and any(getattr(cell, name) for cell in cells)
+    ]
     screen = Screen(title=title, title_justify="left", show_footer=True, box=box.SIMPLE_HEAD)
     screen.add_column("pairs", footer="all", no_wrap=True)
-    columns = ["made", *reasons, *shown, "kept", *numbers]
+    columns = ["made", *reasons, "kept", *parts]
     rows = [
         [cell.dropped[column] if column in reasons else getattr(cell, column) for column in columns]
         for cell in cells
     ]
     for column, values in zip(columns, zip(*rows, strict=True), strict=True):
         total = str(sum(values))
-        # Wide enough for its numbers and for the longest word of its head, on any screen.
-        least = max(map(len, [total, *column.split("_")]))
-        name = column.replace("_", " ")
-        screen.add_column(name, footer=total, justify="right", min_width=least)
+        title = PARTS[column] if column in parts else column.replace("_", " ")
+        # Wide enough for its numbers and for the longest word of its title, on any screen.
+        least = max(map(len, [total, *title.split()]))
+        screen.add_column(title, footer=total, justify="right", min_width=least)
     for cell, row in zip(cells, rows, strict=True):
         screen.add_row(f"{cell.noise} {cell.magnitude}", *map(str, row))
     return screen
@@ -129,12 +127,12 @@ def lengths_table(cells: list[Cell]) -> Screen:
     screen.add_column("noise")
     for column in ("pairs", "chosen", "rejected", "chosen / rejected", "chosen is longer"):
         screen.add_column(column, justify="right")
-    for noise, found in lengths(cells).items():
+    for noise, row in lengths(cells).items():
         screen.add_row(
             noise,
-            str(found["pairs"]),
-            *(f"{found[f'{side}_mean']:.0f} ({found[f'{side}_median']:.0f})" for side in SIDES),
-            f"{found['ratio_mean']:.2f}",
-            f"{found['chosen_longer']:.0%}",
+            str(row["pairs"]),
+            *(f"{row[f'{side}_mean']:.0f} ({row[f'{side}_median']:.0f})" for side in SIDES),
+            f"{row['ratio_mean']:.2f}",
+            f"{row['chosen_longer']:.0%}",
         )
     return screen

@@ -1,12 +1,8 @@
 """What people thought of the pairs: `data/<dataset>/judgements.jsonl`, one verdict a line.
 
-Lines are only ever added; who judges a pair again adds another line. Two questions are asked of the
-file:
-
-- *What is to become of a pair?* The last line about it counts, whoever wrote it.
-- *What does a judge think of it?* The last line that this judge has written about it counts.
-
-"Last" is the order of the lines, not of their clocks: lines are added under a lock.
+Lines are only ever added; who judges a pair again adds another line. For conversion, the last line
+about a pair counts, whoever wrote it; for agreement, each judge's last line about it. "Last" is the
+order of the lines, not of their clocks: lines are added under a lock.
 """
 
 import math
@@ -17,6 +13,7 @@ from typing import NamedTuple
 
 from tools.errors import UserError
 from tools.pairs.perturbation import Config
+from tools.statistics import wilson
 from tools.store.appender import Appender
 from tools.store.dataset import Dataset
 from tools.store.jsonl import dumps, lines_from, parse_line
@@ -24,8 +21,6 @@ from tools.store.locks import locked
 
 ACCEPT, REJECT, UNSURE = VERDICTS = ("accept", "reject", "unsure")
 CHOSEN_LEFT, CHOSEN_RIGHT = SIDES = (("chosen", "rejected"), ("rejected", "chosen"))
-# Standard normal quantile of a two-sided 95 % interval.
-Z_95 = 1.959964
 
 
 class Pair(NamedTuple):
@@ -94,7 +89,7 @@ def judge(
         now, name.strip(), video_id, model, iteration, config, verdict, blind, sides, comment
     )
     path = dataset.judgements
-    # Appender cuts off a torn end first, so it must come after the lock.
+    # Appender first cuts off a torn end, so it must be made under the lock.
     with locked(path.with_name(f".{path.name}.lock")):
         log = Appender(path)
         try:
@@ -169,13 +164,7 @@ class Agreement:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the share; (0, 1) where nothing is decided."""
-        if not self.decided:
-            return 0.0, 1.0
-        n, z2 = self.decided, Z_95 * Z_95
-        share = self.agree / n
-        middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-        half = Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return wilson(self.agree, self.decided)
 
 
 def agreement(judgements: Iterable[Judgement]) -> list[Agreement]:
@@ -203,8 +192,8 @@ def accord(judgements: Iterable[Judgement]) -> tuple[int, int]:
         if judgement.verdict != UNSURE:
             verdicts.setdefault(pair, []).append(judgement.verdict)
     same = both = 0
-    for given in verdicts.values():
-        total, accepted = len(given), given.count(ACCEPT)
+    for of_pair in verdicts.values():
+        total, accepted = len(of_pair), of_pair.count(ACCEPT)
         both += math.comb(total, 2)
         same += math.comb(accepted, 2) + math.comb(total - accepted, 2)
     return same, both

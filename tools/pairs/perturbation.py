@@ -5,10 +5,9 @@ With n clips and magnitude r the list is cut into consecutive blocks of g = max(
 and `drop` keeps g clips in their order. Magnitude is inverse difficulty: 16 leaves least of the
 order and makes the easiest pair, 2 the hardest. Method: arXiv 2503.16929.
 
-`swap` and `repeat`, at magnitude 1 alone, are this project's own and harder than those. Of about
-half of the pairs of neighbouring clips, `swap` tells the two the other way round and `repeat` tells
-one of them twice and the other not at all, so that all that is told is within one place of where it
-belongs.
+`swap` and `repeat`, at magnitude 1 alone, are this project's own and harder than those. In about
+half of the pairs of neighbouring clips, `swap` swaps the two and `repeat` replaces one by the
+other, so that no clip is more than one place from where it belongs.
 """
 
 import random
@@ -96,8 +95,8 @@ def configs(
 class Selection:
     """Which clips a response is written from.
 
-    `indices` are positions in the list of clips, in the order in which they are told; `block_size`
-    is g in clips for reverse and shuffle, None for the others, which do not cut into such blocks.
+    `indices` are positions in the list of clips, in the order of the response; `block_size` is g in
+    clips for reverse and shuffle, None for the others, which do not cut into such blocks.
     """
 
     indices: list[int]
@@ -118,7 +117,7 @@ def select(
     as they are would make a false rejection: it is drawn again, so shuffles are uniform over the
     orders of the blocks other than the clean one. Swap and repeat cut the clips into pairs of
     neighbours, from the first or the second clip on, and perturb each pair with a chance of one
-    half, at least one of them; which of the two a repeat tells is drawn. Drops are uniform over
+    half, at least one of them; which of the two a repeat keeps is drawn. Drops are uniform over
     the subsets of g clips, unless
 
     - by_similarity: clips are dropped one after another, the first uniformly, each next one in
@@ -164,7 +163,7 @@ def select(
 
 
 def _among_neighbours(noise: str, n: int, rng: random.Random) -> list[int]:
-    """The clips, with some pairs of neighbours swapped, or one of the two told twice."""
+    """The clips, with some pairs of neighbours swapped, or one of the two repeated."""
     if n < 2:
         raise Filtered("identity_only")
     clean = list(range(n))
@@ -172,9 +171,8 @@ def _among_neighbours(noise: str, n: int, rng: random.Random) -> list[int]:
     while order == clean:
         for first in range(rng.randrange(2), n - 1, 2):
             if rng.random() < 0.5:
-                pair = first, first + 1
-                told = rng.choice(pair) if noise == "repeat" else None
-                order[first : first + 2] = pair[::-1] if told is None else (told, told)
+                pair = [first, first + 1]
+                order[first : first + 2] = pair[::-1] if noise == "swap" else [rng.choice(pair)] * 2
     return order
 
 

@@ -1,45 +1,44 @@
 """What makes two responses a preference pair, and why a pair is dropped.
 
-Pure functions of one chosen and one rejected response; the file system is not asked here. The rules
-are the method's (arXiv 2503.16929) and a few that keep broken text out of training.
+Pure functions of one chosen and one rejected response. The rules are the method's (arXiv
+2503.16929) and a few that keep broken text out of training.
 """
 
-import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from rapidfuzz.distance import Indel
+
+from tools.text.answers import cleaner
+from tools.text.prompts import media_or_special_tag
 
 REASONS = {
     "video_gone": "the video file is not there",
     "video_broken": "the video's first frame cannot be decoded",
     "no_clean": "the video has no response to the clean order",
-    "skipped": "stage 3 skipped one side, for instance for want of another order",
+    "skipped": "stage 3 skipped one side, for instance because no other order exists",
     "identity": "the perturbed order is the clean order",
-    "empty": "one side is empty once its thinking is taken off",
+    "empty": "one side is empty once its thinking is removed",
     "cut_off": "one side was cut off at the length limit",
     "looping": "one side repeats itself again and again",
-    "unusable": "one side was marked unusable, or lacks what its model's answers begin with",
+    "unusable": "one side was marked unusable, or lacks its model's usual opening words",
     "tag": "one side holds a media tag or a special token, which training would expand",
     "drop_not_longer": "clips were dropped, yet chosen is not longer than rejected",
     "contained": "rejected contains chosen",
-    "length_ratio": "one side is too many times as long as the other",
-    "too_similar": "the two sides are more alike than --max_similarity",
+    "length_ratio": "one side is more than 1.5 times as long as the other (not for drop)",
+    "too_similar": "the two sides are more similar than --max_similarity",
     "judged_reject": "the latest judgement in the viewer rejects the pair (--judgements)",
     "judged_unsure": "the latest judgement is unsure about the pair (--drop_unsure)",
     "duplicate": "another pair of the video has the same order of clips and is harder",
 }
-"""Why a pair is dropped: short name -> meaning, in the order in which the rules are asked."""
+"""Why a pair is dropped: short name -> meaning, in the order in which the rules are applied."""
 
 FAULTS = ("empty", "cut_off", "looping", "unusable", "tag")
-"""The reasons that lie in one response alone, in the order in which they are asked."""
+"""The reasons that concern one response alone, in the order in which they are applied."""
 
-MAX_LENGTH_RATIO = 1.5  # longer side over shorter, characters; reverse and shuffle (the method's)
-
-Clean = Callable[[str], str | None]
-"""Takes what counts out of a model's answer; None where the answer cannot be used."""
-
-FindTag = Callable[[str], str | None]
-"""The first thing in a text that training would not take for text, or None."""
+# Longer side over shorter, in characters: for reverse and shuffle (the method's), swap and repeat.
+MAX_LENGTH_RATIO = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +46,9 @@ class Side:
     """One response, as a side of a pair.
 
     Attributes:
-        text: what counts of the response.
+        text: the response without its thinking.
         indices: which clips it was written from, in which order; empty if its row does not say.
-        fault: why it can be a side of no pair: "skipped", one of FAULTS, or None.
+        fault: why no pair can have this side: "skipped", one of FAULTS, or None.
     """
 
     text: str
@@ -57,14 +56,14 @@ class Side:
     fault: str | None = None
 
 
-def read_side(row: Mapping[str, Any], clean: Clean, find_tag: FindTag) -> Side:
-    """Read a row of stage 3 (`tools.store.records.Response`, or a filtered row in its place)."""
+def read_side(row: Mapping[str, Any], model: str) -> Side:
+    """Read a row of stage 3, filtered or not; `model` wrote the response."""
     info = row.get("info") or {}
     indices = tuple(info.get("selected_indices") or ())
     if row.get("filtered"):
         reason = row.get("filter_reason")
         return Side("", indices, reason if reason in FAULTS else "skipped")
-    text = clean(row.get("response") or "")
+    text = cleaner(model)(row.get("response") or "")
     fault = None
     if text == "":
         fault = "empty"
@@ -72,7 +71,7 @@ def read_side(row: Mapping[str, Any], clean: Clean, find_tag: FindTag) -> Side:
         fault = "cut_off"
     elif text is None or info.get("unusable") or info.get("unusable_reason"):
         fault = "unusable"
-    elif find_tag(text):
+    elif media_or_special_tag(text):
         fault = "tag"
     return Side(text or "", indices, fault)
 
@@ -85,7 +84,7 @@ def drop_reason(
     Args:
         noise: how the rejected side's clips were perturbed.
         chosen: the response to the clean order; None where there is none.
-        max_similarity: drop pairs above this `similarity`; None: whatever it is.
+        max_similarity: drop pairs above this `similarity`; None: keep them.
     """
     if chosen is None:
         return "no_clean"
@@ -103,28 +102,16 @@ def drop_reason(
         return "contained"
     if noise != "drop" and max(lengths) > MAX_LENGTH_RATIO * min(lengths):
         return "length_ratio"
-    if max_similarity is not None and _more_similar(chosen.text, rejected.text, max_similarity):
+    if max_similarity is not None and similarity(chosen.text, rejected.text) > max_similarity:
         return "too_similar"
     return None
 
 
 def similarity(chosen: str, rejected: str) -> float:
-    """How alike two texts are, 0 to 1: twice the number of words in blocks that both share in the
-    same order, over the words of both (Ratcliff and Obershelp's measure, as difflib computes it).
+    """How similar two texts are, 0 to 1: twice the number of words that both have in the same order
+    (their longest common subsequence), over the words of both.
 
-    1 is the same words in the same order; a text whose two halves have changed places scores about
-    one half.
+    1 is the same words in the same order; a text whose two halves are swapped scores about one
+    half.
     """
-    return _matcher(chosen, rejected).ratio()
-
-
-def _more_similar(chosen: str, rejected: str, limit: float) -> bool:
-    """Whether `similarity` is above a limit; cheap upper bounds are asked first."""
-    matcher = _matcher(chosen, rejected)
-    bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
-    return all(bound() > limit for bound in bounds)
-
-
-def _matcher(chosen: str, rejected: str) -> difflib.SequenceMatcher[str]:
-    # Without autojunk=False, difflib passes over the frequent words of a text above 200 words.
-    return difflib.SequenceMatcher(None, chosen.split(), rejected.split(), autojunk=False)
+    return float(Indel.normalized_similarity(chosen.split(), rejected.split()))

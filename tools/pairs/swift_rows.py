@@ -3,12 +3,8 @@
 import math
 from typing import Any
 
-# Training scales the frames of a video, however many, to VIDEO_TOTAL_PIXELS in all. Two frames are
-# one grid of visual tokens, and a token is 28 x 28 pixels (Qwen2-VL, Qwen2.5-VL): n frames of at
-# most 2 * total / n pixels are n / 2 grids, at most total / 784 tokens together. At FPS=1 a video
-# of 30 s or more comes close to that, a shorter one has less.
-VIDEO_TOTAL_PIXELS = 9_000_000
-TOKEN_PIXELS = 28 * 28
+from tools.video.budget import TOKEN_PIXELS, VIDEO_TOTAL_PIXELS
+
 VIDEO_TOKENS = VIDEO_TOTAL_PIXELS // TOKEN_PIXELS
 TEMPLATE_TOKENS = 24  # system prompt, roles and end marks of Qwen's chat template
 # UTF-8 bytes of text a token. A rule of thumb and no measurement: English prose is usually put at 4

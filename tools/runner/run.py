@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from tools.errors import UserError
 from tools.runner.counts import Counts, count, remember, remembered
 from tools.runner.fingerprints import check_fingerprint, check_origin, forget, sign
+from tools.runner.options import Options
 from tools.runner.pool import WORKER_DIED, Pool
 from tools.runner.processes import Processes
 from tools.runner.step import Step
@@ -25,18 +25,6 @@ from tools.runner.worker import Item, Outcome
 from tools.store.appender import Appender
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Index, Record, Table, dumps
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run the steps: the flags that `tools.cli.add_runner_flags` describes."""
-
-    world_size: int = 1
-    device: str = "auto"
-    threads: int = 1
-    limit: int | None = None
-    retry_failed: bool = False
-    redo: str | None = None
 
 
 def run(

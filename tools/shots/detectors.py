@@ -9,15 +9,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from tools.shots.settings import SHOT_THRESHOLDS
 from tools.video.scan import Scan
 
 # A shot is at least this many frames (TEMPLE); what is shorter is a flash or part of a transition.
 MIN_SHOT_FRAMES = 8
-# Probability above which a frame belongs to a transition (TransNetV2, arXiv 2008.04838).
-TRANSNET_THRESHOLD = 0.5
-# The best published sweep of PySceneDetect's adaptive detector: ratio of a frame's change to its
-# neighbours', neighbours on each side, and the shortest scene in seconds.
-ADAPTIVE_THRESHOLD = 3.5
+# The best published sweep of PySceneDetect's adaptive detector: neighbours on each side of a frame,
+# and the shortest scene in seconds.
 ADAPTIVE_WINDOW = 3
 ADAPTIVE_MIN_SECONDS = 0.6
 
@@ -25,11 +23,11 @@ Shots = list[tuple[int, int]]
 
 
 def shots_from_probabilities(
-    probabilities: np.ndarray, threshold: float = TRANSNET_THRESHOLD
+    probabilities: np.ndarray, threshold: float = SHOT_THRESHOLDS["transnetv2"]
 ) -> Shots:
     """Shots between the runs of frames whose transition probability is above the threshold.
 
-    A run's first frame still belongs to the shot before it, the shot after it starts behind its
+    A run's first frame still belongs to the shot before it, and the next shot starts behind its
     last frame: at a hard cut the run is the old shot's last frame (TransNetV2's convention).
 
     Args:
@@ -48,7 +46,7 @@ def long_enough(shots: Iterable[tuple[int, int]]) -> Shots:
     return [(start, end) for start, end in shots if end - start + 1 >= MIN_SHOT_FRAMES]
 
 
-def adaptive_shots(scan: Scan, threshold: float = ADAPTIVE_THRESHOLD) -> Shots:
+def adaptive_shots(scan: Scan, threshold: float = SHOT_THRESHOLDS["adaptive"]) -> Shots:
     """Shots by PySceneDetect's adaptive detector on the scan's thumbnails: light, hard cuts
     only."""
     from scenedetect import AdaptiveDetector, FrameTimecode
@@ -63,10 +61,10 @@ def adaptive_shots(scan: Scan, threshold: float = ADAPTIVE_THRESHOLD) -> Shots:
     cuts: list[int] = []
     thumbnails = (thumbnail for chunk in scan.thumbnails() for thumbnail in chunk[..., ::-1])
     for index, (time, thumbnail) in enumerate(zip(scan.times, thumbnails, strict=True)):
-        # Whatever the detector asks of time, it is answered by the clock: frames may come unevenly.
+        # The detector measures time by the frames' time stamps, since frame rates may vary.
         now = FrameTimecode(Timecode(round(time / tick), tick), 1 / tick)
         if detector.process_frame(now, np.ascontiguousarray(thumbnail)):
-            # It judges a frame once it knows the ones behind it.
+            # The detector decides on a frame once it has seen the frames behind it.
             cuts.append(index - ADAPTIVE_WINDOW)
     starts = [0, *cuts]
     ends = [cut - 1 for cut in cuts] + [len(scan) - 1]

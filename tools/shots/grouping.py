@@ -4,7 +4,7 @@ import numpy as np
 
 
 def group_shots(similarity: np.ndarray, threshold: float) -> list[list[int]]:
-    """Agglomerative grouping: merge the most similar pair above the threshold until there is none.
+    """Agglomerative grouping: merge the most similar pair until none is above the threshold.
 
     The merged row is the mean of the two rows (TEMPLE's rule, unweighted). Equal similarities are
     merged in order of position, so the result depends on the matrix alone.

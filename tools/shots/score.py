@@ -17,7 +17,7 @@ def match_transitions(
         truth_cuts: transitions {"type": "cut" | "dissolve" | "fade", "frame", "end_frame"} in frame
             indices. A cut's two frames are the new shot's first; those of the others are the first
             and last frame of the transition.
-        found_frames: the first frame of every shot found, save the shot that opens the video.
+        found_frames: the first frame of every shot found, except the first shot of the video.
         tolerance: frames by which a find may lie outside [frame, end_frame] in "all".
 
     Returns:
@@ -72,8 +72,7 @@ def pair(cuts: Sequence[dict[str, Any]], frames: Sequence[int], tolerance: int) 
 
 
 def f1(counts: dict[str, int]) -> float:
-    """Return the harmonic mean of precision and recall in [0, 1]; 1 where nothing was to be
-    found."""
+    """The harmonic mean of precision and recall in [0, 1]; 1 where there is nothing to find."""
     wrong = counts["missed"] + counts["false"]
     right = 2 * counts["hits"]
     return right / (right + wrong) if right + wrong else 1.0

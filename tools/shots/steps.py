@@ -1,8 +1,7 @@
 """Stage 1, step by step: from a list of videos to clips with two key frames each."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
@@ -10,17 +9,16 @@ import numpy as np
 
 from tools.errors import Filtered
 from tools.features.embedding import (
-    CHECKPOINTS,
-    THRESHOLDS,
     Embedder,
     check_embedder,
     open_embedder,
     similarity_matrix,
 )
 from tools.runner.step import Step
-from tools.shots import detectors as shots
+from tools.shots.detectors import adaptive_shots, kept_shots, shots_from_probabilities
 from tools.shots.grouping import group_shots, merge_neighbours
 from tools.shots.keyframes import key_frames
+from tools.shots.settings import Settings
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
 from tools.video.frames import read_frames
@@ -30,43 +28,15 @@ from tools.video.scan import SCAN_VERSION, Scan, scan_file
 CHEAP_BATCH = 32
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The method's numbers, all from TEMPLE.
-
-    Attributes:
-        shot_detector: transnetv2 or adaptive.
-        shot_threshold: transnetv2: probability of a transition; adaptive: ratio of change.
-        min_shot_seconds: a shorter shot is left out.
-        min_gray_range: a shot whose gray levels span less is blank, and left out (0..255).
-        min_shots, max_shots: how many shots a video must have.
-        max_shot_seconds: no shot may be longer.
-        embedder: siglip, clip or color.
-        checkpoint: hub id or folder of the embedder's weights; None: the embedder's own.
-        group_threshold: shots more similar than this are grouped.
-        min_clips: how many clips (merged groups) a video must have.
-        max_group_clips: in how many clips a group may occur.
-        max_group_share: in what share of the clips, rounded down, a group may occur.
-    """
-
-    shot_detector: str = "transnetv2"
-    shot_threshold: float = shots.TRANSNET_THRESHOLD
-    min_shot_seconds: float = 0.2
-    min_gray_range: int = 10
-    min_shots: int = 4
-    max_shots: int = 32
-    max_shot_seconds: float = 16.0
-    embedder: str = "siglip"
-    checkpoint: str | None = None
-    group_threshold: float = THRESHOLDS["siglip"]
-    min_clips: int = 4
-    max_group_clips: int = 3
-    max_group_share: float = 1 / 3
-
-
 @dataclass
 class StageOneStep(Step):
-    """A step of stage 1: one table in, one table out, some of the settings as its parameters."""
+    """A step of stage 1: one table in, one table out.
+
+    Attributes:
+        source: the table that it reads.
+        target: the table that it writes; the step's name where empty.
+        shaped_by: the settings that shape its output.
+    """
 
     dataset: Dataset
     settings: Settings
@@ -86,7 +56,7 @@ class StageOneStep(Step):
     def scan(self, record: Record, threads: int = 1) -> Scan:
         """The scan of a record's video, made if it is not kept yet."""
         kept = self.dataset.scan_path(record["video_id"])
-        return scan_file(Path(record["video_path"]), kept, threads)
+        return scan_file(self.dataset.video_path(record), kept, threads)
 
 
 class SceneStep(StageOneStep):
@@ -106,7 +76,7 @@ class SceneStep(StageOneStep):
         return {**decoder, **transnet.versions()}
 
     def check(self, device: str) -> None:
-        """Make the detector's networks for the CPU ready once, before any worker asks for them."""
+        """Prepare the detector's networks for the CPU once, before the workers need them."""
         if self.settings.shot_detector == "transnetv2" and device != "cuda":
             from tools.shots import transnet
 
@@ -125,17 +95,15 @@ class SceneStep(StageOneStep):
         scan = self.scan(record, self.threads)
         threshold = self.settings.shot_threshold
         if self.settings.shot_detector == "adaptive":
-            found = shots.adaptive_shots(scan, threshold)
+            shots = adaptive_shots(scan, threshold)
         else:
             probabilities = self.network.predict(scan.thumbnails(), threshold)
-            found = shots.shots_from_probabilities(probabilities, threshold)
-        kept = shots.kept_shots(
-            found, scan, self.settings.min_shot_seconds, self.settings.min_gray_range
-        )
-        times = [scan.span_times(start, end) for start, end in found]
+            shots = shots_from_probabilities(probabilities, threshold)
+        kept = kept_shots(shots, scan, self.settings.min_shot_seconds, self.settings.min_gray_range)
+        times = [scan.span_times(start, end) for start, end in shots]
         return {
             **record,
-            "raw_cuts": [[i, start, end] for i, (start, end) in enumerate(found)],
+            "raw_cuts": [[i, start, end] for i, (start, end) in enumerate(shots)],
             "cut_times": [[round(begin, 4), round(after, 4)] for begin, after in times],
             "fps": round(scan.average_rate, 4),
             "filtered_cuts": [list(cut) for cut in kept],
@@ -143,7 +111,7 @@ class SceneStep(StageOneStep):
 
 
 class FilterSceneStep(StageOneStep):
-    """Keep videos with a fair number of shots, none of them long."""
+    """Reject videos with too few or too many shots, or a long one."""
 
     name = "filter_scene"
     source = "scene"
@@ -176,12 +144,7 @@ class SimilarityStep(StageOneStep):
 
     name = "similarity"
     source = "filter_scene"
-    shaped_by = ("embedder",)
-
-    def params(self) -> dict[str, Any]:
-        """The embedder and its checkpoint."""
-        own = CHECKPOINTS.get(self.settings.embedder)
-        return {**super().params(), "checkpoint": self.settings.checkpoint or own}
+    shaped_by = ("embedder", "checkpoint")
 
     def versions(self) -> dict[str, str]:
         """The library's version, where one computes the embeddings."""
@@ -189,7 +152,7 @@ class SimilarityStep(StageOneStep):
         return {**{package: version(package) for package in packages}, "opencv": cv2.__version__}
 
     def check(self, device: str) -> None:
-        """Are the weights here?"""
+        """Find the weights, or fetch them once."""
         self.folder = check_embedder(self.settings.embedder, self.settings.checkpoint)
 
     def setup(self, device: str, threads: int) -> None:
@@ -206,7 +169,8 @@ class SimilarityStep(StageOneStep):
         if self.embedder.from_thumbnails:
             images = list(scan.thumbnails_at(middles))
         else:
-            frames = read_frames(Path(record["video_path"]), middles, scan, self.threads)
+            video = self.dataset.video_path(record)
+            frames = read_frames(video, middles, scan, self.threads)
             images = [frames[index] for index in middles]
         return {**record, "clip_similarity": similarity_matrix(self.embedder.embed(images))}
 
@@ -227,7 +191,7 @@ class GroupStep(StageOneStep):
 
 
 class FilterGroupStep(StageOneStep):
-    """Keep videos of enough clips that do not keep coming back to one place."""
+    """Reject videos with too few clips, or with one group in too many of them."""
 
     name = "filter_group"
     source = "group"
@@ -239,7 +203,7 @@ class FilterGroupStep(StageOneStep):
         ids = [group for group, _ in record["merged_groups"]]
         if len(ids) < self.settings.min_clips:
             raise Filtered("too_few_groups")
-        # A hair more than the share, so that a third of 6 is 2 in floating point too.
+        # The small addend makes a third of 6 equal 2 in floating point too.
         share = int(len(ids) * self.settings.max_group_share + 1e-9)
         if max(map(ids.count, ids)) > min(self.settings.max_group_clips, share):
             raise Filtered("group_recurs")
@@ -265,7 +229,7 @@ class ExtractFrameStep(StageOneStep):
 
 
 class FinalizeStep(StageOneStep):
-    """Gather the kept videos in one file."""
+    """Write the videos that passed all filters to one file."""
 
     name = "finalize"
     source = "extract_frame"
@@ -286,9 +250,3 @@ STEPS: tuple[type[StageOneStep], ...] = (
     ExtractFrameStep,
     FinalizeStep,
 )
-
-
-def settings_from(values: dict[str, Any]) -> Settings:
-    """Settings out of parsed flags; flags of other matters are passed over."""
-    names = {entry.name for entry in fields(Settings)}
-    return Settings(**{name: value for name, value in values.items() if name in names})

@@ -6,13 +6,14 @@ The only place that spells a path under the data root.
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 
-from tools.errors import UserError
+from tools.errors import UserError, did_you_mean
 from tools.store.files import read_json, write_json
-from tools.store.jsonl import Table
+from tools.store.jsonl import Record, Table
 from tools.store.locks import locked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -49,6 +50,15 @@ class Dataset:
         is there."""
         ours, theirs = self.table("videos"), self.table("finalize")
         return theirs if theirs.exists() and not ours.exists() else ours
+
+    def video_path(self, record: Record) -> Path:
+        """Where a record's video is, as init.jsonl says: the record itself holds the path of the
+        time when it was made, and folders move."""
+        return Path(self._listed.get(record["video_id"]) or record["video_path"])
+
+    @cached_property
+    def _listed(self) -> dict[str, str]:
+        return {record["video_id"]: record["video_path"] for record in self.table("init").read()}
 
     def responses(self, model: str, config: str, iteration: int = 0) -> Table:
         """The responses of one model to one perturbation."""
@@ -137,7 +147,8 @@ def open_dataset(name: str, data_root: Path, *, may_be_new: bool = False) -> Dat
     known = dataset_names(data_root)
     if not may_be_new and name not in known:
         names = ", ".join(known) or "none yet: preprocess.py makes the first"
-        raise UserError(f"no dataset {name!r} in {data_root}; there are: {names}")
+        hint = did_you_mean(name, known)
+        raise UserError(f"no dataset {name!r} in {data_root}; there are: {names}{hint}")
     return Dataset(name, data_root / name)
 
 

@@ -1,11 +1,14 @@
 """What counts of a model's whole-video answer, by the model's name."""
 
+from collections.abc import Callable
+from functools import cache
+
 from inference.models import models
-from tools.pairs.rules import Clean
 from tools.text.prompts import mimo_response, parse_response
 
 
-def cleaner(model: str) -> Clean:
+@cache
+def cleaner(model: str) -> Callable[[str], str | None]:
     """How a response of this model is read: its thinking comes off; a MiMo-VL model, known by name
     or from models.yaml, also talks before its answer begins."""
     known = models().get(model)

@@ -23,11 +23,12 @@ from huggingface_hub.errors import HFValidationError
 
 from tools.cli import amount, positive, run_script, script_parser, whole
 from tools.errors import UserError
-from tools.pairs.swift_rows import MAX_LENGTH, VIDEO_TOTAL_PIXELS
+from tools.pairs.swift_rows import MAX_LENGTH
 from tools.store.jsonl import Record
 from tools.training.recipe import Recipe, Stage, parse
-from tools.training.row_lengths import SYSTEMS, Budget, RowLengths
+from tools.training.row_lengths import SYSTEMS, RowLengths
 from tools.training.stages import digest, find_state, note
+from tools.video.budget import VIDEO_TOTAL_PIXELS, Budget
 from tools.video.decode import VideoError
 
 GIGABYTE = 1e9

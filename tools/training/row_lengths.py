@@ -1,12 +1,9 @@
 """How many tokens a row has in training, told from its text and the header of its video.
 
-The arithmetic is that of qwen-vl-utils (`smart_nframes`, `smart_resize`, `fetch_video`) with the
-limits that the environment sets for it, and of ms-swift's chat template of the Qwen-VL families.
+The text is that of ms-swift's chat template of the Qwen-VL families.
 """
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,13 +11,9 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from tools.errors import UserError
-from tools.pairs.swift_rows import MAX_LENGTH, TOKEN_PIXELS, VIDEO_TOTAL_PIXELS
-from tools.video.decode import open_video
+from tools.pairs.swift_rows import MAX_LENGTH
+from tools.video.budget import Budget, video_header
 
-SIDE = math.isqrt(TOKEN_PIXELS)  # pixels of a visual token's side
-FRAMES_A_TOKEN = 2  # frames that one grid of visual tokens holds (temporal_patch_size)
-MIN_FRAMES = 4  # qwen-vl-utils' FPS_MIN_FRAMES
-FRAME_MAX_TOKENS = 768  # qwen-vl-utils' VIDEO_MAX_TOKEN_NUM
 TOYVL = "toyvl"  # train_scripts/toyvl_template.py, which asks the tokenizer for a video's token
 # What swift's templates put in front of a conversation, by the template's name.
 SYSTEMS: dict[str, str | None] = {
@@ -32,70 +25,6 @@ SYSTEMS: dict[str, str | None] = {
 VIDEO_PAD = "<|video_pad|>"
 MEDIUM = f"<|vision_start|>{VIDEO_PAD}<|vision_end|>"
 SWIFT_VIDEO_PAD = 151656  # ms-swift's id of it (Qwen2VLTemplate), whatever the tokenizer says
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How a video is seen; the names are those of the environment's variables, in lower case.
-
-    Attributes:
-        fps: frames a second that are taken.
-        fps_max_frames: at most.
-        video_min_pixels: pixels a frame has at least.
-        video_total_pixels: pixels all frames of a video have at most, two frames counted as one,
-            as they are one in visual tokens.
-    """
-
-    fps: float = 1.0
-    fps_max_frames: int = 600
-    video_min_pixels: int = 3136
-    video_total_pixels: int = VIDEO_TOTAL_PIXELS
-
-    @property
-    def most_tokens(self) -> int:
-        """More visual tokens than these no video has."""
-        floor = self.fps_max_frames // 2 * int(self.video_min_pixels * 1.05) // TOKEN_PIXELS
-        return max(self.video_total_pixels // TOKEN_PIXELS, floor)
-
-    def frames(self, frames: int, rate: float) -> int:
-        """How many frames are taken of a video of `frames` frames, `rate` a second."""
-        most = min(self.fps_max_frames, frames) // 2 * 2
-        wanted = min(max(frames / rate * self.fps, MIN_FRAMES), most, frames)
-        return int(wanted) // 2 * 2
-
-    def size(self, width: int, height: int, frames: int) -> tuple[int, int]:
-        """(width, height) in pixels of each of the `frames` frames taken, multiples of SIDE."""
-        most: float = min(
-            FRAME_MAX_TOKENS * TOKEN_PIXELS, self.video_total_pixels / frames * FRAMES_A_TOKEN
-        )
-        least = self.video_min_pixels // TOKEN_PIXELS * TOKEN_PIXELS
-        most = max(most, int(least * 1.05))
-        across, down = (max(SIDE, round(side / SIDE) * SIDE) for side in (width, height))
-        if across * down > most:
-            scale = math.sqrt(width * height / most)
-            across, down = (math.floor(side / scale / SIDE) * SIDE for side in (width, height))
-        elif across * down < least:
-            scale = math.sqrt(least / (width * height))
-            across, down = (math.ceil(side * scale / SIDE) * SIDE for side in (width, height))
-        return across, down
-
-    def tokens(self, width: int, height: int, frames: int, rate: float) -> int:
-        """Visual tokens of a video."""
-        taken = self.frames(frames, rate)
-        across, down = self.size(width, height, taken)
-        return taken // FRAMES_A_TOKEN * across * down // TOKEN_PIXELS
-
-
-def video_header(path: Path) -> tuple[int, int, int, float]:
-    """(width, height, frames, frames a second) as the file's header has it.
-
-    Raises:
-        VideoError: the file cannot be used as a video.
-    """
-    with open_video(path) as (container, stream):
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        seconds = (container.duration or 0) / 1_000_000
-        return stream.width, stream.height, stream.frames or round(seconds * rate), rate
 
 
 def conversations(row: dict[str, Any], system: str | None) -> Iterator[str]:

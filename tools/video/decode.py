@@ -1,7 +1,7 @@
 """Decoding: opening a file, the frames in it, and a frame as people see it.
 
-The only place that decodes, for `tools.video.scan` (every frame once) and `tools.video.frames`
-(exact ones by index). Frames are named by their index in decode order (the order in which a decoder
+All decoding goes through here: `tools.video.scan` reads every frame once, `tools.video.frames`
+single ones by index. Frames are named by their index in decode order (the order in which a decoder
 shows them), and by their time in seconds from the first frame.
 """
 
@@ -66,8 +66,8 @@ def open_video(
 def decode_packets(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[list[VideoFrame] | None]:
-    """Yield the frames that each packet completes, from where the container stands; None for a
-    packet that is broken.
+    """Yield the frames that each packet completes, from the container's position; None for a
+    broken packet.
 
     Raises:
         VideoError: the file breaks off.
@@ -84,7 +84,7 @@ def decode_packets(
 
 
 def decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[VideoFrame]:
-    """Yield the frames from where the container stands; broken packets are passed over.
+    """Yield the frames from the container's position; broken packets are skipped.
 
     Raises:
         VideoError: the file breaks off.

@@ -62,8 +62,8 @@ def _seek_frames(
 ) -> dict[int, np.ndarray]:
     """Find frames by time stamp, up to the first that its thumbnail does not prove.
 
-    In some files seeking lands behind the frame it was asked for (MPEG-TS with B-frames); counting
-    is cheaper there than one attempt after the other.
+    In some files seeking lands behind the requested frame (MPEG-TS with B-frames); counting is
+    cheaper there than one attempt after the other.
     """
     meter = FrameMeter()
     starts = np.flatnonzero(scan.key)

@@ -16,7 +16,7 @@ def find_videos(folder: Path) -> Iterator[str]:
     """Yield the paths of all video files under `folder`, relative to it, sorted a folder at a time.
 
     Symlinks are followed, to folders too, except to one that leads back into itself. Hidden files
-    and folders are passed over, and so are folders that cannot be read.
+    and folders are skipped, and so are folders that cannot be read.
     """
     yield from _walk(folder, "", ())
 
@@ -28,7 +28,7 @@ def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        print(f"init: folder {shown(str(folder))} passed over: {error.strerror}")
+        print(f"init: skipped folder {shown(str(folder))}: {error.strerror}")
         return
     for entry in entries:
         if entry.name.startswith("."):
@@ -106,10 +106,7 @@ def list_videos(dataset: Dataset, folder: Path) -> None:
             part.unlink()
     print(f"init: {len(known)} videos, {new} of them new, in {folder}")
     if moved:
-        print(
-            f"init: {moved} videos have moved; what is done already holds their old paths:"
-            " --redo scene renews it, from the scans that are kept"
-        )
+        print(f"init: {moved} videos have moved; what was made from them stays valid")
     if failed:
         print(f"init: {len(failed)} failed: their names are not UTF-8 ({table.failed.path})")
 

@@ -30,7 +30,7 @@ from tools.video.sharpness import band_sharpness
 
 # Width and height of a thumbnail in pixels: what TransNetV2 was trained on.
 THUMBNAIL = (48, 27)
-# Thumbnails kept or handed on at once.
+# Thumbnails stored or yielded at once.
 CHUNK_FRAMES = 256
 SCAN_VERSION = 1
 
@@ -140,8 +140,7 @@ def kept_scan(video: Path, kept: Path) -> Scan | None:
 
 
 def _source(kept: Path) -> list[int] | None:
-    """What a kept scan was made from, [SCAN_VERSION, bytes, time of change in ns]; None if there is
-    no scan, or only a part of one, as a copy that broke off leaves it."""
+    """[version, size, time of change] of the file that was scanned; None without a whole scan."""
     try:
         with np.load(kept) as archive:
             return list(archive["source"].tolist())

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tools.cli import add_data_root, run_script, script_parser
+from tools.cli import add_data_root, add_dataset, run_script, script_parser
 from tools.errors import UserError
 from tools.pairs.perturbation import CLEAN, Config
 from tools.store.dataset import Dataset, open_dataset
@@ -370,7 +370,7 @@ def _work_off(jobs: list[Job]) -> Iterator[tuple[Job, Made]]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Make or renew the index of one dataset."""
     parser = script_parser(__doc__)
-    parser.add_argument("dataset", help="name of the dataset, as given to preprocess.py")
+    add_dataset(parser, argv)
     add_data_root(parser)
     args = parser.parse_args(argv)
     index = DatasetIndex(open_dataset(args.dataset, args.data_root))

@@ -23,8 +23,6 @@ from tools.errors import UserError
 from tools.pairs.perturbation import CLEAN, Config
 from tools.pairs.rules import Side, drop_reason, read_side
 from tools.store.jsonl import Record, lines_from, parse_line
-from tools.text.answers import cleaner
-from tools.text.prompts import media_or_special_tag
 
 # Lines read at a time, few enough to stay in a processor's cache, and rows in a row group.
 BATCH_LINES, GROUP_ROWS = 256, 8192
@@ -309,18 +307,16 @@ def _records(ids: list[str], records: list[Record]) -> Iterator[tuple[Any, ...]]
 
 
 def _chosen(job: Job) -> Describe:
-    clean = cleaner(job.model)
 
     def describe(ids: list[str], records: list[Record]) -> Iterator[tuple[Any, ...]]:
         for record in records:
-            side = read_side(record, clean, media_or_special_tag)
+            side = read_side(record, job.model)
             yield side.fault, side.indices, side.text, shown(side, record).lower()
 
     return describe
 
 
 def _rejected(job: Job) -> Describe:
-    clean = cleaner(job.model)
     sides = _Chosen(job.chosen)
     assert job.config
     noise = job.config.noise
@@ -329,7 +325,7 @@ def _rejected(job: Job) -> Describe:
         chosen = sides.of(ids)
         for video_id, record in zip(ids, records, strict=True):
             crc, good = chosen.get(video_id, (None, None))
-            bad = read_side(record, clean, media_or_special_tag)
+            bad = read_side(record, job.model)
             text = shown(bad, record)
             both = good and good.text and bad.text
             clips = good.indices if good and good.indices else record.get("frame_indices") or ()
