@@ -24,7 +24,7 @@ RESAMPLES = 2000
 TAILS = (2.5, 97.5)  # percentiles: an interval of 95 %
 ALL = "all"  # the group of all videos, beside those of n events each
 
-Scores = Mapping[str, Any]
+Scores = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class Spread(Interval):
 
     sd: float | None
     seeds: int
+
+
+Spreads = dict[str, dict[str, Spread]]
+"""{metric: {group: spread}}"""
 
 
 def interval(
@@ -97,7 +101,7 @@ def difference(
 
 def over_seeds(
     runs: Sequence[Scores], resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, dict[str, Spread]]:
+) -> Spreads:
     """{metric: {group: spread}} of the mean over the score files of one arm's seeds.
 
     Raises:
@@ -118,7 +122,7 @@ def over_seeds(
 
 def difference_over_seeds(
     pairs: Sequence[tuple[Scores, Scores]], resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, dict[str, Spread]]:
+) -> Spreads:
     """{metric: {group: spread}} of the mean over seeds of (a's ratio - b's), paired by video.
 
     The bootstrap has two levels: each resample draws seeds and videos, and the same videos for all
@@ -225,9 +229,9 @@ def _interval(value: float, drawn: np.ndarray) -> Interval:
 
 def _spreads(
     drawn: Mapping[tuple[str, str], list[tuple[float, np.ndarray]]], seeds: int, seed: int
-) -> dict[str, dict[str, Spread]]:
+) -> Spreads:
     """Of (value, its resamples over videos) of each seed; a metric that some lack is left out."""
-    found: dict[str, dict[str, Spread]] = {}
+    found: Spreads = {}
     for (metric, group), runs in drawn.items():
         if len(runs) < seeds:
             continue
