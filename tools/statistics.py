@@ -11,6 +11,7 @@ Intervals are percentile bootstraps of 95 % (Efron, 1979) that draw videos with 
 metrics and all models are resampled by the same draws, which is what pairs them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,7 @@ from tools.errors import UserError
 
 RESAMPLES = 2000
 TAILS = (2.5, 97.5)  # percentiles: an interval of 95 %
+NORMAL = 1.96  # standard errors on either side of a mean: 95 % of a normal distribution
 ALL = "all"  # the group of all videos, beside those of n events each
 
 Scores = dict[str, Any]
@@ -34,6 +36,11 @@ class Interval:
     value: float
     low: float
     high: float
+
+    @property
+    def stderr(self) -> float:
+        """The standard error that an interval as wide has, of a normal distribution."""
+        return (self.high - self.low) / 2 / NORMAL
 
     def excludes(self, number: float) -> bool:
         """Whether a number lies outside of the interval."""
@@ -51,6 +58,29 @@ class Spread(Interval):
 
 Spreads = dict[str, dict[str, Spread]]
 """{metric: {group: spread}}"""
+
+
+def normal_interval(value: float, stderr: float) -> Interval:
+    """An estimate with its standard error, if its errors are normal."""
+    return Interval(value, value - NORMAL * stderr, value + NORMAL * stderr)
+
+
+def mean_interval(estimates: Sequence[Interval]) -> Interval:
+    """The mean of independent estimates; of one, itself."""
+    if len(estimates) == 1:
+        return estimates[0]
+    value = sum(one.value for one in estimates) / len(estimates)
+    stderr = math.hypot(*(one.stderr for one in estimates)) / len(estimates)
+    return normal_interval(value, stderr)
+
+
+def wilson_interval(successes: int, trials: int) -> Interval:
+    """A share of successes with Wilson's interval (1927, JASA 22, 209-212), of 1 trial or more."""
+    share, z2 = successes / trials, NORMAL**2
+    middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    root = math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    half = NORMAL / (1 + z2 / trials) * root
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def interval(
@@ -99,9 +129,7 @@ def difference(
     return found
 
 
-def over_seeds(
-    runs: Sequence[Scores], resamples: int = RESAMPLES, seed: int = 0
-) -> Spreads:
+def over_seeds(runs: Sequence[Scores], resamples: int = RESAMPLES, seed: int = 0) -> Spreads:
     """{metric: {group: spread}} of the mean over the score files of one arm's seeds.
 
     Raises:

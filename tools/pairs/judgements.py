@@ -17,14 +17,13 @@ from typing import NamedTuple
 
 from tools.errors import UserError
 from tools.pairs.perturbation import Config
+from tools.statistics import wilson_interval
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Appender, lines_from, parse_line
 from tools.store.locks import locked
 
 ACCEPT, REJECT, UNSURE = VERDICTS = ("accept", "reject", "unsure")
 CHOSEN_LEFT, CHOSEN_RIGHT = SIDES = (("chosen", "rejected"), ("rejected", "chosen"))
-# Standard normal quantile of a two-sided 95 % interval.
-Z_95 = 1.959964
 
 
 class Pair(NamedTuple):
@@ -170,11 +169,8 @@ class Agreement:
         """Wilson's 95 % interval of the share; (0, 1) where nothing is decided."""
         if not self.decided:
             return 0.0, 1.0
-        n, z2 = self.decided, Z_95 * Z_95
-        share = self.agree / n
-        middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-        half = Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        estimate = wilson_interval(self.agree, self.decided)
+        return estimate.low, estimate.high
 
 
 def agreement(judgements: Iterable[Judgement]) -> list[Agreement]:
