@@ -23,7 +23,7 @@ from tools.errors import UserError
 
 RESAMPLES = 2000
 TAILS = (2.5, 97.5)  # percentiles: an interval of 95 %
-NORMAL = 1.96  # standard errors on either side of a mean: 95 % of a normal distribution
+NORMAL_95 = 1.96  # standard errors on either side of a mean: 95 % of a normal distribution
 ALL = "all"  # the group of all videos, beside those of n events each
 
 Scores = dict[str, Any]
@@ -40,7 +40,7 @@ class Interval:
     @property
     def stderr(self) -> float:
         """The standard error that an interval as wide has, of a normal distribution."""
-        return (self.high - self.low) / 2 / NORMAL
+        return (self.high - self.low) / 2 / NORMAL_95
 
     def excludes(self, number: float) -> bool:
         """Whether a number lies outside of the interval."""
@@ -62,7 +62,7 @@ Spreads = dict[str, dict[str, Spread]]
 
 def normal_interval(value: float, stderr: float) -> Interval:
     """An estimate with its standard error, if its errors are normal."""
-    return Interval(value, value - NORMAL * stderr, value + NORMAL * stderr)
+    return Interval(value, value - NORMAL_95 * stderr, value + NORMAL_95 * stderr)
 
 
 def mean_interval(estimates: Sequence[Interval]) -> Interval:
@@ -74,13 +74,15 @@ def mean_interval(estimates: Sequence[Interval]) -> Interval:
     return normal_interval(value, stderr)
 
 
-def wilson_interval(successes: int, trials: int) -> Interval:
-    """A share of successes with Wilson's interval (1927, JASA 22, 209-212), of 1 trial or more."""
-    share, z2 = successes / trials, NORMAL**2
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's interval of 95 % of a share (1927, JASA 22, 209-212); (0, 1) without a trial."""
+    if not trials:
+        return 0.0, 1.0
+    share, z2 = successes / trials, NORMAL_95**2
     middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    root = math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    half = NORMAL / (1 + z2 / trials) * root
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
+    half = math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    half *= NORMAL_95 / (1 + z2 / trials)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def interval(

@@ -1,12 +1,8 @@
 """What people thought of the pairs: `data/<dataset>/judgements.jsonl`, one verdict a line.
 
-Lines are only ever added; who judges a pair again adds another line. Two questions are asked of the
-file:
-
-- *What is to become of a pair?* The last line about it counts, whoever wrote it.
-- *What does a judge think of it?* The last line that this judge has written about it counts.
-
-"Last" is the order of the lines, not of their clocks: lines are added under a lock.
+Lines are only ever added; who judges a pair again adds another line. For conversion, the last line
+about a pair counts, whoever wrote it; for agreement, each judge's last line about it. "Last" is the
+order of the lines, not of their clocks: lines are added under a lock.
 """
 
 import math
@@ -17,7 +13,7 @@ from typing import NamedTuple
 
 from tools.errors import UserError
 from tools.pairs.perturbation import Config
-from tools.statistics import wilson_interval
+from tools.statistics import wilson
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Appender, lines_from, parse_line
 from tools.store.locks import locked
@@ -92,7 +88,7 @@ def judge(
         now, name.strip(), video_id, model, iteration, config, verdict, blind, sides, comment
     )
     path = dataset.judgements
-    # Appender cuts off a torn end first, so it must come after the lock.
+    # Appender first cuts off a torn end, so it must be made under the lock.
     with locked(path.with_name(f".{path.name}.lock")):
         log = Appender(path)
         try:
@@ -167,10 +163,7 @@ class Agreement:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the share; (0, 1) where nothing is decided."""
-        if not self.decided:
-            return 0.0, 1.0
-        estimate = wilson_interval(self.agree, self.decided)
-        return estimate.low, estimate.high
+        return wilson(self.agree, self.decided)
 
 
 def agreement(judgements: Iterable[Judgement]) -> list[Agreement]:
@@ -198,8 +191,8 @@ def accord(judgements: Iterable[Judgement]) -> tuple[int, int]:
         if judgement.verdict != UNSURE:
             verdicts.setdefault(pair, []).append(judgement.verdict)
     same = both = 0
-    for given in verdicts.values():
-        total, accepted = len(given), given.count(ACCEPT)
+    for of_pair in verdicts.values():
+        total, accepted = len(of_pair), of_pair.count(ACCEPT)
         both += math.comb(total, 2)
         same += math.comb(accepted, 2) + math.comb(total - accepted, 2)
     return same, both
