@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reproduction.results import Results, arm_scores
-from tools.statistics import ALL, Interval, Spread, difference_over_seeds
+from tools.statistics import ALL, Interval, Spread, difference
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _finding(results: Results, claim: Claim) -> Finding:
     pairs = [(better[seed], worse[seed]) for seed in better if seed in worse]
     if not pairs:
         return Finding(claim, None, "not run")
-    effect = difference_over_seeds(pairs).get(claim.metric, {}).get(ALL)
+    effect = difference(pairs).get(claim.metric, {}).get(ALL)
     if effect is None:
         return Finding(claim, None, "not asked")
     return Finding(claim, effect, verdict(effect, len(pairs)))

@@ -27,6 +27,8 @@ ENVIRONMENT = {
 }
 
 Command = Sequence[str]
+Task = tuple[str, Callable[[], object]]
+"""A function and its name."""
 
 
 class JobFailed(Exception):
@@ -39,24 +41,23 @@ class Runner:
     Ctrl-C ends the running commands first.
     """
 
-    def __init__(self, folder: Path, workers: int, say: Callable[[str], None] = print) -> None:
+    def __init__(self, folder: Path, workers: int) -> None:
         """Args: folder: takes <job>.log and jobs.jsonl."""
         self.folder = folder
         self.workers = workers
-        self.say = say
         self._lock = Lock()
         self._jobs: dict[str, Future[None]] = {}
         self._running: set[int] = set()
         self._stopping = False
 
-    def each(self, tasks: Mapping[str, Callable[[], None]]) -> list[str]:
+    def each(self, tasks: Sequence[Task]) -> list[str]:
         """Call functions, the first of them first; returns the names of those that failed.
 
         A function may wait for a job of another one: only for jobs that run already.
         """
         failed = []
         with ThreadPoolExecutor(self.workers) as pool:
-            futures = {pool.submit(task): name for name, task in tasks.items()}
+            futures = {pool.submit(task): name for name, task in tasks}
             try:
                 for future in as_completed(futures):
                     try:
@@ -118,10 +119,10 @@ class Runner:
         with open(self.folder / "jobs.jsonl", "ab", buffering=0) as file:
             file.write(dumps(record) + b"\n")
         if code and not self._stopping:
-            self.say(f"{name}: failed: {reason(log)} (all of it in {log})")
+            print(f"{name}: failed: {reason(log)} (all of it in {log})")
         if code:
             raise JobFailed(name)
-        self.say(f"{name}: {wall:.0f} s")
+        print(f"{name}: {wall:.0f} s")
 
     def _command(
         self, command: Command, environment: Mapping[str, str], log: Path

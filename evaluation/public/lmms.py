@@ -182,6 +182,7 @@ def environment() -> dict[str, str]:
     return {
         "HF_HOME": os.path.expanduser(f"{cache}/huggingface"),  # Some tasks insist on it.
         "FORCE_QWENVL_VIDEO_READER": "decord",
+        "LOGURU_LEVEL": "WARNING",  # lmms-eval logs a line for each task that it has.
         **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     }
 

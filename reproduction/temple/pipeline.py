@@ -3,11 +3,11 @@
 Every command is one that a user could type.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from reproduction.jobs import Runner, python
+from reproduction.jobs import Runner, Task, python
 from reproduction.temple.arms import CHOSEN, LEVELS, SFT_DATASETS
 from reproduction.temple.stories import STORIES, is_rendered
 from reproduction.temple.trainings import Base, Training, Workspace, is_scored
@@ -47,19 +47,24 @@ class Pipeline:
             arms: the phases of each arm from each seed.
             only_last: score the last phase of each alone, and not the bases.
         """
-        tasks: dict[str, Callable[[], None]] = {}
         missing = [one for phases in arms for one in phases if not one.trained()]
         # Pairs come first: most arms wait for them, and the second base is trained for them.
-        for one in missing:
-            if one.stages[0].dataset not in SFT_DATASETS:
-                name = f"pairs of {one.arm.pairs_dataset} by {one.pairs_base.name}"
-                tasks[name] = partial(self.make_pairs, one.pairs_base, one.arm.pairs_dataset)
+        pairs = dict.fromkeys(
+            (one.pairs_base, one.arm.pairs_dataset)
+            for one in missing
+            if one.stages[0].dataset not in SFT_DATASETS
+        )
+        tasks: list[Task] = [
+            (f"pairs of {dataset} by {base.name}", partial(self.make_pairs, base, dataset))
+            for base, dataset in pairs
+        ]
         if not only_last:
             for base in dict.fromkeys(phases[0].base for phases in arms):
-                tasks[f"the base {base.name}"] = partial(self.score_base, base)
+                tasks.append((f"base {base.name}", partial(self.score_base, base)))
         for phases in arms:
+            name = f"{phases[0].arm.name} from seed {phases[0].seed}"
             scored = phases[-1:] if only_last else phases
-            tasks[phases[-1].key] = partial(self.finish, phases, scored)
+            tasks.append((name, partial(self.finish, phases, scored)))
         return self.runner.each(tasks)
 
     def finish(self, phases: Sequence[Training], scored: Sequence[Training]) -> None:

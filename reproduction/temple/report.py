@@ -22,7 +22,7 @@ from reproduction.tables import (
 from reproduction.temple.claims import CLAIMS
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
-from tools.statistics import ALL, Spread, Spreads, over_seeds
+from tools.statistics import ALL, Spread, Spreads, intervals
 from tools.store.dataset import REPOSITORY
 from tools.store.files import read_json, replace_atomically
 
@@ -51,9 +51,9 @@ def final_spreads(results: Results) -> Iterator[tuple[str, str, Spreads]]:
     """Yield (name, label, spreads over seeds) of the bases and of each arm's final models."""
     bases = [as_scores(results, kept, name) for name, kept in results["bases"].items()]
     if bases:
-        yield BASE_LABEL, BASE_LABEL, over_seeds(bases)
+        yield BASE_LABEL, BASE_LABEL, intervals(bases)
     for arm, entry in results["arms"].items():
-        yield arm, entry["label"], over_seeds(list(arm_scores(results, arm).values()))
+        yield arm, entry["label"], intervals(list(arm_scores(results, arm).values()))
 
 
 def markdown(results: Results) -> str:
@@ -215,7 +215,7 @@ def damage(results: Results) -> list[tuple[str, dict[str, list[Spread]]]]:
     rows = []
     for arm, entry in results["arms"].items():
         phases = [
-            over_seeds(list(arm_scores(results, arm, phase, DAMAGED).values())) for phase in (0, -1)
+            intervals(list(arm_scores(results, arm, phase, DAMAGED).values())) for phase in (0, -1)
         ]
         metrics = {metric: [phase[metric][ALL] for phase in phases] for metric in DAMAGED}
         rows.append((entry["label"], metrics))

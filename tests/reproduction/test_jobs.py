@@ -15,10 +15,7 @@ from tools.store.dataset import REPOSITORY
 
 @pytest.fixture
 def runner(tmp_path):
-    said = []
-    runner = Runner(tmp_path / "logs", workers=2, say=said.append)
-    runner.said = said
-    return runner
+    return Runner(tmp_path / "logs", workers=2)
 
 
 def program(code):
@@ -45,37 +42,38 @@ def test_a_job_is_run_once_and_whoever_asks_later_waits_for_it(runner, tmp_path)
         runner.job("slow", slow)
         seen.append(out.read_text())
 
-    assert runner.each({"first": ask, "second": ask}) == []
+    assert runner.each([("first", ask), ("second", ask)]) == []
     assert seen == ["a", "a"]
 
 
-def test_a_failure_costs_what_needs_it_and_nothing_else(runner, tmp_path):
+def test_a_failure_costs_what_needs_it_and_nothing_else(runner, tmp_path, capsys):
     bad = program("print('fine'); raise SystemExit('error: no such thing')")
 
     def needs_bad():
         runner.job("bad", bad)
         runner.job("lost", append(tmp_path / "lost", "x"))
 
-    tasks = {
-        "bad": lambda: runner.job("bad", bad),
-        "lost": needs_bad,
-        "good": lambda: runner.job("good", append(tmp_path / "good", "x")),
-    }
+    tasks = [
+        ("bad", lambda: runner.job("bad", bad)),
+        ("lost", needs_bad),
+        ("good", lambda: runner.job("good", append(tmp_path / "good", "x"))),
+    ]
     assert sorted(runner.each(tasks)) == ["bad", "lost"]
     log = tmp_path / "logs" / "bad.log"
-    assert f"bad: failed: error: no such thing (all of it in {log})" in runner.said
-    assert len(runner.said) == 2
+    bad_line, good_line = sorted(capsys.readouterr().out.splitlines())
+    assert bad_line == f"bad: failed: error: no such thing (all of it in {log})"
+    assert good_line.startswith("good: ")
     assert (tmp_path / "good").exists() and not (tmp_path / "lost").exists()
 
 
 def test_as_many_run_at_once_as_there_are_workers(runner):
     both = threading.Barrier(2, timeout=10)
-    assert runner.each({"one": both.wait, "other": both.wait}) == []
+    assert runner.each([("one", both.wait), ("other", both.wait)]) == []
 
 
 def test_a_bug_is_no_failed_job(runner):
     with pytest.raises(ZeroDivisionError):
-        runner.each({"bug": lambda: 1 / 0})
+        runner.each([("bug", lambda: 1 / 0)])
 
 
 def test_a_command_has_one_thread_and_the_job_s_settings(runner, tmp_path):
@@ -86,7 +84,7 @@ def test_a_command_has_one_thread_and_the_job_s_settings(runner, tmp_path):
 
 def test_seconds_are_kept_over_all_tries_and_a_torn_line_is_passed_over(runner, tmp_path):
     burn = "import time; end = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
-    for again in (runner, Runner(tmp_path / "logs", 1, say=print)):
+    for again in (runner, Runner(tmp_path / "logs", 1)):
         again.job("burn", program(burn))
     with open(tmp_path / "logs" / "jobs.jsonl", "a") as file:
         file.write('{"job": "bu')
@@ -106,7 +104,7 @@ from tools.cli import run_script
 code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 runner = Runner(Path({str(tmp_path)!r}), 1)
 task = lambda: runner.job("sleep", [[sys.executable, "-c", code]] * 2)
-run_script(lambda: runner.each({{"a": task, "b": task}}))
+run_script(lambda: runner.each([("a", task), ("b", task)]))
 """
     words = [sys.executable, "-c", driver]
     with subprocess.Popen(words, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as process:

@@ -120,7 +120,7 @@ class Stubs(Runner):
     """Runs each job in this process: rows are drawn for real, other programs leave stubs."""
 
     def __init__(self, folder):
-        super().__init__(folder, workers=2, say=lambda line: None)
+        super().__init__(folder, workers=2)
         self.jobs = {}
 
     def _run(self, name, commands, environment):
