@@ -1,1 +1,1 @@
-"""Rooms that score models: the toy benchmark, statistics, real benchmarks by lmms-eval."""
+"""What a model knows about time: the toy benchmark, and public ones."""

@@ -1,1 +1,1 @@
-"""Rooms with a model: prompts, and the ways to turn frames and captions into text."""
+"""Language models: captioners, and the steps that ask them."""

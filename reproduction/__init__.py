@@ -1,1 +1,1 @@
-"""The laptop-scale reproduction: a tiny video LLM, the arms of the experiment, its claims."""
+"""The methods' claims, measured on two CPU cores."""

@@ -1,1 +1,1 @@
-"""Rooms without a model: where data lives, how steps run, and what a video is made of."""
+"""What every method stands on: data, steps, video, text, pairs and training; no language model."""

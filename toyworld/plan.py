@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .places import SCENERIES
+from toyworld.places import SCENERIES
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("circle", "square", "triangle", "star")

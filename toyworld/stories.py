@@ -9,8 +9,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from .places import WALL
-from .plan import COLOURS, SHAPES, Place, Plan, Shot, Transition, add_events, lay_out
+from toyworld.places import WALL
+from toyworld.plan import COLOURS, SHAPES, Place, Plan, Shot, Transition, add_events, lay_out
 
 SIDE = 112  # pixels, both ways
 RATE = Fraction(8)  # frames a second

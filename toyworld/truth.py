@@ -3,7 +3,7 @@
 from itertools import groupby
 from typing import Any
 
-from .plan import Plan, Shot
+from toyworld.plan import Plan, Shot
 
 # The bounds of the method's two filters.
 SHOTS = (4, 32)

@@ -395,7 +395,7 @@ fail() {
 
 absolute() { realpath -ms "$1"; }
 
-tool() { (cd "$REPO" && exec "$PYTHON" -m "tools.$1" "${@:2}"); }
+tool() { (cd "$REPO" && exec "$PYTHON" -m "tools.training.$1" "${@:2}"); }
 
 # Prints a command, then runs it in a process group of its own, so that all of it can be ended.
 run() {

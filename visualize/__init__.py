@@ -1,1 +1,1 @@
-"""Rooms to look at data from."""
+"""The viewer, and pictures of videos and pairs."""

@@ -111,6 +111,20 @@ def find(dataset: Dataset, name: str | None) -> Record:
     raise UserError(f"no kept video {name or ''} in {dataset.videos().path}")
 
 
+def key_frames(dataset: Dataset, record: Record) -> tuple[dict[int, np.ndarray], Scan]:
+    """The key frames of a record of videos.jsonl by index, and the video's times.
+
+    Raises:
+        UserError: the video cannot be read.
+    """
+    video, indices = Path(record["video_path"]), np.ravel(record["frame_indices"]).tolist()
+    try:
+        scan = scan_file(video, dataset.scan_path(record["video_id"]))
+        return read_frames(video, indices, scan), scan
+    except VideoError as error:
+        raise UserError(f"{video}: {error}") from None
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the picture of one video."""
     parser = script_parser(__doc__)
@@ -123,12 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     dataset = open_dataset(args.dataset, args.data_root)
     record = find(dataset, args.video)
-    video, indices = Path(record["video_path"]), np.ravel(record["frame_indices"]).tolist()
-    try:
-        scan = scan_file(video, dataset.scan_path(record["video_id"]))
-        frames = read_frames(video, indices, scan)
-    except VideoError as error:
-        raise UserError(f"{video}: {error}") from None
+    frames, scan = key_frames(dataset, record)
     with disk_errors_in_one_line(args.out):
         draw(record, frames, scan).save(args.out, optimize=True)
     print(args.out)

@@ -1,0 +1,1 @@
+"""The toy world's benchmark: held-out stories and questions about them."""

@@ -1,0 +1,1 @@
+"""Checkpoints of real architectures that a CPU can run."""

@@ -1,0 +1,1 @@
+"""The arms of TEMPLE's reproduction, and what they show."""

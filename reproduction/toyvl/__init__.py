@@ -1,4 +1,4 @@
-"""toyvl: how the tiny video LLM of the demo and of the reproduction is built and trained."""
+"""How toyvl, the tiny video LLM of the demo, is built and trained: `python -m reproduction.toyvl`."""
 
 # What training writes last. Not a .json: a checkpoint's digest is taken over its .json files, and
 # how many minutes training took is no part of what the checkpoint is.

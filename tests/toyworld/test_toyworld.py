@@ -17,7 +17,7 @@ import pytest
 from tools.shots.score import f1, match_transitions
 from toyworld.make import make_world
 from toyworld.plan import SHAPES, plan_video
-from toyworld.render import RGB, draw_sprite, paste, similarity
+from toyworld.sprites import RGB, draw_sprite, paste, similarity
 from toyworld.stories import plan_story
 from toyworld.truth import narrate, truth, verdict
 

@@ -133,12 +133,13 @@ def page(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Callable[..., App
             app = AppTest.from_file(str(APP), default_timeout=30)
         else:
             # AppTest opens the first page of a navigation only.
+            module = {"video": "videos"}.get(name, name)
             app = AppTest.from_string(
                 "import streamlit as st\n"
-                f"from visualize import {name}_page\n"
+                f"from visualize.pages import {module} as page\n"
                 "from visualize.session import begin\n"
                 "st.session_state['session'] = begin()\n"
-                f"{name}_page.show()\n",
+                "page.show()\n",
                 default_timeout=30,
             )
         for key, value in address.items():

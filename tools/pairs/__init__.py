@@ -1,0 +1,1 @@
+"""Stages 3 and 4: perturbations, preference pairs and their rows."""

@@ -1,0 +1,1 @@
+"""Stage 1: shots, groups of shots and key frames."""

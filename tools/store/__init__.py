@@ -1,0 +1,1 @@
+"""Where data lie: data sets, tables of JSON lines, files written whole, locks."""

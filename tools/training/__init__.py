@@ -1,0 +1,1 @@
+"""Stage 5: recipes, checks and the chain of stages."""

@@ -1,0 +1,1 @@
+"""Videos as pixels: listing, decoding, one scan of each file, exact frames."""

@@ -1,0 +1,1 @@
+"""A million pairs under the viewer."""
