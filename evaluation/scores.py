@@ -1,16 +1,14 @@
 """Score files of the toy benchmark, and the tables that are read off them."""
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as Screen
 
 from tools.errors import UserError
-from tools.statistics import ALL, Interval, difference, groups_of, intervals
+from tools.statistics import ALL, Interval, Scores, Spreads, difference, groups_of, intervals
 from tools.store.files import CorruptLine, read_json, write_json
 
 # Metric -> what it is, as a row of a table says it.
@@ -30,17 +28,17 @@ METRICS = {
 SCREEN_WIDTH = 116  # columns, where the screen has fewer
 NOT_ASKED = "-"
 
-Scores = dict[str, Any]
-
 
 def with_intervals(scores: Scores) -> Scores:
     """A score file's content, with `scores` computed from its videos' counts."""
-    found = intervals(scores)
     return {
         **scores,
         "scores": {
-            metric: {group: asdict(one) for group, one in groups.items()}
-            for metric, groups in found.items()
+            metric: {
+                group: {"value": one.value, "low": one.low, "high": one.high}
+                for group, one in groups.items()
+            }
+            for metric, groups in intervals([scores]).items()
         },
     }
 
@@ -79,8 +77,8 @@ def table(scores: Scores) -> Screen:
     screen = _screen(f"{scores['name']}, {len(scores['videos'])} videos of {scores['dataset']}")
     for group in groups:
         screen.add_column("all" if group == ALL else f"n = {group}", justify="right", no_wrap=True)
-    for label, found in _rows(intervals(scores)):
-        screen.add_row(label, *(_cell(found.get(group)) for group in groups))
+    for label, spreads in _rows(intervals([scores])):
+        screen.add_row(label, *(_cell(spreads.get(group)) for group in groups))
     return screen
 
 
@@ -90,20 +88,21 @@ def comparison(scores: Scores, baseline: Scores) -> Screen:
     Raises:
         UserError: they are scores of different videos.
     """
-    minus = dict(_rows(difference(scores, baseline), of_difference=True))
-    base = dict(_rows(intervals(baseline)))
+    minus = dict(_rows(difference([(scores, baseline)]), of_difference=True))
+    base = dict(_rows(intervals([baseline])))
     screen = _screen(f"{len(scores['videos'])} videos of {scores['dataset']}")
     for title in (scores["name"], f"{baseline['name']} (baseline)", "difference"):
         screen.add_column(title, justify="right")
-    for label, found in _rows(intervals(scores)):
-        one = minus[label].get(ALL)
-        marked = f"[bold]{_cell(one, '+')}[/bold]" if one and one.excludes(0) else _cell(one, "+")
-        screen.add_row(label, _cell(found.get(ALL)), _cell(base[label].get(ALL)), marked)
+    for label, spreads in _rows(intervals([scores])):
+        effect = minus[label].get(ALL)
+        cell = _cell(effect, "+")
+        marked = f"[bold]{cell}[/bold]" if effect and effect.excludes(0) else cell
+        screen.add_row(label, _cell(spreads.get(ALL)), _cell(base[label].get(ALL)), marked)
     return screen
 
 
 def show(screen: Screen) -> None:
-    """Print a table, as wide as it has to be."""
+    """Print a table, as wide as it needs to be."""
     Console(width=max(SCREEN_WIDTH, Console().width)).print(screen)
 
 
@@ -120,11 +119,11 @@ def _screen(title: str) -> Screen:
 
 
 def _rows(
-    found: dict[str, dict[str, Interval]], of_difference: bool = False
-) -> Iterator[tuple[str, dict[str, Interval]]]:
+    spreads: Spreads, of_difference: bool = False
+) -> Iterator[tuple[str, Mapping[str, Interval]]]:
     """Yield (label, {group: interval}) of every row of a table."""
     for metric, label in METRICS.items():
-        groups = found.get(metric, {})
+        groups = spreads.get(metric, {})
         yield label, groups
         if metric == "order":
             # tau = concordant - discordant = 2 * concordant - 1, as shares of all pairs.

@@ -1,132 +1,137 @@
-"""Commands that need one another, run a few at a time.
+"""Commands that are run a few at a time, each job with a log file of its own.
 
-A job's output goes to a log file of its own; what each job took is kept in jobs.jsonl beside the
-logs. A job that fails says so in one line, those that need it are left out, the others go on.
+What each job took is kept in jobs.jsonl beside the logs. A job that fails says so in one line;
+whatever needs it is left out, and everything else goes on.
 """
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
-from threading import Event
-from typing import Literal
+from threading import Lock
 
 import orjson
 
+from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import dumps
 
-STOP_SECONDS = 60.0  # what a child that was asked to end may take
-POLL_SECONDS = 0.2
+# Each job computes on one thread; the shell scripts find this environment's programs.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+}
 
-Outcome = Literal["done", "there", "failed", "left out"]
-WELL = ("done", "there")
+Command = Sequence[str]
+Task = tuple[str, Callable[[], object]]
+"""A function and its name."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """Commands that are run one after the other.
-
-    Attributes:
-        name: unique; names the log file.
-        commands: says what to run, once its turn has come.
-        needs: names of jobs earlier in the list that have to end well before.
-        environment: variables on top of the driver's own.
-        done: whether there is nothing left to do; asked once its turn has come.
-    """
-
-    name: str
-    commands: Callable[[], Sequence[Sequence[str]]]
-    needs: Sequence[str] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    done: Callable[[], bool] = lambda: False
+class JobFailed(Exception):
+    """A command of a job failed; what needs the job cannot be done."""
 
 
 class Runner:
-    """Runs jobs on `workers` threads, the first in the list first.
+    """Runs functions on `workers` threads, and the commands of the jobs that they ask for.
 
-    Ctrl-C ends the commands that are running before it goes on its way.
+    Ctrl-C ends the running commands first.
     """
 
-    def __init__(self, folder: Path, workers: int, say: Callable[[str], None] = print) -> None:
+    def __init__(self, folder: Path, workers: int) -> None:
         """Args: folder: takes <job>.log and jobs.jsonl."""
         self.folder = folder
         self.workers = workers
-        self.say = say
-        self._stopping = Event()
+        self._lock = Lock()
+        self._jobs: dict[str, Future[None]] = {}
+        self._running: set[int] = set()
+        self._stopping = False
 
-    def run(self, jobs: Sequence[Job]) -> dict[str, Outcome]:
-        """Run jobs; each one's outcome.
+    def each(self, tasks: Sequence[Task]) -> list[str]:
+        """Call functions, the first of them first; returns the names of those that failed.
+
+        A function may wait for a job of another one: only for jobs that run already.
+        """
+        failed = []
+        with ThreadPoolExecutor(self.workers) as pool:
+            futures = {pool.submit(task): name for name, task in tasks}
+            try:
+                for future in as_completed(futures):
+                    try:
+                        future.result()
+                    except JobFailed:
+                        failed.append(futures[future])
+            except BaseException:
+                self._stop()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return failed
+
+    def _stop(self) -> None:
+        """End the running commands, and begin no other."""
+        with self._lock:
+            self._stopping = True
+            for pid in self._running:
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGTERM)
+
+    def job(
+        self, name: str, commands: Sequence[Command], settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Run commands one after the other, once for all who ask: the others wait for the first.
+
+        Args:
+            name: unique; names the log file.
+            settings: environment variables beside `ENVIRONMENT`.
 
         Raises:
-            ValueError: a job needs one that does not come before it.
+            JobFailed: a command failed; those behind it were not run.
         """
-        before: set[str] = set()
-        for job in jobs:
-            if lost := set(job.needs) - before:
-                raise ValueError(
-                    f"{job.name} needs {', '.join(lost)}, not among the jobs before it"
-                )
-            before.add(job.name)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        outcomes: dict[str, Outcome] = {}
-        waiting = {job.name: job for job in jobs}
-        running: dict[Future[tuple[Outcome, str]], str] = {}
-        with ThreadPoolExecutor(self.workers) as pool:
+        with self._lock:
+            future = self._jobs.get(name)
+            first = future is None
+            if future is None:
+                future = self._jobs[name] = Future()
+        if first:
             try:
-                while waiting or running:
-                    self._leave_out(waiting, outcomes)
-                    for job in list(waiting.values()):
-                        ready = all(outcomes.get(need) in WELL for need in job.needs)
-                        if ready and len(running) < self.workers:
-                            running[pool.submit(self._run, job)] = waiting.pop(job.name).name
-                    ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in ended:
-                        name = running.pop(future)
-                        outcomes[name], how = future.result()
-                        if outcomes[name] != "there":
-                            self.say(f"[{len(outcomes)}/{len(jobs)}] {name}: {how}")
-            except BaseException:
-                self._stopping.set()
-                raise
-        return outcomes
+                self._run(name, commands, {**ENVIRONMENT, **(settings or {})})
+                future.set_result(None)
+            except BaseException as error:
+                future.set_exception(error)
+        future.result()
 
-    def _leave_out(self, waiting: dict[str, Job], outcomes: dict[str, Outcome]) -> None:
-        """Take out what cannot run any more; a job comes after those that it needs."""
-        for job in list(waiting.values()):
-            lost = [need for need in job.needs if outcomes.get(need, "done") not in WELL]
-            if lost:
-                outcomes[waiting.pop(job.name).name] = "left out"
-                self.say(f"left out: {job.name}, which needs {lost[0]}")
-
-    def _run(self, job: Job) -> tuple[Outcome, str]:
-        if job.done():
-            return "there", ""
-        log = self.folder / f"{job.name}.log"
+    def _run(self, name: str, commands: Sequence[Command], environment: Mapping[str, str]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log = self.folder / f"{name}.log"
         log.unlink(missing_ok=True)
-        start = time.time()
-        cpu, code = 0.0, 0
-        for command in job.commands():
-            code, seconds = self._command(command, job.environment, log)
+        start, cpu, code = time.time(), 0.0, 0
+        for command in commands:
+            code, seconds = self._command(command, environment, log)
             cpu += seconds
             if code:
                 break
         wall = time.time() - start
-        self._note(job.name, start, wall, cpu, code)
+        record = {"job": name, "started": start, "wall_s": wall, "cpu_s": cpu, "exit": code}
+        # Lines this short are appended whole, by whichever thread.
+        with open(self.folder / "jobs.jsonl", "ab", buffering=0) as file:
+            file.write(dumps(record) + b"\n")
+        if code and not self._stopping:
+            print(f"{name}: failed: {reason(log)} (all of it in {log})")
         if code:
-            return "failed", f"failed: {last_line(log)} (all of it in {log})"
-        return "done", f"{wall:.0f} s"
+            raise JobFailed(name)
+        print(f"{name}: {wall:.0f} s")
 
     def _command(
-        self, command: Sequence[str], environment: Mapping[str, str], log: Path
+        self, command: Command, environment: Mapping[str, str], log: Path
     ) -> tuple[int, float]:
         """Run one command; its exit code, and the CPU seconds of it and its children."""
-        with open(log, "ab") as out:
+        with open(log, "ab", buffering=0) as out, self._lock:
+            if self._stopping:
+                raise JobFailed(command)
             out.write(f"$ {' '.join(command)}\n".encode())
-            out.flush()
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -135,29 +140,22 @@ class Runner:
                 env={**os.environ, **environment},
                 start_new_session=True,
             )
-        asked_to_end = 0.0
-        while True:
-            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if pid:
-                child.returncode = os.waitstatus_to_exitcode(status)
-                return child.returncode, usage.ru_utime + usage.ru_stime
-            if self._stopping.is_set():
-                if not asked_to_end:
-                    asked_to_end = time.monotonic()
-                    os.killpg(child.pid, signal.SIGTERM)
-                elif time.monotonic() > asked_to_end + STOP_SECONDS:
-                    os.killpg(child.pid, signal.SIGKILL)
-            time.sleep(POLL_SECONDS)
-
-    def _note(self, name: str, start: float, wall: float, cpu: float, code: int) -> None:
-        record = {"job": name, "started": start, "wall_s": wall, "cpu_s": cpu, "exit": code}
-        # Lines this short are appended whole, by whichever thread.
-        with open(self.folder / "jobs.jsonl", "ab", buffering=0) as file:
-            file.write(dumps(record) + b"\n")
+            self._running.add(child.pid)
+        _, status, usage = os.wait4(child.pid, 0)
+        with self._lock:
+            self._running.discard(child.pid)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        return child.returncode, usage.ru_utime + usage.ru_stime
 
 
-def seconds(folder: Path) -> dict[str, tuple[float, float]]:
-    """job -> (wall, CPU) seconds that it took, all tries together."""
+def python(script: str, *words: object) -> list[str]:
+    """The command of a script at the root, or of a module."""
+    first = [str(REPOSITORY / script)] if script.endswith(".py") else ["-m", script]
+    return [sys.executable, *first, *map(str, words)]
+
+
+def job_seconds(folder: Path) -> dict[str, tuple[float, float]]:
+    """{job: (wall, CPU) seconds that it took, all tries together}."""
     total: dict[str, tuple[float, float]] = {}
     try:
         lines = (folder / "jobs.jsonl").read_bytes().splitlines()
@@ -173,7 +171,7 @@ def seconds(folder: Path) -> dict[str, tuple[float, float]]:
     return total
 
 
-def last_line(log: Path) -> str:
+def reason(log: Path) -> str:
     """The last line of a log that says what went wrong, or its last line at all."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error")]

@@ -26,7 +26,9 @@ TAILS = (2.5, 97.5)  # percentiles: an interval of 95 %
 NORMAL_95 = 1.959964  # standard normal quantile of a two-sided interval of 95 %
 ALL = "all"  # the group of all videos, beside those of n events each
 
-Scores = Mapping[str, Any]
+Scores = dict[str, Any]
+Estimate = tuple[float, np.ndarray]
+"""A value, and its resamples over videos."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Interval:
     value: float
     low: float
     high: float
+
+    @property
+    def stderr(self) -> float:
+        """The standard error that an interval as wide has, of a normal distribution."""
+        return (self.high - self.low) / 2 / NORMAL_95
 
     def excludes(self, number: float) -> bool:
         """Whether a number lies outside of the interval."""
@@ -49,6 +56,24 @@ class Spread(Interval):
 
     sd: float | None
     seeds: int
+
+
+Spreads = dict[str, dict[str, Spread]]
+"""{metric: {group: spread}}"""
+
+
+def normal_interval(value: float, stderr: float) -> Interval:
+    """An estimate with its standard error, if its errors are normal."""
+    return Interval(value, value - NORMAL_95 * stderr, value + NORMAL_95 * stderr)
+
+
+def mean_interval(estimates: Sequence[Interval]) -> Interval:
+    """The mean of independent estimates; of one, itself."""
+    if len(estimates) == 1:
+        return estimates[0]
+    value = sum(one.value for one in estimates) / len(estimates)
+    stderr = math.hypot(*(one.stderr for one in estimates)) / len(estimates)
+    return normal_interval(value, stderr)
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -75,63 +100,21 @@ def interval(
     return _interval(*_ratios(table, _draws(len(table), resamples, seed)))
 
 
-def intervals(
-    scores: Scores, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, dict[str, Interval]]:
-    """{metric: {group: interval}} of a score file; the groups are "all" and each number of events.
-
-    A metric that was never asked is absent.
-    """
-    found: dict[str, dict[str, Interval]] = {}
-    for metric in metrics_of(scores):
-        for group in groups_of(scores):
-            one = interval(_table(scores, metric, group), resamples, seed)
-            if one:
-                found.setdefault(metric, {})[group] = one
-    return found
-
-
-def difference(
-    scores: Scores, baseline: Scores, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, dict[str, Interval]]:
-    """{metric: {group: interval}} of a model's pooled ratio minus a baseline's, paired by video.
-
-    Metrics that only one of them was asked are absent.
-
-    Raises:
-        UserError: they are scores of different videos.
-    """
-    found: dict[str, dict[str, Interval]] = {}
-    for metric, group, a, b in _paired(scores, baseline):
-        value, drawn = _minus(a, b, _draws(len(a), resamples, seed))
-        found.setdefault(metric, {})[group] = _interval(value, drawn)
-    return found
-
-
-def over_seeds(
-    runs: Sequence[Scores], resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, dict[str, Spread]]:
-    """{metric: {group: spread}} of the mean over the score files of one arm's seeds.
+def intervals(runs: Sequence[Scores], resamples: int = RESAMPLES, seed: int = 0) -> Spreads:
+    """{metric: {group: spread}} of the mean over the score files of a model's seeds, or of its only
+    one; the groups are "all" and each number of events. A metric that was never asked is absent.
 
     Raises:
         UserError: they are scores of different videos.
     """
     for run in runs:
         check_same_videos(run, runs[0])
-    drawn: dict[tuple[str, str], list[tuple[float, np.ndarray]]] = {}
-    for run in runs:
-        for metric in metrics_of(run):
-            for group in groups_of(run):
-                table = _table(run, metric, group)
-                if table[:, 1].sum():
-                    one = _ratios(table, _draws(len(table), resamples, seed))
-                    drawn.setdefault((metric, group), []).append(one)
-    return _spreads(drawn, len(runs), seed)
+    return _spreads([_estimates(run, resamples, seed) for run in runs], seed)
 
 
-def difference_over_seeds(
+def difference(
     pairs: Sequence[tuple[Scores, Scores]], resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, dict[str, Spread]]:
+) -> Spreads:
     """{metric: {group: spread}} of the mean over seeds of (a's ratio - b's), paired by video.
 
     The bootstrap has two levels: each resample draws seeds and videos, and the same videos for all
@@ -140,18 +123,21 @@ def difference_over_seeds(
     seeds the interval still leaves out that a normal quantile is not Student's: read `sd` too.
 
     Args:
-        pairs: (scores of one arm, scores of the other) of each seed.
+        pairs: (scores of one arm, scores of the other) of each seed. Metrics that only one of them
+            was asked are absent.
 
     Raises:
         UserError: they are scores of different videos.
     """
-    drawn: dict[tuple[str, str], list[tuple[float, np.ndarray]]] = {}
-    for a_scores, b_scores in pairs:
-        check_same_videos(a_scores, pairs[0][0])
-        for metric, group, a, b in _paired(a_scores, b_scores):
-            one = _minus(a, b, _draws(len(a), resamples, seed))
-            drawn.setdefault((metric, group), []).append(one)
-    return _spreads(drawn, len(pairs), seed)
+    differences = []
+    for one, other in pairs:
+        check_same_videos(one, other)
+        check_same_videos(one, pairs[0][0])
+        a, b = (_estimates(scores, resamples, seed) for scores in (one, other))
+        differences.append(
+            {key: (a[key][0] - b[key][0], a[key][1] - b[key][1]) for key in a if key in b}
+        )
+    return _spreads(differences, seed)
 
 
 def check_same_videos(scores: Scores, others: Scores) -> None:
@@ -198,15 +184,15 @@ def _table(scores: Scores, metric: str, group: str) -> np.ndarray:
     ).reshape(-1, 2)
 
 
-def _paired(scores: Scores, baseline: Scores) -> Any:
-    """Yield (metric, group, counts of the one, counts of the other), where both were asked."""
-    check_same_videos(scores, baseline)
-    shared = set(metrics_of(baseline))
+def _estimates(scores: Scores, resamples: int, seed: int) -> dict[tuple[str, str], Estimate]:
+    """The ratio of each (metric, group) that was asked."""
+    estimates = {}
     for metric in metrics_of(scores):
-        for group in groups_of(scores) if metric in shared else ():
-            a, b = _table(scores, metric, group), _table(baseline, metric, group)
-            if a[:, 1].sum() and b[:, 1].sum():
-                yield metric, group, a, b
+        for group in groups_of(scores):
+            table = _table(scores, metric, group)
+            if table[:, 1].sum():
+                estimates[metric, group] = _ratios(table, _draws(len(table), resamples, seed))
+    return estimates
 
 
 @lru_cache(maxsize=64)
@@ -218,7 +204,7 @@ def _draws(videos: int, resamples: int, seed: int) -> np.ndarray:
     return drawn
 
 
-def _ratios(table: np.ndarray, draws: np.ndarray) -> tuple[float, np.ndarray]:
+def _ratios(table: np.ndarray, draws: np.ndarray) -> Estimate:
     """The pooled ratio of a (videos, 2) table, and those of its resamples; nan is 0 / 0."""
     numerators, denominators = (draws @ table).T
     with np.errstate(invalid="ignore"):
@@ -226,32 +212,26 @@ def _ratios(table: np.ndarray, draws: np.ndarray) -> tuple[float, np.ndarray]:
     return float(table[:, 0].sum() / table[:, 1].sum()), drawn
 
 
-def _minus(a: np.ndarray, b: np.ndarray, draws: np.ndarray) -> tuple[float, np.ndarray]:
-    (a_value, a_drawn), (b_value, b_drawn) = _ratios(a, draws), _ratios(b, draws)
-    return a_value - b_value, a_drawn - b_drawn
-
-
 def _interval(value: float, drawn: np.ndarray) -> Interval:
     low, high = np.nanpercentile(drawn, TAILS)
     return Interval(value, float(low), float(high))
 
 
-def _spreads(
-    drawn: Mapping[tuple[str, str], list[tuple[float, np.ndarray]]], seeds: int, seed: int
-) -> dict[str, dict[str, Spread]]:
-    """Of (value, its resamples over videos) of each seed; a metric that some lack is left out."""
-    found: dict[str, dict[str, Spread]] = {}
-    for (metric, group), runs in drawn.items():
-        if len(runs) < seeds:
+def _spreads(runs: Sequence[Mapping[tuple[str, str], Estimate]], seed: int) -> Spreads:
+    """Of the estimates of each seed; a metric that some lack is left out."""
+    spreads: Spreads = {}
+    for metric, group in runs[0]:
+        if not all((metric, group) in run for run in runs):
             continue
-        values = np.array([value for value, _ in runs])
-        table = np.stack([resamples for _, resamples in runs])
+        values = np.array([run[metric, group][0] for run in runs])
+        table = np.stack([run[metric, group][1] for run in runs])
         # A stream of its own: these draws have nothing to do with those of the videos.
-        rng = np.random.default_rng([seed, seeds])
-        shape = (table.shape[1], max(1, seeds - 1))
-        chosen = rng.integers(0, seeds, shape)
+        rng = np.random.default_rng([seed, len(runs)])
+        shape = (table.shape[1], max(1, len(runs) - 1))
+        chosen = rng.integers(0, len(runs), shape)
         means = table[chosen, np.arange(len(chosen))[:, None]].mean(axis=1)
         mean = _interval(float(values.mean()), means)
-        sd = float(values.std(ddof=1)) if seeds > 1 else None
-        found.setdefault(metric, {})[group] = Spread(mean.value, mean.low, mean.high, sd, seeds)
-    return found
+        sd = float(values.std(ddof=1)) if len(runs) > 1 else None
+        spread = Spread(mean.value, mean.low, mean.high, sd, len(runs))
+        spreads.setdefault(metric, {})[group] = spread
+    return spreads

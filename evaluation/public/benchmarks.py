@@ -24,16 +24,14 @@ from typing import Any
 
 from evaluation.public.lmms import (
     CLASSES,
-    MEANT,
-    Lmms,
     LmmsClass,
     Seen,
-    command,
+    ask,
     frame_pixels,
     open_lmms,
     run,
 )
-from evaluation.public.scores import entry, read_document, table
+from evaluation.public.scores import benchmark_entry, benchmark_table, read_document
 from evaluation.scores import show
 from evaluation.toy.benchmark import add_device_flag, device_of
 from inference.captioner import Model
@@ -139,7 +137,7 @@ def add_benchmark_parser(subparsers: "argparse._SubParsersAction[argparse.Argume
         "--out",
         type=new_file,
         metavar="FILE",
-        help="scores, .json, with lmms-eval's logs in the folder FILE.lmms (default:"
+        help="scores, .json, with every answer in the folder FILE.lmms (default:"
         " exp/benchmarks/<model>.json)",
     )
     parser.add_argument(
@@ -164,12 +162,12 @@ def run_benchmark(args: argparse.Namespace) -> None:
     Raises:
         UserError: no such model or task, lmms-eval is not there, or a benchmark could not be run.
     """
-    asked = list(dict.fromkeys(filter(None, args.tasks.split(","))))
+    names = list(dict.fromkeys(filter(None, args.tasks.split(","))))
     include = args.include_path and args.include_path.resolve()
     if include and not include.is_dir():
         raise UserError(f"--include_path {args.include_path}: no such folder")
-    lmms = open_lmms(args.python)
-    check_tasks(asked, args.limit, lmms, include)
+    python, versions = open_lmms(args.python)
+    check_tasks(names, args.limit, python, versions, include)
     model = open_checkpoint(args.model, args.model_name)
     folder = local_folder(str(model.checkpoint))
     kind = class_of(model, folder)
@@ -178,66 +176,70 @@ def run_benchmark(args: argparse.Namespace) -> None:
 
     out = (args.out or SCORES / f"{model.name}.json").resolve()
     weights = digest(str(model.checkpoint))
-    read = partial(read_document, out, args.model, model.name, weights, lmms.versions)
+    read = partial(read_document, out, args.model, model.name, weights, versions)
     document = read()
     settings = {**asdict(seen), "limit": args.limit}
     failed = {}
-    for name in asked:
+    for name in names:
         made = document["tasks"].get(name, {})
         if made and settings == {key: made.get(key) for key in settings}:
             continue
         print(f"{name}: {seen_in_words(seen)}", flush=True)
-        logs = out.with_name(f"{out.name}.lmms") / name
-        line = command(
-            lmms,
-            kind,
-            folder,
-            BENCHMARKS[name].tasks if name in BENCHMARKS else (name,),
-            seen,
-            logs,
-            device=device,
-            limit=args.limit,
-            include_path=include,
-            max_new_tokens=model.max_new_tokens if model.reasoning else None,
-        )
         try:
-            scores = entry(run(line, seen, logs))
+            answer = run(
+                python,
+                kind,
+                folder,
+                BENCHMARKS[name].tasks if name in BENCHMARKS else (name,),
+                seen,
+                device,
+                limit=args.limit,
+                include_path=include,
+                gen_kwargs=f"max_new_tokens={model.max_new_tokens}" if model.reasoning else None,
+            )
         except UserError as error:
             failed[name] = str(error)
             continue
+        write_json(out.with_name(f"{out.name}.lmms") / f"{name}.json", answer)
         document = read()  # Another run may have added to it.
-        document["tasks"][name] = {**scores, **settings}
+        document["tasks"][name] = {**benchmark_entry(answer), **settings}
         write_json(out, document)
-    show(table(document, asked, failed))
-    for remark in remarks(document, asked, failed):
+    show(benchmark_table(document, names, failed))
+    for remark in remarks(document, names, failed):
         print(remark)
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(asked)} benchmarks not run: {', '.join(failed)}; the same"
+            f"{len(failed)} of {len(names)} benchmarks not run: {', '.join(failed)}; the same"
             " command tries them again"
         )
     print(out)
 
 
-def check_tasks(asked: Sequence[str], limit: int | None, lmms: Lmms, include: Path | None) -> None:
-    """Can these benchmarks be run so?
+def check_tasks(
+    names: Sequence[str],
+    limit: int | None,
+    python: str,
+    versions: Mapping[str, str],
+    include: Path | None,
+) -> None:
+    """Check that these benchmarks can be run with this limit.
 
     Raises:
-        UserError: lmms-eval does not know one, or it is not to be had in parts.
+        UserError: lmms-eval does not know one, or it cannot be scored in parts.
     """
-    if not asked:
+    if not names:
         raise UserError(f"--tasks names nothing; it may be {', '.join(BENCHMARKS)}")
-    for name in BENCHMARKS.keys() & set(asked):
+    for name in BENCHMARKS.keys() & set(names):
         if limit and BENCHMARKS[name].whole:
             raise UserError(f"--limit {limit}: {name} {BENCHMARKS[name].whole}: leave --limit out")
     # To list its tasks lmms-eval takes ten seconds: those of BENCHMARKS it has.
-    others = [name for name in asked if name not in BENCHMARKS]
-    known = lmms.tasks(include) if others else []
+    others = [name for name in names if name not in BENCHMARKS]
+    known = ask(python, "tasks", include_path=include) if others else []
     for name in others:
         if name not in known:
             near = difflib.get_close_matches(name, {*BENCHMARKS, *known}, NEAR)
             raise UserError(
-                f"--tasks: lmms-eval {lmms.versions['lmms-eval']} has no task {name!r}; near it:"
+                f"--tasks: lmms-eval {versions['lmms-eval']} has no task {name!r}; near it:"
                 f" {', '.join(near or BENCHMARKS)}"
             )
 
@@ -255,11 +257,6 @@ def open_checkpoint(model: str, name: str | None) -> Model:
             " hub"
         )
     check_checkpoint(captioner.checkpoint)
-    if MEANT.search(str(local_folder(captioner.checkpoint))):
-        raise UserError(
-            f"--model {model}: lmms-eval takes no folder with a comma, a quote or a bracket in its"
-            " name: rename it, or name a link to it"
-        )
     return captioner.model
 
 
@@ -307,10 +304,10 @@ def shown(args: argparse.Namespace, model: Model, kind: LmmsClass, folder: Path)
 
 
 def remarks(
-    document: Mapping[str, Any], asked: Sequence[str], failed: Mapping[str, str]
+    document: Mapping[str, Any], names: Sequence[str], failed: Mapping[str, str]
 ) -> Iterator[str]:
     """Lines below the table: what must be known of a score, and why there is none."""
-    for name in asked:
+    for name in names:
         if name in failed:
             yield f"{name}: not run: {failed[name]}"
             continue

@@ -1,14 +1,14 @@
-"""Scores of a benchmark and their intervals, out of what lmms-eval leaves, and as a table.
+"""Scores of a benchmark and their intervals, out of lmms-eval's results, and as a table.
 
 The value is always lmms-eval's. Its interval of 95 % comes from lmms-eval's standard error where it
 gives one, which is for plain means. It gives none for the video benchmarks: there a bootstrap over
-videos of its log of single answers takes its place, if these answers make up the very value.
+videos of its single answers takes its place, if these answers make up the very value.
 """
 
-import math
+import re
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,32 +17,23 @@ from rich.box import SIMPLE
 from rich.table import Table as Screen
 
 from tools.errors import UserError
-from tools.statistics import interval
+from tools.statistics import Interval, interval, mean_interval, normal_interval
 from tools.store.files import CorruptLine, read_json
 
-NORMAL = 1.96  # standard errors on either side of a mean: 95 % of a normal distribution
 TOLERANCE = 1e-4  # of a share; LongVideoBench's are rounded to five digits
-PERCENT = {  # metrics of lmms-eval's that count to 100; a score here is a share
-    "vinoground_score",
-    "videomme_perception_score",
-    "mlvu_percetion_score",
-    "mvbench_accuracy",
-    *(
-        f"{dimension}_accuracy"  # TempCompass
-        for dimension in ("avg", "speed", "direction", "action", "order", "attribute_change")
-    ),
-}
-# Vinoground asks a text question and a video question about either video of a pair; a pair is right
-# in text where both text questions are, in video likewise, and as a group where all four are.
-VINOGROUND = ("text", "video", "group")
+# Metrics of lmms-eval's that count to 100 (the last are TempCompass's); a score here is a share.
+PERCENT = re.compile(
+    "vinoground_score|videomme_perception_score|mlvu_percetion_score"
+    "|(mvbench|avg|speed|direction|action|order|attribute_change)_accuracy"
+)
 
-Table = Sequence[tuple[float, int]]
+VideoCounts = list[tuple[float, int]]
 """(points, questions) of each video."""
 
 
 @dataclass(frozen=True)
-class Score:
-    """A score, its standard error, and its interval of 95 %; None where there is no telling."""
+class BenchmarkScore:
+    """A score, its standard error, and its interval of 95 %; None where nothing gives them."""
 
     value: float
     stderr: float | None = None
@@ -50,34 +41,34 @@ class Score:
     high: float | None = None
 
 
-def entry(found: Mapping[str, Any]) -> dict[str, Any]:
+def benchmark_entry(answer: Mapping[str, Any]) -> dict[str, Any]:
     """What a file of scores keeps of a benchmark: {metric: {"value", "stderr", "low", "high"}, ...,
     "samples": answers, "questions": of the whole benchmark, "empty": answers without a word}."""
-    answers = [one for samples in found["samples"].values() for one in samples]
+    samples = [one for samples in answer["samples"].values() for one in samples]
     return {
-        **{metric: asdict(score) for metric, score in read_scores(found).items()},
-        "samples": len(answers),
-        "questions": sum(size["original"] for size in found["sizes"].values()),
-        "empty": sum(not str(one["filtered_resps"]).strip() for one in answers),
+        **{metric: asdict(score) for metric, score in benchmark_scores(answer).items()},
+        "samples": len(samples),
+        "questions": sum(size["original"] for size in answer["sizes"].values()),
+        "empty": sum(not "".join(map(str, one["filtered_resps"])).strip() for one in samples),
     }
 
 
-def read_scores(found: Mapping[str, Any]) -> dict[str, Score]:
+def benchmark_scores(answer: Mapping[str, Any]) -> dict[str, BenchmarkScore]:
     """{metric: score} of a benchmark; one of several tasks has the mean of those tasks first, then
     "<task>: <metric>" of each.
 
     Args:
-        found: see `evaluation.public.lmms.read_results`.
+        answer: see `evaluation.public.lmms.run`.
     """
     tasks = {
-        task: task_scores(found["results"][task], found["samples"][task])
-        for task in sorted(found["sizes"])
+        task: task_scores(answer["results"][task], answer["samples"][task])
+        for task in sorted(answer["sizes"])
     }
     first = next(iter(tasks.values()))
     if len(tasks) == 1:
         return first
     means = {
-        metric: mean([scores[metric] for scores in tasks.values()])
+        metric: mean_score([scores[metric] for scores in tasks.values()])
         for metric in first
         if all(metric in scores for scores in tasks.values())
     }
@@ -90,72 +81,71 @@ def read_scores(found: Mapping[str, Any]) -> dict[str, Score]:
 
 def task_scores(
     results: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]
-) -> dict[str, Score]:
+) -> dict[str, BenchmarkScore]:
     """{metric: score} of one task; what is not a number is left out.
 
     Args:
         results: lmms-eval's, {"<metric>,<filter>": value, "<metric>_stderr,<filter>": stderr}.
-        samples: its log of single answers.
+        samples: its single answers.
     """
-    scores: dict[str, Score] = {}
+    scores: dict[str, BenchmarkScore] = {}
     for key, value in results.items():
         metric, _, chosen = key.partition(",")
         name = metric if chosen == "none" else f"{metric} ({chosen})"
         stderr = results.get(f"{metric}_stderr,{chosen}")
-        scale = 100 if metric in PERCENT else 1
+        scale = 100 if PERCENT.fullmatch(metric) else 1
         kept = [(one["doc_id"], one[metric]) for one in samples if metric in one]
         if stderr is None:  # "alias" and the like, or itself a standard error
             continue
         if metric == "vinoground_score":
-            for part, share in zip(VINOGROUND, value, strict=True):
-                scores[part] = bootstrapped(share / scale, vinoground_pairs(samples, part))
-        elif not isinstance(value, int | float):
-            continue
-        elif isinstance(stderr, int | float):
-            half = NORMAL * stderr
-            scores[name] = Score(value, stderr, value - half, value + half)
-        elif metric == "mlvu_percetion_score":
-            scores[name] = if_same(value / scale, mean(scores_of_types(kept)))
-        else:
-            scores[name] = bootstrapped(value / scale, by_video(kept))
+            for part, share in zip(("text", "video", "group"), value, strict=True):
+                scores[part] = resampled(share / scale, [vinoground_pairs(samples, part)])
+        elif isinstance(value, int | float) and isinstance(stderr, int | float):
+            estimate = normal_interval(value, stderr)
+            scores[name] = BenchmarkScore(value, stderr, estimate.low, estimate.high)
+        elif isinstance(value, int | float):
+            # MLVU's is the mean of its types of questions.
+            types: dict[str, list[tuple[int, Any]]] = defaultdict(list)
+            for doc, entry in kept:
+                types[entry["task_type"] if metric == "mlvu_percetion_score" else ""].append(
+                    (doc, entry)
+                )
+            scores[name] = resampled(value / scale, [by_video(some) for some in types.values()])
     return scores
 
 
-def mean(scores: Sequence[Score]) -> Score:
+def mean_score(scores: Sequence[BenchmarkScore]) -> BenchmarkScore:
     """The mean of independent scores."""
-    value = sum(one.value for one in scores) / len(scores)
-    halves = [
-        (one.high - one.low) / 2 for one in scores if one.high is not None and one.low is not None
+    estimates = [
+        Interval(one.value, one.low, one.high)
+        for one in scores
+        if one.low is not None and one.high is not None
     ]
-    if len(halves) < len(scores):
-        return Score(value)
-    half = math.hypot(*halves) / len(halves)
-    return Score(value, half / NORMAL, value - half, value + half)
+    if len(estimates) < len(scores):
+        return BenchmarkScore(sum(one.value for one in scores) / len(scores))
+    mean = mean_interval(estimates)
+    return BenchmarkScore(mean.value, mean.stderr, mean.low, mean.high)
 
 
-def bootstrapped(value: float, table: Table) -> Score:
-    """A value with the bootstrap over the videos that make it up; of one video there is none."""
-    found = interval(table) if len(table) > 1 else None
-    return if_same(value, Score(found.value, None, found.low, found.high) if found else None)
-
-
-def if_same(value: float, found: Score | None) -> Score:
-    """lmms-eval's value, with the interval of another score where that has the same value.
+def resampled(value: float, parts: Sequence[VideoCounts]) -> BenchmarkScore:
+    """lmms-eval's value, with the bootstrap over the videos that make it up: the mean of one part,
+    or of several. There is none of one video, nor where the mean is another value than lmms-eval's.
 
     A task of one's own may count to 100, and nothing says so.
     """
-    if found is None or found.low is None or found.high is None:
-        return Score(value)
+    estimates = [interval(counts) for counts in parts if len(counts) > 1]
+    if not parts or len(estimates) < len(parts):
+        return BenchmarkScore(value)
+    mean = mean_interval([one for one in estimates if one])
     for scale in (1, 100):
-        if abs(value / scale - found.value) <= TOLERANCE:
-            stderr = found.stderr and found.stderr * scale
-            return Score(value, stderr, found.low * scale, found.high * scale)
-    return Score(value)
+        if abs(value / scale - mean.value) <= TOLERANCE:
+            return BenchmarkScore(value, None, mean.low * scale, mean.high * scale)
+    return BenchmarkScore(value)
 
 
-def by_video(kept: Sequence[tuple[int, Any]]) -> Table:
-    """(points, questions) of each video, out of (doc_id, what lmms-eval keeps of an answer); empty
-    where that says nothing of right and wrong."""
+def by_video(kept: Iterable[tuple[int, Any]]) -> VideoCounts:
+    """The counts of each video, out of (doc_id, what lmms-eval keeps of an answer); empty where
+    that says nothing of right and wrong."""
     videos: dict[Any, list[float]] = defaultdict(list)
     for doc, entry in kept:
         worth = points(entry)
@@ -179,12 +169,14 @@ def points(entry: Any) -> float | None:
         return float(entry["score"])
     if "rating" in entry:  # TempCompass: 1, 0, or -1 where the judge did not answer
         return float(entry["rating"] == 1)
-    said = entry.get("parsed_pred", entry.get("pred_answer"))
-    return float(said == entry["answer"]) if said is not None and "answer" in entry else None
+    answer = entry.get("parsed_pred", entry.get("pred_answer"))
+    return float(answer == entry["answer"]) if answer is not None and "answer" in entry else None
 
 
-def vinoground_pairs(samples: Sequence[Mapping[str, Any]], part: str) -> Table:
-    """(right, 1) of each pair of videos, in one of VINOGROUND."""
+def vinoground_pairs(samples: Sequence[Mapping[str, Any]], part: str) -> VideoCounts:
+    """(right, 1) of each pair of videos. Vinoground asks a text question and a video question about
+    either video of a pair; a pair is right in text where both text questions are, in video
+    likewise, and as a group where all four are."""
     pairs: dict[str, bool] = {}
     for one in samples:
         entry = one["vinoground_score"]
@@ -193,18 +185,6 @@ def vinoground_pairs(samples: Sequence[Mapping[str, Any]], part: str) -> Table:
             right = entry["pred"][:1].lower() == str(one["target"]).lower()
             pairs[pair] = pairs.get(pair, True) and right
     return [(float(right), 1) for right in pairs.values()]
-
-
-def scores_of_types(kept: Sequence[tuple[int, Any]]) -> list[Score]:
-    """A score of each type of question: MLVU's is their mean."""
-    types: dict[str, list[tuple[int, Any]]] = defaultdict(list)
-    for doc, entry in kept:
-        types[entry["task_type"]].append((doc, entry))
-    tables = [by_video(some) for some in types.values()]
-    return [
-        bootstrapped(sum(one for one, _ in table) / sum(asked for _, asked in table), table)
-        for table in tables
-    ]
 
 
 def read_document(
@@ -217,12 +197,10 @@ def read_document(
     """
     now = {"model": model, "name": name, "weights": weights, "versions": versions}
     try:
-        made = read_json(path)
-        if made is None:
-            return {**now, "tasks": {}}
+        made = read_json(path) or {**now, "tasks": {}}
+        then = {key: made[key] for key in ("weights", "versions")}
         if not all(isinstance(one, dict) for one in made["tasks"].values()):
             raise TypeError("tasks")
-        then = {key: made[key] for key in ("weights", "versions")}
     except (CorruptLine, KeyError, TypeError, AttributeError):
         print(f"{path} is no file of scores, or half of one: done again", file=sys.stderr)
         return {**now, "tasks": {}}
@@ -235,8 +213,10 @@ def read_document(
     return {**now, "tasks": made["tasks"]}
 
 
-def table(document: Mapping[str, Any], asked: Sequence[str], failed: Mapping[str, str]) -> Screen:
-    """The scores of the benchmarks that were asked for, beside what they were got with."""
+def benchmark_table(
+    document: Mapping[str, Any], names: Sequence[str], failed: Mapping[str, str]
+) -> Screen:
+    """The scores of some benchmarks, beside what they were got with."""
     screen = Screen(
         title=f"{document['name']}, lmms-eval {document['versions']['lmms-eval']}",
         caption="[ ]: 95 %, by lmms-eval's standard error or a bootstrap over videos",
@@ -247,29 +227,24 @@ def table(document: Mapping[str, Any], asked: Sequence[str], failed: Mapping[str
     screen.add_column("metric")
     for title in ("score", "frames", "fps", "max pixels", "answers"):
         screen.add_column(title, justify="right")
-    for name in asked:
+    for name in names:
         if name in failed:
             screen.add_row(name, "not run", *["-"] * 5)
             continue
-        one = document["tasks"][name]
-        beside = [cell(one[key]) for key in ("frames", "fps", "max_pixels", "samples")]
-        for metric, score in one.items():
+        entry = document["tasks"][name]
+        beside = [_cell(entry[key]) for key in ("frames", "fps", "max_pixels", "samples")]
+        for metric, score in entry.items():
             if isinstance(score, dict):
-                screen.add_row(name, metric, score_cell(score), *beside)
+                value = f"{score['value']:.3f}"
+                if score["low"] is not None:
+                    value += f" [{score['low']:.3f}, {score['high']:.3f}]"
+                screen.add_row(name, metric, value, *beside)
                 name = ""
     return screen
 
 
-def cell(value: float | None) -> str:
-    """A number of a table; "-" where there is none."""
+def _cell(value: float | None) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}"
-
-
-def score_cell(score: Mapping[str, float | None]) -> str:
-    """A score and its interval."""
-    if score["low"] is None:
-        return f"{score['value']:.3f}"
-    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
 def _in_words(value: Any) -> str:

@@ -48,7 +48,7 @@ from tools.runner.devices import count_gpus
 from tools.statistics import check_same_videos
 from tools.text.prompts import parse_clip_caption, parse_response
 
-Found = TypeVar("Found")
+AnswerOrLikelihood = TypeVar("AnswerOrLikelihood")
 
 MAX_NEW_TOKENS = 1024  # a 7B model's description of 16 events takes about half of them
 
@@ -111,10 +111,10 @@ def run_toy(args: argparse.Namespace) -> None:
     """
     if args.out and is_score_file(args.model):
         raise UserError(f"--out {args.out}: nothing is run where --model is a score file")
-    wanted = [args.model, *([args.baseline] if args.baseline else [])]
-    # What is there already is read first: it would be a pity to find it broken at the end.
-    found = {one: read_scores(Path(one)) for one in wanted if is_score_file(one)}
-    captioners = {one: open_model(args, one) for one in wanted if one not in found}
+    named = [args.model, *([args.baseline] if args.baseline else [])]
+    # Score files are read first: a run must not end in finding one of them broken.
+    scored = {name: read_scores(Path(name)) for name in named if is_score_file(name)}
+    captioners = {name: open_model(args, name) for name in named if name not in scored}
     sampling = Sampling(0.0, 1.0, 1, 1.0, args.max_new_tokens)
     if captioners:
         stories = read_stories(args.data_root / args.dataset, args.limit)
@@ -122,32 +122,33 @@ def run_toy(args: argparse.Namespace) -> None:
             Case(story, questions_about(story), look(story, args.threads))
             for story in tqdm(stories, desc="decoding", unit="video", disable=None)
         ]
-        for scores in found.values():
-            check_same_videos(scores, {"name": "this run", **asked(cases, args.dataset)})
+        questions = questions_entry(cases, args.dataset)
+        for scores in scored.values():
+            check_same_videos(scores, {"name": "this run", **questions})
         frames = max(len(case.pictures.whole) for case in cases)
         for captioner in captioners.values():
             captioner.check(args.device, sampling, frames)
-    for one in list(captioners):
+    for name in list(captioners):
         # Taken out: two 7B models need not be in memory together.
-        captioner = captioners.pop(one)
+        captioner = captioners.pop(name)
         captioner.load(device_of(args.device), args.threads)
-        found[one] = with_intervals(
+        scored[name] = with_intervals(
             {
-                "model": one,
+                "model": name,
                 "name": captioner.name,
                 **made_with(captioner, sampling),
-                **asked(cases, args.dataset),
+                **questions,
                 **score(captioner, cases, sampling),
             }
         )
-        if one == args.model and args.out:
-            write_scores(args.out, found[one])
+        if name == args.model and args.out:
+            write_scores(args.out, scored[name])
             print(args.out)
-    show(table(found[args.model]))
+    show(table(scored[args.model]))
     if args.baseline:
-        show(comparison(found[args.model], found[args.baseline]))
-    for one in dict.fromkeys(wanted):
-        for line in remarks(found[one]):
+        show(comparison(scored[args.model], scored[args.baseline]))
+    for name in dict.fromkeys(named):
+        for line in remarks(scored[name]):
             print(line)
 
 
@@ -190,11 +191,11 @@ def score(captioner: Captioner, cases: Sequence[Case], sampling: Sampling) -> Sc
     for place, case in enumerate(cases):
         story, questions = case.story, case.questions
         text = parse_response(descriptions[place][0].text)
-        said = [parse_response(answer.text) for answer in neighbours[place]]
+        named = [parse_response(answer.text) for answer in neighbours[place]]
         captions = [parse_clip_caption(one.text, captioner.reasoning) for one in clips[place]]
         counts = {
             **description_counts(story.events, find_events(text)),
-            **neighbour_counts(story, questions, said),
+            **neighbour_counts(story, questions, named),
             **clip_counts(story, questions, captions),
             **(preference_counts(questions, likelihoods[place]) if likelihoods else {}),
         }
@@ -210,7 +211,7 @@ def score(captioner: Captioner, cases: Sequence[Case], sampling: Sampling) -> Sc
     return {"cut_off": cut_off, "videos": videos}
 
 
-def asked(cases: Sequence[Case], dataset: str) -> Scores:
+def questions_entry(cases: Sequence[Case], dataset: str) -> Scores:
     """What a score file says of the questions; `score` fills in the answers."""
     return {
         "dataset": dataset,
@@ -239,29 +240,29 @@ def add_device_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def device_of(asked: str) -> str:
+def device_of(device: str) -> str:
     """The one device to compute on, as a captioner takes it.
 
     Raises:
         UserError: cuda was asked for, and there is none.
     """
-    gpus = count_gpus() if asked != "cpu" else 0
-    if asked == "cuda" and not gpus:
+    gpus = count_gpus() if device != "cpu" else 0
+    if device == "cuda" and not gpus:
         raise UserError("--device cuda: no GPU that torch can use is here; use --device cpu")
     return "cuda:0" if gpus else "cpu"
 
 
 def remarks(scores: Scores) -> list[str]:
-    """What a reader of a table ought to know about a model's scores."""
-    name, said = scores["name"], []
+    """What a reader of a table must know about a model's scores."""
+    name, lines = scores["name"], []
     if not any(metric.startswith("prefer") for metric in scores["scores"]):
-        said.append(f"{name}: no log p, which only the huggingface engine tells")
+        lines.append(f"{name}: no log p, which only the huggingface engine computes")
     if scores.get("cut_off"):
-        said.append(
+        lines.append(
             f"{name}: {scores['cut_off']} of {len(scores['videos'])} descriptions were cut off at"
             f" {scores['max_new_tokens']} tokens (--max_new_tokens)"
         )
-    return said
+    return lines
 
 
 def _answers(
@@ -272,27 +273,27 @@ def _answers(
     Raises:
         UserError: a request is left unanswered: scored, it would count as wrong.
     """
-    found: list[list[Answer]] = [[] for _ in requests]
+    collected: list[list[Answer]] = [[] for _ in requests]
     with tqdm(total=sum(map(len, requests)), desc=what, disable=None) as bar:
         for place, answers in answer_groups(captioner, enumerate(requests), sampling):
-            found[place] = [_answered(captioner, answer) for answer in answers]
+            collected[place] = [_answered(captioner, answer) for answer in answers]
             bar.update(len(answers))
-    return found
+    return collected
 
 
 def _likelihoods(captioner: Captioner, cases: Sequence[Case]) -> list[list[LogLikelihood]]:
-    """Of the narratives of each story; none at all from an engine that tells none."""
+    """Of the narratives of each story; none at all from an engine that computes none."""
     if not isinstance(captioner, HuggingFaceCaptioner):
         return []
-    asked = [case.narratives() for case in cases]
-    flat = [one for narratives in asked for one in narratives]
-    told = tqdm(log_likelihoods(captioner, flat), total=len(flat), desc="log p", disable=None)
-    by_place = {place: _answered(captioner, one) for place, one in told}
+    narratives = [case.narratives() for case in cases]
+    flat = [one for of_story in narratives for one in of_story]
+    pairs = tqdm(log_likelihoods(captioner, flat), total=len(flat), desc="log p", disable=None)
+    by_place = {place: _answered(captioner, one) for place, one in pairs}
     in_order = (by_place[place] for place in range(len(flat)))
-    return [[next(in_order) for _ in narratives] for narratives in asked]
+    return [[next(in_order) for _ in of_story] for of_story in narratives]
 
 
-def _answered(captioner: Captioner, found: Found | Exception) -> Found:
-    if isinstance(found, Exception):
-        raise UserError(f"{captioner.name} leaves a request unanswered: {found}") from found
-    return found
+def _answered(captioner: Captioner, answer: AnswerOrLikelihood | Exception) -> AnswerOrLikelihood:
+    if isinstance(answer, Exception):
+        raise UserError(f"{captioner.name} leaves a request unanswered: {answer}") from answer
+    return answer

@@ -18,7 +18,6 @@ ARMS_YAML = Path(__file__).with_name("arms.yaml")
 LEVELS = (16, 8, 4, 2)  # the paper's
 SFT_DATASETS = {"toysft": 1, "toysft-x4": 4}  # how many times steps.sft a phase on it takes
 CHOSEN = "chosen"  # the data set of the chosen texts
-PAIRS_BATCH = 8  # of the arms that share files of rows of pairs
 PAIRS = "toypairs"  # the stories that pairs are made of
 MANY = "toypairs-x5"  # those and four times as many
 
@@ -33,7 +32,8 @@ class Arm:
         name: its key in arms.yaml.
         label: what tables and plots call it.
         recipe: its recipe, the rates still to be put in.
-        main: whether every run trains it.
+        main: whether every run trains it. The main arms share rows and stages: stages of one name
+            take equally many rows in all of them.
         trial: whether --all_arms leaves it out: validation alone has seen it.
         pairs: own, other, distinct or many.
         settings: variables of train_scripts/library.sh that it alone sets.
@@ -57,20 +57,6 @@ class Arm:
         recipe = re.sub(r"\{(\w+)\}", lambda found: rates[found[1]], self.recipe)
         model, *phases = recipe.split("=")
         return ["=".join([model, *phases[:count]]) for count in range(1, len(phases) + 1)]
-
-    @property
-    def own_group(self) -> str:
-        """What its stages' group is called after, where it shares none with other arms."""
-        any_rates = dict.fromkeys(re.findall(r"\{(\w+)\}", self.recipe), "1e-3")
-        # One file of rows is read alike by all that share a group: a level gives a quarter.
-        shared = _yaml()["steps"]["alignment"] * PAIRS_BATCH
-        other_shares = any(
-            stage.dataset not in SFT_DATASETS
-            and rows * len(LEVELS) != shared * len(stage.levels or LEVELS)
-            for phase in self.phases(any_rates)
-            for stage, rows in zip(last_phase(phase), rows_of(phase), strict=True)
-        )
-        return self.name if self.pairs != "own" or self.settings or other_shares else ""
 
 
 @cache

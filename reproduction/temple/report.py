@@ -1,21 +1,28 @@
-"""Tables, claims and plots, made of results/reproduction.json alone.
+"""Tables, claims and figures, made from results/reproduction.json alone.
 
-    python -m reproduction.temple.report                 # results/
+    python -m reproduction.temple.report                 # reproduction/results/
     python -m reproduction.temple.report exp/reproduction/quick
 
-Writes reproduction.md, order.png and damage.png beside reproduction.json.
+Writes reproduction.md, order.png and damage.png beside reproduction.json; of reproduction/results/
+the tables in docs/reproduction.md too.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from reproduction.temple import figures
-from reproduction.temple.claims import findings
-from reproduction.temple.results import Results, as_scores
+from reproduction import figures
+from reproduction.results import Results, arm_scores, as_scores
+from reproduction.tables import (
+    claim_rows,
+    columns_named,
+    interval_cell,
+    markdown_table,
+    share_cell,
+)
+from reproduction.temple.claims import CLAIMS
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
-from tools.statistics import ALL, Scores, Spread, over_seeds
+from tools.statistics import ALL, Spread, Spreads, intervals
 from tools.store.dataset import REPOSITORY
 from tools.store.files import read_json, replace_atomically
 
@@ -33,32 +40,28 @@ METRICS = (
     ("precision", "precision"),
     ("clip", "clip"),
 )
-Spreads = dict[str, dict[str, Spread]]
+PAGE_COLUMNS = ("arm", "seeds", "order", "exact", "adjacent", "recall", "clip")
+PAGE_CLAIMS = ("claim", "measure", "effect", "verdict")
+DAMAGED = ("recall", "clip")  # what alignment costs
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"  # in docs/reproduction.md
+PAGE = REPOSITORY / "docs" / "reproduction.md"
 
 
 def final_spreads(results: Results) -> Iterator[tuple[str, str, Spreads]]:
     """Yield (name, label, spreads over seeds) of the bases and of each arm's final models."""
     bases = [as_scores(results, kept, name) for name, kept in results["bases"].items()]
     if bases:
-        yield BASE_LABEL, BASE_LABEL, over_seeds(bases)
+        yield BASE_LABEL, BASE_LABEL, intervals(bases)
     for arm, entry in results["arms"].items():
-        yield arm, entry["label"], over_seeds(runs(results, arm, -1))
-
-
-def runs(results: Results, arm: str, phase: int) -> list[Scores]:
-    """The scores of each seed of an arm after one of its phases."""
-    return [
-        as_scores(results, run["phases"][phase], f"{arm}, seed {seed}")
-        for seed, run in results["arms"][arm]["seeds"].items()
-    ]
+        yield arm, entry["label"], intervals(list(arm_scores(results, arm).values()))
 
 
 def markdown(results: Results) -> str:
     """All tables, as reproduction.md holds them."""
     parts = [
         "# The toy reproduction",
-        "Written by `python -m reproduction.temple.report` from `reproduction.json`; README says"
-        " what the arms are.",
+        "Written by `python -m reproduction.temple.report` from `reproduction.json`;"
+        " docs/reproduction.md says what the arms are.",
         *_warning(results),
         _seeds(results),
         "## Order",
@@ -66,29 +69,38 @@ def markdown(results: Results) -> str:
         " of 95 % (bootstrap over seeds and videos) and the standard deviation over seeds; exact:"
         " all events, in order; after, before: events named right; reversed, halves, adjacent,"
         " dropped: how often the truth is more likely than a text so perturbed.",
-        table(_order_rows(results)),
+        markdown_table(_order_rows(results)),
         "## Damage and repair",
         "Events recalled, and clip captions right, after each phase.",
-        table(_damage_rows(results)),
+        markdown_table(_damage_rows(results)),
         "## Claims",
         "The effect is the mean paired difference of the final models over seeds, with its interval"
         " of 95 %. Each interval stands for itself.",
-        table(_claim_rows(results)),
+        markdown_table(claim_rows(results, CLAIMS)),
         "## Steps and time",
         "Optimizer steps that swift took, as its checkpoints say, summed over a phase's stages"
         " (bold where they are not as planned), and what its commands took on one thread, start-up"
         " and merging included; means over seeds.",
-        table(_cost_rows(results)),
+        markdown_table(_cost_rows(results)),
         _machine(results),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def table(rows: Iterator[Sequence[str]]) -> str:
-    """A table in Markdown; its first row is the header."""
-    head, *body = rows
-    rule = ["---"] + ["---:"] * (len(head) - 1)
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *body])
+def page_tables(results: Results) -> str:
+    """The tables of docs/reproduction.md: what tells the arms apart, and the claims."""
+    return "\n\n".join(
+        [
+            markdown_table(columns_named(_order_rows(results), PAGE_COLUMNS)),
+            markdown_table(columns_named(claim_rows(results, CLAIMS), PAGE_CLAIMS)),
+        ]
+    )
+
+
+def with_tables(page: str, results: Results) -> str:
+    """A page with its tables written again."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{page_tables(results)}\n\n{END}{rest.split(END)[1]}"
 
 
 def _warning(results: Results) -> list[str]:
@@ -103,13 +115,13 @@ def _seeds(results: Results) -> str:
         for seed, run in entry["seeds"].items():
             if seed not in bases.setdefault(run["base"], []):
                 bases[run["base"]].append(seed)
-    told = ", ".join(f"{' '.join(sorted(seeds))} from {base}" for base, seeds in bases.items())
+    starts = ", ".join(f"{' '.join(sorted(seeds))} from {base}" for base, seeds in bases.items())
     rates = ", ".join(f"{arm} {rate}" for arm, rate in results["rates"].items())
     return (
-        f"Seeds: {told}. A seed draws the rows of fine-tuning, which of a level's pairs are trained"
-        " on, the order of all rows and the first weights of the LoRA; pairs are their base's."
-        f" Learning rates, chosen on other stories from a seed of their own: {rates}; arms.yaml"
-        " says which arm takes which."
+        f"Seeds: {starts}. A seed draws the rows of fine-tuning, which of a level's pairs are"
+        " trained on, the order of all rows and the first weights of the LoRA; pairs are their"
+        f" base's. Learning rates, chosen on other stories from a seed of their own: {rates};"
+        " arms.yaml says which arm takes which."
     )
 
 
@@ -117,38 +129,22 @@ def _order_rows(results: Results) -> Iterator[Sequence[str]]:
     groups = [str(n) for n in sorted(set(results["asked"]["events"]))]
     header = ["order", "sd", *(f"n = {group}" for group in groups)]
     yield ["arm", "seeds", *header, *(label for _, label in METRICS)]
-    for _, label, found in final_spreads(results):
-        order = found["order"]
+    for _, label, spreads in final_spreads(results):
+        order = spreads["order"]
         yield [
             label,
             str(order[ALL].seeds),
-            _with_interval(order[ALL]),
-            _share(order[ALL].sd),
-            *(_share(order[group].value) if group in order else "" for group in groups),
-            *(_share(found[m][ALL].value) if m in found else "" for m, _ in METRICS),
+            interval_cell(order[ALL]),
+            share_cell(order[ALL].sd),
+            *(share_cell(order[group].value) if group in order else "" for group in groups),
+            *(share_cell(spreads[m][ALL].value) if m in spreads else "" for m, _ in METRICS),
         ]
 
 
 def _damage_rows(results: Results) -> Iterator[Sequence[str]]:
     yield ["arm", "recall, phase 1", "recall, end", "clip, phase 1", "clip, end"]
-    for arm, entry in results["arms"].items():
-        phases = [over_seeds(runs(results, arm, phase)) for phase in (0, -1)]
-        yield [
-            entry["label"],
-            *(
-                _with_interval(phase[metric][ALL])
-                for metric in ("recall", "clip")
-                for phase in phases
-            ),
-        ]
-
-
-def _claim_rows(results: Results) -> Iterator[Sequence[str]]:
-    yield ["claim", "of", "measure", "effect", "verdict"]
-    for found in findings(results):
-        effect = "" if found.effect is None else _with_interval(found.effect, "+")
-        metric = found.claim.metric
-        yield [found.claim.text, found.claim.source, metric, effect, f"**{found.verdict}**"]
+    for label, spreads in damage(results):
+        yield [label, *map(interval_cell, [*spreads["recall"], *spreads["clip"]])]
 
 
 def _cost_rows(results: Results) -> Iterator[Sequence[str]]:
@@ -157,12 +153,12 @@ def _cost_rows(results: Results) -> Iterator[Sequence[str]]:
         seeds = list(entry["seeds"].values())
         for at, first in enumerate(seeds[0]["phases"]):
             phases = [seed["phases"][at] for seed in seeds]
-            taken = " or ".join(str(n) for n in sorted({sum(phase["steps"]) for phase in phases}))
+            steps = " or ".join(str(n) for n in sorted({sum(phase["steps"]) for phase in phases}))
             planned = str(sum(first["planned"]))
             yield [
                 entry["label"],
                 f"`{first['recipe'].rpartition('=')[2]}`",
-                taken if taken == planned else f"**{taken}**",
+                steps if steps == planned else f"**{steps}**",
                 planned,
                 *(
                     f"{sum(phase[kind] for phase in phases) / len(phases):.0f} s"
@@ -180,15 +176,7 @@ def _machine(results: Results) -> str:
     )
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _with_interval(one: Any, sign: str = "") -> str:
-    return f"{one.value:{sign}.3f} [{one.low:{sign}.3f}, {one.high:{sign}.3f}]"
-
-
-def write(folder: Path) -> None:
+def write_report(folder: Path) -> None:
     """Write what follows from a folder's reproduction.json.
 
     Raises:
@@ -203,6 +191,8 @@ def write(folder: Path) -> None:
         file.write(markdown(results).encode())
     figures.draw_order(list(final_spreads(results)), seed_values(results), folder / "order.png")
     figures.draw_damage(damage(results), folder / "damage.png")
+    if folder.resolve() == RESULTS:
+        PAGE.write_text(with_tables(PAGE.read_text(), results))
     for name in ("reproduction.json", "reproduction.md", "order.png", "damage.png"):
         print(folder / name)
 
@@ -221,27 +211,28 @@ def seed_values(results: Results) -> dict[str, list[tuple[str, float]]]:
 
 
 def damage(results: Results) -> list[tuple[str, dict[str, list[Spread]]]]:
-    """(label, {metric: its spread after each phase}) of each arm."""
-    found = []
+    """(label, {metric: its spread after the first phase and after the last}) of each arm."""
+    rows = []
     for arm, entry in results["arms"].items():
-        count = len(next(iter(entry["seeds"].values()))["phases"])
-        phases = [over_seeds(runs(results, arm, phase)) for phase in range(count)]
-        metrics = {m: [phase[m][ALL] for phase in phases] for m in ("recall", "clip")}
-        found.append((entry["label"], metrics))
-    return found
+        phases = [
+            intervals(list(arm_scores(results, arm, phase, DAMAGED).values())) for phase in (0, -1)
+        ]
+        metrics = {metric: [phase[metric][ALL] for phase in phases] for metric in DAMAGED}
+        rows.append((entry["label"], metrics))
+    return rows
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Make them again."""
+    """Write the tables and figures again."""
     parser = script_parser(__doc__)
     parser.add_argument(
         "folder",
         type=new_folder,
         nargs="?",
         default=RESULTS,
-        help="default: results/ of the checkout",
+        help="holds reproduction.json (default: reproduction/results/)",
     )
-    write(parser.parse_args(argv).folder)
+    write_report(parser.parse_args(argv).folder)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ from toyworld.truth import narrate, read_truth
 # describing out.
 SHARES = {"whole": 0.3, "neighbour": 0.3, "attribute": 0.2, "single": 0.2}
 
-Story = dict[str, Any]
+Truth = dict[str, Any]
+"""A story's line of truth.jsonl."""
 
 
 def sft_row(question: str, answer: str, video: str) -> Record:
@@ -45,21 +46,21 @@ def sft_row(question: str, answer: str, video: str) -> Record:
     }
 
 
-def descriptions(story: Story) -> Iterator[tuple[str, str, str]]:
+def descriptions(story: Truth) -> Iterator[tuple[str, str, str]]:
     """Yield (kind, question, answer) of the ways to ask for all of a story's events."""
     texts = [event["text"] for event in story["events"]]
     for question in QUESTIONS:
         yield "single" if len(texts) == 1 else "whole", question, narrate(texts)
 
 
-def neighbours(story: Story) -> Iterator[tuple[str, str, str]]:
+def neighbours(story: Truth) -> Iterator[tuple[str, str, str]]:
     """Yield (kind, question, answer) of what happens right after and before each event."""
     for one, other in pairwise(event["text"] for event in story["events"]):
         yield "neighbour", AFTER.format(event=bare(one)), other
         yield "neighbour", BEFORE.format(event=bare(other)), one
 
 
-def attributes(story: Story) -> Iterator[tuple[str, str, str]]:
+def attributes(story: Truth) -> Iterator[tuple[str, str, str]]:
     """Yield (kind, question, answer) about single events, where one event alone is the answer."""
     events = story["events"]
     if len(events) == 1:
@@ -93,26 +94,26 @@ def story_rows(folder: Path, n: int, seed: int) -> list[Record]:
         stories = read_truth(folder)
     except FileNotFoundError:
         raise UserError(f"{folder} holds no truth.jsonl: python -m toyworld renders it") from None
-    there: dict[str, list[Record]] = {kind: [] for kind in SHARES}
+    rows_of: dict[str, list[Record]] = {kind: [] for kind in SHARES}
     for story in stories:
         video = str((folder / "video" / story["video_name"]).absolute())
-        for asked in (descriptions, neighbours, attributes):
-            for kind, question, answer in asked(story):
-                there[kind].append(sft_row(question, answer, video))
+        for questions in (descriptions, neighbours, attributes):
+            for kind, question, answer in questions(story):
+                rows_of[kind].append(sft_row(question, answer, video))
     rng = random.Random(f"{seed}/{folder.name}")
     rows = []
-    for kind, count in shares(n).items():
-        if len(there[kind]) < count:
+    for kind, count in rows_a_kind(n).items():
+        if len(rows_of[kind]) < count:
             raise UserError(
-                f"{folder} has {len(there[kind])} different rows of the kind {kind!r}, and {count}"
-                f" of {n} are to be: render more stories, or ask for fewer rows"
+                f"{folder} has {len(rows_of[kind])} different rows of the kind {kind!r}, and"
+                f" {count} of {n} are needed: render more stories, or ask for fewer rows"
             )
-        rows += rng.sample(there[kind], count)
+        rows += rng.sample(rows_of[kind], count)
     rng.shuffle(rows)
     return rows
 
 
-def shares(n: int) -> dict[str, int]:
+def rows_a_kind(n: int) -> dict[str, int]:
     """How many rows of each kind make `n`; the last kind takes what rounding leaves."""
     counts = {kind: round(n * share) for kind, share in SHARES.items()}
     last = list(counts)[-1]
@@ -133,17 +134,17 @@ def drawn_pairs(files: Sequence[Path], n: int, seed: int) -> list[Record]:
     rows: list[Record] = []
     for path in files:
         try:
-            there = orjson.loads(path.read_bytes())
+            pairs = orjson.loads(path.read_bytes())
         except FileNotFoundError:
             raise UserError(
                 f"{path}: no such file; convert_to_swift.py --per_level writes it"
             ) from None
-        if not there:
+        if not pairs:
             raise UserError(f"{path} has no pairs")
         rng = random.Random(f"{seed}/{path.name}")
         own: list[Record] = []
         while len(own) < n // len(files):
-            own += rng.sample(there, min(len(there), n // len(files) - len(own)))
+            own += rng.sample(pairs, min(len(pairs), n // len(files) - len(own)))
         rows += own
     return rows
 

@@ -18,11 +18,13 @@ import time
 from collections.abc import Sequence
 
 from reproduction.jobs import Runner
-from reproduction.temple import report, results
+from reproduction.results import write_results
 from reproduction.temple.arms import PAIRS, Arm, Rates, arms, grids, read_rates
-from reproduction.temple.plan import Plan
+from reproduction.temple.pipeline import Pipeline
 from reproduction.temple.rates import choose, compare, write_compared, write_rates
-from reproduction.temple.trainings import Place, trainings
+from reproduction.temple.report import RESULTS, write_report
+from reproduction.temple.results import collect
+from reproduction.temple.trainings import Workspace, phases_of
 from tools.cli import add_data_root, new_folder, positive, run_script, script_parser
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
@@ -30,28 +32,27 @@ from tools.store.files import read_json, write_json
 from tools.store.locks import sole_writer
 from tools.training.stages import digest
 
-RESULTS = REPOSITORY / "reproduction" / "results"
 RATES = RESULTS / "learning_rates.json"
 HELD_OUT = "toytest"
 SEEDS = 5
 
 
-def check_bases(place: Place) -> None:
-    """Are the bases those that the work in `place` began with?
+def check_bases(workspace: Workspace) -> None:
+    """Check that the bases are those that the work in `workspace` began with.
 
     Raises:
-        UserError: one is another by now, or the first is not there.
+        UserError: a base has changed, or the shipped one is missing.
     """
-    path = place.exp / "bases.json"
+    path = workspace.exp / "bases.json"
     known = read_json(path) or {}
-    for base in place.bases:
+    for base in workspace.bases:
         now = digest(base.folder / "model.safetensors")
         if now is None and base.shipped:
             raise UserError(f"{base.folder} holds no model: python -m reproduction.toyvl makes it")
         if now and known.setdefault(base.name, now) != now:
             raise UserError(
-                f"{base.folder} has changed since {place.exp} was begun: move {place.exp} and"
-                f" {place.data / PAIRS}* away"
+                f"{base.folder} has changed since {workspace.exp} was begun: move {workspace.exp}"
+                f" and {workspace.data / PAIRS}* away"
             )
     write_json(path, known)
 
@@ -72,17 +73,15 @@ def wanted_arms(args: argparse.Namespace) -> list[Arm]:
 
 
 def train(
-    place: Place, runner: Runner, chosen: Sequence[Arm], seeds: Sequence[int], rates: Rates
+    workspace: Workspace, runner: Runner, chosen: Sequence[Arm], seeds: Sequence[int], rates: Rates
 ) -> bool:
-    """Train and score what is left to; whether all of it ended well."""
-    plan = Plan(place, trainings(place, chosen, seeds, rates), HELD_OUT)
-    jobs = plan.jobs()
-    print(f"{len(chosen)} arms, seeds {', '.join(map(str, seeds))}: {len(jobs)} jobs")
-    outcomes = runner.run(jobs)
-    bad = [name for name, outcome in outcomes.items() if outcome in ("failed", "left out")]
-    if bad:
-        print(f"{len(bad)} of {len(jobs)} jobs did not end well; the same command tries them again")
-    return not bad
+    """Train and score whatever is missing; whether all of it ended well."""
+    arms_and_seeds = [phases_of(workspace, arm, seed, rates) for seed in seeds for arm in chosen]
+    print(f"{len(chosen)} arms, seeds {', '.join(map(str, seeds))}")
+    failed = Pipeline(workspace, runner, HELD_OUT).run(arms_and_seeds)
+    if failed:
+        print(f"not finished: {', '.join(failed)}; the same command tries again")
+    return not failed
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -132,7 +131,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--exp",
         type=new_folder,
-        default=Place.exp,
+        default=Workspace.exp,
         metavar="DIR",
         help="where pairs, rows, models, scores and logs go (default: exp/reproduction)",
     )
@@ -145,26 +144,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
     start = time.monotonic()
     chosen = wanted_arms(args)
-    place = Place(args.data_root, args.exp)
-    out = args.out or (place.exp / "quick" if args.quick else RESULTS)
-    with sole_writer(place.exp / "run"):
-        check_bases(place)
-        runner = Runner(place.logs, args.workers)
+    workspace = Workspace(args.data_root, args.exp)
+    out = args.out or (workspace.exp / "quick" if args.quick else RESULTS)
+    with sole_writer(workspace.exp / "run"):
+        check_bases(workspace)
+        runner = Runner(workspace.logs, args.workers)
         if args.choose_rates:
-            write_rates(RATES, choose(place, runner, grids()))
+            write_rates(RATES, choose(workspace, runner, grids()))
             return
         rates = read_rates(RATES)
         if args.validate:
-            path = (args.out or place.exp) / "validation.json"
-            write_compared(path, compare(place, runner, chosen, rates))
+            path = (args.out or workspace.exp) / "validation.json"
+            write_compared(path, compare(workspace, runner, chosen, rates))
             return
         seeds = range(1 if args.quick else args.seeds)
-        well = train(place, runner, chosen, seeds, rates)
-        found = results.collect(place, arms().values(), seeds, rates, HELD_OUT)
-    if not found["arms"]:
-        raise UserError(f"no arm is finished: see {place.logs}")
-    results.write(out / "reproduction.json", found)
-    report.write(out)
+        well = train(workspace, runner, chosen, seeds, rates)
+        results = collect(workspace, arms().values(), seeds, rates, HELD_OUT)
+    if not results["arms"]:
+        raise UserError(f"no arm is finished: see {workspace.logs}")
+    write_results(out / "reproduction.json", results)
+    write_report(out)
     print(f"{(time.monotonic() - start) / 60:.0f} minutes")
     if args.quick:
         print("one seed proves nothing: it shows what the reproduction does, not what is true")

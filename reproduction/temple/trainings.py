@@ -1,6 +1,5 @@
 """What is trained and scored: arms from seeds, phase by phase, and where all of it lies."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,10 +15,6 @@ from tools.store.files import read_json
 from tools.training.recipe import Stage
 from tools.training.stages import digest as file_digest
 from tools.training.stages import find_state
-
-# What reproduction.toyvl writes last. Not a .json: a checkpoint is told by its .json files, and how
-# many minutes it took is no part of what it is.
-TRAINED = "training.jsonl"
 
 
 @dataclass(frozen=True)
@@ -38,12 +33,12 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Place:
+class Workspace:
     """Where the reproduction works.
 
     Attributes:
         data: holds the datasets' folders.
-        exp: takes everything else: rows, pairs, models, scores, logs.
+        exp: takes everything else: pairs, rows, models, scores, logs.
     """
 
     data: Path = DATA_ROOT
@@ -65,6 +60,10 @@ class Place:
         """The score file of a base itself."""
         return self.exp / "scores" / dataset / f"{base.name}.json"
 
+    def pairs(self, dataset: str, kind: str) -> Path:
+        """Where stage 4 writes a dataset's pairs: all or distinct."""
+        return self.exp / "pairs" / dataset / kind
+
     @property
     def logs(self) -> Path:
         """What the jobs printed, and how long they took."""
@@ -80,7 +79,7 @@ class Training:
         phase: the recipe up to it.
     """
 
-    place: Place
+    workspace: Workspace
     arm: Arm
     seed: int
     phase: str
@@ -88,19 +87,20 @@ class Training:
     @property
     def base(self) -> Base:
         """What it starts from."""
-        return self.place.base_of(self.seed)
+        return self.workspace.base_of(self.seed)
 
     @property
     def pairs_base(self) -> Base:
         """Whose pairs it trains on."""
         if self.arm.pairs != "other":
             return self.base
-        return next(base for base in self.place.bases if base != self.base)
+        return next(base for base in self.workspace.bases if base != self.base)
 
     @property
     def group(self) -> str:
-        """Its group of experiments; in one, equal names of stages mean equal stages."""
-        own = f"_{self.arm.own_group}" if self.arm.own_group else ""
+        """Its group of experiments. The main arms have one, and so the stages that they share; any
+        other arm has its own, since its rows or settings may be its own."""
+        own = "" if self.arm.main else f"_{self.arm.name}"
         return f"{self.base.name}_s{self.seed}{own}"
 
     @property
@@ -121,12 +121,12 @@ class Training:
     @property
     def folders(self) -> list[Path]:
         """The folders of `stages`."""
-        return [self.place.exp / self.group / "outputs" / stage.name for stage in self.stages]
+        return [self.workspace.exp / self.group / "outputs" / stage.name for stage in self.stages]
 
     @property
     def rows(self) -> dict[Path, int]:
-        """The file of rows of each of `stages`, and how many rows it is to have."""
-        folder = self.place.exp / "rows" / self.group
+        """The file of rows of each of `stages`, and how many rows it needs."""
+        folder = self.workspace.exp / "rows" / self.group
         files = [folder / stage.data_file(self.pairs_base.name) for stage in self.stages]
         return dict(zip(files, rows_of(self.phase), strict=True))
 
@@ -151,24 +151,16 @@ class Training:
 
     def scores(self, dataset: str) -> Path:
         """Its score file."""
-        return self.place.exp / self.group / "scores" / dataset / f"{self.phase}.json"
+        return self.workspace.exp / self.group / "scores" / dataset / f"{self.phase}.json"
 
     def scored(self, dataset: str) -> bool:
         """Whether its score file is there, and is this model's."""
-        return is_scored(self.scores(dataset), self.model(), self.place.data / dataset)
+        return is_scored(self.scores(dataset), self.model(), self.workspace.data / dataset)
 
 
-def trainings(
-    place: Place, arms: Iterable[Arm], seeds: Iterable[int], rates: Rates
-) -> list[Training]:
-    """Every phase of every arm from every seed; a seed is finished before the next one begins."""
-    chosen = list(arms)
-    return [
-        Training(place, arm, seed, phase)
-        for seed in seeds
-        for arm in chosen
-        for phase in arm.phases(rates)
-    ]
+def phases_of(workspace: Workspace, arm: Arm, seed: int, rates: Rates) -> list[Training]:
+    """The phases of one arm from one seed, in their order."""
+    return [Training(workspace, arm, seed, phase) for phase in arm.phases(rates)]
 
 
 def is_scored(path: Path, model: Path, stories: Path) -> bool:
@@ -176,10 +168,10 @@ def is_scored(path: Path, model: Path, stories: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        found = read_scores(path)
+        scores = read_scores(path)
     except UserError:
         return False
-    return found["weights"] == digest(str(model)) and found["benchmark"] == benchmark(stories)
+    return scores["weights"] == digest(str(model)) and scores["benchmark"] == benchmark(stories)
 
 
 @cache

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from inference.captioner import Answer, Model, Request, Sampling
 from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.engines.vision import use_attend_together
-from reproduction.temple.trainings import TRAINED
+from reproduction.toyvl import TRAINED
 from reproduction.toyvl.checkpoint import build_model, build_processor, save
 from reproduction.toyvl.lessons import Lesson, Teacher, collate, read_shots
 from tools.cli import new_folder, positive, run_script, script_parser, whole

@@ -431,7 +431,7 @@ def test_a_server_is_scored_without_likelihoods(root, run_script, tmp_path):
     assert len(scores["videos"]) == 3
     (row,) = [line for line in done.stdout.splitlines() if "over reversed" in line]
     assert row.split()[-4:] == ["-"] * 4
-    assert "toy: no log p, which only the huggingface engine tells" in done.stdout
+    assert "toy: no log p, which only the huggingface engine computes" in done.stdout
     sent = [json.loads(line)["body"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     asked = [body for body in sent if "What happens right after" in json.dumps(body)]
     assert {body["temperature"] for body in asked} == {0}

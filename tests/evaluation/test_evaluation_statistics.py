@@ -9,10 +9,8 @@ from tools.errors import UserError
 from tools.statistics import (
     Interval,
     difference,
-    difference_over_seeds,
     interval,
     intervals,
-    over_seeds,
 )
 
 NORMAL = 1.959964  # its 97.5th percentile
@@ -78,7 +76,7 @@ def test_groups_are_all_videos_and_those_of_each_number_of_events():
     mixed = scores([(1, 1)] * 3 + [(0, 1)] * 2)
     for video in mixed["videos"][3:]:
         video["n"] = 16
-    assert {group: one.value for group, one in intervals(mixed)["order"].items()} == {
+    assert {group: one.value for group, one in intervals([mixed])["order"].items()} == {
         "all": 3 / 5,
         "4": 1,
         "16": 0,
@@ -92,12 +90,12 @@ def test_models_are_paired_by_video():
     hard = rng.integers(0, 90, 90)
     a = scores([(one + 5, 100) for one in hard])
     b = scores([(one, 100) for one in hard])
-    found = difference(a, b)["order"]["all"]
+    found = difference([(a, b)])["order"]["all"]
     assert found.value == pytest.approx(0.05)
     assert found.high - found.low < 1e-9
     one = interval([(one, 100) for one in hard])
     assert one.high - one.low > 0.05
-    back = difference(b, a)["order"]["all"]
+    back = difference([(b, a)])["order"]["all"]
     assert back.value == pytest.approx(-0.05)
 
 
@@ -117,20 +115,20 @@ def test_an_interval_knows_what_it_excludes():
 )
 def test_scores_of_different_videos_are_not_compared(other):
     with pytest.raises(UserError, match=r"^model and other were not asked the same: 9 videos of"):
-        difference(scores([(1, 2)] * 9), other)
+        difference([(scores([(1, 2)] * 9), other)])
 
 
 def test_what_one_of_two_was_not_asked_is_left_out():
     a, b = scores([(1, 2)] * 9), scores([(1, 2)] * 9)
     for video in a["videos"]:
         video["counts"]["prefer_reversed"] = [1, 1]
-    assert difference(a, b).keys() == difference(b, a).keys() == {"order"}
+    assert difference([(a, b)]).keys() == difference([(b, a)]).keys() == {"order"}
 
 
 def test_over_seeds_the_mean_and_the_spread_are_those_of_the_seeds():
     base = scores([(50, 100)] * 90)
     pairs = [(scores([(50 + more, 100)] * 90), base) for more in (2, 4, 6)]
-    found = difference_over_seeds(pairs)["order"]["all"]
+    found = difference(pairs)["order"]["all"]
     assert found.value == pytest.approx(0.04)
     assert found.sd == pytest.approx(0.02)
     assert found.seeds == 3
@@ -143,7 +141,7 @@ def test_over_many_seeds_the_interval_is_the_normal_one_of_their_mean():
     shifts = rng.normal(10, 5, 40)
     base = scores([(50, 100)] * 20)
     pairs = [(scores([(50 + shift, 100)] * 20), base) for shift in shifts]
-    found = difference_over_seeds(pairs, resamples=8000)["order"]["all"]
+    found = difference(pairs, resamples=8000)["order"]["all"]
     half = NORMAL * shifts.std(ddof=1) / 100 / np.sqrt(len(shifts))
     assert found.high - found.low == pytest.approx(2 * half, rel=0.05)
 
@@ -151,8 +149,8 @@ def test_over_many_seeds_the_interval_is_the_normal_one_of_their_mean():
 def test_over_seeds_that_agree_the_doubt_about_the_videos_is_left():
     rng = np.random.default_rng(5)
     a, b = scores(binary(rng, 0.7, 400)), scores(binary(rng, 0.5, 400))
-    alone = difference(a, b)["order"]["all"]
-    found = difference_over_seeds([(a, b)] * 5)["order"]["all"]
+    alone = difference([(a, b)])["order"]["all"]
+    found = difference([(a, b)] * 5)["order"]["all"]
     assert (found.value, found.low, found.high) == pytest.approx(
         (alone.value, alone.low, alone.high)
     )
@@ -161,20 +159,20 @@ def test_over_seeds_that_agree_the_doubt_about_the_videos_is_left():
 
 def test_one_seed_has_no_spread():
     a, b = scores([(6, 10)] * 9), scores([(5, 10)] * 9)
-    found = difference_over_seeds([(a, b)])["order"]["all"]
+    found = difference([(a, b)])["order"]["all"]
     assert (found.value, found.sd, found.seeds) == (pytest.approx(0.1), None, 1)
 
 
 def test_over_seeds_too_only_the_same_videos_are_compared():
     a, b = scores([(1, 2)] * 9), scores([(1, 2)] * 8)
     with pytest.raises(UserError, match="not asked the same"):
-        difference_over_seeds([(a, a), (b, b)])
+        difference([(a, a), (b, b)])
     with pytest.raises(UserError, match="not asked the same"):
-        over_seeds([a, b])
+        intervals([a, b])
 
 
 def test_an_arm_s_own_scores_over_seeds():
-    found = over_seeds([scores([(share, 100)] * 90) for share in (60, 70)])["order"]["all"]
+    found = intervals([scores([(share, 100)] * 90) for share in (60, 70)])["order"]["all"]
     assert (found.value, found.low, found.high) == pytest.approx((0.65, 0.6, 0.7))
     assert found.sd == pytest.approx(np.std([0.6, 0.7], ddof=1))
 
@@ -189,6 +187,6 @@ def test_twelve_metrics_of_ninety_videos_take_no_time():
             video["counts"] = {f"m{k}": [int(rng.integers(0, 9)), 9] for k in range(12)}
         both.append(one)
     start = time.process_time()
-    intervals(both[0])
-    difference(*both)
+    intervals([both[0]])
+    difference([tuple(both)])
     assert time.process_time() - start < 1

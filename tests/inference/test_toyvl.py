@@ -13,7 +13,7 @@ from inference.captioner import Answer, Request, Sampling
 from inference.checkpoints import digest
 from inference.engines import vision
 from inference.models import models, open_captioner
-from reproduction.temple.trainings import TRAINED
+from reproduction.toyvl import TRAINED
 from reproduction.toyvl.checkpoint import build_model, build_processor, save
 from reproduction.toyvl.lessons import Pair, Teacher, collate, mirrored, read_shots
 from tools.text import prompts

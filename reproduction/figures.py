@@ -1,13 +1,13 @@
-"""Two plots of the reproduction: order accuracy of each arm, and what alignment costs."""
+"""Figures of a reproduction: a score of each arm with its seeds, and what a first phase costs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.statistics import ALL, Spread
+from tools.statistics import ALL, Spread, Spreads
 from tools.store.files import replace_atomically
 
-WIDTH = 8.0  # inches; README shows it at about 110 dots an inch
+WIDTH = 8.0  # inches; the documentation shows it at about 110 dots an inch
 ROW = 0.36  # inches an arm
 MARGIN = 1.1  # inches above and below the arms
 DPI = 130
@@ -15,8 +15,6 @@ BLUE, ORANGE, GRAY = "#2864a0", "#d1701c", "#8a8a8a"
 DOT_COLOURS = (BLUE, ORANGE)
 CHANCE = 0.5
 EMPHASIZED = ("temple", "sft_x4", "chosen_sft")  # TEMPLE, and the controls that it must beat
-
-Spreads = Mapping[str, Mapping[str, Spread]]
 
 
 def draw_order(
@@ -59,19 +57,19 @@ def draw_damage(arms: Sequence[tuple[str, Mapping[str, Sequence[Spread]]]], path
     """Recall and clip accuracy of each arm after its first phase (hollow) and at the end (full).
 
     Args:
-        arms: (label, {"recall" and "clip": its spread after each phase}) from top to bottom.
+        arms: (label, {"recall" and "clip": spreads after the first phase and at the end}) from top
+            to bottom.
     """
     figure, *panels = _panel(len(arms), columns=2)
     titles = {"recall": "events recalled", "clip": "clip captions right"}
     for panel, (metric, title) in zip(panels, titles.items(), strict=True):
-        for row, (_, found) in enumerate(arms):
-            phases = found[metric]
-            for one, lift in zip((phases[0], phases[-1]), (-0.13, 0.13), strict=True):
-                end = one is phases[-1]
-                height = row if len(phases) == 1 else row + lift
-                colour = BLUE if end else ORANGE
+        for row, (_, spreads) in enumerate(arms):
+            first, last = spreads[metric]
+            dots = [(first, row - 0.13, ORANGE, "white"), (last, row + 0.13, BLUE, BLUE)]
+            if first == last:  # an arm of one phase
+                dots = [(last, row, BLUE, BLUE)]
+            for one, height, colour, fill in dots:
                 panel.plot([one.low, one.high], [height, height], color=colour, linewidth=1.5)
-                fill = colour if end else "white"
                 panel.plot([one.value], [height], "o", color=colour, markerfacecolor=fill)
         panel.set_title(title, fontsize=10)
         _label_rows(panel, [("", label) for label, _ in arms])
