@@ -54,7 +54,7 @@ def flags(manual):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=" ".join)
 def test_help_is_a_manual(run_script, script):
-    done = run_script(*script, "--help", env={"COLUMNS": "100"})
+    done = run_script(*script, "--help", env={"COLUMNS": "100"}, fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
     name = script[-1]
     assert f"python {'-m ' if script[0] == '-m' else ''}{name}" in done.stdout
@@ -209,7 +209,7 @@ def test_a_folder_of_somebody_elses_is_refused(tmp_path, monkeypatch):
 
 def test_a_bug_keeps_its_traceback_and_an_end_of_its_own(run_script):
     code = "from tools.cli import run_script\ndef main(): [][1]\nrun_script(main)"
-    done = run_script("-c", code)
+    done = run_script("-c", code, fresh=True)
     assert done.returncode == 1
     assert done.stderr.endswith("IndexError: list index out of range\n")
 
