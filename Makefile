@@ -67,7 +67,7 @@ data/toystories/truth.jsonl: | setup
 	$(PY) -m toyworld --videos 24 --events 8-16 --seed 0 --out data/toystories
 
 viewer: setup
-	$(VENV)/bin/streamlit run visualize/app.py
+	$(PY) -m streamlit run visualize/app.py
 
 # Both can be stopped at any time; the same command goes on.
 reproduce: setup
