@@ -225,8 +225,8 @@ def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     `run_script("preprocess.py", "mine", 1, ..., env={...}, cwd=...)` calls `main(argv)` in this
     process, since to start Python and import what a script needs takes longer than most runs here.
-    `fresh=True` starts it as a user does: for what happens at import, for signals and for limits
-    of a process. Further keyword arguments go to `subprocess.run`, and need `fresh`.
+    `fresh=True`, or any keyword argument of `subprocess.run`, starts it as a user does: for what
+    happens at import, for signals and for limits of a process. So does `-c`, with code.
     """
 
     def run(
@@ -237,8 +237,8 @@ def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
         **kwargs: Any,
     ) -> subprocess.CompletedProcess[str]:
         command = [str(word) for word in words]
-        if not fresh:
-            return call_main(command, env or {}, cwd, **kwargs)
+        if not (fresh or kwargs or command[0] == "-c"):
+            return call_main(command, env or {}, cwd)
         if not command[0].startswith("-"):
             command[0] = str(REPOSITORY / command[0])
         # Without the editable install that `make setup` does, `-m` needs to be told the place.

@@ -209,7 +209,7 @@ def test_a_folder_of_somebody_elses_is_refused(tmp_path, monkeypatch):
 
 def test_a_bug_keeps_its_traceback_and_an_end_of_its_own(run_script):
     code = "from tools.cli import run_script\ndef main(): [][1]\nrun_script(main)"
-    done = run_script("-c", code, fresh=True)
+    done = run_script("-c", code)
     assert done.returncode == 1
     assert done.stderr.endswith("IndexError: list index out of range\n")
 
