@@ -39,8 +39,8 @@ def sources(folder: Path) -> list[Path]:
     videos = [folder / name for name in find_videos(folder)] if folder.is_dir() else []
     if not videos:
         raise UserError(
-            f"no footage in {folder}: name a folder of video files with --footage, or render the toy"
-            " world's with make data/toystories/truth.jsonl"
+            f"no footage in {folder}: name a folder of video files with --footage, or render the"
+            " toy world's with make data/toystories/truth.jsonl"
         )
     return videos
 
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--footage",
         type=Path,
         default=FOOTAGE,
-        help="folder of videos to join (default: the toy world's)",
+        help="folder of videos to join (default: the toy world's, which make bench renders)",
     )
     args = parser.parse_args(argv)
     width = args.height * 16 // 9
