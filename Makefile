@@ -1,40 +1,55 @@
 # make demo    the main job on rendered toy videos: videos -> preference pairs, by a tiny video LLM that
 #              the repository holds (DEMO_MODEL=dryrun: by none at all); no GPU, no downloads of weights
 # make test    the whole test suite
-# make lint    ruff and mypy
+# make lint    ruff, mypy and shellcheck
 # make viewer  browse and judge preference pairs, on http://localhost:8501
-# make bench   the numbers of README's table
+# make bench   every measurement with its bound (FOOTAGE=DIR: a folder of real videos of yours)
 # make reproduce        TEMPLE's claims on two cores, no GPU: six arms, five seeds, results/
 # make reproduce-quick  one seed of them, which proves nothing
-# The first of them sets up .venv (7 GB, about two and a half minutes); all share it.
+# make clean   delete the toy videos that make demo renders, and the annotations beside them
+# The first of them sets up .venv (7 GB, about two and a half minutes); all share it. `make setup` does
+# only that. VENV=DIR names another environment, into which the pinned packages then go.
 
 PYTHON ?= python3
-PY := .venv/bin/python
-READY := .venv/ready
+VENV ?= .venv
+PY := $(VENV)/bin/python
 WORKERS ?= 2
 DEMO_MODEL ?= toyvl
-NEEDED_GB := 10
+# The environment, and the downloads while it is set up.
+NEEDED_GB := 11
 
-.PHONY: demo reproduce reproduce-quick viewer test lint bench setup clean
+.PHONY: demo reproduce reproduce-quick viewer test lint bench setup setup-dev clean
 .DELETE_ON_ERROR:
 
-setup: $(READY)
+# VENV/ready holds a checksum of the files that name the packages. Where these have changed, packages
+# are updated in place and whatever else the environment holds stays; after an interruption this goes on.
+setup:
+	@$(call update,ready,pyproject.toml requirements.txt,-r requirements.txt -e .)
 
-# Ready only once everything is installed: an interrupted set-up starts afresh.
-$(READY): requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "error: Python 3.11 or later is needed: install it, or name one with make PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
-	  echo "error: Python's venv module is missing: install it (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
-	@rm -rf .venv
-	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1048576)}'); [ "$$free" -ge $(NEEDED_GB) ] || { \
-	  echo "error: $$free GB free here, $(NEEDED_GB) GB needed while the environment (7 GB) is set up: free some disk"; exit 1; }
-	@echo "setting up .venv: 7 GB, about two and a half minutes on a fast line"
-	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@touch $@
+setup-dev: setup
+	@$(call update,ready-dev,requirements-dev.txt,-r requirements-dev.txt)
 
-demo: $(READY) data/toystories/truth.jsonl
+# $(call update,name of the file with the checksum,files that it is of,what to install)
+define update
+sum=$$(cat $(2) | cksum); [ "$$sum" != "$$(cat $(VENV)/$(1) 2>/dev/null)" ] || exit 0; \
+	[ -x $(PY) ] || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "error: Python 3.11 or later is needed: install it, or name one with make PYTHON=/path/to/python3"; exit 1; }; \
+	  $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	    echo "error: Python's venv module is missing: install it (Debian, Ubuntu: apt install python3-venv)"; exit 1; }; \
+	  mkdir -p $(VENV); }; \
+	free=$$(df -Pk $(VENV)/. | awk 'NR == 2 {print int($$4 / 1048576)}'); \
+	needed=$$(($(NEEDED_GB) - $$(du -sk $(VENV)/. | cut -f 1) / 1048576)); [ "$$free" -ge "$$needed" ] || { \
+	  echo "error: $$free GB free for $(VENV), $$needed GB needed while packages are installed: free some disk"; exit 1; }; \
+	[ -x $(PY) ] || { echo "setting up $(VENV): 7 GB, a few minutes"; $(PYTHON) -m venv --without-pip $(VENV); } && \
+	echo "installing what $(2) name into $(VENV)" && \
+	{ $(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip --default-pip >/dev/null; } && \
+	if command -v uv >/dev/null; then uv pip install --python $(PY) $(3); \
+	else $(PY) -m pip install --quiet --disable-pip-version-check --no-compile $(3); fi && \
+	echo "$$sum" >$(VENV)/$(1)
+endef
+
+demo: setup data/toystories/truth.jsonl
 	$(PY) preprocess.py toystories $(WORKERS) --video_dir data/toystories/video --shot_detector adaptive --embedder color
 	$(PY) generate_meta_data.py $(WORKERS) --dataset toystories --model $(DEMO_MODEL)
 	$(PY) generate_dpo_data.py toystories $(WORKERS) --model $(DEMO_MODEL) --seed 0
@@ -48,43 +63,46 @@ demo: $(READY) data/toystories/truth.jsonl
 	@echo "      train on them, on CPU: make reproduce-quick"
 	@echo "      every flag:            $(PY) preprocess.py --help"
 
-data/toystories/truth.jsonl: | $(READY)
+data/toystories/truth.jsonl: | setup
 	$(PY) -m toyworld --videos 24 --events 8-16 --seed 0 --out data/toystories
 
-viewer: $(READY)
-	.venv/bin/streamlit run visualize/app.py
+viewer: setup
+	$(PY) -m streamlit run visualize/app.py
 
 # Both can be stopped at any time; the same command goes on.
-reproduce: $(READY)
+reproduce: setup
 	$(PY) -m reproduction.temple.run --workers $(WORKERS)
 
-reproduce-quick: $(READY)
+reproduce-quick: setup
 	$(PY) -m reproduction.temple.run --quick --workers $(WORKERS)
 
 # Two files at a time: what a file builds once for its tests is built once.
-test: $(READY)
+test: setup-dev
 	$(PY) -m pytest -n 2 --dist loadfile
 
-lint: $(READY)
+lint: setup-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	.venv/bin/shellcheck -x train_scripts/*.sh
+	$(VENV)/bin/shellcheck -x train_scripts/*.sh
 
-# Needs real footage in ../shared/videos and the ffmpeg command; about half an hour on 2 idle cores.
-bench: $(READY)
-	$(PY) -m benchmarks.stage_one
-	$(PY) -m benchmarks.stage_one --height 1080 --shot_detector transnetv2 --repeat 1 --max_ratio 99
-	$(PY) -m benchmarks.transnet
+# Where videos are joined to measure on them: the toy world's, or a folder of real ones (a minute or
+# more), on which the documented numbers were taken. About half an hour on 2 idle cores.
+FOOTAGE ?= data/toystories/video
+bench: setup-dev data/toystories/truth.jsonl
+	@command -v ffmpeg >/dev/null || { echo "error: make bench compares with the ffmpeg command, which is not here: install it"; exit 1; }
+	$(PY) -m benchmarks.stage_one --footage $(FOOTAGE)
+	$(PY) -m benchmarks.stage_one --footage $(FOOTAGE) --height 1080 --shot_detector transnetv2 --repeat 1 --max_ratio 99
+	$(PY) -m benchmarks.transnet --footage $(FOOTAGE)
 	$(PY) -m benchmarks.shots
-	$(PY) -m benchmarks.sharpness
-	$(PY) -m benchmarks.scaling
-	$(PY) -m benchmarks.captioners
+	$(PY) -m benchmarks.sharpness --footage $(FOOTAGE)
+	$(PY) -m benchmarks.scaling --footage $(FOOTAGE)
+	$(PY) -m benchmarks.captioners --footage $(FOOTAGE)
 	$(PY) -m benchmarks.server
 	$(PY) -m benchmarks.viewer
-	$(PY) -m benchmarks.rerun
+	$(PY) -m benchmarks.rerun --footage $(FOOTAGE)
 	$(PY) -m benchmarks.convert
-	$(PY) -m benchmarks.kill
+	$(PY) -m benchmarks.kill --footage $(FOOTAGE)
 
 clean:
-	rm -rf .venv data/toystories
+	rm -rf data/toystories

@@ -1,4 +1,4 @@
-"""Multi-shot videos with known cuts, joined from pieces of real footage, for the benchmarks.
+"""Multi-shot videos with known cuts, joined from pieces of footage, for the benchmarks.
 
     python -m benchmarks.footage --out joined.mp4 --seconds 480 --height 720
 
@@ -8,7 +8,7 @@ channels permuted, mirrored or zoomed in, so that few sources make many shots th
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,14 +16,15 @@ import av
 import cv2
 import numpy as np
 
-from tools.cli import script_parser
+from tools.cli import run_script, script_parser
 from tools.errors import UserError
-from tools.store.dataset import REPOSITORY
+from tools.store.dataset import DATA_ROOT
 from tools.video.decode import decode, open_video
 from tools.video.listing import find_videos
 from tools.video.scan import FrameMeter
 
-FOOTAGE = REPOSITORY.parent / "shared" / "videos"
+# Rendered by `make bench`; --footage names real videos.
+FOOTAGE = DATA_ROOT / "toystories" / "video"
 RATE = 30
 PIECE_FRAMES = 60
 CANDIDATES = 6
@@ -35,10 +36,13 @@ def sources(folder: Path) -> list[Path]:
     Raises:
         UserError: there is none.
     """
-    found = [folder / name for name in find_videos(folder)] if folder.is_dir() else []
-    if not found:
-        raise UserError(f"no footage in {folder}: name a folder of video files with --footage")
-    return found
+    videos = [folder / name for name in find_videos(folder)] if folder.is_dir() else []
+    if not videos:
+        raise UserError(
+            f"no footage in {folder}: name a folder of video files with --footage, or render the"
+            " toy world's with make data/toystories/truth.jsonl"
+        )
+    return videos
 
 
 def piece(path: Path, start: int, width: int, height: int) -> list[np.ndarray]:
@@ -116,18 +120,23 @@ def join(
     return starts
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write one joined video."""
     parser = script_parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     parser.add_argument("--seconds", type=float, default=480, help="length (default: %(default)s)")
     parser.add_argument("--height", type=int, default=720, help="16:9, pixels (default: 720)")
     parser.add_argument("--shots", type=int, default=31, help="how many (default: %(default)s)")
-    parser.add_argument("--footage", type=Path, default=FOOTAGE, help="folder of real footage")
-    args = parser.parse_args()
+    parser.add_argument(
+        "--footage",
+        type=Path,
+        default=FOOTAGE,
+        help="folder of videos to join (default: the toy world's, which make bench renders)",
+    )
+    args = parser.parse_args(argv)
     width = args.height * 16 // 9
     join(args.out, args.seconds, width, args.height, args.shots, folder=args.footage)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

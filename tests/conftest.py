@@ -1,17 +1,25 @@
 """What several test files share: small real videos, and the scripts as a user starts them."""
 
+import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import IO, Any
+from unittest.mock import patch
 
 import av
 import numpy as np
 import pytest
 
+from tools.cli import EXIT_MISTAKE
+from tools.errors import UserError
 from tools.store.dataset import Dataset
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -142,22 +150,103 @@ def tiny_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@contextmanager
+def redirected(name: str, descriptor: int) -> Iterator[IO[bytes]]:
+    """A file that takes what this process and its children write to a standard stream."""
+    original = os.dup(descriptor)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), descriptor)
+        # Never closed: a library's logger may keep it.
+        stream = open(descriptor, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+        try:
+            with patch.object(sys, name, stream):
+                yield file
+        finally:
+            stream.flush()
+            os.dup2(original, descriptor)
+            os.close(original)
+
+
+def content(file: IO[bytes]) -> str:
+    """What is in a file, as `subprocess.run` gives it."""
+    file.seek(0)
+    return file.read().decode("utf-8", "backslashreplace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def exit_code(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
+    """Call a script's main; its exit code under the rules of `tools.cli.run_script`."""
+    try:
+        return main(argv) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def call_main(
+    words: list[str], env: Mapping[str, str], cwd: str | Path
+) -> subprocess.CompletedProcess[str]:
+    """Call the main of a script or of `-m module` in this process; it leaves nothing changed."""
+    if words[0] == "-m":
+        _, name, *argv = words
+        folder = str(REPOSITORY)
+        if importlib.util.find_spec(name).submodule_search_locations:  # type: ignore[union-attr]
+            name = f"{name}.__main__"
+    else:
+        folder, file = os.path.split(REPOSITORY / words[0])
+        name, argv = file.removesuffix(".py"), words[1:]
+    with (
+        redirected("stdout", 1) as out,
+        redirected("stderr", 2) as error,
+        patch.dict(os.environ, env),
+        pytest.MonkeyPatch.context() as monkeypatch,
+    ):
+        # Workers find modules where the script does, and start without what pytest runs as.
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+        monkeypatch.chdir(cwd)
+        module = importlib.import_module(name)
+        monkeypatch.setattr(sys, "argv", [module.__file__, *argv])
+        code = exit_code(module.main, argv)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return subprocess.CompletedProcess(words, code, content(out), content(error))
+
+
 @pytest.fixture(scope="session")
 def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a script of the repository, or `-m module`, as a user does, to its end.
+    """Run a script of the repository, or `-m module`, to its end.
 
-    `run_script("preprocess.py", "mine", 1, ...)`; keyword arguments go to `subprocess.run`.
+    `run_script("preprocess.py", "mine", 1, ..., env={...}, cwd=...)` calls `main(argv)` in this
+    process, since to start Python and import what a script needs takes longer than most runs here.
+    `fresh=True`, or any keyword argument of `subprocess.run`, starts it as a user does: for what
+    happens at import, for signals and for limits of a process. So does `-c`, with code.
     """
 
-    def run(*words: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *map(str, words)]
-        if not str(words[0]).startswith("-"):
-            command[1] = str(REPOSITORY / command[1])
-        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
-        kwargs = {"timeout": 300, "env": {**env, **kwargs.pop("env", {})}, **kwargs}
-        return subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="backslashreplace", **kwargs
-        )
+    def run(
+        *words: object,
+        fresh: bool = False,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path = ".",
+        **kwargs: Any,
+    ) -> subprocess.CompletedProcess[str]:
+        command = [str(word) for word in words]
+        if not (fresh or kwargs or command[0] == "-c"):
+            return call_main(command, env or {}, cwd)
+        if not command[0].startswith("-"):
+            command[0] = str(REPOSITORY / command[0])
+        # Without the editable install that `make setup` does, `-m` needs to be told the place.
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}
+        text = {"encoding": "utf-8", "errors": "backslashreplace"}
+        kwargs = {"timeout": 300, **text, **kwargs}
+        command = [sys.executable, *command]
+        return subprocess.run(command, capture_output=True, env=env, cwd=cwd, **kwargs)
 
     return run
 

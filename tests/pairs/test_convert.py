@@ -564,7 +564,7 @@ def test_text_and_names_of_any_script(convert, tmp_path):
     }
     write_rows(tmp_path, rows)
     out = tmp_path / "out.json"
-    convert("dryrun", 16, "--output", out, env={"LC_ALL": "C"})
+    convert("dryrun", 16, "--output", out, env={"LC_ALL": "C"}, fresh=True)
     one = read(out)[0]
     assert one["messages"][1]["content"] == '厨师洗米。\nEr sagt: „Ja“ \\ "oui" 🍚\u2028.'
     assert one["rejected_response"] == "🍚 先是猫。 然后厨师洗米。 Er sagt nichts"

@@ -132,7 +132,7 @@ class Spread(Step):
             yield position, {"spread_a": row, "spread_b": odd}
 
 
-def main():
+def main(argv=None):
     parser = script_parser(__doc__)
     parser.add_argument("dataset")
     parser.add_argument("world_size", type=positive)
@@ -143,7 +143,7 @@ def main():
     parser.add_argument("--setup", default="nothing")
     parser.add_argument("--steps", nargs="+", default=["act"])
     add_runner_flags(parser, steps="act, pass_on, spread")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     dataset = open_dataset(args.dataset, args.data_root, may_be_new=True)
     steps = [
         Act(dataset, args.factor, args.version, args.batch_size, args.setup),

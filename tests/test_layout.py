@@ -1,0 +1,129 @@
+"""The layout: which module may import which, and how long a module may be."""
+
+import ast
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# What a module of each package may import of the repository, beside its own package. Packages of
+# `tools` are named in full; "tools" alone is any of them.
+MAY_IMPORT = {
+    "tools.errors": [],
+    "tools.text": [],
+    "tools.statistics": ["tools.errors"],
+    "tools.store": ["tools.errors"],
+    "tools.runner": ["tools.errors", "tools.store"],
+    "tools.video": ["tools.errors", "tools.store"],
+    "tools.features": ["tools.errors", "tools.store", "tools.video"],
+    "tools.shots": ["tools.errors", "tools.store", "tools.runner", "tools.video", "tools.features"],
+    "tools.pairs": ["tools.errors", "tools.text", "tools.store", "tools.video"],
+    "tools.training": ["tools.errors", "tools.pairs", "tools.store", "tools.video", "tools.cli"],
+    "tools.cli": ["tools.errors", "tools.store", "tools.runner"],
+    "tools.status": ["tools"],
+    "inference": ["tools"],
+    "toyworld": ["tools"],
+    "evaluation": ["tools", "inference", "toyworld"],
+    "reproduction": ["tools", "inference", "toyworld", "evaluation"],
+    "visualize": ["tools", "inference"],
+    "benchmarks": ["tools", "inference", "toyworld", "evaluation", "reproduction", "visualize"],
+}
+SCRIPTS = ["tools", "inference", "evaluation"]  # at the root; nobody imports them
+LONGEST = 350
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name -> file of every module that is no test."""
+    files = [file for file in REPOSITORY.glob("*.py") if file.is_file()]
+    for marker in REPOSITORY.glob("*/__init__.py"):
+        files += marker.parent.rglob("*.py")
+    return {
+        ".".join(file.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in files
+    }
+
+
+def package(module: str) -> str:
+    """The key of MAY_IMPORT that a module belongs to; a script at the root is its own."""
+    parts = module.split(".")
+    return ".".join(parts[: 2 if parts[0] == "tools" else 1])
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """module -> the repository's modules that it imports, inside functions too."""
+    known = modules()
+    found = {}
+    for module, file in known.items():
+        names = set()
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                base = module.split(".")[: -node.level] if node.level else []
+                origin = ".".join([*base, node.module] if node.module else base)
+                names |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
+        found[module] = {name for name in names if name in known and name != module}
+    return found
+
+
+def allowed(module: str, imported: str) -> bool:
+    """Whether a module may import another."""
+    ours, theirs = package(module), package(imported)
+    may = MAY_IMPORT[ours] if "." in module else SCRIPTS
+    return theirs == ours or theirs in may or theirs.split(".")[0] in may
+
+
+def test_a_module_imports_only_what_its_package_may():
+    wrong = [
+        f"{module} imports {imported}"
+        for module, names in imports().items()
+        for imported in sorted(names)
+        if not allowed(module, imported)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_modules_import_each_other():
+    try:
+        TopologicalSorter(imports()).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(reversed(error.args[1])))
+
+
+def test_no_import_is_for_type_checking_alone():
+    hidden = [name for name, file in modules().items() if "TYPE_CHECKING" in file.read_text()]
+    assert not hidden, "\n".join(hidden)
+
+
+def test_no_module_edits_the_search_path():
+    edits = [name for name, file in modules().items() if "sys.path" in file.read_text()]
+    assert not edits, "\n".join(edits)
+
+
+def test_no_module_is_too_long_to_read_at_once():
+    lines = {name: file.read_bytes().count(b"\n") for name, file in modules().items()}
+    long = [f"{name}: {number} lines" for name, number in lines.items() if number > LONGEST]
+    assert not long, "\n".join(long)
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "right"),
+    [
+        ("tools.store.dataset", "tools.errors", True),
+        ("tools.store.dataset", "tools.store.jsonl", True),
+        ("tools.store.dataset", "tools.video.decode", False),
+        ("tools.pairs.rules", "inference.models", False),
+        ("visualize.app", "tools.pairs.rules", True),
+        ("visualize.app", "preprocess", False),
+        ("inference.tiny.checkpoints", "reproduction.toyvl.train", False),
+        ("preprocess", "tools.shots.steps", True),
+        ("preprocess", "convert_to_swift", False),
+        ("preprocess", "benchmarks.footage", False),
+    ],
+)
+def test_the_rules_themselves(module, imported, right):
+    assert allowed(module, imported) == right
