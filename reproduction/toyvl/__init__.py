@@ -1,1 +1,5 @@
-"""How toyvl, the tiny video model, is built and trained."""
+"""How toyvl, the demo's tiny video LLM, is built and trained: `python -m reproduction.toyvl`."""
+
+# What training writes last. Not a .json: a checkpoint's digest is taken over its .json files, and
+# how many minutes training took is no part of what the checkpoint is.
+TRAINED = "training.jsonl"
