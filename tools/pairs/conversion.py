@@ -24,11 +24,11 @@ from tools.pairs.perturbation import CLEAN, equivalence
 from tools.pairs.rules import Side, drop_reason, read_side
 from tools.pairs.settings import Conversion, Output
 from tools.pairs.swift_rows import estimated_tokens, swift_row
-from tools.runner.fingerprints import LIBRARIES, check_origin, differences
 from tools.store.dataset import Dataset
 from tools.store.files import json_array, read_json, write_json
 from tools.store.jsonl import Record, Table, dumps
 from tools.store.locks import sole_writer
+from tools.store.origin import LIBRARIES, check_origin, differences
 from tools.text.prompts import QUESTIONS
 from tools.video.decode import VideoError
 from tools.video.frames import read_frames

@@ -6,22 +6,15 @@ known to be out of date, also where the parameters are the same.
 """
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
 from tools.errors import UserError
 from tools.runner.step import Step
-from tools.store.dataset import annotation_of
 from tools.store.files import read_json, write_json
 from tools.store.jsonl import Table
-
-# Versions of these are noted, and shown where they differ; they refuse nothing by themselves.
-LIBRARIES = {
-    *("av", "opencv", "opencv-python-headless", "openvino", "scenedetect"),
-    *("torch", "transformers", "vllm"),
-}
+from tools.store.origin import LIBRARIES, differences, out_of_date
 
 
 def fingerprint(step: Step) -> dict[str, Any]:
@@ -37,24 +30,6 @@ def fingerprint(step: Step) -> dict[str, Any]:
     }
     digest = hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
     return {"fingerprint": digest[:16], **document}
-
-
-def differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """name -> (then, now) of the parameters and versions in which two fingerprints differ."""
-    before, after = (
-        dict(_flat({**made.get("versions", {}), **made.get("params", {})})) for made in (then, now)
-    )
-    pairs = {name: (before.get(name), after.get(name)) for name in sorted({*before, *after})}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested parameters under names like `sampling.top_p`."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def check_fingerprint(step: Step) -> None:
@@ -100,7 +75,7 @@ def sign(step: Step) -> None:
             table.clear()
             write_json(table.meta_path, now)
         elif made["input"] != now["input"]:
-            raise _out_of_date(table, step.reads, step.name)
+            raise out_of_date(table, step.reads, step.name)
 
 
 def forget(table: Table) -> None:
@@ -108,27 +83,3 @@ def forget(table: Table) -> None:
     build = (read_json(table.meta_path) or {}).get("build", 1)
     write_json(table.meta_path, {"build": build + 1})
     table.clear()
-
-
-def check_origin(table: Table) -> None:
-    """Was a table, and all that it was made from, made from what is there now?
-
-    Raises:
-        UserError: something before it has been rebuilt since.
-    """
-    made = read_json(table.meta_path)
-    if not made or "step" not in made:
-        return
-    for name, fingerprint_then in made["input"].items():
-        upstream = annotation_of(table, name)
-        now = read_json(upstream.meta_path) or {}
-        if now.get("fingerprint") != fingerprint_then:
-            raise _out_of_date(table, upstream, made["step"])
-        check_origin(upstream)
-
-
-def _out_of_date(table: Table, upstream: Table, step: str) -> UserError:
-    return UserError(
-        f"{table.path.name} is out of date: {upstream.path.name} has been rebuilt since; run again"
-        f" with --redo {step}"
-    )

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tools.errors import UserError
 from tools.runner.counts import Counts, count, remember, remembered
-from tools.runner.fingerprints import check_fingerprint, check_origin, forget, sign
+from tools.runner.fingerprints import check_fingerprint, forget, sign
 from tools.runner.options import Options
 from tools.runner.pool import WORKER_DIED, Pool
 from tools.runner.processes import Processes
@@ -25,6 +25,7 @@ from tools.runner.worker import Item, Outcome
 from tools.store.appender import Appender
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Index, Record, Table, dumps
+from tools.store.origin import check_origin
 
 
 def run(

@@ -1,0 +1,64 @@
+"""What a table was made from, as its `<name>.meta.json` says."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tools.errors import UserError
+from tools.store.dataset import annotation_of
+from tools.store.files import read_json
+from tools.store.jsonl import Table
+
+# Versions of these are noted, and shown where they differ; they refuse nothing by themselves.
+LIBRARIES = {
+    "av",
+    "opencv",
+    "opencv-python-headless",
+    "openvino",
+    "scenedetect",
+    "torch",
+    "transformers",
+    "vllm",
+}
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """name -> (then, now) of the parameters and versions in which two fingerprints differ."""
+    before, after = (
+        dict(_flat({**made.get("versions", {}), **made.get("params", {})})) for made in (then, now)
+    )
+    pairs = {name: (before.get(name), after.get(name)) for name in sorted({*before, *after})}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested parameters under names like `sampling.top_p`."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def check_origin(table: Table) -> None:
+    """Was a table, and all that it was made from, made from what is there now?
+
+    Raises:
+        UserError: something before it has been rebuilt since.
+    """
+    made = read_json(table.meta_path)
+    if not made or "step" not in made:
+        return
+    for name, fingerprint_then in made["input"].items():
+        upstream = annotation_of(table, name)
+        now = read_json(upstream.meta_path) or {}
+        if now.get("fingerprint") != fingerprint_then:
+            raise out_of_date(table, upstream, made["step"])
+        check_origin(upstream)
+
+
+def out_of_date(table: Table, upstream: Table, step: str) -> UserError:
+    """The error of a table whose input has been rebuilt since."""
+    return UserError(
+        f"{table.path.name} is out of date: {upstream.path.name} has been rebuilt since; run again"
+        f" with --redo {step}"
+    )
