@@ -1,0 +1,278 @@
+"""A recipe's name in, trained and merged models out: swift trains the stages that are left.
+
+    python -m tools.training.chain NAME     # what bash train_scripts/run.sh NAME does
+
+Each stage starts from the merged model of the one before it. train_scripts/dpo.sh, sft.sh and
+merge.sh call swift, with the settings of settings.sh beside them. The chain has its own variables:
+
+    DATA_DIR      folder of the rows of every stage (default: swift_data in the repository)
+    EXP_DIR       folder for the checkpoints (default: exp in the repository)
+    GROUP         experiments of one group share stages (default: <model>_temple_sft60k)
+    DATA_MODEL    whose pairs DPO trains on (default: the base model's own)
+    DATA_ITER     round of self-generation of these pairs (default: 0)
+    MODEL         folder or id of the base model (default: known by its name)
+    VAL           held-out rows: auto (<rows>_val.json where there is one), none, or a file
+    DEVICE        auto (all visible GPUs), cuda or cpu
+    MERGE_TIMEOUT seconds that other machines wait for the first one's merge (default: 3600)
+    DRY_RUN       1: print every command, run nothing
+
+A stage's folder is EXP_DIR/GROUP/outputs/<the recipe's name up to it>/: v<k>-<time>/checkpoint-<n>,
+which swift writes, checkpoint-<n>-merged, and stage.json (settings, versions, commands).
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from tools.cli import run_script, script_parser
+from tools.errors import UserError
+from tools.store.dataset import REPOSITORY, SWIFT_DATA
+from tools.store.locks import locked
+from tools.training.machine import (
+    choose_devices,
+    connect_processes,
+    installed_versions,
+    number,
+    tuner_flag,
+)
+from tools.training.preflight import held_out_file, preflight, rows_file
+from tools.training.recipe import Recipe, Stage, parse
+from tools.training.scripts import Call, pasteable, read_call
+from tools.training.stages import MERGED, State, check_made_with, find_state, note_run
+
+# Variables whose value `auto` means the same as no value.
+AUTO = ("DEVICE", "TORCH_DTYPE", "DEEPSPEED", "ATTN_IMPL")
+LAST_CHECKPOINT = "v<k>-<time>/checkpoint-<n>"  # a dry run cannot know its name
+PROGRESS = {"partial": "goes on from", "trained": "trained:", "merged": "finished:"}
+GRACE_SECONDS = 10  # for swift to end after SIGTERM
+
+
+class Chain:
+    """The stages of a recipe, on this machine.
+
+    Raises:
+        UserError: a setting is wrong, or swift is not what it must be.
+    """
+
+    def __init__(self, recipe: Recipe, environment: dict[str, str]) -> None:
+        self.recipe = recipe
+        self.versions = installed_versions()
+        defaults = {
+            "GROUP": f"{recipe.model}_temple_sft60k",
+            "DATA_DIR": str(SWIFT_DATA),
+            "EXP_DIR": str(REPOSITORY / "exp"),
+            "DATA_MODEL": recipe.model,
+            "DATA_ITER": "0",
+            "VAL": "auto",
+            "MERGE_TIMEOUT": "3600",
+        }
+        given = {k: v for k, v in environment.items() if not (k in AUTO and v == "auto")}
+        self.env = env = {**defaults, **given, "BASE": recipe.model}
+        for name in ("DATA_DIR", "EXP_DIR", "MODEL", "VAL"):
+            # Another MODEL is an id, another VAL a word.
+            if name.endswith("DIR") or os.path.exists(env.get(name, "")):
+                env[name] = os.path.abspath(env[name])
+        self.dry_run = env.get("DRY_RUN") == "1"
+        env["TUNER_FLAG"] = tuner_flag(self.versions, env.get("LD_ALPHA"))
+        self.remarks = choose_devices(env, self.versions, self.dry_run)
+        self.processes = connect_processes(env, self.dry_run)
+        self.first_machine = env.get("NODE_RANK", "0") == "0"
+        self.writes = self.first_machine and not self.dry_run
+        self.outputs = Path(env["EXP_DIR"], env["GROUP"], "outputs")
+        calls = [self.call(stage) for stage in recipe.stages]
+        model = calls[0].words[calls[0].words.index("--model") + 1]
+        self.own = {**{name: env[name] for name in (*defaults, "DEVICE")}, "MODEL": model}
+        self.own["PROCESSES"] = str(self.processes)
+        self.exported = calls[0].exported
+        self.settings = dict(self.own)
+        for call in calls:
+            self.settings |= {**call.shaping, **call.running}
+
+    def train(self) -> None:
+        """Train and merge every stage that is left.
+
+        Raises:
+            UserError: something is known to go wrong before the first stage, or swift failed.
+        """
+        self.describe()
+        stages = self.recipe.stages
+        for finding in preflight(stages, self.outputs, self.settings, self.writes):
+            if not isinstance(finding, UserError):
+                print(finding)
+            elif self.dry_run:
+                print(f"would stop: {finding}", file=sys.stderr)
+            else:
+                raise finding
+        model = self.own["MODEL"]
+        for stage in stages:
+            print(f"\n== {stage.name}")
+            folder = self.outputs / stage.name
+            busy = f"another run is training {folder}"
+            with locked(folder / ".lock", busy) if self.writes else nullcontext() as lock:
+                model = self.train_stage(stage, folder, model, lock)
+        print(f"\n{'would be' if self.dry_run else 'done'}: {model}")
+
+    def describe(self) -> None:
+        """Print all settings and versions."""
+        print(f"{self.remarks}recipe {self.recipe.stages[-1].name}")
+        for name, value in self.settings.items():
+            print(f"  {name}={value}")
+        print("versions:", *(f"{package}={version}" for package, version in self.versions.items()))
+        exported = (f"{name}={value}" for name, value in self.exported.items())
+        print("for the commands below: export", *exported)
+
+    def call(self, stage: Stage, model: str = "", resume: Path | None = None) -> Call:
+        """dpo.sh or sft.sh for a stage that starts from `model` (empty: the base model).
+
+        Raises:
+            UserError: the processes cannot share the global batch evenly.
+        """
+        rows = rows_file(stage, self.env)
+        variables = {
+            **self.env,
+            **({"MODEL": model} if model else {}),
+            "ROWS": str(rows),
+            "VAL_ROWS": str(held_out_file(rows, self.env["VAL"]) or ""),
+            "OUTPUT_DIR": str(self.outputs / stage.name),
+            "RESUME": str(resume or ""),
+            "LEARNING_RATE": stage.lr,
+            "LORA_RANK": str(stage.rank),
+            "LORA_ALPHA": str(stage.alpha),
+            "GLOBAL_BATCH": str(stage.batch),
+            "FREEZE_VIT": str(stage.freeze).lower(),
+        }
+        call = read_call(stage.kind, variables)
+        each = number(call.running, "PER_DEVICE_BATCH")
+        if stage.batch % (self.processes * each):
+            raise UserError(
+                f"a global batch of {stage.batch} cannot be shared by {self.processes} processes of"
+                f" {each} rows: use a number of GPUs that divides it, or another bs<n> in the"
+                " recipe's name"
+            )
+        return call
+
+    def train_stage(self, stage: Stage, folder: Path, model: str, lock: int | None) -> str:
+        """Do what is left of a stage that starts from `model`; returns its own merged model."""
+        state = find_state(folder)
+        call = self.call(stage, model, state.path if state.kind == "partial" else None)
+        if state.kind != "new":
+            print(PROGRESS[state.kind], state.path)
+        made_with = {"MODEL": model.removeprefix(f"{self.outputs}/"), **call.shaping}
+        rows = rows_file(stage, self.env)
+        check_made_with(folder, made_with, rows)
+        if state.kind in ("new", "partial"):
+            if self.writes:
+                machine = {**self.own, **call.running, **self.versions}
+                note_run(folder, rows, made_with, machine, call.words)
+            self.run(call, lock)
+            state = find_state(folder)
+            if self.dry_run:
+                state = State("trained", folder / LAST_CHECKPOINT)
+        if state.path is None or state.kind == "partial":
+            raise UserError(f"swift ended, and left no finished checkpoint in {folder}")
+        if state.kind == "merged":
+            return str(state.path)
+        merged = state.path.with_name(state.path.name + MERGED)
+        if self.first_machine or self.dry_run:
+            self.merge(model, state.path, merged, lock)
+        else:
+            wait_for(merged, number(self.env, "MERGE_TIMEOUT"))
+        return str(merged)
+
+    def merge(self, model: str, checkpoint: Path, merged: Path, lock: int | None) -> None:
+        """Merge LoRA weights into their model, whole or not at all."""
+        unfinished = checkpoint.with_name(f"{checkpoint.name}-merging")
+        variables = {"MODEL": model, "CHECKPOINT": str(checkpoint), "OUTPUT_DIR": str(unfinished)}
+        if not self.dry_run:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self.run(read_call("merge", {**self.env, **variables}), lock)
+        print(pasteable(["mv", "-T", str(unfinished), str(merged)]))
+        if not self.dry_run:
+            unfinished.rename(merged)
+
+    def run(self, call: Call, lock: int | None) -> None:
+        """Print a command of swift, then run it by its script, in a process group of its own.
+
+        The group keeps the lock's descriptor: a swift that outlives this process keeps the lock.
+
+        Raises:
+            UserError: it ended with another status than 0.
+        """
+        print(call)
+        if self.dry_run:
+            return
+        child = subprocess.Popen(
+            ["bash", call.script],
+            env=call.environment,
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            pass_fds=[] if lock is None else [lock],
+        )
+        try:
+            status = child.wait()
+        except KeyboardInterrupt:
+            end_group(child)
+            raise
+        if status:
+            raise UserError(
+                f"this command ended with status {status}: swift {call.words[1]} (its messages are"
+                " above); the same call goes on from the last checkpoint"
+            )
+
+
+def end_group(child: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)  # A second Ctrl-C must not leave swift behind.
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline:
+            child.poll()
+            os.killpg(child.pid, 0)  # raises once nothing of the group is left
+            time.sleep(0.1)
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def wait_for(merged: Path, seconds: int) -> None:
+    """Wait for the model that the first machine merges.
+
+    Raises:
+        UserError: it does not come in that time.
+    """
+    print(f"waiting for {merged}")
+    deadline = time.monotonic() + seconds
+    while not merged.is_dir():
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{merged} did not come in {seconds} s (MERGE_TIMEOUT): see what the first machine"
+                " (NODE_RANK=0) says"
+            )
+        time.sleep(1)
+
+
+def _hang_up(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train what is left of a recipe."""
+    parser = script_parser(__doc__)
+    parser.add_argument("name", help="the recipe, such as qwen25vl7b=lr5e-6_r32_a64_bs16_r16-r8")
+    args = parser.parse_args(argv)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _hang_up)
+    os.chdir(os.environ.get("CALLER_DIR", "."))
+    Chain(parse(args.name), dict(os.environ)).train()
+
+
+if __name__ == "__main__":
+    run_script(main)
