@@ -50,7 +50,7 @@ def test_good_rows_are_read(tmp_path):
         (None, DPO, "a.json: no such file; make it so"),
         ("[1,", DPO, "a.json is not JSON (unexpected end of data: line 1 column 4"),
         ([], DPO, "a.json has no rows"),
-        ({"rows": [PAIR]}, DPO, "a.json has no rows: it is to be a JSON array of them"),
+        ({"rows": [PAIR]}, DPO, "a.json has no rows: it must be a JSON array of them"),
         ([PAIR, "row"], DPO, "a.json row 2: no messages of a role and a content each"),
         ([but(PAIR, messages=[])], DPO, "a.json row 1: its last message is not the assistant's"),
         ([but(PAIR, messages=PAIR["messages"][:1])], DPO, "its last message is not the assistant"),
@@ -210,3 +210,22 @@ def test_disk_room_for_the_merged_models(tmp_path, monkeypatch):
         f"{tmp_path} has 70.0 GB free, and 5 merged models with their checkpoints take 88.0 GB:"
         " free some, or name another EXP_DIR"
     )
+
+
+def test_a_stage_that_is_trained_needs_room_for_its_merged_model(tmp_path, monkeypatch):
+    Usage = namedtuple("Usage", "total used free")
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: Usage(0, 0, 10_000_000_000))
+    write(tmp_path / "config.json", "{}")
+    with open(tmp_path / "model.safetensors", "wb") as file:
+        file.truncate(16_000_000_000)  # sparse
+    checkpoint = tmp_path / DPO.name / "v0-20260101-000000" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    write(checkpoint / "trainer_state.json", '{"global_step": 3, "max_steps": 3}')
+    settings = {
+        "MODEL": str(tmp_path), "TEMPLATE": "mine", "FPS": "1", "FPS_MAX_FRAMES": "600",
+        "VIDEO_MIN_PIXELS": "3136", "VIDEO_TOTAL_PIXELS": "9000000", "MAX_LENGTH": "16384",
+    }  # fmt: skip
+    (error,) = preflight.preflight([DPO], tmp_path, settings, keep_counts=False)
+    assert "and 1 merged models with their checkpoints take 17.6 GB" in str(error)
+    checkpoint.with_name("checkpoint-3-merged").mkdir()
+    assert not list(preflight.preflight([DPO], tmp_path, settings, keep_counts=False))

@@ -45,7 +45,7 @@ def read_rows(path: Path, stage: Stage, how_to_make: str) -> list[Record]:
     except orjson.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON ({error})") from None
     if not isinstance(rows, list) or not rows:
-        raise UserError(f"{path} has no rows: it is to be a JSON array of them")
+        raise UserError(f"{path} has no rows: it must be a JSON array of them")
     for index, row in enumerate(rows, 1):
         if fault := _fault(row, stage):
             raise UserError(f"{path} row {index}: {fault}")
@@ -174,15 +174,15 @@ def preflight(
     max_length = number(settings, "MAX_LENGTH")
     lengths = None
     try:
+        budget = Budget(
+            number(settings, "FPS", amount),
+            number(settings, "FPS_MAX_FRAMES"),
+            number(settings, "VIDEO_MIN_PIXELS"),
+            number(settings, "VIDEO_TOTAL_PIXELS"),
+        )
         if not model.folder:
             yield f"{model.name} is not on this machine: swift will fetch it"
         elif settings["TEMPLATE"] in SYSTEMS and model.tokenizer:
-            budget = Budget(
-                number(settings, "FPS", amount),
-                number(settings, "FPS_MAX_FRAMES"),
-                number(settings, "VIDEO_MIN_PIXELS"),
-                number(settings, "VIDEO_TOTAL_PIXELS"),
-            )
             lengths = RowLengths(settings["TEMPLATE"], model.tokenizer, budget)
             lengths.check_video_pad()
         check_disk(outputs, len(unmerged), model)

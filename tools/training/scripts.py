@@ -22,12 +22,13 @@ EXPORTED = (
     "VIDEO_MIN_PIXELS", "VIDEO_TOTAL_PIXELS", "MODEL_SEQ_LEN", "USE_HF", "NPROC_PER_NODE", "NNODES",
     "NODE_RANK", "MASTER_ADDR", "MASTER_PORT",
 )  # fmt: skip
-# Sources a script with a function in swift's place, and prints the words that it is called with,
-# then the values of settings.
+# Sources a script with a function in swift's place; prints the words that this is called with, an
+# empty one, and all variables.
 ASK = r"""
+set -a
 swift() { printf '%s\0' swift "$@"; }
 source "$0"
-for name; do printf '%s\0' "${!name-}"; done
+printf '\0' && env -0
 """
 
 
@@ -53,31 +54,30 @@ class Call:
         return pasteable(self.words)
 
 
-def read_call(name: str, environment: dict[str, str]) -> Call:
-    """What `name`, which is dpo, sft or merge, does in an environment; nothing is run.
+def read_call(work: str, environment: dict[str, str]) -> Call:
+    """What `work`, which is dpo, sft or merge, does in an environment; nothing is run.
 
     Raises:
         UserError: the script refuses it.
     """
-    script = FOLDER / f"{name}.sh"
+    script = FOLDER / f"{work}.sh"
     shared, _, later = (FOLDER / "settings.sh").read_text().partition(RUNNING)
-    shaping = [key for key in SETTING.findall(shared + script.read_text()) if key != "MODEL"]
+    shaping = [name for name in SETTING.findall(shared + script.read_text()) if name != "MODEL"]
     running = SETTING.findall(later)
-    names = [*shaping, *running, *EXPORTED]
     done = subprocess.run(
-        ["bash", "-c", ASK, script, *names], env=environment, capture_output=True, encoding="utf-8"
+        ["bash", "-c", ASK, script], env=environment, capture_output=True, encoding="utf-8"
     )
     if done.returncode:
         raise UserError(re.sub(r"^.*: line \d+: ", "", done.stderr.strip().splitlines()[-1]))
-    words = done.stdout.split("\0")[:-1]
-    values = dict(zip(names, words[-len(names) :], strict=True))
+    words, _, variables = done.stdout.rpartition("\0\0")
+    values = dict(line.partition("=")[::2] for line in variables.split("\0"))
     return Call(
         script,
         environment,
-        words[: -len(names)],
-        {key: values[key] for key in shaping},
-        {key: values[key] for key in running},
-        {key: values[key] for key in EXPORTED if values[key] or key in environment},
+        words.split("\0"),
+        {name: values[name] for name in shaping},
+        {name: values[name] for name in running},
+        {name: values[name] for name in EXPORTED if name in values},
     )
 
 
