@@ -72,5 +72,19 @@ export FPS FPS_MAX_FRAMES VIDEO_MIN_PIXELS VIDEO_TOTAL_PIXELS MODEL_SEQ_LEN USE_
 # A plugin may import the toolkit's modules.
 if [[ -n $PLUGIN ]]; then export PYTHONPATH=$toolkit${PYTHONPATH:+:$PYTHONPATH}; fi
 
-# A global batch is shared by all processes; swift starts NPROC_PER_NODE of them on each of NNODES machines.
-accumulation=$((${GLOBAL_BATCH:-16} / (PER_DEVICE_BATCH * ${NPROC_PER_NODE:-1} * ${NNODES:-1})))
+# swift starts NPROC_PER_NODE processes, one a GPU, on each of NNODES machines.
+if ((${NNODES:-1} > 1)); then
+  : "${NODE_RANK:?is needed: the number of this machine, 0 to $((NNODES - 1))}" "${NPROC_PER_NODE=1}"
+  export NNODES NODE_RANK NPROC_PER_NODE MASTER_ADDR=${MASTER_ADDR:?is needed: the machine of NODE_RANK=0}
+  export MASTER_PORT=${MASTER_PORT-29500}
+else
+  unset NNODES NODE_RANK
+  # Two experiments on one machine must not meet at one port.
+  if [[ -n ${NPROC_PER_NODE:-} && ${DRY_RUN:-} != 1 ]]; then export MASTER_PORT=${MASTER_PORT-$((20000 + RANDOM % 10000))}; fi
+fi
+processes=$((${NPROC_PER_NODE:-1} * ${NNODES:-1})) at_once=$((${NPROC_PER_NODE:-1} * ${NNODES:-1} * PER_DEVICE_BATCH))
+if ((${GLOBAL_BATCH:-$at_once} % at_once)); then
+  echo "a global batch of $GLOBAL_BATCH cannot be shared by $processes processes of $PER_DEVICE_BATCH rows: use a" \
+    "number of GPUs that divides it, or another bs<n> in the recipe's name" >&2
+  exit 2
+fi

@@ -5,6 +5,7 @@
 #
 # The variables are those of dpo.sh, but for its loss. run.sh calls this for a phase that names a data set.
 set -euo pipefail
+GLOBAL_BATCH=${GLOBAL_BATCH:-16}
 # shellcheck source-path=SCRIPTDIR source=settings.sh
 source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 
@@ -18,12 +19,10 @@ swift sft \
   --learning_rate "${LEARNING_RATE:-1e-4}" --lr_scheduler_type "$LR_SCHEDULER" --warmup_ratio "$WARMUP_RATIO" \
   --num_train_epochs "$EPOCHS" --max_length "$MAX_LENGTH" \
   --per_device_train_batch_size "$PER_DEVICE_BATCH" --per_device_eval_batch_size "$PER_DEVICE_BATCH" \
-  --gradient_accumulation_steps "$accumulation" \
+  --gradient_accumulation_steps "$((GLOBAL_BATCH / at_once))" \
   --eval_steps "$EVAL_STEPS" --save_steps "$SAVE_STEPS" --logging_steps "$LOGGING_STEPS" \
   --dataloader_num_workers "$WORKERS" --dataset_num_proc "$((WORKERS > 0 ? WORKERS : 1))" \
   --report_to "$REPORT_TO" --seed "$SEED" --output_dir "${OUTPUT_DIR:?a folder for the checkpoints}" \
-  ${GRADIENT_CHECKPOINTING:+--gradient_checkpointing "$GRADIENT_CHECKPOINTING"} \
-  ${DEEPSPEED:+--deepspeed "$DEEPSPEED"} \
-  ${RESUME:+--resume_from_checkpoint "$RESUME"} \
-  ${PLUGIN:+--external_plugins "$PLUGIN"} \
+  ${GRADIENT_CHECKPOINTING:+--gradient_checkpointing "$GRADIENT_CHECKPOINTING"} ${DEEPSPEED:+--deepspeed "$DEEPSPEED"} \
+  ${RESUME:+--resume_from_checkpoint "$RESUME"} ${PLUGIN:+--external_plugins "$PLUGIN"} \
   $EXTRA_FLAGS

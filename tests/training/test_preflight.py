@@ -11,12 +11,12 @@ from tools.errors import UserError
 from tools.pairs.swift_rows import swift_row
 from tools.training import preflight
 from tools.training.preflight import (
-    Model,
     check_disk,
     check_videos,
     count_kept,
     counted,
     held_out_file,
+    model_folder,
     read_rows,
 )
 from tools.training.recipe import parse
@@ -186,26 +186,21 @@ def test_a_model_is_a_folder_or_an_id(tmp_path):
     (tmp_path / "model").mkdir()
     for mistake in (str(tmp_path / "model"), "/nowhere", "a/b/c"):
         with pytest.raises(UserError, match="MODEL="):
-            assert Model(mistake).folder
+            model_folder(mistake)
     write(tmp_path / "model" / "config.json", "{}")
-    write(tmp_path / "model" / "model-1.safetensors", "x" * 300)
-    write(tmp_path / "model" / "model-2.safetensors", "x" * 200)
-    model = Model(str(tmp_path / "model"))
-    assert (model.folder, model.bytes, model.tokenizer) == (tmp_path / "model", 500, None)
-    absent = Model("nobody/no-such-model")
-    assert (absent.folder, absent.bytes, absent.tokenizer) == (None, None, None)
+    assert model_folder(str(tmp_path / "model")) == tmp_path / "model"
+    assert model_folder("nobody/no-such-model") is None
 
 
 def test_disk_room_for_the_merged_models(tmp_path, monkeypatch):
     Usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: Usage(0, 0, 70_000_000_000))
-    model = Model("m")
-    model.__dict__["folder"] = Path(tmp_path)
-    with open(tmp_path / "a.safetensors", "wb") as file:
-        file.truncate(16_000_000_000)  # sparse
-    check_disk(tmp_path / "exp" / "toy", 3, model)
+    for part in ("a", "b"):
+        with open(tmp_path / f"{part}.safetensors", "wb") as file:
+            file.truncate(8_000_000_000)  # sparse
+    check_disk(tmp_path / "exp" / "toy", 3, tmp_path)
     with pytest.raises(UserError) as error:
-        check_disk(tmp_path / "exp" / "toy", 5, model)
+        check_disk(tmp_path / "exp" / "toy", 5, tmp_path)
     assert str(error.value) == (
         f"{tmp_path} has 70.0 GB free, and 5 merged models with their checkpoints take 88.0 GB:"
         " free some, or name another EXP_DIR"

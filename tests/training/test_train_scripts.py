@@ -22,7 +22,7 @@ from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
 from tools.training import chain
 from tools.training.recipe import parse
-from tools.training.scripts import read_call
+from tools.training.scripts import Call
 
 SCRIPTS = REPOSITORY / "train_scripts"
 PAPER = "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8-r4-r2=lr1e-4_r32_a32_bs16_sft60k"
@@ -291,7 +291,7 @@ def test_both_scripts_pass_the_same_flags(machine):
     env = {**machine.env, "BASE": "toyvl", "ROWS": "rows", "OUTPUT_DIR": "out", "RESUME": "c"}
     for name in ("FREEZE_VIT", "LORA_ALPHA", "LEARNING_RATE"):
         env[name] = "1"
-    dpo, sft = (read_call(name, env).words for name in ("dpo", "sft"))
+    dpo, sft = (Call(name, env).words for name in ("dpo", "sft"))
     assert dpo[dpo.index("--model") :] == sft[sft.index("--model") :]
 
 
@@ -486,7 +486,7 @@ def test_models_known_by_name_are_those_of_the_captioners(machine):
     assert sorted(names) == ["mimovl", "qwen25vl7b", "qwen2vl7b", "qwen3vl8b", "toyvl"]
     for name in names:
         env = {**machine.env, "BASE": name, "CHECKPOINT": "c", "OUTPUT_DIR": "o"}
-        words = read_call("merge", env).words
+        words = Call("merge", env).words
         assert words[words.index("--model") + 1] == models()[name].checkpoint
 
 
@@ -515,7 +515,7 @@ def test_models_known_by_name_are_those_of_the_captioners(machine):
             {"NPROC_PER_NODE": "3"},
             "a global batch of 2 cannot be shared by 3 processes of 1",
         ),
-        ([R16], {"NNODES": "2"}, "NNODES=2 needs NODE_RANK (0 to 1) and MASTER_ADDR"),
+        ([R16], {"NNODES": "2"}, "NODE_RANK: is needed: the number of this machine, 0 to 1"),
         ([R16], {"PER_DEVICE_BATCH": "two"}, "two: unbound variable"),
         ([R16], {"FPS": "fast"}, "FPS: 'fast' is not a number above 0"),
         ([R16], {"DATA_ITER": "-1"}, "DATA_ITER: '-1' is not a whole number of 0 or more"),

@@ -3,18 +3,9 @@
     python -m tools.training.chain NAME     # what bash train_scripts/run.sh NAME does
 
 Each stage starts from the merged model of the one before it. train_scripts/dpo.sh, sft.sh and
-merge.sh call swift, with the settings of settings.sh beside them. The chain has its own variables:
-
-    DATA_DIR      folder of the rows of every stage (default: swift_data in the repository)
-    EXP_DIR       folder for the checkpoints (default: exp in the repository)
-    GROUP         experiments of one group share stages (default: <model>_temple_sft60k)
-    DATA_MODEL    whose pairs DPO trains on (default: the base model's own)
-    DATA_ITER     round of self-generation of these pairs (default: 0)
-    MODEL         folder or id of the base model (default: known by its name)
-    VAL           held-out rows: auto (<rows>_val.json where there is one), none, or a file
-    DEVICE        auto (all visible GPUs), cuda or cpu
-    MERGE_TIMEOUT seconds that other machines wait for the first one's merge (default: 3600)
-    DRY_RUN       1: print every command, run nothing
+merge.sh call swift. Variables of the environment change their settings, which settings.sh lists,
+and the chain's own, which docs/training.md lists with them; DRY_RUN=1 prints every command and runs
+nothing.
 
 A stage's folder is EXP_DIR/GROUP/outputs/<the recipe's name up to it>/: v<k>-<time>/checkpoint-<n>,
 which swift writes, checkpoint-<n>-merged, and stage.json (settings, versions, commands).
@@ -29,8 +20,6 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from tools.cli import run_script, script_parser
 from tools.errors import UserError
@@ -38,14 +27,13 @@ from tools.store.dataset import REPOSITORY, SWIFT_DATA
 from tools.store.locks import locked
 from tools.training.machine import (
     choose_devices,
-    connect_processes,
     installed_versions,
     number,
     tuner_flag,
 )
 from tools.training.preflight import held_out_file, preflight, rows_file
 from tools.training.recipe import Recipe, Stage, parse
-from tools.training.scripts import Call, pasteable, read_call
+from tools.training.scripts import Call, pasteable
 from tools.training.stages import MERGED, State, check_made_with, find_state, note_run
 
 # Variables whose value `auto` means the same as no value.
@@ -63,38 +51,37 @@ class Chain:
     """
 
     def __init__(self, recipe: Recipe, environment: dict[str, str]) -> None:
-        self.recipe = recipe
+        self.stages = recipe.stages
         self.versions = installed_versions()
-        defaults = {
-            "GROUP": f"{recipe.model}_temple_sft60k",
-            "DATA_DIR": str(SWIFT_DATA),
-            "EXP_DIR": str(REPOSITORY / "exp"),
-            "DATA_MODEL": recipe.model,
-            "DATA_ITER": "0",
-            "VAL": "auto",
-            "MERGE_TIMEOUT": "3600",
-        }
         given = {k: v for k, v in environment.items() if not (k in AUTO and v == "auto")}
-        self.env = env = {**defaults, **given, "BASE": recipe.model}
+        own = {
+            "GROUP": f"{recipe.model}_temple_sft60k",  # its experiments share their common stages
+            "DATA_DIR": str(SWIFT_DATA),  # rows of every stage
+            "EXP_DIR": str(REPOSITORY / "exp"),  # checkpoints
+            "DATA_MODEL": recipe.model,  # whose pairs DPO trains on
+            "DATA_ITER": "0",  # round of self-generation of these pairs
+            "VAL": "auto",  # held-out rows: auto (<rows>_val.json where it exists), none, or a file
+            "MERGE_TIMEOUT": "3600",  # seconds that other machines wait for the first one's merge
+            "DEVICE": "cuda",  # or cpu
+        }
+        self.env = {**own, **given, "BASE": recipe.model}
         for name in ("DATA_DIR", "EXP_DIR", "MODEL", "VAL"):
-            # Another MODEL is an id, another VAL a word.
-            if name.endswith("DIR") or os.path.exists(env.get(name, "")):
-                env[name] = os.path.abspath(env[name])
-        self.dry_run = env.get("DRY_RUN") == "1"
-        env["TUNER_FLAG"] = tuner_flag(self.versions, env.get("LD_ALPHA"))
-        self.remarks = choose_devices(env, self.versions, self.dry_run)
-        self.processes = connect_processes(env, self.dry_run)
-        self.first_machine = env.get("NODE_RANK", "0") == "0"
-        self.writes = self.first_machine and not self.dry_run
-        self.outputs = Path(env["EXP_DIR"], env["GROUP"], "outputs")
-        calls = [self.call(stage) for stage in recipe.stages]
-        model = calls[0].words[calls[0].words.index("--model") + 1]
-        self.own = {**{name: env[name] for name in (*defaults, "DEVICE")}, "MODEL": model}
-        self.own["PROCESSES"] = str(self.processes)
-        self.exported = calls[0].exported
+            # Any other MODEL is an id, any other VAL a word.
+            if name.endswith("DIR") or os.path.exists(self.env.get(name, "")):
+                self.env[name] = os.path.abspath(self.env[name])
+        self.dry_run = self.env.get("DRY_RUN") == "1"
+        self.env["TUNER_FLAG"] = tuner_flag(self.versions, self.env.get("LD_ALPHA"))
+        self.remarks = choose_devices(self.env, self.versions, self.dry_run)
+        self.own = {name: self.env[name] for name in own}
+        self.outputs = Path(self.own["EXP_DIR"], self.own["GROUP"], "outputs")
+        calls = [self.call(stage) for stage in self.stages]
+        self.own |= {name: calls[0].values[name] for name in ("MODEL", "processes")}
         self.settings = dict(self.own)
         for call in calls:
-            self.settings |= {**call.shaping, **call.running}
+            self.settings |= call.shaping | call.running
+        self.exported = calls[0].exported
+        self.merges = calls[0].values.get("NODE_RANK", "0") == "0"
+        self.writes = self.merges and not self.dry_run
 
     def train(self) -> None:
         """Train and merge every stage that is left.
@@ -103,8 +90,7 @@ class Chain:
             UserError: something is known to go wrong before the first stage, or swift failed.
         """
         self.describe()
-        stages = self.recipe.stages
-        for finding in preflight(stages, self.outputs, self.settings, self.writes):
+        for finding in preflight(self.stages, self.outputs, self.settings, self.writes):
             if not isinstance(finding, UserError):
                 print(finding)
             elif self.dry_run:
@@ -112,7 +98,7 @@ class Chain:
             else:
                 raise finding
         model = self.own["MODEL"]
-        for stage in stages:
+        for stage in self.stages:
             print(f"\n== {stage.name}")
             folder = self.outputs / stage.name
             busy = f"another run is training {folder}"
@@ -122,7 +108,7 @@ class Chain:
 
     def describe(self) -> None:
         """Print all settings and versions."""
-        print(f"{self.remarks}recipe {self.recipe.stages[-1].name}")
+        print(f"{self.remarks}recipe {self.stages[-1].name}")
         for name, value in self.settings.items():
             print(f"  {name}={value}")
         print("versions:", *(f"{package}={version}" for package, version in self.versions.items()))
@@ -130,11 +116,7 @@ class Chain:
         print("for the commands below: export", *exported)
 
     def call(self, stage: Stage, model: str = "", resume: Path | None = None) -> Call:
-        """dpo.sh or sft.sh for a stage that starts from `model` (empty: the base model).
-
-        Raises:
-            UserError: the processes cannot share the global batch evenly.
-        """
+        """dpo.sh or sft.sh for a stage that starts from `model` (empty: the base model)."""
         rows = rows_file(stage, self.env)
         variables = {
             **self.env,
@@ -149,15 +131,7 @@ class Chain:
             "GLOBAL_BATCH": str(stage.batch),
             "FREEZE_VIT": str(stage.freeze).lower(),
         }
-        call = read_call(stage.kind, variables)
-        each = number(call.running, "PER_DEVICE_BATCH")
-        if stage.batch % (self.processes * each):
-            raise UserError(
-                f"a global batch of {stage.batch} cannot be shared by {self.processes} processes of"
-                f" {each} rows: use a number of GPUs that divides it, or another bs<n> in the"
-                " recipe's name"
-            )
-        return call
+        return Call(stage.kind, variables)
 
     def train_stage(self, stage: Stage, folder: Path, model: str, lock: int | None) -> str:
         """Do what is left of a stage that starts from `model`; returns its own merged model."""
@@ -181,7 +155,7 @@ class Chain:
         if state.kind == "merged":
             return str(state.path)
         merged = state.path.with_name(state.path.name + MERGED)
-        if self.first_machine or self.dry_run:
+        if self.merges or self.dry_run:
             self.merge(model, state.path, merged, lock)
         else:
             wait_for(merged, number(self.env, "MERGE_TIMEOUT"))
@@ -193,7 +167,7 @@ class Chain:
         variables = {"MODEL": model, "CHECKPOINT": str(checkpoint), "OUTPUT_DIR": str(unfinished)}
         if not self.dry_run:
             shutil.rmtree(unfinished, ignore_errors=True)
-        self.run(read_call("merge", {**self.env, **variables}), lock)
+        self.run(Call("merge", {**self.env, **variables}), lock)
         print(pasteable(["mv", "-T", str(unfinished), str(merged)]))
         if not self.dry_run:
             unfinished.rename(merged)
@@ -206,7 +180,7 @@ class Chain:
         Raises:
             UserError: it ended with another status than 0.
         """
-        print(call)
+        print(pasteable(call.words))
         if self.dry_run:
             return
         child = subprocess.Popen(
@@ -259,17 +233,13 @@ def wait_for(merged: Path, seconds: int) -> None:
         time.sleep(1)
 
 
-def _hang_up(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what is left of a recipe."""
     parser = script_parser(__doc__)
     parser.add_argument("name", help="the recipe, such as qwen25vl7b=lr5e-6_r32_a64_bs16_r16-r8")
     args = parser.parse_args(argv)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup ignores it
-        signal.signal(signal.SIGHUP, _hang_up)
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     os.chdir(os.environ.get("CALLER_DIR", "."))
     Chain(parse(args.name), dict(os.environ)).train()
 

@@ -1,10 +1,9 @@
 """What this machine trains with: ms-swift and its packages, GPUs or the CPU, processes."""
 
-import socket
 import subprocess
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from typing import TypeVar
 
 from tools.cli import positive
@@ -12,9 +11,8 @@ from tools.errors import UserError
 
 T = TypeVar("T", int, float)
 PACKAGES = (
-    "ms-swift", "transformers", "torch", "trl", "peft", "deepspeed", "flash-attn", "qwen-vl-utils",
-    "decord", "torchcodec",
-)  # fmt: skip
+    "ms-swift transformers torch trl peft deepspeed flash-attn qwen-vl-utils decord torchcodec"
+)
 
 
 def number(settings: Mapping[str, str], name: str, read: Callable[[str], T] = positive) -> T:
@@ -31,13 +29,9 @@ def number(settings: Mapping[str, str], name: str, read: Callable[[str], T] = po
 
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that a training depends on, where they are installed."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
+    return {
+        name: package.version for name in PACKAGES.split() for package in distributions(name=name)
+    }
 
 
 def tuner_flag(versions: Mapping[str, str], ld_alpha: str | None) -> str:
@@ -110,29 +104,3 @@ def choose_devices(env: dict[str, str], versions: Mapping[str, str], dry_run: bo
         env["ATTN_IMPL"] = "sdpa"
         remarks += "flash-attn is not installed: attention by PyTorch (sdpa)\n"
     return remarks
-
-
-def connect_processes(env: dict[str, str], dry_run: bool) -> int:
-    """Set the variables by which swift's processes meet; returns how many processes train.
-
-    Raises:
-        UserError: several machines, and this one does not know which it is.
-    """
-    nodes = number({"NNODES": "1", **env}, "NNODES")
-    if nodes > 1:
-        if not (env.get("NODE_RANK") and env.get("MASTER_ADDR")):
-            raise UserError(
-                f"NNODES={nodes} needs NODE_RANK (0 to {nodes - 1}) and MASTER_ADDR (the machine of"
-                " rank 0)"
-            )
-        env.setdefault("NPROC_PER_NODE", "1")
-        env.setdefault("MASTER_PORT", "29500")
-    else:
-        env.pop("NNODES", None)
-        env.pop("NODE_RANK", None)
-        if "NPROC_PER_NODE" in env and not dry_run:
-            # Two experiments on one machine must not meet at one port.
-            with socket.socket() as unused:
-                unused.bind(("", 0))
-                env.setdefault("MASTER_PORT", str(unused.getsockname()[1]))
-    return nodes * number({"NPROC_PER_NODE": "1", **env}, "NPROC_PER_NODE")

@@ -8,7 +8,6 @@ would leave out for their length are counted, since it silently replaces them by
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -86,58 +85,37 @@ def check_videos(path: Path, rows: list[Record]) -> None:
         )
 
 
-class Model:
-    """The base model: a folder, or an id on the hub."""
+def model_folder(name: str) -> Path | None:
+    """Where the base model lies on this machine: a folder, or an id on the hub; None: nowhere yet.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @cached_property
-    def folder(self) -> Path | None:
-        """Where it lies on this machine; None: nowhere yet.
-
-        Raises:
-            UserError: a folder that is not a model's, or no name of a model at all.
-        """
-        path = Path(self.name)
-        if path.exists() or path.is_absolute():
-            if not (path / "config.json").is_file():
-                raise UserError(f"MODEL={self.name}: no config.json in it, so it is no model")
-            return path
-        try:
-            cached = try_to_load_from_cache(self.name, "config.json")
-        except HFValidationError:
-            raise UserError(f"MODEL={self.name}: no such folder, and no id of a hub") from None
-        return Path(cached).parent if isinstance(cached, str) else None
-
-    @property
-    def tokenizer(self) -> Path | None:
-        """Its tokenizer.json, if it is on this machine."""
-        path = self.folder and self.folder / "tokenizer.json"
-        return path if path and path.is_file() else None
-
-    @property
-    def bytes(self) -> int | None:
-        """Size of its weights, if they are on this machine."""
-        if not self.folder:
-            return None
-        return sum(path.stat().st_size for path in self.folder.glob("*.safetensors")) or None
+    Raises:
+        UserError: a folder that is not a model's, or no name of a model at all.
+    """
+    path = Path(name)
+    if path.exists() or path.is_absolute():
+        if not (path / "config.json").is_file():
+            raise UserError(f"MODEL={name}: no config.json in it, so it is no model")
+        return path
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        raise UserError(f"MODEL={name}: no such folder, and no id of a hub") from None
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
-def check_disk(outputs: Path, stages: int, model: Model) -> None:
-    """Is there room for what the stages will leave?
+def check_disk(outputs: Path, stages: int, model: Path) -> None:
+    """Is there space for what the stages will leave?
 
     Raises:
         UserError: there is not.
     """
-    if not model.bytes:
-        return
-    there = next(folder for folder in (outputs, *outputs.parents) if folder.exists())
-    free = shutil.disk_usage(there).free
-    needed = stages * model.bytes * (1 + CHECKPOINT_SHARE)
+    weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    disk = next(folder for folder in (outputs, *outputs.parents) if folder.exists())
+    free = shutil.disk_usage(disk).free
+    needed = stages * weights * (1 + CHECKPOINT_SHARE)
     if free < needed:
         raise UserError(
-            f"{there} has {free / GIGABYTE:.1f} GB free, and {stages} merged models with their"
+            f"{disk} has {free / GIGABYTE:.1f} GB free, and {stages} merged models with their"
             f" checkpoints take {needed / GIGABYTE:.1f} GB: free some, or name another EXP_DIR"
         )
 
@@ -170,7 +148,6 @@ def preflight(
     unmerged = [stage for stage in stages if states[stage] != "merged"]
     if not unmerged:
         return
-    model = Model(settings["MODEL"])
     max_length = number(settings, "MAX_LENGTH")
     lengths = None
     try:
@@ -180,12 +157,14 @@ def preflight(
             number(settings, "VIDEO_MIN_PIXELS"),
             number(settings, "VIDEO_TOTAL_PIXELS"),
         )
-        if not model.folder:
-            yield f"{model.name} is not on this machine: swift will fetch it"
-        elif settings["TEMPLATE"] in SYSTEMS and model.tokenizer:
-            lengths = RowLengths(settings["TEMPLATE"], model.tokenizer, budget)
-            lengths.check_video_pad()
-        check_disk(outputs, len(unmerged), model)
+        model = model_folder(settings["MODEL"])
+        if not model:
+            yield f"{settings['MODEL']} is not on this machine: swift will fetch it"
+        else:
+            if settings["TEMPLATE"] in SYSTEMS and (model / "tokenizer.json").is_file():
+                lengths = RowLengths(settings["TEMPLATE"], model / "tokenizer.json", budget)
+                lengths.check_video_pad()
+            check_disk(outputs, len(unmerged), model)
     except UserError as error:
         yield error
     for stage in unmerged:

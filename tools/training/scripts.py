@@ -7,14 +7,12 @@ in lines `: "${NAME=default}"`, most of them in settings.sh.
 import re
 import shlex
 import subprocess
-from dataclasses import dataclass
-from pathlib import Path
 
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
 
 FOLDER = REPOSITORY / "train_scripts"
-SETTING = re.compile(r'^: "\$\{(\w+):?[=?]', re.MULTILINE)
+SETTING = re.compile(r'^: "\$\{(?!MODEL:)(\w+):?[=?]', re.MULTILINE)  # MODEL is each stage's own
 RUNNING = "# ---- Running"  # settings above this line of settings.sh shape the weights
 # What a command of swift reads from the environment, besides its flags.
 EXPORTED = (
@@ -32,53 +30,38 @@ printf '\0' && env -0
 """
 
 
-@dataclass(frozen=True)
 class Call:
-    """A script with an environment to run it in.
+    """A script of train_scripts/ with an environment to run it in; nothing is run yet.
+
+    Args:
+        work: dpo, sft or merge.
 
     Attributes:
         words: swift's command.
         shaping, running: values of the settings that shape the weights, and of the others.
         exported: what swift reads from the environment.
-    """
-
-    script: Path
-    environment: dict[str, str]
-    words: list[str]
-    shaping: dict[str, str]
-    running: dict[str, str]
-    exported: dict[str, str]
-
-    def __str__(self) -> str:
-        """The command as a shell reads it."""
-        return pasteable(self.words)
-
-
-def read_call(work: str, environment: dict[str, str]) -> Call:
-    """What `work`, which is dpo, sft or merge, does in an environment; nothing is run.
 
     Raises:
-        UserError: the script refuses it.
+        UserError: the script refuses the environment.
     """
-    script = FOLDER / f"{work}.sh"
-    shared, _, later = (FOLDER / "settings.sh").read_text().partition(RUNNING)
-    shaping = [name for name in SETTING.findall(shared + script.read_text()) if name != "MODEL"]
-    running = SETTING.findall(later)
-    done = subprocess.run(
-        ["bash", "-c", ASK, script], env=environment, capture_output=True, encoding="utf-8"
-    )
-    if done.returncode:
-        raise UserError(re.sub(r"^.*: line \d+: ", "", done.stderr.strip().splitlines()[-1]))
-    words, _, variables = done.stdout.rpartition("\0\0")
-    values = dict(line.partition("=")[::2] for line in variables.split("\0"))
-    return Call(
-        script,
-        environment,
-        words.split("\0"),
-        {name: values[name] for name in shaping},
-        {name: values[name] for name in running},
-        {name: values[name] for name in EXPORTED if name in values},
-    )
+
+    def __init__(self, work: str, environment: dict[str, str]) -> None:
+        self.script, self.environment = FOLDER / f"{work}.sh", environment
+        done = subprocess.run(
+            ["bash", "-c", ASK, self.script], env=environment, capture_output=True, encoding="utf-8"
+        )
+        if done.returncode:
+            raise UserError(re.sub(r"^.*: line \d+: ", "", done.stderr.strip().split("\n")[-1]))
+        words, _, variables = done.stdout.rpartition("\0\0")
+        self.words = words.split("\0")
+        self.values = dict(line.partition("=")[::2] for line in variables.split("\0"))
+        shaping, _, running = (FOLDER / "settings.sh").read_text().partition(RUNNING)
+        self.shaping = self._settings(shaping + self.script.read_text())
+        self.running = self._settings(running)
+        self.exported = {name: self.values[name] for name in EXPORTED if name in self.values}
+
+    def _settings(self, text: str) -> dict[str, str]:
+        return {name: self.values[name] for name in SETTING.findall(text)}
 
 
 def pasteable(words: list[str]) -> str:
