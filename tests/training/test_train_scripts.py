@@ -91,9 +91,10 @@ class Machine:
         video.touch()
         question = {"role": "user", "content": "<video>What happens?"}
         answer = {"role": "assistant", "content": "Rain, then sun."}
-        row = {"messages": [question, answer], "rejected_response": "Sun.", "videos": [str(video)]}
+        row = {"messages": [question, answer], "videos": [str(video)]}
         for name in names or ("qwen2vl7b_i0_r16.json", "qwen2vl7b_i0_r8.json"):
-            (self.data / name).write_text(json.dumps([row]))
+            pair = {} if name == "toys.json" else {"rejected_response": "Sun."}
+            (self.data / name).write_text(json.dumps([{**row, **pair}]))
 
     @property
     def settings(self):
@@ -138,6 +139,9 @@ class Machine:
 
     def train(self, *words, **settings):
         return self.run(*words, **{**self.settings, **settings})
+
+    def noted(self):
+        return sorted(self.outputs.glob("*/stage.json"))
 
     def calls(self):
         return self.log.read_text().splitlines() if self.log.exists() else []
@@ -622,6 +626,36 @@ def test_a_stage_made_with_other_settings_is_not_shared(machine):
     machine.train(R16_R8, WORKERS="2", SAVE_STEPS="9")  # these shape no weights
     (machine.data / "qwen2vl7b_i0_r16.json").write_text("[]")
     assert "was trained with other content of" in machine.train(R16, code=2).stderr
+
+
+def test_what_is_noted_of_a_stage(machine):
+    # Stages of earlier versions of the toolkit hold these names and values; they must stay.
+    machine.rows("qwen2vl7b_i0_r16.json", "toys.json")
+    machine.train(f"{R16}=lr1e-4_r8_a8_bs1_toys")
+    shared = {
+        "MODEL_TYPE": "qwen2_vl", "TEMPLATE": "qwen2_vl", "TORCH_DTYPE": "float32", "FPS": "1",
+        "FPS_MAX_FRAMES": "600", "VIDEO_MIN_PIXELS": "3136", "VIDEO_TOTAL_PIXELS": "9000000",
+        "MODEL_SEQ_LEN": "12755", "EPOCHS": "1", "MAX_LENGTH": "16384", "WARMUP_RATIO": "0.05",
+        "LR_SCHEDULER": "cosine", "TARGET_MODULES": "all-linear", "FREEZE_ALIGNER": "true",
+        "SEED": "42", "EXTRA_FLAGS": "",
+    }  # fmt: skip
+    dpo = {
+        "RPO_ALPHA": "1.0", "BETA": "0.1", "LOSS_TYPE": "sigmoid", "LOSS_WEIGHTS": "",
+        "LD_ALPHA": "",
+    }  # fmt: skip
+    first, second = (json.loads(path.read_text()) for path in machine.noted())
+    assert first["made_with"]["settings"] == {"MODEL": str(machine.model), **shared, **dpo}
+    merged = f"{R16}/v0-20260101-000000/checkpoint-3-merged"
+    assert second["made_with"]["settings"] == {"MODEL": merged, **shared}
+    (run,) = first["runs"]
+    assert run["command"][1:] == machine.calls()[0].split()
+    assert run["with"] == {**run["with"], **GPU_BOX, "WORKERS": "0", "VAL": "auto", "GROUP": "toy"}
+
+
+def test_a_stage_without_a_checkpoint_may_start_with_other_settings(machine):
+    machine.rows()
+    machine.train(R16, BEHAVIOUR="fail", code=2)
+    machine.train(R16, BETA="0.3")
 
 
 def test_a_merge_that_failed_is_done_again_without_training_again(machine):

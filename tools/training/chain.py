@@ -137,11 +137,11 @@ class Chain:
         """Do what is left of a stage that starts from `model`; returns its own merged model."""
         state = find_state(folder)
         call = self.call(stage, model, state.path if state.kind == "partial" else None)
-        if state.kind != "new":
-            print(PROGRESS[state.kind], state.path)
         made_with = {"MODEL": model.removeprefix(f"{self.outputs}/"), **call.shaping}
         rows = rows_file(stage, self.env)
-        check_made_with(folder, made_with, rows)
+        if state.kind != "new":
+            check_made_with(folder, made_with, rows)
+            print(PROGRESS[state.kind], state.path)
         if state.kind in ("new", "partial"):
             if self.writes:
                 machine = {**self.own, **call.running, **self.versions}
