@@ -1,5 +1,3 @@
 #!/usr/bin/env bash
 # For comparison: DPO on the pairs of all levels together, then fine-tuning.
-# shellcheck source-path=SCRIPTDIR
-source "$(dirname "${BASH_SOURCE[0]}")/library.sh"
-run_recipe "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16+r8+r4+r2=lr1e-4_r32_a32_bs16_sft60k"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/run.sh" "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16+r8+r4+r2=lr1e-4_r32_a32_bs16_sft60k"

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# A recipe on one or several machines of a Slurm cluster; a copy of it is yours to edit. From the repository:
+# Any command on one or several machines of a Slurm cluster; a copy of it is yours to edit. From the repository:
 #
-#   sbatch train_scripts/slurm.sh "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8-r4-r2=lr1e-4_r32_a32_bs16_sft60k"
-#   sbatch --nodes=1 --gpus-per-node=4 --export=ALL,DATA_MODEL=qwen2vl7b train_scripts/slurm.sh ...
+#   sbatch train_scripts/slurm.sh bash train_scripts/run.sh "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8-r4-r2"
+#   sbatch train_scripts/slurm.sh "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8-r4-r2"     # the same
+#   sbatch --nodes=1 --gpus-per-node=4 train_scripts/slurm.sh python generate_meta_data.py 4 --dataset mine
 #
-# The global batch stays what the name says, whatever the number of GPUs. A job that lost a machine is
-# queued again; one whose time was up is to be submitted again. Both go on from the last checkpoint.
+# Each machine runs the command once, with NODE_RANK and, if there are several, NNODES, MASTER_ADDR and MASTER_PORT.
+# A job that lost a machine is queued again; submit a job whose time was up again. Both go on where they stopped.
 #
 #SBATCH --job-name=temple
 #SBATCH --nodes=2
@@ -29,5 +30,6 @@ if ((SLURM_NNODES > 1)); then
   export MASTER_ADDR NNODES=$SLURM_NNODES
   export MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 fi
+if (($# == 1)); then set -- bash train_scripts/run.sh "$1"; fi   # a recipe's name
 # shellcheck disable=SC2016 # each machine has its own SLURM_NODEID
-srun --kill-on-bad-exit=1 bash -c 'NODE_RANK=$SLURM_NODEID exec bash train_scripts/run.sh "$1"' run "$1"
+srun --kill-on-bad-exit=1 bash -c 'NODE_RANK=$SLURM_NODEID exec "$@"' run "$@"

@@ -11,12 +11,12 @@ from tools.errors import UserError
 from tools.pairs.swift_rows import swift_row
 from tools.training import preflight
 from tools.training.preflight import (
-    Model,
     check_disk,
     check_videos,
     count_kept,
     counted,
     held_out_file,
+    model_folder,
     read_rows,
 )
 from tools.training.recipe import parse
@@ -51,7 +51,7 @@ def test_good_rows_are_read(tmp_path):
         (None, DPO, "a.json: no such file; make it so"),
         ("[1,", DPO, "a.json is not JSON (unexpected end of data: line 1 column 4"),
         ([], DPO, "a.json has no rows"),
-        ({"rows": [PAIR]}, DPO, "a.json has no rows: it is to be a JSON array of them"),
+        ({"rows": [PAIR]}, DPO, "a.json has no rows: it must be a JSON array of them"),
         ([PAIR, "row"], DPO, "a.json row 2: no messages of a role and a content each"),
         ([but(PAIR, messages=[])], DPO, "a.json row 1: its last message is not the assistant's"),
         ([but(PAIR, messages=PAIR["messages"][:1])], DPO, "its last message is not the assistant"),
@@ -187,27 +187,41 @@ def test_a_model_is_a_folder_or_an_id(tmp_path):
     (tmp_path / "model").mkdir()
     for mistake in (str(tmp_path / "model"), "/nowhere", "a/b/c"):
         with pytest.raises(UserError, match="MODEL="):
-            assert Model(mistake).folder
+            model_folder(mistake)
     write(tmp_path / "model" / "config.json", "{}")
-    write(tmp_path / "model" / "model-1.safetensors", "x" * 300)
-    write(tmp_path / "model" / "model-2.safetensors", "x" * 200)
-    model = Model(str(tmp_path / "model"))
-    assert (model.folder, model.bytes, model.tokenizer) == (tmp_path / "model", 500, None)
-    absent = Model("nobody/no-such-model")
-    assert (absent.folder, absent.bytes, absent.tokenizer) == (None, None, None)
+    assert model_folder(str(tmp_path / "model")) == tmp_path / "model"
+    assert model_folder("nobody/no-such-model") is None
 
 
 def test_disk_room_for_the_merged_models(tmp_path, monkeypatch):
     Usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: Usage(0, 0, 70_000_000_000))
-    model = Model("m")
-    model.__dict__["folder"] = Path(tmp_path)
-    with open(tmp_path / "a.safetensors", "wb") as file:
-        file.truncate(16_000_000_000)  # sparse
-    check_disk(tmp_path / "exp" / "toy", 3, model)
+    for part in ("a", "b"):
+        with open(tmp_path / f"{part}.safetensors", "wb") as file:
+            file.truncate(8_000_000_000)  # sparse
+    check_disk(tmp_path / "exp" / "toy", 3, tmp_path)
     with pytest.raises(UserError) as error:
-        check_disk(tmp_path / "exp" / "toy", 5, model)
+        check_disk(tmp_path / "exp" / "toy", 5, tmp_path)
     assert str(error.value) == (
         f"{tmp_path} has 70.0 GB free, and 5 merged models with their checkpoints take 88.0 GB:"
         " free some, or name another EXP_DIR"
     )
+
+
+def test_a_stage_that_is_trained_needs_room_for_its_merged_model(tmp_path, monkeypatch):
+    Usage = namedtuple("Usage", "total used free")
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: Usage(0, 0, 10_000_000_000))
+    write(tmp_path / "config.json", "{}")
+    with open(tmp_path / "model.safetensors", "wb") as file:
+        file.truncate(16_000_000_000)  # sparse
+    checkpoint = tmp_path / DPO.name / "v0-20260101-000000" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    write(checkpoint / "trainer_state.json", '{"global_step": 3, "max_steps": 3}')
+    settings = {
+        "MODEL": str(tmp_path), "TEMPLATE": "mine", "FPS": "1", "FPS_MAX_FRAMES": "600",
+        "VIDEO_MIN_PIXELS": "3136", "VIDEO_TOTAL_PIXELS": "9000000", "MAX_LENGTH": "16384",
+    }  # fmt: skip
+    (error,) = preflight.preflight([DPO], tmp_path, settings, keep_counts=False)
+    assert "and 1 merged models with their checkpoints take 17.6 GB" in str(error)
+    checkpoint.with_name("checkpoint-3-merged").mkdir()
+    assert not list(preflight.preflight([DPO], tmp_path, settings, keep_counts=False))

@@ -3,7 +3,7 @@
 import pytest
 
 from tools.errors import UserError
-from tools.training.recipe import Stage, parse
+from tools.training.recipe import Stage, main, parse
 
 PAPER = "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8-r4-r2=lr1e-4_r32_a32_bs16_sft60k"
 DPO = "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_"
@@ -84,10 +84,10 @@ PHASE = "phase 1 of the recipe, "
         ("q=", f"{PHASE}'': the learning rate is missing, such as lr5e-6, before ''"),
         ("q=r16-r8", f"{PHASE}'r16-r8': the learning rate is missing, such as lr5e-6, before 'r16"),
         ("q=lr5e-6_r32_a64_r16", "'lr5e-6_r32_a64_r16': the global batch size is missing, such as"),
-        ("q=lr5e-6_a64_r32_bs16_r16", "'a64' stands where the LoRA rank is due, such as r32"),
-        ("q=lr5e-6_r32_a64_b16_freeze_r16", "'b16' stands where the global batch size is due, su"),
-        ("q=lr5e-6_r32_a64_bs0_r16", "'bs0' stands where the global batch size is due"),
-        ("q=lrx_r32_a64_bs16_r16", "'lrx' stands where the learning rate is due, such as lr5e-6"),
+        ("q=lr5e-6_a64_r32_bs16_r16", "expected the LoRA rank, such as r32, found 'a64'"),
+        ("q=lr5e-6_r32_a64_b16_freeze_r16", "expected the global batch size, such as bs16, found"),
+        ("q=lr5e-6_r32_a64_bs0_r16", "the global batch size, such as bs16, found 'bs0'"),
+        ("q=lrx_r32_a64_bs16_r16", "expected the learning rate, such as lr5e-6, found 'lrx'"),
         ("q=lr5e6_r32_a64_bs16_r16", "a learning rate of 5e6 is not between 0 and 1, such as 5e-6"),
         ("q=lr0_r32_a64_bs16_r16", "a learning rate of 0 is not between 0 and 1"),
         ("q=lr5e-6_r32_a64_bs16_frozen_r16", "'frozen' stands between the batch size and the data"),
@@ -110,18 +110,18 @@ def test_a_wrong_name_gets_one_line_that_points_at_the_wrong_part(name, line):
     assert "\n" not in str(error.value)
 
 
-def test_the_stages_as_the_scripts_read_them(run_script):
-    done = run_script(
-        "-m",
-        "tools.training.recipe",
+def test_the_stages_are_listed(capsys):
+    main([f"{DPO}r16=lr1e-4_r8_a9_bs4_sft60k"])
+    assert capsys.readouterr().out.splitlines() == [
+        f"{DPO}r16",
+        "  DPO on qwen25vl7b_i0_r16.json: learning rate 5e-6, LoRA rank 32, alpha 64, batch 16,"
+        " vision tower unchanged",
         f"{DPO}r16=lr1e-4_r8_a9_bs4_sft60k",
-        "--data_model",
-        "qwen2vl7b",
-    )
-    assert done.stdout.splitlines() == [
-        f"{DPO}r16\tdpo\t5e-6\t32\t64\t16\ttrue\tqwen2vl7b_i0_r16.json",
-        f"{DPO}r16=lr1e-4_r8_a9_bs4_sft60k\tsft\t1e-4\t8\t9\t4\tfalse\tllava-video-sft-60k.json",
+        "  SFT on llava-video-sft-60k.json: learning rate 1e-4, LoRA rank 8, alpha 9, batch 4",
     ]
+
+
+def test_a_wrong_name_on_the_command_line(run_script):
     done = run_script("-m", "tools.training.recipe", "qwen25vl7b")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 

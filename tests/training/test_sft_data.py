@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tools.training.sft_data import messages, shares
+from tools.errors import UserError
+from tools.training.sft_data import main, messages, shares
 
 YOUTUBE, ACADEMIC = "0_30_s_youtube_v0_1", "0_30_s_academic_v0_1"
 
@@ -33,23 +34,27 @@ def world(tmp_path, make_video):
 
 
 @pytest.fixture
-def sample(run_script, world):
-    """Run the tool on source files of these rows; gives the rows written and the report."""
+def sample(capsys, world):
+    """Run the tool on source files of these rows; gives the rows written, the report and what was
+    printed, or the mistake."""
 
-    def run(*files, n=100, seed=0, code=0, flags=()):
+    def run(*files, n=100, seed=0, flags=()):
         for number, rows in enumerate(files):
             text = rows if isinstance(rows, str) else json.dumps(rows)
             (world / f"source-{number}.json").write_text(text)
         out = world / "out.json"
-        done = run_script(
-            "-m", "tools.training.sft_data", "--source", world / "source-*.json", "--video_root",
-            world / "videos", "--n", n, "--seed", seed, "--output", out, *flags,
+        words = (
+            "--source", world / "source-*.json", "--video_root", world / "videos", "--n", n,
+            "--seed", seed, "--output", out, *flags,
         )  # fmt: skip
-        assert done.returncode == code, done.stderr
-        if code:
-            return done
+        try:
+            main([str(word) for word in words])
+        except UserError as error:
+            return str(error)
+        except SystemExit:
+            return capsys.readouterr().err
         report = json.loads((world / "out.report.json").read_text())
-        return json.loads(out.read_text()), report, done.stdout
+        return json.loads(out.read_text()), report, capsys.readouterr().out
 
     return run
 
@@ -196,14 +201,13 @@ def test_a_broken_video_is_replaced_from_the_other_sources(sample, world):
 )
 def test_a_mistake_gets_one_line(sample, world, files, line):
     files, flags = files[:1], files[1:]
-    done = sample(*files, code=2, flags=flags)
-    assert line in done.stderr.splitlines()[-1]
+    assert line in sample(*files, flags=flags).splitlines()[-1]
     assert not (world / "out.json").exists()
 
 
 def test_a_file_of_unknown_making_is_not_overwritten(sample, world):
     (world / "out.json").write_text("mine")
-    assert "out.json is there already" in sample([row(1)], code=2).stderr
+    assert "out.json exists, and was not written by this program" in sample([row(1)])
     (world / "out.json").unlink()
     sample([row(1)])
     assert len(sample([row(1), row(2)])[0]) == 2

@@ -104,9 +104,3 @@ def test_every_run_is_noted(tmp_path):
         ("8", ["swift", "rlhf"]),
         ("4", ["swift", "again"]),
     ]
-
-
-def test_the_state_as_the_scripts_read_it(run_script, stage):
-    folder = stage("v0 3 whole")
-    done = run_script("-m", "tools.training.stages", "state", folder)
-    assert done.stdout == f"trained\t{folder}/v0-20260101-000000/checkpoint-3\n"

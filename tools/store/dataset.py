@@ -102,7 +102,7 @@ class Dataset:
         """Keep the folder of raw videos for later runs."""
         write_json(self.root / "dataset.json", {"video_dir": str(folder)})
 
-    def lock(self, key: str) -> AbstractContextManager[None]:
+    def lock(self, key: str) -> AbstractContextManager[object]:
         """The one lock on a step's output.
 
         Raises:

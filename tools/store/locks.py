@@ -18,8 +18,10 @@ PATIENCE_SECONDS = 1.0
 
 
 @contextmanager
-def locked(path: Path, busy: str | None = None) -> Iterator[None]:
+def locked(path: Path, busy: str | None = None) -> Iterator[int | None]:
     """Hold the lock file `path`, which stays there and says who held it last.
+
+    Gives its descriptor: a child process that keeps it open holds the lock after this one ends.
 
     Args:
         busy: what to say where another process holds the lock; None: wait for it.
@@ -39,7 +41,7 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
         now = f"{datetime.now():%Y-%m-%d %H:%M}"
         path.write_text(f"pid {os.getpid()} on {socket.gethostname()} since {now}")
     try:
-        yield
+        yield lock._context.lock_file_fd
     finally:
         lock.release()
 

@@ -1,19 +1,13 @@
 """What can be known to go wrong with a training, said before a GPU is used.
 
-    python -m tools.training.preflight RECIPE --outputs DIR --data_dir DIR --model DIR --template T
-
-For every stage that is not finished: its rows are there, are what the stage takes, and their videos
-are there; the rows that swift would leave out for their length are counted (it says nothing, and
-trains on others in their place). Then the model, and the disk for what will be merged.
+The model is there, and the disk has space for what will be merged. For every stage that is not
+trained: its rows are there, are what the stage takes, and their videos exist; the rows that swift
+would leave out for their length are counted, since it silently replaces them by others.
 """
 
-import argparse
 import os
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +15,14 @@ import orjson
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from tools.cli import amount, positive, run_script, script_parser, whole
+from tools.cli import amount, whole
 from tools.errors import UserError
-from tools.pairs.swift_rows import MAX_LENGTH
 from tools.store.jsonl import Record
-from tools.training.recipe import Recipe, Stage, parse
+from tools.training.machine import number
+from tools.training.recipe import Stage
 from tools.training.row_lengths import SYSTEMS, RowLengths
 from tools.training.stages import digest, find_state, note
-from tools.video.budget import VIDEO_TOTAL_PIXELS, Budget
+from tools.video.budget import Budget
 from tools.video.decode import VideoError
 
 GIGABYTE = 1e9
@@ -36,19 +30,6 @@ GIGABYTE = 1e9
 # linear layers of a 7B is 80 million weights of 8 billion, kept with two moments in 32 bits.
 CHECKPOINT_SHARE = 0.1
 EMPTY_ARRAY = 3  # bytes of a JSON file without a row
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A file of rows: what was found in it.
-
-    Attributes:
-        rows: how many there are.
-        kept: how many of them swift trains on; None where that cannot be told.
-    """
-
-    rows: int
-    kept: int | None
 
 
 def read_rows(path: Path, stage: Stage, how_to_make: str) -> list[Record]:
@@ -64,10 +45,10 @@ def read_rows(path: Path, stage: Stage, how_to_make: str) -> list[Record]:
     except orjson.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON ({error})") from None
     if not isinstance(rows, list) or not rows:
-        raise UserError(f"{path} has no rows: it is to be a JSON array of them")
-    for number, row in enumerate(rows, 1):
+        raise UserError(f"{path} has no rows: it must be a JSON array of them")
+    for index, row in enumerate(rows, 1):
         if fault := _fault(row, stage):
-            raise UserError(f"{path} row {number}: {fault}")
+            raise UserError(f"{path} row {index}: {fault}")
     return rows
 
 
@@ -105,58 +86,37 @@ def check_videos(path: Path, rows: list[Record]) -> None:
         )
 
 
-class Model:
-    """The base model: a folder, or an id on the hub."""
+def model_folder(name: str) -> Path | None:
+    """Where the base model lies on this machine: a folder, or an id on the hub; None: nowhere yet.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @cached_property
-    def folder(self) -> Path | None:
-        """Where it lies on this machine; None: nowhere yet.
-
-        Raises:
-            UserError: a folder that is not a model's, or no name of a model at all.
-        """
-        path = Path(self.name)
-        if path.exists() or path.is_absolute():
-            if not (path / "config.json").is_file():
-                raise UserError(f"MODEL={self.name}: no config.json in it, so it is no model")
-            return path
-        try:
-            cached = try_to_load_from_cache(self.name, "config.json")
-        except HFValidationError:
-            raise UserError(f"MODEL={self.name}: no such folder, and no id of a hub") from None
-        return Path(cached).parent if isinstance(cached, str) else None
-
-    @property
-    def tokenizer(self) -> Path | None:
-        """Its tokenizer.json, if it is on this machine."""
-        path = self.folder and self.folder / "tokenizer.json"
-        return path if path and path.is_file() else None
-
-    @property
-    def bytes(self) -> int | None:
-        """Size of its weights, if they are on this machine."""
-        if not self.folder:
-            return None
-        return sum(path.stat().st_size for path in self.folder.glob("*.safetensors")) or None
+    Raises:
+        UserError: a folder that is not a model's, or no name of a model at all.
+    """
+    path = Path(name)
+    if path.exists() or path.is_absolute():
+        if not (path / "config.json").is_file():
+            raise UserError(f"MODEL={name}: no config.json in it, so it is no model")
+        return path
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        raise UserError(f"MODEL={name}: no such folder, and no id of a hub") from None
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
-def check_disk(outputs: Path, stages: int, model: Model) -> None:
-    """Is there room for what the stages will leave?
+def check_disk(outputs: Path, stages: int, model: Path) -> None:
+    """Is there space for what the stages will leave?
 
     Raises:
         UserError: there is not.
     """
-    if not model.bytes:
-        return
-    there = next(folder for folder in (outputs, *outputs.parents) if folder.exists())
-    free = shutil.disk_usage(there).free
-    needed = stages * model.bytes * (1 + CHECKPOINT_SHARE)
+    weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    disk = next(folder for folder in (outputs, *outputs.parents) if folder.exists())
+    free = shutil.disk_usage(disk).free
+    needed = stages * weights * (1 + CHECKPOINT_SHARE)
     if free < needed:
         raise UserError(
-            f"{there} has {free / GIGABYTE:.1f} GB free, and {stages} merged models with their"
+            f"{disk} has {free / GIGABYTE:.1f} GB free, and {stages} merged models with their"
             f" checkpoints take {needed / GIGABYTE:.1f} GB: free some, or name another EXP_DIR"
         )
 
@@ -169,44 +129,62 @@ def how_to_make(stage: Stage, data_model: str) -> str:
     return f"python convert_to_swift.py {data_model} {ratios} makes it (DATA_MODEL says whose)"
 
 
-def preflight(args: argparse.Namespace, recipe: Recipe) -> Iterator[str | UserError]:
-    """Look at everything; yields lines for people, and mistakes."""
-    left = [
-        stage
-        for stage in recipe.stages
-        if find_state(args.outputs / stage.name).kind in ("new", "partial")
-    ]
-    if not left:
+def rows_file(stage: Stage, settings: Mapping[str, str]) -> Path:
+    """The file of rows that a stage trains on."""
+    iteration = number(settings, "DATA_ITER", whole)
+    return Path(settings["DATA_DIR"], stage.data_file(settings["DATA_MODEL"], iteration))
+
+
+def preflight(
+    stages: Sequence[Stage], outputs: Path, settings: Mapping[str, str], keep_counts: bool
+) -> Iterator[str | UserError]:
+    """Look at everything that the stages need; yields lines for people, and mistakes.
+
+    Args:
+        outputs: the folder that holds the stages' folders.
+        settings: of the chain and of swift, by their names in the environment.
+        keep_counts: note the number of rows in each stage's stage.json.
+    """
+    states = {stage: find_state(outputs / stage.name).kind for stage in stages}
+    unmerged = [stage for stage in stages if states[stage] != "merged"]
+    if not unmerged:
         return
-    model = Model(args.model)
+    max_length = number(settings, "MAX_LENGTH")
     lengths = None
     try:
-        if not model.folder:
-            yield f"{args.model} is not on this machine: swift will fetch it"
-        elif args.template in SYSTEMS and model.tokenizer:
-            budget = Budget(
-                args.fps, args.fps_max_frames, args.video_min_pixels, args.video_total_pixels
-            )
-            lengths = RowLengths(args.template, model.tokenizer, budget)
-            lengths.check_video_pad()
-        check_disk(args.outputs, len(left), model)
+        budget = Budget(
+            number(settings, "FPS", amount),
+            number(settings, "FPS_MAX_FRAMES"),
+            number(settings, "VIDEO_MIN_PIXELS"),
+            number(settings, "VIDEO_TOTAL_PIXELS"),
+        )
+        model = model_folder(settings["MODEL"])
+        if not model:
+            yield f"{settings['MODEL']} is not on this machine: swift will fetch it"
+        else:
+            if settings["TEMPLATE"] in SYSTEMS and (model / "tokenizer.json").is_file():
+                lengths = RowLengths(settings["TEMPLATE"], model / "tokenizer.json", budget)
+                lengths.check_video_pad()
+            check_disk(outputs, len(unmerged), model)
     except UserError as error:
         yield error
-    for stage in left:
-        path = args.data_dir / stage.data_file(args.data_model, args.data_iter)
+    for stage in unmerged:
+        if states[stage] == "trained":
+            continue
+        path = rows_file(stage, settings)
         try:
-            rows = read_rows(path, stage, how_to_make(stage, args.data_model))
+            rows = read_rows(path, stage, how_to_make(stage, settings["DATA_MODEL"]))
             check_videos(path, rows)
-            kept = count_kept(path, rows, lengths, args.max_length)
-            if held_out := held_out_file(path, args.val):
+            kept = count_kept(path, rows, lengths, max_length)
+            if held_out := held_out_file(path, settings["VAL"]):
                 check_videos(held_out, read_rows(held_out, stage, "VAL names it"))
         except UserError as error:
             yield error
             continue
-        yield f"{path}: {counted(len(rows), kept, args.max_length)}"
-        if not (args.only_say or args.read_only):
-            found = {"file": path.name, "sha256": digest(path), "rows": len(rows), "kept": kept}
-            note(args.outputs / stage.name, rows=found)
+        yield f"{path}: {counted(len(rows), kept, max_length)}"
+        if keep_counts:
+            counts = {"file": path.name, "sha256": digest(path), "rows": len(rows), "kept": kept}
+            note(outputs / stage.name, rows=counts)
 
 
 def held_out_file(rows: Path, val: str) -> Path | None:
@@ -249,46 +227,3 @@ def counted(rows: int, kept: int | None, max_length: int) -> str:
         f"{rows} rows, {kept} within {max_length} tokens; swift leaves out the other"
         f" {rows - kept} and draws from the rest in their place"
     )
-
-
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = script_parser(__doc__)
-    parser.add_argument("recipe", help="the experiment's name")
-    parser.add_argument("--outputs", type=Path, required=True, help="holds the stages' folders")
-    parser.add_argument("--data_dir", type=Path, required=True, help="holds the rows")
-    parser.add_argument("--data_model", required=True, metavar="NAME", help="whose pairs")
-    parser.add_argument("--data_iter", type=whole, default=0, help="of which round (default 0)")
-    parser.add_argument("--model", required=True, metavar="DIR", help="the base model, or its id")
-    parser.add_argument("--template", required=True, help="its chat template, as swift calls it")
-    parser.add_argument(
-        "--val", default="auto", help="held-out rows: none, a file, or auto: <rows>_val.json"
-    )
-    parser.add_argument("--max_length", type=positive, default=MAX_LENGTH, help="tokens of a row")
-    group = parser.add_argument_group("how videos are seen; defaults as in the paper")
-    group.add_argument("--fps", type=amount, default=1.0, help="frames taken a second")
-    group.add_argument("--fps_max_frames", type=positive, default=600, help="at most so many")
-    group.add_argument("--video_min_pixels", type=positive, default=3136, help="of a frame")
-    group.add_argument(
-        "--video_total_pixels", type=positive, default=VIDEO_TOTAL_PIXELS, help="of all frames"
-    )
-    group = parser.add_argument_group("running")
-    group.add_argument("--only_say", action="store_true", help="mistakes are lines, not the end")
-    group.add_argument("--read_only", action="store_true", help="note nothing in stage.json")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Say what is there and what is missing; the first mistake ends it."""
-    args = parse_arguments(argv)
-    for found in preflight(args, parse(args.recipe)):
-        if isinstance(found, UserError):
-            if not args.only_say:
-                raise found
-            print(f"would stop: {found}", file=sys.stderr)
-        else:
-            print(found)
-
-
-if __name__ == "__main__":
-    run_script(main)

@@ -8,7 +8,7 @@
              level such as r16+r8 (one stage on the pairs of both), or a data set's name such as
              sft60k (SFT)
 
-`freeze` keeps the vision tower as it is. A stage's name is the experiment's up to that stage, so
+`freeze` leaves the vision tower unchanged. A stage's name is the experiment's up to that stage, so
 that experiments with a common beginning have its stages in common.
 """
 
@@ -49,7 +49,7 @@ class Stage:
         lr: learning rate, as written.
         rank, alpha: of LoRA.
         batch: rows an optimizer step takes on all GPUs together.
-        freeze: leave the vision tower as it is.
+        freeze: leave the vision tower unchanged.
     """
 
     name: str
@@ -122,7 +122,7 @@ def _stages(before: str, phase: str, where: str) -> Iterator[Stage]:
             raise UserError(f"{where}: {meaning} is missing, such as {example}, before {data!r}")
         number = pattern.fullmatch(part.removeprefix(prefix))
         if not part.startswith(prefix) or not number:
-            raise UserError(f"{where}: {part!r} stands where {meaning} is due, such as {example}")
+            raise UserError(f"{where}: expected {meaning}, such as {example}, found {part!r}")
         values.append(number[1])
     lr, rank, alpha, batch = values
     if not 0 < float(lr) < 1:
@@ -165,35 +165,16 @@ def _magnitudes(level: str, where: str) -> tuple[int, ...]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the stages of a recipe, one a line, fields separated by tabs."""
+    """Print the stages of a recipe."""
     parser = script_parser(__doc__)
     parser.add_argument("name", help="the experiment's name")
-    parser.add_argument(
-        "--data_model",
-        metavar="NAME",
-        help="whose pairs DPO trains on (default: the base model's own)",
-    )
-    parser.add_argument(
-        "--data_iter",
-        type=int,
-        default=0,
-        metavar="N",
-        help="round of self-generation of the pairs (default: %(default)s)",
-    )
-    args = parser.parse_args(argv)
-    recipe = parse(args.name)
+    recipe = parse(parser.parse_args(argv).name)
     for stage in recipe.stages:
-        row = (
-            stage.name,
-            stage.kind,
-            stage.lr,
-            stage.rank,
-            stage.alpha,
-            stage.batch,
-            "true" if stage.freeze else "false",
-            stage.data_file(args.data_model or recipe.model, args.data_iter),
+        print(
+            f"{stage.name}\n  {stage.kind.upper()} on {stage.data_file(recipe.model)}: learning"
+            f" rate {stage.lr}, LoRA rank {stage.rank}, alpha {stage.alpha}, batch {stage.batch}"
+            f"{', vision tower unchanged' if stage.freeze else ''}"
         )
-        print(*row, sep="\t")
 
 
 if __name__ == "__main__":

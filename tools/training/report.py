@@ -11,6 +11,7 @@ model trains on, accuracy proves little.
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,13 +87,12 @@ def read_log(folder: Path) -> Log:
     counts = made.get("rows", {})
     log = Log(folder.name, label, find_state(folder).kind, counts.get("rows"), counts.get("kept"))
     for run in version_folders(folder):
-        begun = False
-        for entry in _entries(run / "logging.jsonl"):
+        for number, entry in enumerate(_entries(run / "logging.jsonl")):
             step, _, of = str(entry[STEP]).partition("/")
-            if not begun:
+            if number == 0:
                 # A run that went on from a checkpoint does again what was done after it.
-                _forget(log, int(step))
-                begun = True
+                for points in log.series.values():
+                    points[:] = [point for point in points if point[0] < int(step)]
             log.max_steps = int(of)
             for key, value in entry.items():
                 if isinstance(value, int | float):
@@ -106,20 +106,11 @@ def _entries(path: Path) -> Sequence[dict[str, float | str]]:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    found = []
+    entries = []
     for line in lines:
-        try:
-            entry = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        if STEP in entry:
-            found.append(entry)
-    return found
-
-
-def _forget(log: Log, step: int) -> None:
-    for points in log.series.values():
-        points[:] = [point for point in points if point[0] < step]
+        with suppress(orjson.JSONDecodeError):
+            entries.append(orjson.loads(line))
+    return [entry for entry in entries if STEP in entry]
 
 
 def stage_folders(path: Path) -> list[Path]:
@@ -148,6 +139,10 @@ def _is_part(name: str, whole: str) -> bool:
     return name in [stage.name for stage in parse(whole).stages]
 
 
+AVERAGED = (
+    "loss", "rewards/margins", "rewards/accuracies", "eval_loss", "eval_rewards/margins",
+    "eval_rewards/accuracies",
+)  # fmt: skip
 COLUMNS = (
     "stage", "state", "rows", "kept", "steps", "of", "loss_first", "loss_last", "margin",
     "accuracy", "held_out_loss", "held_out_margin", "held_out_accuracy", "peak_lr",
@@ -159,25 +154,11 @@ def table(logs: Sequence[Log]) -> list[list[str]]:
     lines = []
     for log in logs:
         rates = [number for _, number in log.series.get("learning_rate", ())]
-        numbers = (
-            log.first("loss"),
-            log.last("loss"),
-            log.last("rewards/margins"),
-            log.last("rewards/accuracies"),
-            log.last("eval_loss"),
-            log.last("eval_rewards/margins"),
-            log.last("eval_rewards/accuracies"),
-            max(rates) if rates else None,
-        )
+        numbers = [log.first("loss"), *map(log.last, AVERAGED), max(rates, default=None)]
         counts = (log.rows, log.kept, log.steps, log.max_steps)
-        lines.append(
-            [
-                log.label,
-                log.state,
-                *("" if count is None else str(count) for count in counts),
-                *("" if number is None else f"{number:.4g}" for number in numbers),
-            ]
-        )
+        words = ("" if count is None else str(count) for count in counts)
+        shares = ("" if number is None else f"{number:.4g}" for number in numbers)
+        lines.append([log.label, log.state, *words, *shares])
     return lines
 
 
@@ -194,17 +175,13 @@ def draw(logs: Sequence[Log], path: Path) -> None:
     for log in logs:
         for panel, (_, train, held_out) in zip(panels, PANELS, strict=True):
             for key, style, name in ((train, "-", "training"), (held_out, "o", "held out")):
-                points = log.series.get(key, ()) if key else ()
-                steps, numbers = ([start + step for step, _ in points], [n for _, n in points])
-                color = "tab:blue" if style == "-" else "tab:orange"
-                panel.plot(steps, numbers, style, color=color, label=name, markersize=5)
+                if points := log.series.get(key or "", []):
+                    steps, numbers = [start + step for step, _ in points], [n for _, n in points]
+                    color = "tab:blue" if style == "-" else "tab:orange"
+                    panel.plot(steps, numbers, style, color=color, label=name, markersize=5)
             panel.axvline(start, color="0.8", linewidth=0.8, zorder=0)
-        panels[0].annotate(
-            log.label,
-            (start, 1.02),
-            xycoords=("data", "axes fraction"),
-            fontsize=9,
-        )
+        above = {"xycoords": ("data", "axes fraction"), "fontsize": 9}
+        panels[0].annotate(log.label, (start, 1.02), **above)
         start += max(log.max_steps, log.steps)
     for panel, (title, *_) in zip(panels, PANELS, strict=True):
         panel.set_ylabel(title)
@@ -212,7 +189,7 @@ def draw(logs: Sequence[Log], path: Path) -> None:
     panels[-1].set_xlabel("optimizer steps, the stages one after the other")
     lines, labels = panels[0].get_legend_handles_labels()
     named = dict(zip(labels, lines, strict=True))
-    panels[0].legend(named.values(), named.keys(), loc="upper right", fontsize=8)
+    panels[0].legend(named.values(), named.keys(), loc="best", fontsize=8)
     with replace_atomically(path) as file:
         canvas.print_png(file)
 

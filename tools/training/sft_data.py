@@ -12,7 +12,6 @@ left out and why:
                   {"role": "assistant", "content": ANSWER}...], "videos": [PATH]}
 """
 
-import argparse
 import glob
 import os
 import random
@@ -20,10 +19,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import islice
+from functools import cache
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from rich.box import SIMPLE
@@ -53,9 +52,8 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a usable row stands, and its video."""
+class Place(NamedTuple):
+    """Where a usable row stands (number of its file, number in the file), and its video."""
 
     file: int
     row: int
@@ -71,28 +69,28 @@ class Source:
     usable: list[Place] = field(default_factory=list)
     taken: list[Place] = field(default_factory=list)
 
+    def counts(self) -> dict[str, int]:
+        """The rows, those left out for each reason, not drawn and taken."""
+        reasons = {reason: self.left_out[reason] for reason in REASONS}
+        not_drawn = self.rows - self.left_out.total() - len(self.taken)
+        return {"rows": self.rows, **reasons, "not_drawn": not_drawn, "taken": len(self.taken)}
 
-class Videos:
-    """Finds the files of videos; LLaVA's paths begin at the folder that its archives were unpacked
-    in, which may be one for all or one a data_source."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = Path(os.path.abspath(root))
-        self.find = lru_cache(maxsize=None)(self._find)
-        self.opens = lru_cache(maxsize=None)(self._opens)
+@cache
+def find_video(root: Path, source: str, video: str) -> Path | None:
+    """The file of a video: LLaVA's paths begin at the folder in which its archives were unpacked,
+    which may be one for all or one for each data_source."""
+    return next((path for path in (root / video, root / source / video) if path.is_file()), None)
 
-    def _find(self, source: str, video: str) -> Path | None:
-        for folder in (self._root, self._root / source):
-            if (folder / video).is_file():
-                return folder / video
-        return None
 
-    def _opens(self, path: Path) -> bool:
-        try:
-            with open_video(path):
-                return True
-        except VideoError:
-            return False
+@cache
+def opens(path: Path) -> bool:
+    """Is this file a video?"""
+    try:
+        with open_video(path):
+            return True
+    except VideoError:
+        return False
 
 
 def messages(row: dict[str, Any]) -> list[dict[str, str]] | str:
@@ -101,7 +99,7 @@ def messages(row: dict[str, Any]) -> list[dict[str, str]] | str:
     turns = row.get("conversations")
     if not isinstance(turns, list) or len(turns) < 2 or len(turns) % 2:
         return "conversation"
-    found = []
+    read = []
     for number, turn in enumerate(turns):
         role, text = ("user", "assistant")[number % 2], turn.get("value")
         if ROLES.get(turn.get("from", "")) != role or not isinstance(text, str):
@@ -112,18 +110,18 @@ def messages(row: dict[str, Any]) -> list[dict[str, str]] | str:
             return "empty"
         if TAG.search(text):
             return "tag"
-        found.append({"role": role, "content": f"<video>{text}" if number == 0 else text})
-    return found
+        read.append({"role": role, "content": f"<video>{text}" if number == 0 else text})
+    return read
 
 
-def look(row: dict[str, Any], videos: Videos) -> Path | str:
+def usable_video(row: dict[str, Any], root: Path) -> Path | str:
     """The video of a row that can be used; else the reason why it cannot."""
     if not isinstance(row.get("video"), str) or not row["video"]:
         return "no_video_named"
     read = messages(row)
     if isinstance(read, str):
         return read
-    return videos.find(str(row.get("data_source", "")), row["video"]) or "video_gone"
+    return find_video(root, str(row.get("data_source", "")), row["video"]) or "video_gone"
 
 
 def read_source(path: Path) -> list[dict[str, Any]]:
@@ -141,18 +139,18 @@ def read_source(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def survey(files: Sequence[Path], videos: Videos) -> dict[str, Source]:
+def survey(files: Sequence[Path], root: Path) -> dict[str, Source]:
     """Look at every row; one file at a time is in memory."""
     sources: dict[str, Source] = {}
     for number, path in enumerate(tqdm(files, desc="sources", unit="file")):
         for index, row in enumerate(read_source(path)):
             source = sources.setdefault(str(row.get("data_source", path.stem)), Source())
             source.rows += 1
-            found = look(row, videos)
-            if isinstance(found, str):
-                source.left_out[found] += 1
+            video = usable_video(row, root)
+            if isinstance(video, str):
+                source.left_out[video] += 1
             else:
-                source.usable.append(Place(number, index, found))
+                source.usable.append(Place(number, index, video))
     return dict(sorted(sources.items()))
 
 
@@ -162,21 +160,21 @@ def shares(sizes: dict[str, int], n: int) -> dict[str, int]:
     total = sum(sizes.values())
     n = min(n, total)
     exact = {name: n * size / total if total else 0.0 for name, size in sizes.items()}
-    found = {name: int(share) for name, share in exact.items()}
-    by_remainder = sorted(exact, key=lambda name: found[name] - exact[name])
-    for name in by_remainder[: n - sum(found.values())]:
-        found[name] += 1
-    return found
+    counts = {name: int(share) for name, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
+    for name in by_remainder[: n - sum(counts.values())]:
+        counts[name] += 1
+    return counts
 
 
-def draw(sources: dict[str, Source], videos: Videos, n: int, seed: int) -> None:
+def draw(sources: dict[str, Source], n: int, seed: int) -> None:
     """Fill `taken` of every source; a video that does not open is replaced by the next row's.
 
     Where broken videos leave a source short, the others give more.
     """
     for name, source in sources.items():
         random.Random(f"{seed}/{name}").shuffle(source.usable)
-    waiting = {name: _opening(source, videos) for name, source in sources.items()}
+    waiting = {name: _opening(source) for name, source in sources.items()}
     with tqdm(total=n, desc="videos", unit="row") as bar:
         while True:
             left = {
@@ -192,92 +190,39 @@ def draw(sources: dict[str, Source], videos: Videos, n: int, seed: int) -> None:
                     bar.update()
 
 
-def _opening(source: Source, videos: Videos) -> Iterator[Place]:
+def _opening(source: Source) -> Iterator[Place]:
     """The places whose video opens; the others are counted."""
     for place in source.usable:
-        if videos.opens(place.video):
+        if opens(place.video):
             yield place
         else:
             source.left_out["video_broken"] += 1
 
 
-def write_rows(output: Path, files: Sequence[Path], sources: dict[str, Source]) -> int:
-    """Write what was taken, in the order of the files; returns the number of rows."""
-    wanted: dict[int, dict[int, Path]] = {}
-    for source in sources.values():
-        for place in source.taken:
-            wanted.setdefault(place.file, {})[place.row] = place.video
-    count = 0
+def write_rows(output: Path, files: Sequence[Path], sources: dict[str, Source]) -> None:
+    """Write what was taken, in the order of the files."""
+    places = sorted(place for source in sources.values() for place in source.taken)
     with json_array(output) as write:
-        for number in sorted(wanted):
+        for number, group in groupby(places, key=lambda place: place.file):
             rows = read_source(files[number])
-            for index, video in sorted(wanted[number].items()):
-                write(dumps({"messages": messages(rows[index]), "videos": [str(video)]}))
-                count += 1
-    return count
+            for place in group:
+                row = {"messages": messages(rows[place.row]), "videos": [str(place.video)]}
+                write(dumps(row))
 
 
-def report(sources: dict[str, Source]) -> dict[str, dict[str, Any]]:
-    """source -> rows = the left out, for each reason, + not_drawn + taken."""
-    return {
-        name: {
-            "rows": source.rows,
-            **{reason: source.left_out[reason] for reason in REASONS},
-            "not_drawn": source.rows - source.left_out.total() - len(source.taken),
-            "taken": len(source.taken),
-        }
-        for name, source in sources.items()
-    }
-
-
-def show(counts: dict[str, dict[str, Any]], console: Console) -> None:
-    """Print the report, without the reasons that did not occur."""
-    columns = [
-        key
-        for key in ("rows", *REASONS, "not_drawn", "taken")
-        if key in ("rows", "not_drawn", "taken") or any(one[key] for one in counts.values())
-    ]
+def show(counts: dict[str, dict[str, int]]) -> None:
+    """Print the counts of each data_source, without the reasons that did not occur."""
+    sums: Counter[str] = Counter()
+    for source in counts.values():
+        sums.update(source)
+    columns = [key for key in ("rows", *REASONS) if key == "rows" or sums[key]]
+    columns += ["not_drawn", "taken"]
     screen = Screen("data_source", box=SIMPLE, pad_edge=False)
     for key in columns:
         screen.add_column(key, justify="right")
-    for name, one in counts.items():
-        screen.add_row(name, *(str(one[key]) for key in columns))
-    sums = (str(sum(one[key] for one in counts.values())) for key in columns)
-    screen.add_row("all", *sums)
-    console.print(screen)
-
-
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = script_parser(
-        f"{__doc__}\nWhy a row is left out, in the order of the rules:\n"
-        + "\n".join(f"    {name:<15} {meaning}" for name, meaning in REASONS.items())
-    )
-    parser.add_argument(
-        "--source",
-        nargs="+",
-        required=True,
-        metavar="FILE",
-        help="JSON files of LLaVA-Video-178K; patterns such as 'DIR/*/*.json' are expanded",
-    )
-    parser.add_argument(
-        "--video_root",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="where the videos are: DIR/<video> or DIR/<data_source>/<video>",
-    )
-    parser.add_argument(
-        "--n", type=positive, default=60_000, help="rows to write (default: %(default)s, the paper)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the sample (default: %(default)s)")
-    parser.add_argument(
-        "--output",
-        type=new_file,
-        metavar="FILE",
-        help="default: swift_data/llava-video-sft-<n>.json in the repository, 60000 written 60k",
-    )
-    return parser.parse_args(argv)
+    for name, source in {**counts, "all": sums}.items():
+        screen.add_row(name, *(str(source[key]) for key in columns))
+    Console().print(screen)
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
@@ -286,18 +231,47 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
     Raises:
         UserError: a pattern matches nothing.
     """
-    found: set[str] = set()
+    files: set[str] = set()
     for pattern in patterns:
         matching = glob.glob(os.path.expanduser(pattern), recursive=True)
         if not matching:
             raise UserError(f"--source {pattern}: no such file")
-        found |= {os.path.abspath(path) for path in matching}
-    return [Path(path) for path in sorted(found)]
+        files |= {os.path.abspath(path) for path in matching}
+    return [Path(path) for path in sorted(files)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the sample and its report."""
-    args = parse_arguments(argv)
+    parser = script_parser(
+        f"{__doc__}\nWhy a row is left out, in the order of the rules:\n"
+        + "\n".join(f"    {name:<15} {meaning}" for name, meaning in REASONS.items())
+    )
+    add = parser.add_argument
+    add(
+        "--source",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="JSON files of LLaVA-Video-178K; patterns such as 'DIR/*/*.json' are expanded",
+    )
+    add(
+        "--video_root",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="where the videos are: DIR/<video> or DIR/<data_source>/<video>",
+    )
+    add(
+        "--n", type=positive, default=60_000, help="rows to write (default: %(default)s, the paper)"
+    )
+    add("--seed", type=int, default=0, help="of the sample (default: %(default)s)")
+    add(
+        "--output",
+        type=new_file,
+        metavar="FILE",
+        help="default: swift_data/llava-video-sft-<n>.json in the repository, 60000 written 60k",
+    )
+    args = parser.parse_args(argv)
     size = f"{args.n // 1000}k" if args.n % 1000 == 0 else str(args.n)
     output = args.output or SWIFT_DATA / f"llava-video-sft-{size}.json"
     report_path = output.with_name(f"{output.stem}.report.json")
@@ -305,25 +279,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--video_root {args.video_root}: no such folder")
     if output.exists() and not report_path.exists():
         raise UserError(
-            f"{output} is there already, and no {report_path.name} beside it: name another"
-            " --output, or move it away"
+            f"{output} exists, and was not written by this program (no {report_path.name} beside"
+            " it): name another --output, or move it away"
         )
     files = find_files(args.source)
-    videos = Videos(args.video_root)
     with sole_writer(output):
-        sources = survey(files, videos)
-        draw(sources, videos, args.n, args.seed)
-        counts = report(sources)
-        taken = sum(one["taken"] for one in counts.values())
+        sources = survey(files, Path(os.path.abspath(args.video_root)))
+        draw(sources, args.n, args.seed)
+        counts = {name: source.counts() for name, source in sources.items()}
+        show(counts)
+        taken = sum(source["taken"] for source in counts.values())
         if not taken:
-            show(counts, Console())
             raise UserError(f"not one usable row in {len(files)} files: nothing is written")
-        write_json(
-            report_path,
-            {"n": args.n, "seed": args.seed, "files": list(map(str, files)), "sources": counts},
-        )
+        report = {"n": args.n, "seed": args.seed, "files": list(map(str, files)), "sources": counts}
+        write_json(report_path, report)
         write_rows(output, files, sources)
-    show(counts, Console())
     if taken < args.n:
         print(f"warning: {taken} usable rows, {args.n} were asked for")
     print(output)

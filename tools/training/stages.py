@@ -1,16 +1,13 @@
 """A stage of training as it stands on disk: how far it has come, and what it was made with.
 
-    python -m tools.training.stages state exp/GROUP/outputs/NAME  # new, partial, trained or merged
-
 Its folder holds what swift writes, v<k>-<time>/checkpoint-<n>, the merged model beside its
 checkpoint as checkpoint-<n>-merged, and stage.json. A checkpoint counts once its
 trainer_state.json, which is written last, is whole.
 """
 
-import argparse
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +15,6 @@ from typing import Any, Literal
 
 import orjson
 
-from tools.cli import run_script, script_parser
 from tools.errors import UserError
 from tools.store.files import read_json, write_json
 
@@ -150,41 +146,3 @@ def note_run(
         made_with={"settings": settings, "rows": rows.name, "sha256": digest(rows)},
         runs=[*runs, {"started": started, "with": machine, "command": command}],
     )
-
-
-def _pairs(words: Iterable[str]) -> dict[str, str]:
-    return {key: value for key, _, value in (word.partition("=") for word in words)}
-
-
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = script_parser(__doc__)
-    parser.add_argument("action", choices=["state", "note"], help="say how it stands; note a run")
-    parser.add_argument("folder", type=Path, help="the stage's folder")
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="the rows it trains on")
-    group = parser.add_argument_group("settings, as NAME=VALUE")
-    group.add_argument(
-        "--made_with", nargs="*", default=[], metavar="X=Y", help="what shapes the weights"
-    )
-    group.add_argument("--run", nargs="*", default=[], metavar="X=Y", help="what does not")
-    group.add_argument(
-        "--command", nargs=argparse.REMAINDER, default=[], help="all that follows: what is run"
-    )
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Say how a stage stands, as its kind, a tab and a path; or note a run."""
-    args = parse_arguments(argv)
-    settings = _pairs(args.made_with)
-    if args.action == "note":
-        note_run(args.folder, args.rows, settings, _pairs(args.run), args.command)
-        return
-    state = find_state(args.folder)
-    if settings and state.kind != "new":
-        check_made_with(args.folder, settings, args.rows)
-    print(state.kind, state.path or "", sep="\t")
-
-
-if __name__ == "__main__":
-    run_script(main)
