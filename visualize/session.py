@@ -55,7 +55,7 @@ class Renewal:
     def _work(self) -> None:
         start = time.monotonic()
         try:
-            if self.index.bytes_left() > ASIDE_BYTES:
+            if self.index.bytes_to_read() > ASIDE_BYTES:
                 self._renew_aside()
             state = self.index.renew()
             if not self.view or self.view.state.generation != state.generation:

@@ -5,8 +5,8 @@ from typing import Any
 import streamlit as st
 
 from tools.errors import UserError
+from tools.shots.spans import shot_spans
 from tools.store.jsonl import Record
-from visualize.index.segments import shot_spans
 from visualize.index.view import Filters
 from visualize.parts.clips import clip_panel, clock, open_clip
 from visualize.parts.differences import escape
@@ -133,7 +133,7 @@ def _line(record: Record) -> str:
     clips = record.get("merged_groups") or []
     colours = group_colours(clips)
     spans = shot_spans(record)
-    raw = shot_spans({**record, "filtered_cuts": record["raw_cuts"]})
+    raw = shot_spans(record, "raw_cuts")
     seconds = max((end for _, end in raw), default=1.0)
     of = {shot: number for number, (_, members) in enumerate(clips) for shot in members}
     bars = [_bar(span, seconds, LEFT_OUT, "left out: too short or blank") for span in raw]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from tools.errors import UserError
+from tools.shots.spans import clip_spans
 from tools.store.jsonl import Record
 from tools.video.decode import VideoError
-from visualize.index.segments import clip_spans
 from visualize.parts.strip import strip
 from visualize.parts.style import heading, note
 from visualize.parts.texts import Texts

@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 
 from tools.pairs.judgements import Pair
-from tools.pairs.rules import read_side
-from tools.text.answers import cleaner
-from tools.text.prompts import media_or_special_tag
-from visualize.index.segments import shown
+from visualize.index.facts import read_response, shown
 from visualize.session import Session
 
 
@@ -34,10 +31,9 @@ def read_texts(session: Session, pair: Pair) -> Texts:
     Raises:
         UserError: a file is being written anew at this moment.
     """
-    clean = cleaner(pair.model)
     chosen = session.view.response(pair, chosen=True) or {}
     rejected = session.view.response(pair, chosen=False) or {}
-    sides = [read_side(row, clean, media_or_special_tag) for row in (chosen, rejected)]
+    sides = [read_response(row, pair.model) for row in (chosen, rejected)]
     return Texts(
         shown(sides[0], chosen),
         shown(sides[1], rejected),
