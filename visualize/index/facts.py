@@ -51,6 +51,9 @@ video's `name`, whether and why it was `filtered`, `shots` kept, and seconds of 
 """
 
 
+_cleaner = cache(cleaner)
+
+
 def similarity(chosen: str, rejected: str) -> float:
     """How alike two texts are, 0 to 1: twice the words of their longest common subsequence over the
     words of both. 1 is the same words in the same order.
@@ -71,17 +74,18 @@ def describe(
         lines: key, source, file, start, size, and the last three of the chosen response
             (null if there is none); lines with the same chosen response stand together.
     """
+    paths = [root / name for name in files]
     rows: list[dict[str, Any]] = []
     bad: list[BadLine] = []
     with ExitStack() as stack:
 
         @cache
         def opened(file: int) -> BinaryIO:
-            return stack.enter_context(open(root / files[file], "rb"))
+            return stack.enter_context(open(paths[file], "rb"))
 
         def read(file: int, start: int, size: int) -> Record:
             line = os.pread(opened(file).fileno(), size, start)
-            return parse_line(line, root / files[file], 0)
+            return parse_line(line, paths[file], 0)
 
         @lru_cache(1)
         def chosen_side(model: str, *place: int) -> Side | None:
@@ -114,7 +118,7 @@ def describe(
 
 def read_response(row: Mapping[str, Any], model: str) -> Side:
     """A row of stage 3 as a side of a pair, as convert reads it."""
-    return read_side(row, cleaner(model), media_or_special_tag)
+    return read_side(row, _cleaner(model), media_or_special_tag)
 
 
 def shown(side: Side, row: Mapping[str, Any]) -> str:

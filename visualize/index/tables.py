@@ -81,7 +81,7 @@ def open_lines(
                    c.size as chosen_size, c.key as chosen_key,
                    {key.format("p", "p.checksum, c.checksum")} as key
             from placed p left join chosen c
-                on p.kind > 0 and p.model = c.model and p.iteration = c.iteration
+                on if(p.kind > 0, p.model, null) = c.model and p.iteration = c.iteration
                    and p.video_id = c.video_id
     """)
 
