@@ -1,1 +1,1 @@
-"""Rooms to look at data from."""
+"""The viewer of preference pairs."""

@@ -160,7 +160,7 @@ class DatasetIndex:
         open_known(database, known)
         query = f"select count(*), sum(size)::bigint from ({TODO})"
         lines, size = database.sql(query).fetchall()[0]
-        if not lines:
+        if known and not lines:
             return []
         bad: list[BadLine] = []
         files, sources = list(state.survey.files), state.survey.sources

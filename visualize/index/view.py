@@ -34,12 +34,12 @@ SORTS = {
 }
 # What a bar of a histogram can ask for: key -> (words, SQL that is a number).
 FIELDS = {
-    "chosen_length": ("chosen, characters", "chosen_length"),
-    "rejected_length": ("rejected, characters", "rejected_length"),
+    "chosen_length": ("length of chosen, characters", "chosen_length"),
+    "rejected_length": ("length of rejected, characters", "rejected_length"),
     "ratio": ("chosen / rejected", "ratio"),
-    "similarity": ("likeness of the two texts", "similarity"),
+    "similarity": ("similarity of the two texts", "similarity"),
     "shots": ("shots of the video", None),
-    "clip_seconds": ("a clip's length, seconds", None),
+    "clip_seconds": ("length of a clip, seconds", None),
 }
 # More than any length or ratio: the end of an outermost bar.
 BEYOND = 1e12
@@ -145,10 +145,15 @@ class View:
                 conditions.append(
                     ("not " if filters.verdict == UNJUDGED else "") + _among("judged")
                 )
-        where = " and ".join(conditions) or "true"
-        order = SORTS[filters.sort]
-        query = f"select id from {self._pairs} p where {where} order by {order}"
-        return self._ask(query, values, **tables)["id"].to_numpy()
+        text = filters.text.strip().lower()
+        if text:
+            conditions.append("(key in (from hits) or chosen_key in (from hits))")
+        query = (
+            f"with hits as materialized (select key from {self._known} where contains(text, ?))"
+            f" select id from {self._pairs} where {' and '.join(conditions) or 'true'}"
+            f" order by {SORTS[filters.sort]}"
+        )
+        return self._ask(query, [text, *values], **tables)["id"].to_numpy()
 
     def _conditions(self, filters: Filters) -> tuple[list[str], list[Any]]:
         found: list[str] = []
@@ -186,10 +191,6 @@ class View:
             column = FIELDS[field][1]
             found.append(f"video_id in ({inner})" if inner else f"{column} >= ? and {column} < ?")
             values += [low, high]
-        if text := filters.text.strip().lower():
-            hits = f"(select key from {self._known} where contains(text, ?))"
-            found.append(f"(key in {hits} or chosen_key in {hits})")
-            values += [text, text]
         return found, values
 
     def pairs(self, ids: Iterable[int]) -> list[dict[str, Any]]:
