@@ -6,47 +6,39 @@
 It listens on localhost alone unless `--server.address` says otherwise.
 """
 
-import sys
-from pathlib import Path
-
 import streamlit as st
 
-# Streamlit puts the folder of this file on the path, and the rooms lie one above it.
-if str(Path(__file__).resolve().parent.parent) not in sys.path:
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from tools.errors import UserError
-from visualize.pages import dataset as dataset_page
-from visualize.pages import judge as judge_page
-from visualize.pages import pairs as pair_page
-from visualize.pages import videos as video_page
 from visualize.parts.style import STYLE, icon, note
+from visualize.screens import dataset, judge, pairs, videos
 from visualize.session import begin
-
-PAGES = {
-    "pairs": ("Pairs", ":material/compare_arrows:", pair_page.show),
-    "judge": ("Judge", ":material/balance:", judge_page.show),
-    "videos": ("Videos", ":material/movie:", video_page.show),
-    "dataset": ("Dataset", ":material/bar_chart:", dataset_page.show),
-}
 
 
 def main() -> None:
     """Show the page that the address names."""
     st.set_page_config("TEMPLE pairs", icon(), layout="wide")
     st.html(STYLE)
-    pages = {
-        name: st.Page(show, title=title, icon=sign, url_path=name, default=name == "pairs")
-        for name, (title, sign, show) in PAGES.items()
-    }
-    st.session_state["pages"] = pages
-    page = st.navigation(list(pages.values()), position="top")
+    home = st.Page(pairs.show, title="Pairs", icon=":material/compare_arrows:", default=True)
+    pages = [
+        home,
+        # The address of the default page is /, but people also type the name of the page.
+        st.Page(_pairs, title="Pairs", url_path="pairs", visibility="hidden"),
+        st.Page(judge.show, title="Judge", icon=":material/balance:", url_path="judge"),
+        st.Page(videos.show, title="Videos", icon=":material/movie:", url_path="videos"),
+        st.Page(dataset.show, title="Dataset", icon=":material/bar_chart:", url_path="dataset"),
+    ]
+    st.session_state["pairs_page"] = home
+    page = st.navigation(pages, position="top")
     try:
         st.session_state["session"] = session = begin()
         if session:
             page.run()
     except UserError as error:
         note(error)
+
+
+def _pairs() -> None:
+    pairs.show()
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Renewal:
     def _work(self) -> None:
         start = time.monotonic()
         try:
-            if self.index.bytes_left() > ASIDE_BYTES:
+            if self.index.bytes_to_read() > ASIDE_BYTES:
                 self._renew_aside()
             state = self.index.renew()
             if not self.view or self.view.state.generation != state.generation:
@@ -139,8 +139,11 @@ def begin() -> Session | None:
     names = dataset_names(root)
     if not names:
         raise UserError(f"no dataset in {root}: preprocess.py makes the first")
+    wanted = st.query_params.get("dataset", names[0])
     with st.sidebar:
         name = st.selectbox("Dataset", names, key="dataset", bind="query-params")
+    if wanted not in names:
+        note(f"There is no dataset {wanted} in {root}: this is {name}.")
     dataset = open_dataset(name, root)
     renewal = _renewals().setdefault(dataset.root, Renewal(DatasetIndex(dataset)))
     renewal.begin()
@@ -151,7 +154,7 @@ def begin() -> Session | None:
         return None
     if renewal.busy:
         st.sidebar.caption(
-            f"Reading new records, {renewal.index.share:.0%}. Shown is what was there."
+            f"Reading new records ({renewal.index.share:.0%}). The page shows the state before."
         )
     try:
         judgements = list(read(dataset))

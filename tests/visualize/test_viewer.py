@@ -22,7 +22,7 @@ from streamlit.testing.v1 import AppTest
 from tools.pairs.judgements import Pair, judge, read
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import dumps
-from visualize.pages.judge import sides_for
+from visualize.screens.judge import sides_for
 from visualize.session import pair_named
 
 APP = REPOSITORY / "visualize" / "app.py"
@@ -133,10 +133,9 @@ def page(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Callable[..., App
             app = AppTest.from_file(str(APP), default_timeout=30)
         else:
             # AppTest opens the first page of a navigation only.
-            module = {"video": "videos"}.get(name, name)
             app = AppTest.from_string(
                 "import streamlit as st\n"
-                f"from visualize.pages import {module} as page\n"
+                f"from visualize.screens import {name} as page\n"
                 "from visualize.session import begin\n"
                 "st.session_state['session'] = begin()\n"
                 "page.show()\n",
@@ -421,10 +420,10 @@ def test_results_show_agreement(page, dataset):
 
 
 def test_a_video_shows_its_shots_or_why_it_was_filtered(page):
-    text = words(page("video", video="v0"))
+    text = words(page("videos", video="v0"))
     assert text.count('<i title="shot') == 4
     assert text.count("<u style=") == 8
-    text = words(page("video", video="few"))
+    text = words(page("videos", video="few"))
     assert "few&lt;b&gt;.mp4" in text
     assert "Filtered by filter_scene: too_few_shots (fewer than 4 shots)." in text
 
@@ -432,7 +431,7 @@ def test_a_video_shows_its_shots_or_why_it_was_filtered(page):
 def test_a_video_that_failed_says_so(page, dataset):
     failure = {"video_id": "v1", "step": "captions", "error": "Timeout: <b>", "attempts": 2}
     dataset.table("clip_captions_m").failed.path.write_bytes(dumps(failure) + b"\n")
-    assert "Failed in captions: Timeout: &lt;b&gt;" in words(page("video", video="v1"))
+    assert "Failed in captions: Timeout: &lt;b&gt;" in words(page("videos", video="v1"))
 
 
 def test_the_funnel_of_the_dataset(page):

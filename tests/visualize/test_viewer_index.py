@@ -8,9 +8,10 @@ import pytest
 from tools.errors import UserError
 from tools.pairs import rules as pairs
 from tools.pairs.judgements import Judgement, Pair
+from tools.shots.spans import clip_spans
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Table, dumps
-from visualize.index import segments
+from visualize.index import facts
 from visualize.index.index import DatasetIndex
 from visualize.index.view import Filters, View
 
@@ -161,13 +162,13 @@ def test_a_chosen_side_that_changes_is_compared_again(dataset):
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The rejected texts that are compared with a chosen one, as it happens."""
     texts: list[str] = []
-    similarity = segments.similarity
+    similarity = facts.similarity
 
     def listen(chosen: str, rejected: str) -> float:
         texts.append(rejected)
         return similarity(chosen, rejected)
 
-    monkeypatch.setattr(segments, "similarity", listen)
+    monkeypatch.setattr(facts, "similarity", listen)
     return texts
 
 
@@ -199,9 +200,9 @@ def test_merging_parts_compares_nothing_again(dataset, compared):
 def test_nothing_is_done_when_nothing_has_changed(dataset):
     write(table(dataset, NONE).path, row("a", LONG, CLEAN_ORDER))
     index = DatasetIndex(dataset)
-    assert not index.is_fresh()
+    assert index.bytes_to_read() > 0
     first = index.renew()
-    assert index.is_fresh()
+    assert index.bytes_to_read() == 0
     assert index.renew().generation == first.generation == 1
 
 
@@ -339,10 +340,10 @@ def test_judgements_filter(world):
 
 def test_likeness_is_at_least_that_of_convert():
     one, other = "a b c d e f g h", "e f g h a b c d"
-    assert segments.similarity(one, one) == 1
-    assert segments.similarity(one, other) == 0.5 == pairs.similarity(one, other)
-    assert segments.similarity("a x b y c", "a b c") >= pairs.similarity("a x b y c", "a b c")
-    assert segments.similarity("a b", "c d") == 0
+    assert facts.similarity(one, one) == 1
+    assert facts.similarity(one, other) == 0.5 == pairs.similarity(one, other)
+    assert facts.similarity("a x b y c", "a b c") >= pairs.similarity("a x b y c", "a b c")
+    assert facts.similarity("a b", "c d") == 0
 
 
 def test_histograms_count_every_pair_that_convert_keeps(world):
@@ -396,7 +397,7 @@ def test_what_became_of_each_video(dataset):
     assert [v["name"] for v in now.videos(text="EW.mp")] == ["few.mp4"]
     clips = now.video_histogram("clip_seconds").to_pylist()
     assert sum(bar["n"] for bar in clips) == 4
-    assert segments.clip_spans(keep) == [(0.0, 2.0), (2.0, 3.0), (3.0, 4.0), (4.0, 5.0)]
+    assert clip_spans(keep) == [(0.0, 2.0), (2.0, 3.0), (3.0, 4.0), (4.0, 5.0)]
 
 
 def test_a_file_that_is_replaced_under_the_view_is_said_in_one_line(dataset):
@@ -404,10 +405,10 @@ def test_a_file_that_is_replaced_under_the_view_is_said_in_one_line(dataset):
     write(table(dataset, DROP).path, row("a", "Rain", [1]))
     now = view(dataset)
     write(table(dataset, DROP).path, row("0", "Another, much longer text", [1]))
-    with pytest.raises(UserError, match="is being written anew"):
+    with pytest.raises(UserError, match="is being written again"):
         now.response(Pair("m", 0, DROP, "a"), chosen=False)
     table(dataset, DROP).path.unlink()
-    with pytest.raises(UserError, match="is being written anew"):
+    with pytest.raises(UserError, match="is being written again"):
         now.response(Pair("m", 0, DROP, "a"), chosen=False)
 
 
@@ -440,7 +441,7 @@ def test_an_index_of_another_version_is_made_anew(dataset, cache):
     write(table(dataset, DROP).path, row("a", "Rain", [1]))
     found(dataset)
     (path,) = cache.rglob("index.json")
-    path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 0'))
+    path.write_bytes(path.read_bytes().replace(b'"version": 2', b'"version": 0'))
     assert found(dataset) == [("a", "drop", "")]
 
 
@@ -460,4 +461,4 @@ def test_the_index_can_be_made_beforehand(dataset, run_script, cache):
     done = run_script("-m", "visualize.index", "mine", "--data_root", dataset.root.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(": 1 records of 1 files\n")
-    assert DatasetIndex(dataset).is_fresh()
+    assert DatasetIndex(dataset).bytes_to_read() == 0

@@ -5,7 +5,7 @@ of pairs is an array of their ids.
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from tools.pairs.perturbation import CLEAN
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record, line_at
 from visualize.index.index import DatasetIndex, State
-from visualize.index.summary import Part, by_table, connect, files, quoted
+from visualize.index.places import Source
+from visualize.index.tables import connect, files, quoted
 
 # Orders in which to look at pairs, in words -> in SQL.
 SORTS = {
@@ -33,12 +34,12 @@ SORTS = {
 }
 # What a bar of a histogram can ask for: key -> (words, SQL that is a number).
 FIELDS = {
-    "chosen_length": ("chosen, characters", "chosen_length"),
-    "rejected_length": ("rejected, characters", "rejected_length"),
+    "chosen_length": ("length of chosen, characters", "chosen_length"),
+    "rejected_length": ("length of rejected, characters", "rejected_length"),
     "ratio": ("chosen / rejected", "ratio"),
-    "similarity": ("likeness of the two texts", "similarity"),
+    "similarity": ("similarity of the two texts", "similarity"),
     "shots": ("shots of the video", None),
-    "clip_seconds": ("a clip's length, seconds", None),
+    "clip_seconds": ("length of a clip, seconds", None),
 }
 # More than any length or ratio: the end of an outermost bar.
 BEYOND = 1e12
@@ -75,16 +76,16 @@ class Filters:
 
 
 class View:
-    """One generation of a dataset's index, open for questions; threads may share it."""
+    """One state of a dataset's index, open for questions; threads may share it."""
 
     def __init__(self, index: DatasetIndex, state: State) -> None:
         self.dataset: Dataset = index.dataset
         self.state = state
-        self._parts = [part for part in index.parts(state)]
-        self._tables = by_table(self._parts)
-        self._pairs = files([index.summary("pairs", state)])
-        self._videos = files([index.summary("videos", state)])
-        self._failures = files([index.summary("failures", state)])
+        self._pairs, self._videos, self._failures, self._places = (
+            files([index.folder / state.file(name)])
+            for name in ("pairs", "videos", "failures", "places")
+        )
+        self._known = files([index.folder / name for name in state.known])
         self._database = connect()
         self._lock = threading.Lock()
 
@@ -106,9 +107,8 @@ class View:
     def notes(self) -> list[str]:
         """What people should know of the files: lines that are no records."""
         return [
-            f"{name}: {one.bad} lines are no records and are left out; {one.first_bad}"
-            for name, one in self.state.segments.items()
-            if one.bad
+            f"{name}: {number} lines are no records and are left out; {first}"
+            for name, (number, first) in self.state.bad.items()
         ]
 
     def runs(self) -> list[tuple[str, int, int]]:
@@ -145,10 +145,15 @@ class View:
                 conditions.append(
                     ("not " if filters.verdict == UNJUDGED else "") + _among("judged")
                 )
-        where = " and ".join(conditions) or "true"
-        order = SORTS[filters.sort]
-        query = f"select id from {self._pairs} p where {where} order by {order}"
-        return self._ask(query, values, **tables)["id"].to_numpy()
+        text = filters.text.strip().lower()
+        if text:
+            conditions.append("(key in (from hits) or chosen_key in (from hits))")
+        query = (
+            f"with hits as materialized (select key from {self._known} where contains(text, ?))"
+            f" select id from {self._pairs} where {' and '.join(conditions) or 'true'}"
+            f" order by {SORTS[filters.sort]}"
+        )
+        return self._ask(query, [text, *values], **tables)["id"].to_numpy()
 
     def _conditions(self, filters: Filters) -> tuple[list[str], list[Any]]:
         found: list[str] = []
@@ -186,37 +191,7 @@ class View:
             column = FIELDS[field][1]
             found.append(f"video_id in ({inner})" if inner else f"{column} >= ? and {column} < ?")
             values += [low, high]
-        if text := filters.text.strip().lower():
-            found.append(self._holding(filters))
-            values += [text] * found[-1].count("?")
         return found, values
-
-    def _holding(self, filters: Filters) -> str:
-        """The condition that a text stands in one side."""
-        chosen, rejected = [], []
-        for part in self._parts:
-            if not part.config or (
-                filters.runs and (part.model, part.iteration) not in filters.runs
-            ):
-                continue
-            of = f"{quoted(part.model)} as model, {part.iteration} as iteration, video_id"
-            source = f"from {files([part.segment])} where contains(text, ?)"
-            if part.config == CLEAN.name:
-                chosen.append(f"select {of} {source}")
-                continue
-            noise, magnitude = part.config.split("_")[2:4]
-            if filters.noises and noise not in filters.noises:
-                continue
-            if filters.magnitudes and int(magnitude) not in filters.magnitudes:
-                continue
-            rejected.append(f"select {of}, {quoted(part.config)} as config {source}")
-        conditions = []
-        if chosen:
-            conditions.append(f"(model, iteration, video_id) in ({' union all '.join(chosen)})")
-        if rejected:
-            inner = " union all ".join(rejected)
-            conditions.append(f"(model, iteration, video_id, config) in ({inner})")
-        return f"({' or '.join(conditions)})" if conditions else "false"
 
     def pairs(self, ids: Iterable[int]) -> list[dict[str, Any]]:
         """Rows of the table of pairs with the videos' names, in the order of the ids."""
@@ -240,59 +215,45 @@ class View:
         )
         return rows[0]["id"] if rows else None
 
-    def siblings(self, pair: Pair) -> list[dict[str, Any]]:
-        """All pairs of the same video in the same run."""
-        return self._rows(
-            f"select * from {self._pairs} where video_id = ? and model = ? and iteration = ?"
-            " order by id",
-            [pair.video_id, pair.model, pair.iteration],
-        )
-
-    def record(self, table: str, video_id: str) -> Record | None:
-        """A record as it stands in its file now; None if the table has none of that video.
-
-        Args:
-            table: path relative to the dataset's folder, such as anno/videos.jsonl.
+    def _record(self, video_id: str, wanted: Callable[[Source], bool]) -> Record | None:
+        """A record as it stands in its file now; None if no table that is wanted has one of that
+        video.
 
         Raises:
             UserError: the file has changed since it was indexed.
         """
-        for part in self._tables.get(table, []):
-            rows = self._rows(
-                f'select "offset", length from {files([part.segment])} where video_id = ? limit 1',
-                [video_id],
-            )
-            if rows:
-                return self._read(part, rows[0], video_id)
-        return None
+        sources = self.state.survey.sources
+        numbers = [str(number) for number, source in enumerate(sources) if wanted(source)]
+        rows = self._rows(
+            f"select file, start, size from {self._places}"
+            f" where video_id = ? and source in ({', '.join(numbers) or -1})"
+            " order by source desc limit 1",
+            [video_id],
+        )
+        return self._read(video_id, **rows[0]) if rows else None
 
-    def _read(self, part: Part, place: dict[str, Any], video_id: str) -> Record:
+    def _read(self, video_id: str, file: int, start: int, size: int) -> Record:
+        name = list(self.state.survey.files)[file]
         try:
-            line = line_at(self.dataset.root / part.file, place["offset"], place["length"])
-            record: Record = orjson.loads(line)
+            record: Record = orjson.loads(line_at(self.dataset.root / name, start, size))
         except (FileNotFoundError, orjson.JSONDecodeError):
             record = {}
         if record.get("video_id") != video_id:
-            raise UserError(f"{part.file} is being written anew at this moment: look again soon")
+            raise UserError(f"{name} is being written again at this moment: reload the page soon")
         return record
 
     def response(self, pair: Pair, *, chosen: bool) -> Record | None:
         """The row of one side of a pair."""
-        config = CLEAN.name if chosen else pair.config
-        table = self.dataset.responses(pair.model, config, pair.iteration)
-        return self.record(str(table.path.relative_to(self.dataset.root)), pair.video_id)
+        side = pair.model, pair.iteration, CLEAN.name if chosen else pair.config
+        return self._record(pair.video_id, lambda s: (s.model, s.iteration, s.config) == side)
 
     def video(self, video_id: str) -> Record | None:
         """What stage 1 knows of a video: the record of the last table that has it."""
-        for table in reversed([name for name, parts in self._tables.items() if not parts[0].model]):
-            if record := self.record(table, video_id):
-                return record
-        return None
+        return self._record(video_id, lambda source: not source.model)
 
     def captions(self, model: str, video_id: str) -> list[str]:
         """The clip captions by a model; empty if there are none."""
-        table = self.dataset.table(f"clip_captions_{model}")
-        record = self.record(str(table.path.relative_to(self.dataset.root)), video_id)
+        record = self._record(video_id, lambda s: s.model == model and not s.config)
         return record.get("clip_captions") or [] if record else []
 
     def videos(self, status: str = "", reason: str = "", text: str = "") -> list[dict[str, Any]]:

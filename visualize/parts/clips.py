@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from tools.errors import UserError
+from tools.shots.spans import clip_spans
 from tools.store.jsonl import Record
 from tools.video.decode import VideoError
-from visualize.index.segments import clip_spans
 from visualize.parts.strip import strip
 from visualize.parts.style import heading, note
 from visualize.parts.texts import Texts
@@ -23,7 +23,7 @@ def clock(seconds: float) -> str:
 def pictures(session: Session, video: Record | None, indices: Sequence[int]) -> dict[int, bytes]:
     """Frames that can be read; a line on the page says why others cannot."""
     if video is None:
-        note("Stage 1 knows nothing of this video, so its frames cannot be shown.")
+        note("Stage 1 has no record of this video, so the page cannot show its frames.")
         return {}
     try:
         return session.previews.pictures(video, indices)
@@ -49,8 +49,8 @@ def clip_strip(
         video,
         frames,
         key=key,
-        order=texts.told if perturbed else None,
-        labels=("in the right order", "as the rejected text was told") if perturbed else ("", ""),
+        order=texts.order if perturbed else None,
+        labels=("in the right order", "as in the rejected text") if perturbed else ("", ""),
     )
 
 

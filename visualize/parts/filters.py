@@ -1,4 +1,4 @@
-"""The filters in the side bar. The address bar holds them, in the words that stand on the page."""
+"""The filters in the side bar. The address bar holds them, in the words of the page."""
 
 from typing import Final
 
@@ -12,20 +12,27 @@ from visualize.parts.style import unmarked
 from visualize.session import Session
 
 ANY = "any"
-# What convert asks of the files of videos and of people, or as it is told to, is not in the index.
+# The index does not hold what depends on video files, on judgements, or on flags of convert.
 NOT_INDEXED = (
     *("video_gone", "video_broken", "too_similar", "judged_reject", "judged_unsure", "duplicate"),
 )
 OUTCOMES = [ANY, KEPT, DUPLICATE, *(name for name in REASONS if name not in NOT_INDEXED)]
 BOUND: Final = "query-params"
+_BLUR = """
+export default function() {
+  const focused = document.activeElement;
+  if (focused?.closest('[data-testid="stSidebar"]') && focused.matches('button, [role=combobox]'))
+    focused.blur();
+}
+"""
 
 
 def filters_of(session: Session, *, judging: bool = False) -> Filters:
-    """Show the filters and say what they ask for.
+    """Show the filters and return their values.
 
     Args:
-        judging: leave out what makes no sense for somebody who judges; pairs come at random, and
-            only those that convert keeps, unless asked otherwise.
+        judging: for the page that judges: fewer filters, pairs in random order, and by default only
+            those that convert keeps.
     """
     every = session.view.runs()
     runs = {f"{model} iter {iteration}": (model, iteration) for model, iteration, _ in every}
@@ -36,7 +43,7 @@ def filters_of(session: Session, *, judging: bool = False) -> Filters:
         noises = st.pills("Noise", NOISES[1:], selection_mode="multi", key="noise", bind=BOUND)
         levels = [str(magnitude) for magnitude in LEVELS]
         magnitudes = st.pills(
-            "Magnitude, 16 perturbs most",
+            "Magnitude (16 perturbs most)",
             levels,
             selection_mode="multi",
             key="magnitude",
@@ -46,7 +53,7 @@ def filters_of(session: Session, *, judging: bool = False) -> Filters:
             "Text", key="q", type="search", placeholder="words in either text", bind=BOUND
         )
         outcome = st.selectbox(
-            "What convert makes of it",
+            "Outcome of convert",
             OUTCOMES,
             index=OUTCOMES.index(KEPT if judging else ANY),
             key="queue" if judging else "outcome",
@@ -61,7 +68,7 @@ def filters_of(session: Session, *, judging: bool = False) -> Filters:
             ratio = _ratio()
             sort = st.selectbox("Order", list(SORTS), key="sort", bind=BOUND)
         between, video_id = _between(), _video()
-    return Filters(
+    filters = Filters(
         runs=tuple(runs[name] for name in chosen),
         noises=tuple(sorted(noises)),
         magnitudes=tuple(sorted(int(magnitude) for magnitude in magnitudes)),
@@ -73,6 +80,15 @@ def filters_of(session: Session, *, judging: bool = False) -> Filters:
         verdict="" if verdict == ANY else verdict,
         sort=sort,
     )
+    with st.sidebar:
+        _give_keys_back(filters)
+    return filters
+
+
+def _give_keys_back(filters: Filters) -> None:
+    """Take the focus from a filter that has just been chosen: the arrow keys step through pairs."""
+    mount = st.components.v2.component("temple_focus", html="<i></i>", js=_BLUR)
+    mount(key="focus", data=repr(filters))
 
 
 def _ratio() -> tuple[float, float] | None:
@@ -94,7 +110,7 @@ def _video() -> str:
     """The one video whose pairs are asked for: `of=toyworld_27445bf48061` in the address."""
     video_id = st.query_params.get("of", "")
     if video_id:
-        _taken_away("of", f"only {video_id}")
+        _removable("of", f"only {video_id}")
     return video_id
 
 
@@ -108,17 +124,17 @@ def _between() -> tuple[str, float, float] | None:
     if key not in FIELDS:
         return None
     end = f"to {high:g}" if high < BEYOND else "and more"
-    _taken_away("between", f"{FIELDS[key][0]}: {low:g} {end}")
+    _removable("between", f"{FIELDS[key][0]}: {low:g} {end}")
     return key, low, high
 
 
-def _taken_away(name: str, label: str) -> None:
-    """A filter that came with the address, as a button that takes it away."""
+def _removable(name: str, label: str) -> None:
+    """A filter that came with the address, as a button that removes it."""
     st.button(
         unmarked(label),
         key=f"no_{name}",
         icon=":material/close:",
-        help="take this filter away",
+        help="remove this filter",
         on_click=_forget,
         args=(name,),
     )
@@ -131,5 +147,5 @@ def _forget(name: str) -> None:
 def to_pairs(**params: str) -> None:
     """Go to the list of pairs with the filters of an address."""
     kept = {"dataset": st.query_params["dataset"]} if "dataset" in st.query_params else {}
-    page = st.session_state["pages"]["pairs"]
+    page = st.session_state["pairs_page"]
     st.switch_page(page, query_params={**kept, "list": "yes", **params})

@@ -13,16 +13,19 @@ import streamlit as st
 _STYLE = """
 .wrap { overflow-x: auto; padding: 2px; font-family: var(--st-font, sans-serif); }
 .in { min-width: var(--least); }
-.label { font-size: 12px; color: #7a828d; margin: 0 0 4px; }
+.label { font-size: 12px; color: var(--t-faint); margin: 0 0 4px; }
 .row { display: flex; gap: 5px; }
-.clip { flex: 1 1 0; min-width: 0; border: 0; padding: 0; background: #eef0f4; border-radius: 6px;
+.clip { flex: 1 1 0; min-width: 0; border: 0; padding: 0; border-radius: 6px;
   overflow: hidden; cursor: pointer; position: relative; display: flex; flex-direction: column;
-  gap: 1px; box-shadow: 0 0 0 1px #e2e5ea; transition: box-shadow .12s; max-width: 190px; }
+  gap: 1px; background: var(--t-fill);
+  box-shadow: 0 0 0 1px var(--t-line); transition: box-shadow .12s; max-width: 190px; }
 .clip:hover { box-shadow: 0 0 0 2px #aab2ec; }
 .clip:focus-visible { outline: 3px solid #4453c9; outline-offset: 1px; }
 .clip.on { box-shadow: 0 0 0 3px #4453c9; }
-.clip img, .clip .none { width: 100%; aspect-ratio: 16 / 9; object-fit: cover; display: block; }
-.clip .none { background: repeating-linear-gradient(45deg, #eef0f4 0 6px, #e4e7ec 6px 12px); }
+.clip img, .clip .none { width: 100%; aspect-ratio: 16 / 9; object-fit: contain; display: block;
+  background: #14171b; }
+.clip .none {
+  background: repeating-linear-gradient(45deg, var(--t-fill) 0 6px, var(--t-line) 6px 12px); }
 .clip .no { position: absolute; left: 0; top: 0; color: #fff; font: 600 12px/1 sans-serif;
   padding: 4px 6px; border-radius: 0 0 6px 0; }
 .clip .bar { height: 4px; }
@@ -114,14 +117,14 @@ export default function({ data, parentElement, setTriggerValue }) {
 def slots(count: int, order: Sequence[int]) -> list[tuple[int, bool]]:
     """The perturbed row: (clip, whether it was dropped), clips counting from 0.
 
-    Clips told once each in the right order stay in their places with the dropped ones between them;
-    told in any other way, the dropped ones come last.
+    Where the clips used are in the right order, the dropped ones stay between them; otherwise the
+    dropped ones come last.
     """
-    told = [clip for clip in order if 0 <= clip < count]
-    gone = [clip for clip in range(count) if clip not in told]
-    if told == sorted(set(told)):
-        return [(clip, clip in gone) for clip in range(count)]
-    return [(clip, False) for clip in told] + [(clip, True) for clip in gone]
+    used = [clip for clip in order if 0 <= clip < count]
+    dropped = [clip for clip in range(count) if clip not in used]
+    if used == sorted(set(used)):
+        return [(clip, clip in dropped) for clip in range(count)]
+    return [(clip, False) for clip in used] + [(clip, True) for clip in dropped]
 
 
 def data_uri(picture: bytes | None) -> str:
@@ -146,7 +149,8 @@ def strip(
         frames: the key frames' indices, a pair a clip.
         pictures: those frames that could be read, as JPEG.
         titles: a line about each clip.
-        order: which clips were told, in which order, counting from 0; None: no second row.
+        order: which clips the rejected text was written from, in which order, counting from 0;
+            None: no second row.
         on: the clip that is open, counting from 1.
         labels: of the two rows.
         colours: of the clips; None: from light to dark.

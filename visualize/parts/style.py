@@ -11,55 +11,60 @@ ACCENT, CONTRAST, FAINT = "#4453c9", "#d9822b", "#7a828d"
 
 STYLE = f"""
 <style>
+.stApp {{ --t-line: light-dark(#e2e5ea, #3a4049); --t-fill: light-dark(#eef0f4, #2b3038);
+  --t-faint: light-dark({FAINT}, #98a0ab); --t-accent: light-dark({ACCENT}, #9aa5ff);
+  --t-soft: light-dark(#e3e6fb, #333c78); --t-warm: light-dark(#fde8d2, #6b431b);
+  --t-warn: light-dark(#9a5412, #f0b474); --t-off: light-dark(#a9b0b9, #6c747f); }}
 .stMainBlockContainer {{ padding: 4.2rem 2.2rem 4rem; max-width: 1760px; }}
 [data-testid="stSidebarUserContent"] {{ padding-top: .5rem; }}
-[data-testid="stSidebar"] label p {{ font-size: .82rem; color: #5b6470; }}
+[data-testid="stSidebar"] label p {{ font-size: .82rem; color: var(--t-faint); }}
 .t-head {{ display: flex; align-items: baseline; gap: .7rem; flex-wrap: wrap; }}
 .t-head h2 {{ font-size: 1.35rem; font-weight: 650; margin: 0; padding: 0;
   overflow-wrap: anywhere; }}
-.t-faint {{ color: {FAINT}; font-size: .86rem; }}
+.t-faint {{ color: var(--t-faint); font-size: .86rem; }}
 .t-badge {{ display: inline-block; padding: .08rem .55rem; border-radius: 99px; font-size: .8rem;
-  font-weight: 600; background: #eef0f4; color: #3c444e; white-space: nowrap; }}
-.t-badge.accent {{ background: #e7e9fb; color: {ACCENT}; }}
-.t-badge.warn {{ background: #fdeedd; color: #9a5412; }}
-.t-side {{ border: 1px solid #e2e5ea; border-radius: .6rem; padding: 1rem 1.2rem 1.1rem;
+  font-weight: 600; background: var(--t-fill); white-space: nowrap; }}
+.t-badge.accent {{ background: var(--t-soft); color: var(--t-accent); }}
+.t-badge.warn {{ background: var(--t-warm); color: var(--t-warn); }}
+.t-side {{ border: 1px solid var(--t-line); border-radius: .6rem; padding: 1rem 1.2rem 1.1rem;
   height: 100%; }}
 .t-side header {{ display: flex; justify-content: space-between; align-items: baseline;
   margin-bottom: .5rem; gap: 1rem; }}
 .t-side header b {{ font-size: .95rem; }}
 .t-side .text {{ line-height: 1.62; white-space: pre-wrap; overflow-wrap: anywhere;
   font-size: .97rem; max-width: 80ch; }}
-.t-side mark {{ background: #e3e6fb; color: inherit; border-radius: 3px; padding: 0 1px; }}
-.t-side.other mark {{ background: #fde8d2; }}
-.t-side.same mark {{ background: #f1e9c9; }}
+.t-side mark {{ background: var(--t-soft); color: inherit; border-radius: 3px; padding: 0 1px; }}
+.t-side.other mark {{ background: var(--t-warm); }}
+.t-side.same mark {{ background: light-dark(#f1e9c9, #57502a); }}
 .t-facts {{ display: flex; gap: 1.6rem; flex-wrap: wrap; margin: .1rem 0; }}
 .t-facts div {{ display: flex; flex-direction: column; }}
-.t-facts span {{ color: {FAINT}; font-size: .78rem; }}
+.t-facts span {{ color: var(--t-faint); font-size: .78rem; }}
 .t-facts b {{ font-weight: 600; font-variant-numeric: tabular-nums; }}
 .t-captions {{ display: grid; grid-template-columns: 2rem 1fr; gap: .35rem .7rem; font-size: .9rem;
   line-height: 1.5; max-width: 110ch; }}
-.t-captions b {{ color: {ACCENT}; text-align: right; }}
+.t-captions b {{ color: var(--t-accent); text-align: right; }}
 .t-captions div {{ white-space: pre-wrap; overflow-wrap: anywhere; }}
-.t-captions .gone {{ color: #a9b0b9; }}
+.t-captions .gone {{ color: var(--t-off); }}
 .t-table {{ border-collapse: collapse; font-size: .88rem; width: 100%;
   font-variant-numeric: tabular-nums; }}
-.t-table th {{ text-align: right; font-weight: 500; color: {FAINT}; padding: .3rem .7rem;
-  border-bottom: 1px solid #e2e5ea; }}
-.t-table td {{ text-align: right; padding: .34rem .7rem; border-bottom: 1px solid #f0f2f5; }}
+.t-table th {{ text-align: right; font-weight: 500; color: var(--t-faint); padding: .3rem .7rem;
+  border-bottom: 1px solid var(--t-line); }}
+.t-table td {{ text-align: right; padding: .34rem .7rem; border-bottom: 1px solid var(--t-fill); }}
 .t-table th:first-child, .t-table td:first-child,
 .t-table th.words, .t-table td.words {{ text-align: left; }}
-.t-table td.zero {{ color: #c3c8cf; }}
+.t-table td.zero {{ color: var(--t-off); }}
 .t-bar {{ display: inline-block; height: .62rem; border-radius: 2px; background: {ACCENT}; }}
-.t-bar.filtered {{ background: #c9cdd4; }} .t-bar.failed {{ background: {CONTRAST}; }}
-.t-bar.remaining {{ background: #eef0f4; }}
-.t-line {{ position: relative; height: 2.3rem; background: #f0f2f5; border-radius: .4rem;
+.t-bar.filtered {{ background: var(--t-off); }} .t-bar.failed {{ background: {CONTRAST}; }}
+.t-bar.remaining {{ background: var(--t-fill); }}
+.t-line {{ position: relative; height: 2.3rem; background: var(--t-fill); border-radius: .4rem;
   margin: .3rem 0 1.1rem; }}
 .t-line i {{ position: absolute; top: 0; bottom: 0; border-radius: .25rem; }}
 .t-line u {{ position: absolute; top: .45rem; bottom: .45rem; width: 2px; background: #fff; }}
-.t-line s {{ position: absolute; top: 2.4rem; font-size: .74rem; color: {FAINT};
-  text-decoration: none; transform: translateX(-50%); }}
-.t-note {{ border-left: 3px solid {CONTRAST}; background: #fdf6ee; padding: .5rem .9rem;
-  border-radius: .3rem; font-size: .92rem; overflow-wrap: anywhere; }}
+.t-line s {{ position: absolute; top: 2.4rem; font-size: .74rem; color: var(--t-faint);
+  text-decoration: none; white-space: nowrap; transform: translateX(-50%); }}
+.t-note {{ border-left: 3px solid {CONTRAST}; padding: .5rem .9rem;
+  background: light-dark(#fdf6ee, #3a2f22); border-radius: .3rem; font-size: .92rem;
+  overflow-wrap: anywhere; }}
 video.stVideo {{ max-height: 21rem; background: #14171b; border-radius: .5rem; }}
 </style>
 """
@@ -97,8 +102,23 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
     st.html(f'<div class="t-facts">{cells}</div>')
 
 
+def counted(number: int, what: str) -> str:
+    """A number with its noun: 1 video, 2,000 videos."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def caption_table(captions: Iterable[tuple[str, str, bool]]) -> str:
+    """Clip captions as HTML, numbered: (caption, remark, whether it was used) each."""
+    rows = "".join(
+        f'<b>{number}</b><div class="{"" if used else "gone"}">{escape(text)} '
+        f'<span class="t-faint">{escape(remark)}</span></div>'
+        for number, (text, remark, used) in enumerate(captions, 1)
+    )
+    return f'<div class="t-captions">{rows}</div>'
+
+
 def note(text: object) -> None:
-    """Something that is not as it should be, in one paragraph."""
+    """A warning or an error, in one paragraph."""
     st.html(f'<div class="t-note">{escape(text)}</div>')
 
 

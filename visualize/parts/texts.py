@@ -1,10 +1,10 @@
-"""The texts of one pair, as they stand in the files now."""
+"""The texts of one pair, as they are in the files now."""
 
 from dataclasses import dataclass
 
 from tools.pairs.judgements import Pair
 from tools.pairs.rules import read_side
-from visualize.index.segments import shown
+from visualize.index.facts import shown
 from visualize.session import Session
 
 
@@ -13,15 +13,15 @@ class Texts:
     """A pair's texts.
 
     Attributes:
-        chosen, rejected: what counts of the responses, or all of them where nothing does.
-        told: which clips rejected was written from, in which order, counting from 0.
+        chosen, rejected: what convert takes of the responses, or all of them if that is nothing.
+        order: which clips rejected was written from, in which order, counting from 0.
         clips: the captions of the clips, in the right order; empty if they are not there.
         frames: the key frames' indices, a pair a clip.
     """
 
     chosen: str
     rejected: str
-    told: tuple[int, ...]
+    order: tuple[int, ...]
     clips: list[str]
     frames: list[list[int]]
 
@@ -30,7 +30,7 @@ def read_texts(session: Session, pair: Pair) -> Texts:
     """Read them.
 
     Raises:
-        UserError: a file is being written anew at this moment.
+        UserError: a file has just been rewritten.
     """
     chosen = session.view.response(pair, chosen=True) or {}
     rejected = session.view.response(pair, chosen=False) or {}

@@ -1,4 +1,4 @@
-"""One pair at a time, or a list of them: what was done to time, and what came of it."""
+"""One pair at a time, or a list of them: how the order was perturbed, and both texts."""
 
 from typing import Any
 
@@ -12,7 +12,16 @@ from tools.store.jsonl import Record
 from visualize.parts.clips import clip_panel, clip_strip
 from visualize.parts.differences import escape, marked
 from visualize.parts.filters import filters_of
-from visualize.parts.style import badge, facts, heading, note, side, unmarked
+from visualize.parts.style import (
+    badge,
+    caption_table,
+    counted,
+    facts,
+    heading,
+    note,
+    side,
+    unmarked,
+)
 from visualize.parts.texts import Texts, read_texts
 from visualize.session import Session, pair_name, pair_named, pair_of
 
@@ -30,8 +39,8 @@ def show() -> None:
     asked = pair_named(st.query_params.get("pair", ""))
     current = session.view.find(asked) if asked else None
     if asked and current is None:
-        note(f"no such pair here: {st.query_params['pair']}")
-    # A link may lead outside the filters; who changes a filter wants to see what passes it.
+        note(f"There is no such pair in this dataset: {st.query_params['pair']}")
+    # A link may open a pair outside the filters; after a change of filters, one that passes.
     before = st.session_state.get("filters", filters)
     st.session_state["filters"] = filters
     if current is not None and filters != before and len(ids) and current not in ids:
@@ -104,16 +113,16 @@ def _one(session: Session, ids: np.ndarray, current: int) -> None:
             ("rejected", f"{len(texts.rejected):,} characters"),
             ("chosen / rejected", "-" if row["ratio"] is None else f"{row['ratio']:.2f}"),
             (
-                "words alike, in order",
+                "words shared, in order",
                 "-" if row["similarity"] is None else f"{row['similarity']:.0%}",
             ),
-            ("clips told", f"{len(texts.told) or '?'} of {len(texts.clips) or row['clips']}"),
+            ("clips used", f"{len(texts.order) or '?'} of {len(texts.clips) or row['clips']}"),
         ]
     )
     ours, theirs = marked(texts.chosen, texts.rejected)
     columns = st.columns(2)
     columns[0].html(side("Chosen", "from the clips in the right order", ours))
-    columns[1].html(side("Rejected", _told(row, texts), theirs, "other"))
+    columns[1].html(side("Rejected", _origin(row, texts), theirs, "other"))
     _captions(texts, pair)
 
 
@@ -125,20 +134,20 @@ def _badges(session: Session, row: dict[str, Any], pair: Pair) -> list[str]:
     if row["reason"]:
         found.append(badge(f"dropped: {row['reason']}", "warn"))
     if row["duplicate"]:
-        found.append(badge("duplicate: a harder pair tells the same order", "warn"))
+        found.append(badge("duplicate: a harder pair has the same order", "warn"))
     if judgement := latest(session.judgements).get(pair):
         found.append(badge(f"{judgement.verdict} by {judgement.judge}"))
     found.append(f'<span class="t-faint">{escape(pair.model)} · iter {pair.iteration}</span>')
     return found
 
 
-def _told(row: dict[str, Any], texts: Texts) -> str:
+def _origin(row: dict[str, Any], texts: Texts) -> str:
     words = {
-        "drop": f"from {len(texts.told)} of {len(texts.clips)} clips, the others dropped",
+        "drop": f"from {len(texts.order)} of {len(texts.clips)} clips, the others dropped",
         "reverse": "from the clips in reversed blocks",
         "shuffle": "from the clips in shuffled blocks",
-        "swap": "from the clips, neighbours swapped",
-        "repeat": "from the clips, some told twice in place of a neighbour",
+        "swap": "from the clips, some neighbours swapped",
+        "repeat": "from the clips, some twice in place of a neighbour",
     }
     return words[row["noise"]]
 
@@ -153,22 +162,16 @@ def _video(session: Session, row: dict[str, Any]) -> Record | None:
 
 def _captions(texts: Texts, pair: Pair) -> None:
     with st.expander(
-        f"The {len(texts.clips)} clip captions that went in, by {unmarked(pair.model)}"
+        f"The {len(texts.clips)} clip captions behind both texts, by {unmarked(pair.model)}"
     ):
         if not texts.clips:
-            note("There are no clip captions by this model in the dataset.")
+            note("The dataset has no clip captions by this model.")
             return
-        numbers = {clip: str(place + 1) for place, clip in enumerate(texts.told)}
-        rows = "".join(
-            f'<b>{clip + 1}</b><div class="{"" if clip in numbers else "gone"}">{escape(text)} '
-            f'<span class="t-faint">{_when(numbers.get(clip))}</span></div>'
-            for clip, text in enumerate(texts.clips)
+        places = {clip: f"number {place}" for place, clip in enumerate(texts.order, 1)}
+        captions = enumerate(texts.clips)
+        st.html(
+            caption_table((t, places.get(clip, "dropped"), clip in places) for clip, t in captions)
         )
-        st.html(f'<div class="t-captions">{rows}</div>')
-
-
-def _when(number: str | None) -> str:
-    return "dropped" if number is None else f"told as number {number}"
 
 
 def _list(session: Session, ids: np.ndarray) -> None:
@@ -176,7 +179,7 @@ def _list(session: Session, ids: np.ndarray) -> None:
     page = min(pages, max(1, int(st.query_params.get("page", "1") or 1)))
     left, right = st.columns([2, 3], vertical_alignment="center")
     with left:
-        heading(f"{len(ids):,} pairs")
+        heading(counted(len(ids), "pair"))
     with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         st.html(
             f'<span class="t-faint" style="line-height:2.5rem">page {page:,} of {pages:,}</span>',

@@ -10,7 +10,7 @@ from tools.pairs.rules import REASONS
 from tools.status import funnel, reasons
 from visualize.index.view import FIELDS
 from visualize.parts.filters import to_pairs
-from visualize.parts.style import ACCENT, CONTRAST, Html, heading, note, table
+from visualize.parts.style import ACCENT, CONTRAST, Html, counted, heading, note, table
 from visualize.session import Session
 
 # A chart's name -> the columns that it shows.
@@ -19,6 +19,18 @@ CHARTS = {
     "Chosen over rejected": ("ratio",),
     "Words alike": ("similarity",),
 }
+
+
+# What stands under the charts.
+AXES = {
+    "chosen_length": "characters",
+    "ratio": "chosen / rejected",
+    "similarity": "similarity",
+    "shots": "shots",
+    "clip_seconds": "seconds",
+}
+UNDER = alt.Axis(grid=False, tickCount=5)
+WHOLE = alt.Axis(tickCount=4, tickMinStep=1)
 
 
 def show() -> None:
@@ -42,7 +54,7 @@ def show() -> None:
 def _sizes(session: Session) -> str:
     total = sum(number for _, _, number in session.view.runs())
     videos = sum(row["videos"] for row in session.view.statuses())
-    return f"{videos:,} videos, {total:,} pairs"
+    return f"{counted(videos, 'video')}, {counted(total, 'pair')}"
 
 
 @st.cache_data(max_entries=8, show_spinner="Counting")
@@ -84,7 +96,15 @@ def _outcomes(session: Session) -> None:
         line = lines.setdefault(key, {})
         line[row["reason"]] = line.get(row["reason"], 0) + row["pairs"]
         line["duplicate"] = line.get("duplicate", 0) + row["pairs"] * row["duplicate"]
-    head = [*(["model"] if many else []), "pairs", "made", *there, "kept", "of them duplicates", ""]
+    head = [
+        *(["model"] if many else []),
+        "pairs",
+        "made",
+        *there,
+        "kept",
+        "duplicates among these",
+        "",
+    ]
     body = []
     for (model, iteration, noise, magnitude), line in lines.items():
         made = sum(number for reason, number in line.items() if reason != "duplicate")
@@ -97,7 +117,8 @@ def _outcomes(session: Session) -> None:
     table(head, body, words=range(2 if many else 1))
     meanings = "; ".join(f"{reason}: {REASONS[reason]}" for reason in there)
     st.caption(
-        f"As convert counts, but for what it asks of the video files and of people. {meanings}"
+        "These are the counts of convert_to_swift.py, which also checks video files and judgements."
+        f" {meanings}"
     )
 
 
@@ -113,7 +134,7 @@ def _texts(session: Session) -> None:
         key="chart",
         bind="query-params",
     )
-    st.caption("Click a bar to see its pairs. The outermost bars hold all that lies beyond them.")
+    st.caption("Click a bar to see its pairs. The first and last bars include all values beyond.")
     fields = CHARTS[what]
     found = session.view.histogram(fields).to_pylist()
     rows = [{**row, "side": row["field"].removesuffix("_length")} for row in found]
@@ -129,9 +150,9 @@ def _texts(session: Session) -> None:
         alt.Chart(alt.Data(values=rows))
         .mark_bar(opacity=0.7 if several else 0.95, cursor="pointer")
         .encode(
-            x=alt.X("low:Q", bin="binned", title=None, axis=alt.Axis(grid=False, tickCount=5)),
+            x=alt.X("low:Q", bin="binned", title=AXES[fields[0]], axis=UNDER),
             x2="high:Q",
-            y=alt.Y("n:Q", stack=None, title=None, axis=alt.Axis(tickCount=3)),
+            y=alt.Y("n:Q", stack=None, title="pairs", axis=WHOLE),
             color=colour,
             tooltip=[
                 alt.Tooltip("noise:N"),
@@ -167,9 +188,9 @@ def _videos(session: Session) -> None:
             alt.Chart(alt.Data(values=rows))
             .mark_bar(color=ACCENT, cursor="pointer")
             .encode(
-                x=alt.X("low:Q", bin="binned", title=None, axis=alt.Axis(grid=False)),
+                x=alt.X("low:Q", bin="binned", title=AXES[field], axis=UNDER),
                 x2="high:Q",
-                y=alt.Y("n:Q", title="videos" if field == "shots" else "clips"),
+                y=alt.Y("n:Q", title="videos" if field == "shots" else "clips", axis=WHOLE),
                 tooltip=[
                     alt.Tooltip("low:Q", title="from"),
                     alt.Tooltip("high:Q", title="to"),

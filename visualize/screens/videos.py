@@ -1,27 +1,32 @@
-"""One video as stage 1 saw it: shots on a time line, groups as colours, key frames; or why not."""
+"""One video after stage 1: shots, groups, key frames and captions, or why it was filtered."""
 
+from dataclasses import asdict
 from typing import Any
 
 import streamlit as st
 
 from tools.errors import UserError
+from tools.shots.spans import shot_spans
+from tools.shots.steps import Settings
+from tools.store.files import read_json
 from tools.store.jsonl import Record
-from visualize.index.segments import shot_spans
 from visualize.index.view import Filters
 from visualize.parts.clips import clip_panel, clock, open_clip
 from visualize.parts.differences import escape
 from visualize.parts.filters import ANY, to_pairs
-from visualize.parts.style import badge, facts, heading, note
+from visualize.parts.style import badge, caption_table, counted, facts, heading, note, unmarked
 from visualize.session import Session
 from visualize.timeline import group_colours
 
 STATUSES = ("kept", "filtered", "failed", "unfinished")
+# Filter reason -> its meaning, with the settings of the step that filtered the video.
 REASONS = {
-    "too_few_shots": "fewer than 4 shots",
-    "too_many_shots": "more than 32 shots",
-    "shot_too_long": "a shot lasts more than 16 s",
-    "too_few_groups": "fewer than 4 clips once neighbours that look alike are one",
-    "group_recurs": "one group of shots that look alike comes up in too many clips",
+    "too_few_shots": "fewer than {min_shots} shots",
+    "too_many_shots": "more than {max_shots} shots",
+    "shot_too_long": "a shot lasts more than {max_shot_seconds:g} s",
+    "too_few_groups": "fewer than {min_clips} clips after neighbours that look alike are merged",
+    "group_recurs": "shots that look alike make up more than {max_group_clips} clips, or more than"
+    " {max_group_share:.0%} of the clips",
 }
 UNGROUPED, LEFT_OUT = "#9aa3ae", "#dfe3e8"
 
@@ -31,7 +36,7 @@ def show() -> None:
     session: Session = st.session_state["session"]
     statuses = session.view.statuses()
     with st.sidebar:
-        status = st.pills("What became of it", STATUSES, key="status", bind="query-params")
+        status = st.pills("Status", STATUSES, key="status", bind="query-params")
         reasons = sorted({s["reason"] for s in statuses if s["reason"] and s["status"] == status})
         reason = ANY
         if reasons:
@@ -45,7 +50,7 @@ def show() -> None:
             names = {asked: one["name"], **names}
         ids = list(names)
         if ids:
-            many = f"{len(rows):,} videos" if len(rows) < 1000 else "the first 1,000 videos"
+            many = counted(len(rows), "video") if len(rows) < 1000 else "the first 1,000 videos"
             chosen = st.selectbox(
                 many,
                 ids,
@@ -87,7 +92,9 @@ def _one(session: Session, row: dict[str, Any], ids: list[str]) -> None:
         if len(session.select(Filters(video_id=row["video_id"]))) and st.button("Its pairs"):
             to_pairs(of=row["video_id"])
     if row["status"] == "filtered":
-        why = REASONS.get(row["reason"], "")
+        # Tables of the reference scripts have no such file: their bounds are the method's.
+        made = read_json(session.dataset.table(row["step"]).meta_path) or {}
+        why = REASONS.get(row["reason"], "").format(**asdict(Settings()) | made.get("params", {}))
         note(f"Filtered by {row['step']}: {row['reason']}{why and f' ({why})'}.")
     for failure in session.view.failures(row["video_id"]):
         note(f"Failed in {failure['step']}: {failure['error']}")
@@ -117,8 +124,12 @@ def _one(session: Session, row: dict[str, Any], ids: list[str]) -> None:
     if frames:
         clip = open_clip(session, record, frames, key="video_strip", colours=group_colours(clips))
         clip_panel(session, record, None, clip)
+        for model in session.dataset.caption_models():
+            if captions := session.view.captions(model, record["video_id"]):
+                with st.expander(f"Clip captions by {unmarked(model)}"):
+                    st.html(caption_table((text, "", True) for text in captions))
     else:
-        # Without clips, the shots are what can be seen and played.
+        # Without clips, the page shows and plays the shots.
         cuts = record["filtered_cuts"]
         shots = {**record, "merged_groups": [[shot, [shot]] for shot in range(len(cuts))]}
         middles = [[(start + end) // 2] for _, start, end in cuts]
@@ -133,10 +144,10 @@ def _line(record: Record) -> str:
     clips = record.get("merged_groups") or []
     colours = group_colours(clips)
     spans = shot_spans(record)
-    raw = shot_spans({**record, "filtered_cuts": record["raw_cuts"]})
+    raw = shot_spans(record, "raw_cuts")
     seconds = max((end for _, end in raw), default=1.0)
     of = {shot: number for number, (_, members) in enumerate(clips) for shot in members}
-    bars = [_bar(span, seconds, LEFT_OUT, "left out: too short or blank") for span in raw]
+    bars = [_bar(span, seconds, LEFT_OUT, "left out: it is too short or blank") for span in raw]
     for shot, span in enumerate(spans):
         colour = colours[of[shot]] if shot in of else UNGROUPED
         what = f"shot {shot + 1}" + (f", clip {of[shot] + 1}" if shot in of else "")

@@ -39,10 +39,10 @@ def show() -> None:
             "Who judges", key="judge", bind="query-params", placeholder="your name", max_chars=80
         ).strip()
         blind = st.toggle(
-            "Blind: sides shuffled",
+            "Blind: shuffle the sides",
             key="blind",
             bind="query-params",
-            help="Which side is which, how it was perturbed and how the pair was made stay hidden.",
+            help="The page hides which text is the chosen one and how the order was perturbed.",
         )
     filters = filters_of(session, judging=True)
     with st.sidebar:
@@ -53,7 +53,7 @@ def show() -> None:
         _queue(session, filters, name, blind)
     else:
         heading("Who judges?")
-        st.text("Write your name in the side bar: each judgement is kept with it.")
+        st.text("Enter your name in the side bar. It is saved with each of your judgements.")
 
 
 def sides_for(name: str, pair: Pair) -> tuple[str, str]:
@@ -75,16 +75,24 @@ def _queue(session: Session, filters: Filters, name: str, blind: bool) -> None:
     row = session.view.pairs([int(left[0]) if current is None else current])[0]
     pair = pair_of(row)
     sides = sides_for(name, pair) if blind else CHOSEN_LEFT
-    head, where = st.columns([3, 2], vertical_alignment="center")
-    with head:
-        title = "Which text tells the video as it happens?" if blind else row["name"]
-        labels = [] if blind else [badge(f"{row['noise']} {row['magnitude']}", "accent")]
-        heading(title, *labels)
-    done = len(every) - len(left)
-    where.progress(
-        done / max(1, len(every)), f"{done:,} of {len(every):,} judged by {unmarked(name)}"
-    )
-    _buttons(session, name, pair, blind, sides, mine)
+    # The keys are bound to this pair only once all of it is on the page.
+    top = st.container()
+    _texts(session, pair, blind, sides)
+    with top:
+        head, where = st.columns([3, 2], vertical_alignment="center")
+        with head:
+            title = "Which text describes the video as it happens?" if blind else row["name"]
+            labels = [] if blind else [badge(f"{row['noise']} {row['magnitude']}", "accent")]
+            heading(title, *labels)
+        done = len(every) - len(left)
+        where.progress(
+            done / max(1, len(every)), f"{done:,} of {len(every):,} judged by {unmarked(name)}"
+        )
+        _buttons(session, name, pair, blind, sides, mine)
+
+
+def _texts(session: Session, pair: Pair, blind: bool, sides: tuple[str, str]) -> None:
+    """The clips and both texts of a pair."""
     try:
         texts = read_texts(session, pair)
         video = session.view.video(pair.video_id)
@@ -132,18 +140,21 @@ def _buttons(
             "Comment",
             key="comment",
             label_visibility="collapsed",
-            placeholder="comment, kept with your answer",
+            placeholder="comment, saved with your answer",
             max_chars=2000,
         )
     if error := st.session_state.pop("refused", ""):
         note(error)
     if pair in mine:
-        st.caption("You have judged this pair before; a new answer takes the place of the old one.")
+        st.caption("You have judged this pair before. A new answer replaces the old one.")
 
 
 def _answer(
     session: Session, name: str, pair: Pair, verdict: str, blind: bool, sides: tuple[str, str]
 ) -> None:
+    history: list[Pair] = st.session_state["judged"]
+    if pair in history and pair != st.session_state.get("again"):
+        return  # The key was pressed again before the next pair was on the page.
     comment = st.session_state.get("comment", "").strip()
     try:
         judge(session.dataset, name, pair, verdict, blind=blind, sides=sides, comment=comment)
@@ -152,7 +163,7 @@ def _answer(
         return
     st.session_state["comment"] = ""
     st.session_state["again"] = None
-    st.session_state.setdefault("judged", []).append(pair)
+    history.append(pair)
     st.query_params.pop("clip", None)
 
 
@@ -173,13 +184,13 @@ def _results(session: Session) -> None:
         counts["blind"] += judgement.blind
     st.html("<b>Judgements</b>")
     table(
-        ["judge", "pairs", "accept", "reject", "unsure", "of them blind"],
+        ["judge", "pairs", "accept", "reject", "unsure", "blind"],
         [
             [by, sum(c[v] for v in OPEN), c[ACCEPT], c[REJECT], c[UNSURE], c["blind"]]
             for by, c in sorted(by_judge.items())
         ],
     )
-    st.html("<b>Blind judges against the construction</b>")
+    st.html("<b>How often blind judges prefer the chosen text</b>")
     cells = agreement(session.judgements)
     if not cells:
         st.text("Nobody has judged blind yet.")

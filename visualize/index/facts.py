@@ -1,0 +1,133 @@
+"""What is known of a line of a dataset: what takes time to find out, and stays true of that line.
+
+A response is cleaned and compared with the chosen one once; wherever the line then lies, the row
+of KNOWN still holds.
+"""
+
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from tools.pairs.perturbation import CLEAN, Config
+from tools.pairs.rules import Side, drop_reason, read_side, similarity
+from tools.shots.spans import clip_seconds
+from tools.store.files import CorruptLine
+from tools.store.jsonl import Record, parse_line
+from visualize.index.places import BadLine, Source
+
+KNOWN = pa.schema(
+    [
+        ("key", pa.uint64()),
+        ("text", pa.string()),
+        ("reason", pa.string()),
+        ("chosen_length", pa.int32()),
+        ("rejected_length", pa.int32()),
+        ("similarity", pa.float32()),
+        ("clips", pa.int32()),
+        ("told", pa.int32()),
+        ("same_order", pa.uint32()),
+        ("name", pa.string()),
+        ("filtered", pa.bool_()),
+        ("shots", pa.int32()),
+        ("clip_seconds", pa.list_(pa.float32())),
+    ]
+)
+"""One row a line, and for a rejected response one a line and its chosen line; `key` stands for
+table, video and the checksums of these lines (`visualize.index.tables`).
+
+Of responses: `text` in lower case; of rejected ones also why convert drops the pair (`reason`, ''
+if it does not), lengths in characters, `clips` of the video and `told` of them in this response,
+`same_order`, equal for equal selections (null where the row does not say). Of other tables: the
+video's `name`, whether and why it was `filtered`, `shots` kept, and seconds of each clip.
+"""
+
+
+def describe(
+    root: Path, files: Sequence[str], sources: Sequence[Source], lines: pa.RecordBatch
+) -> tuple[pa.Table, list[BadLine]]:
+    """Read lines and say what is to be known of them: rows of KNOWN, and lines that are no records.
+
+    Args:
+        root: the dataset's folder.
+        files, sources: what the numbers in `lines` mean.
+        lines: key, source, file, start, size, and the last three of the chosen response
+            (null if there is none); lines with the same chosen response stand together.
+    """
+    paths = [root / name for name in files]
+    rows: list[dict[str, Any]] = []
+    bad: list[BadLine] = []
+    with ExitStack() as stack:
+
+        @cache
+        def opened(file: int) -> BinaryIO:
+            return stack.enter_context(open(paths[file], "rb"))
+
+        def read(file: int, start: int, size: int) -> Record:
+            line = os.pread(opened(file).fileno(), size, start)
+            return parse_line(line, paths[file], 0)
+
+        @lru_cache(1)
+        def chosen_side(model: str, *place: int) -> Side | None:
+            with suppress(CorruptLine):
+                return read_side(read(*place), model)
+            return None
+
+        for key, number, *places in zip(*lines.to_pydict().values(), strict=True):
+            place, chosen_place = places[:3], places[3:]
+            source = sources[number]
+            try:
+                row = read(*place)
+                if not source.config:
+                    rows.append({"key": key, **_of_video(row)})
+                    continue
+                side = read_side(row, source.model)
+                facts = {"key": key, "text": shown(side, row).lower()}
+                if source.config != CLEAN.name:
+                    there = chosen_place[0] is not None
+                    chosen = chosen_side(source.model, *chosen_place) if there else None
+                    facts |= _of_pair(Config.parse(source.config).noise, chosen, side, row)
+                rows.append(facts)
+            except FileNotFoundError:  # It has just been merged: the next renewal sees that.
+                continue
+            except CorruptLine as error:
+                message = str(error).replace("line 0", f"byte {place[1]}")
+                bad.append((files[place[0]], message))
+    return pa.Table.from_pylist(rows, KNOWN), bad
+
+
+def shown(side: Side, row: Mapping[str, Any]) -> str:
+    """The text of a side for people: what counts of the response, or all of it where nothing
+    does."""
+    return side.text or str(row.get("response") or "")
+
+
+def _of_pair(noise: str, chosen: Side | None, rejected: Side, row: Record) -> dict[str, Any]:
+    both = chosen and chosen.text and rejected.text
+    clips = chosen.indices if chosen and chosen.indices else row.get("frame_indices") or ()
+    return {
+        "reason": drop_reason(noise, chosen, rejected) or "",
+        "chosen_length": len(chosen.text) if chosen else None,
+        "rejected_length": len(shown(rejected, row)),
+        "similarity": similarity(chosen.text, rejected.text) if chosen and both else None,
+        "clips": len(clips),
+        "told": len(rejected.indices),
+        "same_order": zlib.crc32(str(rejected.indices).encode()) if rejected.indices else None,
+    }
+
+
+def _of_video(record: Record) -> dict[str, Any]:
+    filtered = bool(record.get("filtered"))
+    shots = record.get("filtered_cuts")
+    return {
+        "name": record.get("video_name"),
+        "filtered": filtered,
+        "reason": (record.get("filter_reason") or "no reason recorded") if filtered else None,
+        "shots": None if shots is None else len(shots),
+        "clip_seconds": clip_seconds(record),
+    }
