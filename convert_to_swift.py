@@ -30,8 +30,8 @@ from tools.pairs.perturbation import LEVELS
 from tools.pairs.rules import REASONS
 from tools.pairs.swift_rows import BYTES_PER_TOKEN, MAX_LENGTH, VIDEO_TOKENS
 from tools.store.dataset import SWIFT_DATA, open_dataset
-from tools.text.answers import cleaner
-from tools.text.prompts import QUESTIONS, media_or_special_tag
+from tools.text.answers import cleaner, media_or_special_tag
+from tools.text.prompts import add_prompts_flag
 
 DEFAULT_DATASETS = ["lv178k_1_2m_ytb", "lv178k_2_3m_ytb"]  # the paper's
 
@@ -106,6 +106,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
         default=0,
         help="draws each pair's question and the videos of --val (default: %(default)s)",
     )
+    add_prompts_flag(group)
     group = parser.add_argument_group("rules")
     group.add_argument(
         "--distinct_levels",
@@ -196,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         iteration=args.iter,
         datasets=datasets,
         ratios=args.ratios,
-        questions=QUESTIONS,
+        questions=args.prompts.questions,
         clean=cleaner(args.model),
         find_tag=media_or_special_tag,
         by_similarity=args.by_similarity,

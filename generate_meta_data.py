@@ -25,6 +25,7 @@ from tools.cli import (
 from tools.errors import UserError
 from tools.runner.run import run
 from tools.store.dataset import open_dataset
+from tools.text.prompts import add_prompts_flag
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
@@ -50,6 +51,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
         help="longest answer to a clip prompt, tokens; a model that thinks first needs more"
         " (default: the model's in models.yaml, 2048 for any other)",
     )
+    add_prompts_flag(parser)
     add_model_flags(parser, "captions")
     add_runner_flags(parser, steps="raw_captions, captions")
     return parser.parse_args(argv)
@@ -67,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = ", ".join(f"{name} {value}" for name, value in captioner.decoding.as_dict().items())
     engine = captioner.fingerprint()["engine"]
     print(f"captions by {captioner.name} ({engine}); decoding: {values}")
-    steps = [RawCaptionsStep(dataset, captioner, args.seed), CaptionsStep(dataset, captioner)]
+    raw = RawCaptionsStep(dataset, captioner, args.seed, args.prompts)
+    steps = [raw, CaptionsStep(dataset, captioner)]
     run(steps, dataset, runner_options(args))
 
 

@@ -136,7 +136,7 @@ def generation_config(checkpoint: str, max_new_tokens: int) -> Sampling:
     said = read_json(local_folder(checkpoint) / "generation_config.json") or {}
     penalty = said.get("repetition_penalty") or 1.0
     if not said.get("do_sample"):
-        return Sampling(0.0, 1.0, 1, penalty, max_new_tokens)
+        return Sampling.greedy(max_new_tokens, penalty)
 
     def value(name: str, default: float) -> Any:
         return default if said.get(name) is None else said[name]

@@ -46,7 +46,7 @@ from tools.cli import add_data_root, new_file, positive
 from tools.errors import UserError
 from tools.runner.pool import count_gpus
 from tools.statistics import check_same_videos
-from tools.text.prompts import parse_clip_caption, parse_response
+from tools.text.answers import parse_clip_caption, parse_response
 
 Found = TypeVar("Found")
 
@@ -115,7 +115,7 @@ def run_toy(args: argparse.Namespace) -> None:
     # What is there already is read first: it would be a pity to find it broken at the end.
     found = {one: read_scores(Path(one)) for one in wanted if is_score_file(one)}
     captioners = {one: open_model(args, one) for one in wanted if one not in found}
-    sampling = Sampling(0.0, 1.0, 1, 1.0, args.max_new_tokens)
+    sampling = Sampling.greedy(args.max_new_tokens)
     if captioners:
         stories = read_stories(args.data_root / args.dataset, args.limit)
         cases = [

@@ -39,7 +39,6 @@ from inference.engines.server_format import (
     JPEG_QUALITY,
     QUOTED,
     Pictures,
-    is_greedy,
     messages_of,
     read_answer,
     read_models,
@@ -89,7 +88,7 @@ class ServerCaptioner:
     @property
     def decoding(self) -> Sampling:
         """Greedy: a server does not tell what its checkpoint's generation_config says."""
-        return Sampling(0.0, 1.0, 1, 1.0, self.model.max_new_tokens)
+        return Sampling.greedy(self.model.max_new_tokens)
 
     def fingerprint(self) -> dict[str, Any]:
         """The model and how frames reach it; not the address, since a server may move."""
@@ -197,7 +196,7 @@ class ServerCaptioner:
     def _greet(self, client: OpenAI, *shown: dict[str, Any]) -> None:
         content = [*shown, {"type": "text", "text": "Hello"}]
         greeting = Request([{"role": "user", "content": content}], 0)
-        body, _ = self._body(greeting, Sampling(0.0, 1.0, 1, 1.0, 1), {})
+        body, _ = self._body(greeting, Sampling.greedy(1), {})
         read_answer(
             client.post(
                 "/chat/completions",
@@ -249,7 +248,7 @@ class ServerCaptioner:
         asked = {}
         if sampling.repetition_penalty != 1:
             asked["--repetition_penalty 1"] = "repetition penalty"
-        if not is_greedy(sampling) and sampling.top_k:
+        if not sampling.is_greedy and sampling.top_k:
             asked["--top_k 0"] = "top_k"
         if asked:
             raise UserError(

@@ -73,18 +73,13 @@ def picture(frame: np.ndarray, max_pixels: int | None) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode('ascii')}"
 
 
-def is_greedy(sampling: Sampling) -> bool:
-    """Whether the likeliest token is always taken."""
-    return sampling.temperature == 0 or sampling.top_k == 1
-
-
 def sampling_fields(sampling: Sampling, seed: int, strict: bool) -> dict[str, Any]:
     """The fields of a request that say how tokens are chosen.
 
     Args:
         strict: OpenAI's own fields alone.
     """
-    greedy = is_greedy(sampling)
+    greedy = sampling.is_greedy
     fields: dict[str, Any] = {
         "max_tokens": sampling.max_new_tokens,
         "temperature": 0 if greedy else sampling.temperature,

@@ -248,7 +248,7 @@ def sampling_values(sampling: Sampling, seed: int) -> dict[str, Any]:
 
     Special tokens stay in the text, where an answer that holds one is found out.
     """
-    greedy = sampling.temperature == 0 or sampling.top_k == 1
+    greedy = sampling.is_greedy
     return {
         "temperature": 0.0 if greedy else sampling.temperature,
         "top_p": 1.0 if greedy else sampling.top_p,

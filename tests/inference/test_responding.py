@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from inference.captioner import Answer, Request, Sampling
-from inference.captioning import CaptionsStep, RawCaptionsStep, request_seed
+from inference.captioner import Answer, Request, Sampling, request_seed
+from inference.captioning import CaptionsStep, RawCaptionsStep
 from inference.engines.dryrun import DryrunCaptioner
 from inference.responding import ResponsesStep
 from tools.errors import Filtered

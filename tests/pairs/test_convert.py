@@ -22,7 +22,8 @@ from tools.pairs.rules import REASONS, Side, drop_reason, read_side, similarity
 from tools.pairs.swift_rows import estimated_tokens
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import dumps
-from tools.text.prompts import QUESTIONS, media_or_special_tag
+from tools.text.answers import media_or_special_tag
+from tools.text.prompts import QUESTIONS
 
 NONE, DROP_16, REVERSE_16, SHUFFLE_16 = (
     f"caption_caption_{noise}_False_False"

@@ -23,8 +23,7 @@ from tools.errors import UserError
 from tools.pairs.perturbation import CLEAN, Config
 from tools.pairs.rules import Side, drop_reason, read_side
 from tools.store.jsonl import Record, lines_from, parse_line
-from tools.text.answers import cleaner
-from tools.text.prompts import media_or_special_tag
+from tools.text.answers import cleaner, media_or_special_tag
 
 # Lines read at a time, few enough to stay in a processor's cache, and rows in a row group.
 BATCH_LINES, GROUP_ROWS = 256, 8192

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from tools.pairs.judgements import Pair
 from tools.pairs.rules import read_side
-from tools.text.answers import cleaner
-from tools.text.prompts import media_or_special_tag
+from tools.text.answers import cleaner, media_or_special_tag
 from visualize.index.segments import shown
 from visualize.session import Session
 
