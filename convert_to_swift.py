@@ -106,7 +106,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
         default=0,
         help="draws each pair's question and the videos of --val (default: %(default)s)",
     )
-    add_prompts_flag(group)
+    add_prompts_flag(parser)
     group = parser.add_argument_group("rules")
     group.add_argument(
         "--distinct_levels",

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +38,31 @@ def local_folder(checkpoint: str) -> Path:
             raise UserError(f"checkpoint {checkpoint}: no such folder")
         return folder
     from huggingface_hub import snapshot_download
+
+    return _fetched(checkpoint, partial(snapshot_download, allow_patterns=PATTERNS), has_weights)
+
+
+def _fetched(
+    checkpoint: str, fetch: Callable[..., str], is_whole: Callable[[Path], bool] = Path.exists
+) -> Path:
+    """What `fetch` brings of a checkpoint on the hub; what is here already needs no network."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        # What is here already needs no network.
-        folder = Path(snapshot_download(checkpoint, allow_patterns=PATTERNS, local_files_only=True))
-        if has_weights(folder):
-            return folder
+        path = Path(fetch(checkpoint, local_files_only=True))
+        if is_whole(path):
+            return path
     except (LocalEntryNotFoundError, HfHubHTTPError):
         pass
     except HFValidationError:
         raise UserError(f"{checkpoint!r} is neither a folder nor an id on the hub") from None
     try:
-        return Path(snapshot_download(checkpoint, allow_patterns=PATTERNS))
+        return Path(fetch(checkpoint))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         why = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"the weights of {checkpoint} are not here and cannot be fetched ({why}); give their"
-            f" folder as --model, or the network; --model dryrun needs neither"
+            f"the weights of {checkpoint} are not here and cannot be fetched ({why}); pass a local"
+            " folder as --model, or connect to the hub; --model dryrun needs neither"
         ) from None
 
 
@@ -67,14 +75,19 @@ def has_weights(folder: Path) -> bool:
 
 
 def config_of(checkpoint: str) -> dict[str, Any]:
-    """A checkpoint's config.json.
+    """A checkpoint's config.json, which of the hub's files is fetched alone.
 
     Raises:
         UserError: there is none, or it is not one.
     """
-    folder = local_folder(checkpoint)
+    if is_folder(checkpoint):
+        path = local_folder(checkpoint) / "config.json"
+    else:
+        from huggingface_hub import hf_hub_download
+
+        path = _fetched(checkpoint, partial(hf_hub_download, filename="config.json"))
     try:
-        config = read_json(folder / "config.json")
+        config = read_json(path)
     except CorruptLine as error:
         raise UserError(str(error)) from None
     if not isinstance(config, dict) or "model_type" not in config:
