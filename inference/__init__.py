@@ -1,1 +1,1 @@
-"""Rooms with a model: prompts, and the ways to turn frames and captions into text."""
+"""Language models: captions from frames, responses from captions, likelihoods of answers."""
