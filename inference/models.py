@@ -120,16 +120,9 @@ def captioner_from(args: argparse.Namespace, max_new_tokens: int | None = None) 
     Raises:
         UserError: see `open_captioner`.
     """
-    return open_captioner(
-        args.model,
-        name=args.model_name,
-        family=args.family,
-        engine=args.engine,
-        batch=args.batch,
-        concurrency=args.concurrency,
-        trust_remote_code=args.trust_remote_code,
-        max_new_tokens=max_new_tokens,
-    )
+    flags = ("family", "engine", "batch", "concurrency", "trust_remote_code")
+    given = {flag: getattr(args, flag) for flag in flags}
+    return open_captioner(args.model, name=args.model_name, max_new_tokens=max_new_tokens, **given)
 
 
 def open_captioner(

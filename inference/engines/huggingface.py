@@ -78,6 +78,10 @@ class HuggingFaceCaptioner(LocalCaptioner):
         from transformers import AutoModelForImageTextToText, AutoProcessor
         from transformers.utils import is_flash_attn_2_available, logging
 
+        if device == "cpu":
+            from inference.engines.mask import use_padded_causal_mask
+
+            use_padded_causal_mask()
         logging.set_verbosity_error()
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
@@ -147,26 +151,61 @@ class HuggingFaceCaptioner(LocalCaptioner):
             prepare: makes the model's inputs of a batch, in that other thread.
             run: gives the results of a batch; where it raises, the batch is run in halves.
         """
-        prepared = self._prepared(tasks, length, prepare)
-        for batch, inputs in in_background(prepared, BATCHES_AHEAD):
-            yield from self._answer(batch, inputs, prepare, run)
 
-    def _prepared(
-        self,
-        tasks: Iterable[Task],
-        length: Callable[[Task], int],
-        prepare: Callable[[Sequence[Task]], Inputs],
-    ) -> Iterator[tuple[Batch[Task], Inputs | Exception]]:
-        """Yield (batch, the model's inputs, or why there are none)."""
-        stream = enumerate(tasks)
-        window = max(1, self.batch // FIRST_BATCH)
-        while together := list(islice(stream, window)):
-            together.sort(key=lambda numbered: length(numbered[1]), reverse=True)
-            while together:
-                # Memory may have run out meanwhile, and batches become smaller.
-                batch, together = together[: self.batch], together[self.batch :]
-                yield batch, _inputs_or_error(batch, prepare)
-            window = min(2 * window, SORTED_TOGETHER * self.batch)
+        def prepared(batch: Batch[Task]) -> tuple[Batch[Task], Inputs | Exception]:
+            try:
+                return batch, prepare([task for _, task in batch])
+            except Exception as error:
+                return batch, error
+
+        def batches() -> Iterator[tuple[Batch[Task], Inputs | Exception]]:
+            stream = enumerate(tasks)
+            window = max(1, self.batch // FIRST_BATCH)
+            while together := list(islice(stream, window)):
+                together.sort(key=lambda numbered: length(numbered[1]), reverse=True)
+                while together:
+                    # Memory may have run out meanwhile, and batches become smaller.
+                    batch, together = together[: self.batch], together[self.batch :]
+                    yield prepared(batch)
+                window = min(2 * window, SORTED_TOGETHER * self.batch)
+
+        def results(
+            batch: Batch[Task], inputs: Inputs | Exception
+        ) -> Iterator[tuple[int, Result | Exception]]:
+            error = inputs
+            if not isinstance(inputs, Exception):
+                try:
+                    outputs = run(inputs, [task for _, task in batch])
+                except Exception as caught:
+                    _end_after_a_kernel_error(caught)
+                    # Its traceback would hold on to the memory that the halves need.
+                    error = caught.with_traceback(None)
+                    if _is_out_of_memory(caught) and len(batch) > 1:
+                        self.batch = max(1, min(self.batch, len(batch) // 2))
+                        error = RuntimeError(
+                            f"out of memory, {self.batch} requests at once from here"
+                        )
+                else:
+                    yield from zip((position for position, _ in batch), outputs, strict=True)
+                    return
+            del inputs
+            if len(batch) == 1:
+                yield batch[0][0], error
+                return
+            # Printed once a kind: where all batches fail, nothing else shows why the run is slow.
+            if (kind := f"{type(error).__name__}: {error}"[:200]) not in self.complaints:
+                self.complaints.add(kind)
+                print(
+                    f"\na batch of {len(batch)} failed ({kind}); trying again in halves",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            half = len(batch) // 2
+            for part in (batch[:half], batch[half:]):
+                yield from results(*prepared(part))
+
+        for batch, inputs in in_background(batches(), BATCHES_AHEAD):
+            yield from results(batch, inputs)
 
     def inputs(self, requests: Sequence[Request]) -> Inputs:
         """The model's inputs for a batch, left-padded, on the CPU."""
@@ -197,46 +236,6 @@ class HuggingFaceCaptioner(LocalCaptioner):
             if torch.is_tensor(value) and value.is_floating_point():
                 inputs[name] = value.to(self.network.dtype)
         return inputs
-
-    def _answer(
-        self,
-        batch: Batch[Task],
-        inputs: Inputs | Exception,
-        prepare: Callable[[Sequence[Task]], Inputs],
-        run: Callable[[Inputs, Sequence[Task]], Sequence[Result]],
-    ) -> Iterator[tuple[int, Result | Exception]]:
-        """Run a batch; where that fails, run its halves."""
-        error = inputs
-        if not isinstance(inputs, Exception):
-            try:
-                answers = run(inputs, [task for _, task in batch])
-            except Exception as caught:
-                _end_after_a_kernel_error(caught)
-                # Its traceback would hold on to the memory that the halves need.
-                error = caught.with_traceback(None)
-                if _is_out_of_memory(caught) and len(batch) > 1:
-                    self.batch = max(1, min(self.batch, len(batch) // 2))
-                    error = RuntimeError(f"out of memory, {self.batch} requests at once from here")
-            else:
-                for (position, _), answer in zip(batch, answers, strict=True):
-                    yield position, answer
-                return
-        assert isinstance(error, Exception)
-        del inputs
-        if len(batch) == 1:
-            yield batch[0][0], error
-            return
-        # Printed once a kind: where all batches fail, the run is slow and nothing else shows it.
-        if (kind := f"{type(error).__name__}: {error}"[:200]) not in self.complaints:
-            self.complaints.add(kind)
-            print(
-                f"\na batch of {len(batch)} failed ({kind}); trying again in halves",
-                file=sys.stderr,
-                flush=True,
-            )
-        half = len(batch) // 2
-        for part in (batch[:half], batch[half:]):
-            yield from self._answer(part, _inputs_or_error(part, prepare), prepare, run)
 
     def _run(self, inputs: Inputs, seeds: Sequence[int], sampling: Sampling) -> list[Answer]:
         import torch
@@ -280,15 +279,6 @@ class HuggingFaceCaptioner(LocalCaptioner):
         with self._processing:
             text = self.tokenizer.decode(tokens[:end], clean_up_tokenization_spaces=False)
         return Answer(text.strip(), reason)
-
-
-def _inputs_or_error(
-    batch: Batch[Task], prepare: Callable[[Sequence[Task]], Inputs]
-) -> Inputs | Exception:
-    try:
-        return prepare([task for _, task in batch])
-    except Exception as error:
-        return error
 
 
 def _end_after_a_kernel_error(error: Exception) -> None:

@@ -13,25 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForImageTextToText,
-    GenerationConfig,
-    LlavaOnevisionConfig,
-    LlavaOnevisionImageProcessorFast,
-    LlavaOnevisionProcessor,
-    LlavaOnevisionVideoProcessor,
-    PretrainedConfig,
-    PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLProcessor,
-    Qwen2TokenizerFast,
-    Qwen2VLConfig,
-    Qwen2VLImageProcessorFast,
-    Qwen2VLProcessor,
-    SmolVLMConfig,
-    SmolVLMImageProcessor,
-    SmolVLMProcessor,
-)
+import transformers
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
 
@@ -89,11 +71,15 @@ END_WIDTH = 10.0
 
 
 def _save(
-    folder: Path, seed: int, config: PretrainedConfig, processor: Any, generation: dict[str, Any]
+    folder: Path,
+    seed: int,
+    config: transformers.PretrainedConfig,
+    processor: Any,
+    generation: dict[str, Any],
 ) -> Path:
     """Write a checkpoint folder whose weights are drawn from a seed, in float32."""
     with torch.random.fork_rng(devices=[]):  # What it draws here is written over below.
-        model = AutoModelForImageTextToText.from_config(config)
+        model = transformers.AutoModelForImageTextToText.from_config(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -111,7 +97,7 @@ def _save(
         for token, width in {**widths, "<|im_end|>": END_WIDTH}.items():
             row = model.lm_head.weight[ids[token]]
             row.normal_(std=width / math.sqrt(len(row)), generator=generator)
-    model.generation_config = GenerationConfig(**generation)
+    model.generation_config = transformers.GenerationConfig(**generation)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -119,7 +105,7 @@ def _save(
 
 def _qwen_parts(compact: bool = False) -> dict[str, Any]:
     """The parts of a Qwen2-VL or Qwen2.5-VL processor."""
-    tokenizer = Qwen2TokenizerFast(
+    tokenizer = transformers.Qwen2TokenizerFast(
         tokenizer_object=build_tokenizer(QWEN_SPECIAL, None if compact else QWEN_FIRST_SPECIAL),
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -129,7 +115,7 @@ def _qwen_parts(compact: bool = False) -> dict[str, Any]:
     )
     return {
         "tokenizer": tokenizer,
-        "image_processor": Qwen2VLImageProcessorFast(size=dict(QWEN_PIXELS)),
+        "image_processor": transformers.Qwen2VLImageProcessorFast(size=dict(QWEN_PIXELS)),
         "video_processor": Qwen2VLVideoProcessor(size=dict(QWEN_PIXELS)),
         "chat_template": QWEN_TEMPLATE,
     }
@@ -168,8 +154,8 @@ def qwen2vl(folder: Path, seed: int = 0, compact: bool = False) -> Path:
             time; its special tokens do not have the real ids, which ms-swift wants.
     """
     vision = {"depth": 1, "embed_dim": 32, "num_heads": 2, "mlp_ratio": 2, "hidden_size": 32}
-    processor = Qwen2VLProcessor(**_qwen_parts(compact))
-    return _save_qwen(folder, seed, Qwen2VLConfig, processor, vision, compact)
+    processor = transformers.Qwen2VLProcessor(**_qwen_parts(compact))
+    return _save_qwen(folder, seed, transformers.Qwen2VLConfig, processor, vision, compact)
 
 
 def qwen25vl(folder: Path, seed: int = 0, compact: bool = False) -> Path:
@@ -183,8 +169,8 @@ def qwen25vl(folder: Path, seed: int = 0, compact: bool = False) -> Path:
         "fullatt_block_indexes": [1],
         "tokens_per_second": 2,
     }
-    processor = Qwen2_5_VLProcessor(**_qwen_parts(compact))
-    return _save_qwen(folder, seed, Qwen2_5_VLConfig, processor, vision, compact)
+    processor = transformers.Qwen2_5_VLProcessor(**_qwen_parts(compact))
+    return _save_qwen(folder, seed, transformers.Qwen2_5_VLConfig, processor, vision, compact)
 
 
 def llava_onevision(folder: Path, seed: int = 0) -> Path:
@@ -195,7 +181,7 @@ def llava_onevision(folder: Path, seed: int = 0) -> Path:
     """
     tokens = build_tokenizer(LLAVA_SPECIAL)
     ids = tokens.get_vocab()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokens,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -206,15 +192,17 @@ def llava_onevision(folder: Path, seed: int = 0) -> Path:
     )
     size = {"height": LLAVA_SIDE, "width": LLAVA_SIDE}
     pinpoints = [[LLAVA_SIDE, LLAVA_SIDE], [LLAVA_SIDE, 2 * LLAVA_SIDE]]
-    processor = LlavaOnevisionProcessor(
+    processor = transformers.LlavaOnevisionProcessor(
         tokenizer=tokenizer,
-        image_processor=LlavaOnevisionImageProcessorFast(size=size, image_grid_pinpoints=pinpoints),
-        video_processor=LlavaOnevisionVideoProcessor(size=size),
+        image_processor=transformers.LlavaOnevisionImageProcessorFast(
+            size=size, image_grid_pinpoints=pinpoints
+        ),
+        video_processor=transformers.LlavaOnevisionVideoProcessor(size=size),
         num_image_tokens=(LLAVA_SIDE // PATCH) ** 2,
         vision_feature_select_strategy="full",
         chat_template=LLAVA_TEMPLATE,
     )
-    config = LlavaOnevisionConfig(
+    config = transformers.LlavaOnevisionConfig(
         text_config={**TEXT, "model_type": "llama", "vocab_size": len(ids)},
         vision_config={**SIGLIP, "model_type": "siglip_vision_model", "vision_use_head": False},
         image_token_index=ids["<image>"],
@@ -241,7 +229,7 @@ def smolvlm(folder: Path, seed: int = 0) -> Path:
     """
     tokens = build_tokenizer(SMOLVLM_SPECIAL)
     ids = tokens.get_vocab()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokens,
         eos_token="<end_of_utterance>",
         pad_token="<|im_end|>",
@@ -250,9 +238,9 @@ def smolvlm(folder: Path, seed: int = 0) -> Path:
     )
     side = {"longest_edge": LLAVA_SIDE}
     sampling = {"fps": 1, "max_frames": 64, "video_size": side}
-    processor = SmolVLMProcessor(
+    processor = transformers.SmolVLMProcessor(
         tokenizer=tokenizer,
-        image_processor=SmolVLMImageProcessor(size=side, max_image_size=side),
+        image_processor=transformers.SmolVLMImageProcessor(size=side, max_image_size=side),
         video_processor=SmolVLMVideoProcessor(
             size=side, max_image_size=side, video_sampling=sampling
         ),
@@ -260,7 +248,7 @@ def smolvlm(folder: Path, seed: int = 0) -> Path:
         chat_template=SMOLVLM_TEMPLATE,
     )
     pad, end = ids["<|im_end|>"], ids["<end_of_utterance>"]
-    config = SmolVLMConfig(
+    config = transformers.SmolVLMConfig(
         text_config={**TEXT, "model_type": "llama", "vocab_size": len(ids), "pad_token_id": pad},
         vision_config=SIGLIP,
         image_token_id=ids["<image>"],

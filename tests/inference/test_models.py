@@ -5,6 +5,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from huggingface_hub.utils import reset_sessions
 
 from inference.engines.dryrun import DryrunCaptioner
 from inference.engines.huggingface import HuggingFaceCaptioner
@@ -79,6 +80,7 @@ def hub(monkeypatch, tmp_path):
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        reset_sessions()  # One that was opened offline stays offline.
         yield requests
         server.shutdown()
 
