@@ -1,7 +1,7 @@
 """Work done ahead in threads: videos are decoded while a model writes."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice, repeat
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 def map_ahead(
     function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int
-) -> Iterator[tuple[T, R | Exception]]:
+) -> Generator[tuple[T, R | Exception], None, None]:
     """Yield (item, its result or the exception it raised) in order, computed by `threads` threads.
 
     At most `ahead` items are being computed or have their results waiting.
