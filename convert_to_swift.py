@@ -33,6 +33,7 @@ from tools.pairs.perturbation import LEVELS
 from tools.pairs.rules import REASONS
 from tools.pairs.settings import Conversion, Output
 from tools.store.dataset import SWIFT_DATA, open_dataset
+from tools.text.prompts import add_prompts_flag
 
 DEFAULT_DATASETS = ["lv178k_1_2m_ytb", "lv178k_2_3m_ytb"]  # the paper's
 
@@ -77,6 +78,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
         " swift_data/<model>_i<iter>_r<ratios joined by ->.json in the repository)",
     )
     add_data_root(parser)
+    add_prompts_flag(parser)
     add_settings(parser, Conversion)
     return parser.parse_args(argv)
 
@@ -116,7 +118,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         hint = "" if args.dataset else "; name yours with --dataset"
         raise UserError(f"{error}{hint}") from None
-    plan = settings_from(args, Conversion, iteration=args.iter, datasets=datasets)
+    plan = settings_from(
+        args,
+        Conversion,
+        iteration=args.iter,
+        datasets=datasets,
+        questions=args.prompts.questions,
+    )
     files = outputs(args)
 
     from rich.console import Console

@@ -28,6 +28,7 @@ from tools.cli import (
 from tools.errors import UserError
 from tools.runner.options import Options
 from tools.store.dataset import open_dataset
+from tools.text.prompts import add_prompts_flag
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
@@ -71,6 +72,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     group.add_argument("--top_k", type=int, help="tokens sampled from; 1 is greedy, 0 all")
     group.add_argument("--repetition_penalty", type=float, help="1 means no penalty")
     group.add_argument("--max_new_tokens", type=int, help="longest response, tokens")
+    add_prompts_flag(parser)
     add_model_flags(parser, "responses, from its own clip captions")
     add_settings(parser, Options)
     add_data_root(parser)
@@ -98,8 +100,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = ", ".join(f"{name} {value}" for name, value in sampling.as_dict().items())
     engine = captioner.fingerprint()["engine"]
     print(f"responses by {captioner.name} ({engine}); sampling: {values}")
-    if args.temperature and sampling.top_k == 1:
-        print(f"note: top_k 1 is greedy: --temperature {args.temperature} needs --top_k 0 or more")
+    if args.temperature and sampling.is_greedy:
+        print("note: this is greedy; for answers drawn at --temperature, add --top_k 0 --top_p 1")
 
     from inference.responding import ResponsesStep
     from tools.pairs.perturbation import configs
@@ -112,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sampling,
         args.seed,
         args.iter,
+        args.prompts,
     )
     run([step], dataset, settings_from(args, Options))
 

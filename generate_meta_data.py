@@ -25,6 +25,7 @@ from tools.cli import (
 from tools.errors import UserError
 from tools.runner.options import Options
 from tools.store.dataset import open_dataset
+from tools.text.prompts import add_prompts_flag
 
 DEFAULT_DATASET = "lv178k_1_2m_ytb"  # the paper's
 
@@ -51,6 +52,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
         help="longest answer to a clip prompt, tokens; a model that thinks first needs more"
         " (default: the model's in models.yaml, 2048 for any other)",
     )
+    add_prompts_flag(parser)
     add_model_flags(parser, "captions")
     add_settings(parser, Options)
     add_data_root(parser)
@@ -75,8 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = ", ".join(f"{name} {value}" for name, value in captioner.decoding.as_dict().items())
     engine = captioner.fingerprint()["engine"]
     print(f"captions by {captioner.name} ({engine}); decoding: {values}")
-    steps = [RawCaptionsStep(dataset, captioner, args.seed), CaptionsStep(dataset, captioner)]
-    run(steps, dataset, settings_from(args, Options))
+    raw = RawCaptionsStep(dataset, captioner, args.seed, args.prompts)
+    run([raw, CaptionsStep(dataset, captioner)], dataset, settings_from(args, Options))
 
 
 if __name__ == "__main__":

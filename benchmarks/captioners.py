@@ -88,7 +88,7 @@ def answered(
 def batching(args: Namespace, captioner: HuggingFaceCaptioner) -> bool:
     """Print the speed-ups; whether both reach the bound with the same text."""
     good = True
-    sampling = Sampling(0, 1, 1, 1.0, args.max_new_tokens)
+    sampling = Sampling.greedy(args.max_new_tokens)
     for what, requests in (
         ("clip captions", clip_requests(args.requests)),
         ("responses", response_requests(args.requests)),

@@ -1,1 +1,1 @@
-"""Language models: captioners, and the steps that ask them."""
+"""Language models: captions from frames, responses from captions, likelihoods of answers."""

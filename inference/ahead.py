@@ -1,12 +1,11 @@
-"""Doing the next thing while the last one is worked on: decoding goes on while a model writes."""
+"""Work done ahead in threads: videos are decoded while a model writes."""
 
-import queue
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from typing import Any, TypeVar
+from contextlib import closing
+from itertools import islice, repeat
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -14,8 +13,8 @@ R = TypeVar("R")
 
 def map_ahead(
     function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int
-) -> Iterator[tuple[T, R | Exception]]:
-    """Yield (item, its result or the exception it raised) in order, computed by so many threads.
+) -> Generator[tuple[T, R | Exception], None, None]:
+    """Yield (item, its result or the exception it raised) in order, computed by `threads` threads.
 
     At most `ahead` items are being computed or have their results waiting.
     """
@@ -43,36 +42,12 @@ def in_background(items: Iterable[T], ahead: int) -> Iterator[T]:
     Raises:
         Exception: whatever taking an item has raised, in its place.
     """
-    # Each entry is (item, None), (None, exception), or None at the end.
-    ready: queue.Queue[Any] = queue.Queue(maxsize=ahead)
-    given_up = threading.Event()
-
-    def put(entry: Any) -> bool:
-        while not given_up.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def take() -> None:
-        try:
-            for item in items:
-                if not put((item, None)):
-                    return
-            put(None)
-        except BaseException as error:
-            put((None, error))
-
-    thread = threading.Thread(target=take, daemon=True)
-    thread.start()
-    try:
-        while (entry := ready.get()) is not None:
-            item, error = entry
-            if error is not None:
-                raise error
-            yield item
-    finally:
-        given_up.set()
-        thread.join()
+    iterator, end = iter(items), object()
+    taken = map_ahead(lambda _: next(iterator, end), repeat(None), threads=1, ahead=ahead + 1)
+    with closing(taken):
+        for _, item in taken:
+            if isinstance(item, Exception):
+                raise item
+            if item is end:
+                return
+            yield cast(T, item)

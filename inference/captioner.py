@@ -1,5 +1,6 @@
 """What a captioner is: a stream of chat messages in, texts out."""
 
+import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -7,6 +8,10 @@ from typing import Any, Protocol, TypeVar
 from tools.errors import UserError
 
 Key = TypeVar("Key", bound=Hashable)
+
+# At a top_p of no more than this nothing is drawn: the most probable token has that much by itself
+# (Qwen2-VL's generation_config.json means greedy by it).
+GREEDY_TOP_P = 0.001
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,16 @@ class Sampling:
             if not fine:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be {range_}")
 
+    @classmethod
+    def greedy(cls, max_new_tokens: int, repetition_penalty: float = 1.0) -> "Sampling":
+        """The most probable token each time."""
+        return cls(0.0, 1.0, 1, repetition_penalty, max_new_tokens)
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most probable token is taken each time."""
+        return self.temperature == 0 or self.top_k == 1 or self.top_p <= GREEDY_TOP_P
+
     def as_dict(self) -> dict[str, float | int]:
         """The values as a response's row keeps them."""
         return asdict(self)
@@ -64,6 +79,12 @@ class Request:
 
     messages: list[dict[str, Any]]
     seed: int
+
+
+def request_seed(seed: int, video_id: str, what: str) -> int:
+    """A request's own seed, 0..2**32-1, from (seed, video_id, what is asked) alone."""
+    digest = hashlib.sha256(f"{seed}/{video_id}/{what}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
 
 
 @dataclass(frozen=True)
@@ -167,6 +188,5 @@ class Model:
     family: str | None = None
     max_new_tokens: int = 2048
     reasoning: bool = False
-    opening: bool = False
     max_pixels: int | None = None
     video: dict[str, Any] = field(default_factory=dict)

@@ -1,18 +1,18 @@
 """Stage 2: a caption for every clip, from its key frames."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from inference.ahead import map_ahead
-from inference.captioner import Answer, Captioner, Request, answer_groups
+from inference.captioner import Answer, Captioner, Request, answer_groups, request_seed
 from tools.errors import Filtered
 from tools.runner.step import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
-from tools.text import prompts
+from tools.text.answers import parse_clip_caption
 from tools.text.faults import answer_fault
+from tools.text.prompts import DEFAULT, Prompts, clip_messages, fingerprint
 from tools.video.frames import read_frames
 from tools.video.scan import kept_scan
 
@@ -25,12 +25,6 @@ VIDEOS_AHEAD = 8
 CLIPS_A_VIDEO = 8
 
 
-def request_seed(seed: int, video_id: str, what: str) -> int:
-    """A request's own seed, 0..2**32-1, from (seed, video_id, what is asked) alone."""
-    digest = hashlib.sha256(f"{seed}/{video_id}/{what}".encode()).digest()
-    return int.from_bytes(digest[:4], "big")
-
-
 @dataclass
 class RawCaptionsStep(Step):
     """Show each clip, with the clip before it, to a captioner."""
@@ -38,6 +32,7 @@ class RawCaptionsStep(Step):
     dataset: Dataset
     captioner: Captioner
     seed: int = 0
+    prompts: Prompts = DEFAULT
 
     name = "raw_captions"
 
@@ -51,7 +46,7 @@ class RawCaptionsStep(Step):
         return {
             **self.captioner.fingerprint(),
             "decoding": self.captioner.decoding.as_dict(),
-            "prompts": prompts.fingerprint(prompts.FIRST_CLIP, prompts.LATER_CLIP),
+            "prompts": fingerprint(self.prompts.first_clip, self.prompts.later_clip),
             "seed": self.seed,
         }
 
@@ -111,7 +106,7 @@ class RawCaptionsStep(Step):
         clips = [[frames[index] for index in pair] for pair in pairs]
         return [
             Request(
-                prompts.clip_messages(clips, k),
+                clip_messages(clips, k, self.prompts),
                 request_seed(self.seed, record["video_id"], f"clip {k}"),
             )
             for k in range(len(clips))
@@ -146,7 +141,7 @@ class CaptionsStep(Step):
         answers = record["raw_clip_captions"]
         # Folders of the reference do not tell how an answer ended.
         finish_reasons = record.get("finish_reasons", ["stop"] * len(answers))
-        captions = [prompts.parse_clip_caption(text, self.captioner.reasoning) for text in answers]
+        captions = [parse_clip_caption(text, self.captioner.reasoning) for text in answers]
         for text, caption, finish_reason in zip(answers, captions, finish_reasons, strict=True):
             if fault := answer_fault(text, caption, finish_reason):
                 raise Filtered(f"{fault}_caption")

@@ -1,8 +1,9 @@
-"""A checkpoint's files: where they are, whether they are a vision-language model, what they say."""
+"""A checkpoint's files: their folder, their configuration, and whether they can be run."""
 
 import hashlib
 import os
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ from inference.captioner import Sampling
 from tools.errors import UserError
 from tools.store.files import CorruptLine, read_json
 
-# What a checkpoint needs of a hub's repository; weights in other formats are left there.
-# Code that comes along is fetched, and run only where it is trusted.
+# The files of a hub's repository that a checkpoint needs; weights in other formats stay there.
+# Code is fetched too, and run only with --trust_remote_code.
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "*.py"]
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-# A weight file is known by its size and by so many stretches of so many bytes, evenly spaced.
+# A weight file is recognized by its size and by 16 evenly spaced samples of its bytes.
 SAMPLES = 16
 SAMPLE_BYTES = 1 << 16
 
@@ -37,24 +38,31 @@ def local_folder(checkpoint: str) -> Path:
             raise UserError(f"checkpoint {checkpoint}: no such folder")
         return folder
     from huggingface_hub import snapshot_download
+
+    return _fetched(checkpoint, partial(snapshot_download, allow_patterns=PATTERNS), has_weights)
+
+
+def _fetched(
+    checkpoint: str, fetch: Callable[..., str], is_whole: Callable[[Path], bool] = Path.exists
+) -> Path:
+    """What `fetch` brings of a checkpoint on the hub; what is here already needs no network."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        # What is here already needs no network.
-        folder = Path(snapshot_download(checkpoint, allow_patterns=PATTERNS, local_files_only=True))
-        if has_weights(folder):
-            return folder
+        path = Path(fetch(checkpoint, local_files_only=True))
+        if is_whole(path):
+            return path
     except (LocalEntryNotFoundError, HfHubHTTPError):
         pass
     except HFValidationError:
         raise UserError(f"{checkpoint!r} is neither a folder nor an id on the hub") from None
     try:
-        return Path(snapshot_download(checkpoint, allow_patterns=PATTERNS))
+        return Path(fetch(checkpoint))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         why = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"the weights of {checkpoint} are not here and cannot be fetched ({why}); give their"
-            f" folder as --model, or the network; --model dryrun needs neither"
+            f"the weights of {checkpoint} are not here and cannot be fetched ({why}); pass a local"
+            " folder as --model, or connect to the hub; --model dryrun needs neither"
         ) from None
 
 
@@ -67,14 +75,19 @@ def has_weights(folder: Path) -> bool:
 
 
 def config_of(checkpoint: str) -> dict[str, Any]:
-    """A checkpoint's config.json.
+    """A checkpoint's config.json, which of the hub's files is fetched alone.
 
     Raises:
-        UserError: there is none, or it is not one.
+        UserError: there is none, or it names no model_type.
     """
-    folder = local_folder(checkpoint)
+    if is_folder(checkpoint):
+        path = local_folder(checkpoint) / "config.json"
+    else:
+        from huggingface_hub import hf_hub_download
+
+        path = _fetched(checkpoint, partial(hf_hub_download, filename="config.json"))
     try:
-        config = read_json(folder / "config.json")
+        config = read_json(path)
     except CorruptLine as error:
         raise UserError(str(error)) from None
     if not isinstance(config, dict) or "model_type" not in config:
@@ -89,17 +102,17 @@ def own_video_size(checkpoint: str) -> dict[str, int | None]:
         return {}
     folder = local_folder(checkpoint)
     for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
-        if said := read_json(folder / name):
-            size = said.get("size") or {}
+        if settings := read_json(folder / name):
+            size = settings.get("size") or {}
             return {
-                "shortest_edge": said.get("min_pixels") or size.get("shortest_edge"),
-                "longest_edge": said.get("max_pixels") or size.get("longest_edge"),
+                "shortest_edge": settings.get("min_pixels") or size.get("shortest_edge"),
+                "longest_edge": settings.get("max_pixels") or size.get("longest_edge"),
             }
     return {}
 
 
 def check_checkpoint(checkpoint: str, trust_remote_code: bool = False) -> None:
-    """Is it a vision-language model that can be run?
+    """See that a checkpoint is a vision-language model that can be run.
 
     Raises:
         UserError: it is not.
@@ -117,7 +130,7 @@ def check_checkpoint(checkpoint: str, trust_remote_code: bool = False) -> None:
     if "AutoModelForImageTextToText" not in config.get("auto_map", {}):
         raise UserError(
             f"checkpoint {checkpoint} is not a vision-language model that transformers knows"
-            f" (model_type {kind}); of some there is another one whose name ends in -hf"
+            f" (model_type {kind}); some have another checkpoint whose name ends in -hf"
         )
     if not trust_remote_code:
         raise UserError(
@@ -133,13 +146,13 @@ def generation_config(checkpoint: str, max_new_tokens: int) -> Sampling:
     Raises:
         UserError: the checkpoint cannot be had.
     """
-    said = read_json(local_folder(checkpoint) / "generation_config.json") or {}
-    penalty = said.get("repetition_penalty") or 1.0
-    if not said.get("do_sample"):
-        return Sampling(0.0, 1.0, 1, penalty, max_new_tokens)
+    settings = read_json(local_folder(checkpoint) / "generation_config.json") or {}
+    penalty = settings.get("repetition_penalty") or 1.0
+    if not settings.get("do_sample"):
+        return Sampling.greedy(max_new_tokens, penalty)
 
     def value(name: str, default: float) -> Any:
-        return default if said.get(name) is None else said[name]
+        return default if settings.get(name) is None else settings[name]
 
     return Sampling(
         value("temperature", 1.0), value("top_p", 1.0), value("top_k", 50), penalty, max_new_tokens

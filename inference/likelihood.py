@@ -1,8 +1,8 @@
 """How likely a model finds a given answer: log p(answer | video, prompt).
 
-With the loaded network of a `HuggingFaceCaptioner` and its own processor, chat template and
-batches, one forward pass a batch. The answer's tokens stand where the model would generate them,
-and what ends an answer is its last token, as in training.
+One forward pass a batch of a loaded `HuggingFaceCaptioner`, with its processor, chat template and
+batches. The answer's tokens stand where the model would generate them, and the last one is the
+token that ends an answer, as in training.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,8 @@ from typing import Any
 from inference.captioner import Request
 from inference.engines.huggingface import HuggingFaceCaptioner, guessed_tokens
 
-Asked = tuple[Request, str]
-"""What is asked, and the answer whose likelihood is wanted."""
-Told = tuple[Request, list[int]]
+Row = tuple[Request, list[int]]
+"""A request, and the token ids of the answer to it."""
 
 
 @dataclass(frozen=True)
@@ -31,41 +30,42 @@ class LogLikelihood:
 
 
 def log_likelihoods(
-    captioner: HuggingFaceCaptioner, asked: Sequence[Asked]
+    captioner: HuggingFaceCaptioner, answered: Sequence[tuple[Request, str]]
 ) -> Iterator[tuple[int, LogLikelihood | Exception]]:
-    """Yield (position in `asked`, log p of its answer, or why there is none), in any order.
+    """Yield (position in `answered`, log p of its answer or the exception in its place), in any
+    order.
 
     Args:
         captioner: loaded.
+        answered: requests, each with the answer whose likelihood is computed.
     """
-
     tokenizer = captioner.tokenizer
-    # As in training they are read apart from the prompt, whose end then merges with nothing; and
-    # here, since two threads cannot read at once.
-    told = [
+    # As in training an answer is tokenized apart from the prompt, whose last token then merges with
+    # nothing; and it is done here, since two threads cannot use a tokenizer at once.
+    rows = [
         (request, [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id])
-        for request, text in asked
+        for request, text in answered
     ]
-    # The longest first: if memory is too small for a batch, that shows at once.
-    order = sorted(range(len(told)), key=lambda position: -_length(told[position]))
+    # The longest first: where memory is too small for a batch, that shows at once.
+    order = sorted(range(len(rows)), key=lambda position: -_length(rows[position]))
 
-    def prepare(batch: Sequence[Told]) -> dict[str, Any]:
+    def prepare(batch: Sequence[Row]) -> dict[str, Any]:
         return _inputs(captioner, batch)
 
-    def run(inputs: dict[str, Any], batch: Sequence[Told]) -> list[LogLikelihood]:
+    def run(inputs: dict[str, Any], batch: Sequence[Row]) -> list[LogLikelihood]:
         return _forward(captioner, inputs, [len(tokens) for _, tokens in batch])
 
-    in_order = [told[position] for position in order]
-    for place, found in captioner.in_batches(in_order, _length, prepare, run):
-        yield order[place], found
+    in_order = [rows[position] for position in order]
+    for place, log_p in captioner.in_batches(in_order, _length, prepare, run):
+        yield order[place], log_p
 
 
-def _length(told: Told) -> int:
-    request, tokens = told
+def _length(row: Row) -> int:
+    request, tokens = row
     return guessed_tokens(request) + len(tokens)
 
 
-def _inputs(captioner: HuggingFaceCaptioner, batch: Sequence[Told]) -> dict[str, Any]:
+def _inputs(captioner: HuggingFaceCaptioner, batch: Sequence[Row]) -> dict[str, Any]:
     """The network's inputs of prompts and the answers behind them, left-padded."""
     import torch
 
@@ -87,19 +87,19 @@ def _inputs(captioner: HuggingFaceCaptioner, batch: Sequence[Told]) -> dict[str,
 def _forward(
     captioner: HuggingFaceCaptioner, inputs: dict[str, Any], lengths: Sequence[int]
 ) -> list[LogLikelihood]:
-    """The log-likelihoods of the last tokens of each row, so many as `lengths` says."""
+    """The log-likelihoods of the last tokens of each row, of which `lengths` gives the number."""
     import torch
 
     longest = max(lengths)
     inputs = captioner.on_device(inputs)
-    # Of a large vocabulary all the logits of a batch are gigabytes.
+    # All the logits of a batch are gigabytes where the vocabulary is large.
     keep = {"logits_to_keep": longest + 1} if "logits_to_keep" in captioner.accepted else {}
     with torch.inference_mode():
         # The last logits are of what would follow the answer.
         logits = captioner.network(**inputs, use_cache=False, **keep).logits[:, -longest - 1 : -1]
-        found = []
+        likelihoods = []
         for row, ids, length in zip(logits, inputs["input_ids"], lengths, strict=True):
             log_p = torch.log_softmax(row[-length:].float(), dim=-1)
             total = log_p.gather(1, ids[-length:, None]).double().sum()
-            found.append(LogLikelihood(total.item(), length))
-    return found
+            likelihoods.append(LogLikelihood(total.item(), length))
+    return likelihoods

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from inference.captioner import Captioner, Model, Sampling
-from inference.checkpoints import own_video_size
+from inference.checkpoints import config_of, own_video_size
 from tools.cli import positive
 from tools.errors import UserError
 
@@ -72,7 +72,7 @@ def add_model_flags(parser: argparse.ArgumentParser, what: str) -> None:
         default="qwen2vl7b",
         help=f"who writes the {what}: one of {', '.join(models())}; or a checkpoint, by its folder"
         " or its id on the Hugging Face hub; or NAME@URL, any OpenAI-compatible server, such as"
-        " qwen25vl7b@http://localhost:8000/v1, with the key in OPENAI_API_KEY (default:"
+        " qwen25vl7b@http://localhost:8000/v1, whose key OPENAI_API_KEY holds (default:"
         " %(default)s)",
     )
     group.add_argument(
@@ -84,12 +84,12 @@ def add_model_flags(parser: argparse.ArgumentParser, what: str) -> None:
     group.add_argument(
         "--family",
         choices=list(families()),
-        help="how a checkpoint's prompts and pictures are made (default: told by its config.json)",
+        help="how a checkpoint's prompts and pictures are made (default: as its config.json says)",
     )
     group.add_argument(
         "--engine",
         choices=ENGINES,
-        help="what runs the weights; vllm wants a GPU and requirements-vllm.txt (default:"
+        help="what runs the weights; vllm needs a GPU and requirements-vllm.txt (default:"
         " huggingface)",
     )
     group.add_argument(
@@ -120,16 +120,9 @@ def captioner_from(args: argparse.Namespace, max_new_tokens: int | None = None) 
     Raises:
         UserError: see `open_captioner`.
     """
-    return open_captioner(
-        args.model,
-        name=args.model_name,
-        family=args.family,
-        engine=args.engine,
-        batch=args.batch,
-        concurrency=args.concurrency,
-        trust_remote_code=args.trust_remote_code,
-        max_new_tokens=max_new_tokens,
-    )
+    flags = ("family", "engine", "batch", "concurrency", "trust_remote_code")
+    given = {flag: getattr(args, flag) for flag in flags}
+    return open_captioner(args.model, name=args.model_name, max_new_tokens=max_new_tokens, **given)
 
 
 def open_captioner(
@@ -153,20 +146,16 @@ def open_captioner(
         UserError: there is no such model, or a flag does not go with it.
     """
     served, at, url = model.partition("@")
-    if at and "://" in url:
-        if engine:
-            raise UserError(f"--engine {engine} does not go with a server ({url}): it has its own")
-        from inference.engines.server import ServerCaptioner
-
-        known = models().get(served)
-        if known and family:
-            raise UserError(f"--family {family}: {served} has its family in models.yaml")
-        chosen = known or _model(check_model_name(served), family, engine="server")
-        return ServerCaptioner(_changed(chosen, name, max_new_tokens), url, concurrency)
-    if model in models():
-        chosen = models()[model]
-        if family:
-            raise UserError(f"--family {family}: {model} has its family in models.yaml")
+    is_server = "://" in url
+    known = models().get(served if is_server else model)
+    if is_server and engine:
+        raise UserError(f"--engine {engine} does not go with a server ({url}): it has its own")
+    if known and family:
+        raise UserError(f"--family {family}: {known.name} has its family in models.yaml")
+    if known:
+        chosen = known
+    elif is_server:
+        chosen = _model(check_model_name(served), family, engine="server")
     elif at:
         raise UserError(f"--model {model}: a server's address begins with http:// or https://")
     elif "/" in model or Path(model).is_dir():
@@ -179,7 +168,16 @@ def open_captioner(
         chosen = replace(chosen, video=_within_own(chosen.video, model))
     else:
         raise UserError(f"unknown model {model!r}; the models are: {', '.join(models())}")
-    chosen = _changed(chosen, name, max_new_tokens)
+    chosen = replace(
+        chosen,
+        name=check_model_name(name or chosen.name),
+        max_new_tokens=max_new_tokens or chosen.max_new_tokens,
+    )
+    # The libraries of one engine alone are imported.
+    if is_server:
+        from inference.engines.server import ServerCaptioner
+
+        return ServerCaptioner(chosen, url, concurrency)
     if chosen.engine == "dryrun":
         if engine or name:
             raise UserError("--model dryrun goes without --engine and --model_name")
@@ -196,21 +194,13 @@ def open_captioner(
 
 
 def _within_own(video: dict[str, Any], checkpoint: str) -> dict[str, Any]:
-    """What a processor is told of sizes, within what the checkpoint's own says: a model that was
-    trained on smaller frames than its family's is shown such."""
+    """A family's sizes of frames, within those of the checkpoint's own processor: a model that was
+    trained on smaller frames is shown smaller ones."""
     own = own_video_size(checkpoint)
     if "size" not in video or not own:
         return video
     size = {edge: min(most, own.get(edge) or most) for edge, most in video["size"].items()}
     return {**video, "size": size}
-
-
-def _changed(model: Model, name: str | None, max_new_tokens: int | None) -> Model:
-    return replace(
-        model,
-        name=check_model_name(name) if name else model.name,
-        max_new_tokens=max_new_tokens or model.max_new_tokens,
-    )
 
 
 def _family_of(checkpoint: str) -> str | None:
@@ -219,10 +209,8 @@ def _family_of(checkpoint: str) -> str | None:
     Raises:
         UserError: the checkpoint cannot be had.
     """
-    from inference.checkpoints import config_of
-
     kind = config_of(checkpoint)["model_type"]
-    return next((name for name, one in families().items() if one["model_type"] == kind), None)
+    return next((name for name, f in families().items() if f["model_type"] == kind), None)
 
 
 def response_sampling(captioner: Captioner) -> Sampling:
@@ -230,10 +218,5 @@ def response_sampling(captioner: Captioner) -> Sampling:
 
     The reference asks for temperature, penalty and limit, and leaves the rest to the checkpoint.
     """
-    asked = Sampling()
-    return replace(
-        captioner.decoding,
-        temperature=asked.temperature,
-        repetition_penalty=asked.repetition_penalty,
-        max_new_tokens=asked.max_new_tokens,
-    )
+    method = Sampling()
+    return replace(method, top_p=captioner.decoding.top_p, top_k=captioner.decoding.top_k)

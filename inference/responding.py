@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
-from inference.captioning import request_seed
+from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups, request_seed
 from tools.errors import Filtered
 from tools.pairs.perturbation import Config, Selection, equivalence, select
 from tools.runner.step import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
-from tools.text import prompts
+from tools.text.answers import parse_response
 from tools.text.faults import answer_fault
+from tools.text.prompts import DEFAULT, Prompts, fingerprint, response_messages
 
 
 @dataclass
@@ -30,6 +30,7 @@ class ResponsesStep(Step):
     sampling: Sampling
     seed: int = 0
     iteration: int = 0
+    prompts: Prompts = DEFAULT
 
     name = "responses"
     revision = 2
@@ -47,7 +48,7 @@ class ResponsesStep(Step):
         return {
             **self.captioner.fingerprint(),
             "sampling": self.sampling.as_dict(),
-            "prompt": prompts.fingerprint(prompts.RESPONSE),
+            "prompt": fingerprint(self.prompts.response),
             "seed": self.seed,
         }
 
@@ -126,7 +127,7 @@ class ResponsesStep(Step):
             "response": answer.text,
             "info": info,
         }
-        fault = answer_fault(answer.text, prompts.parse_response(answer.text), answer.finish_reason)
+        fault = answer_fault(answer.text, parse_response(answer.text), answer.finish_reason)
         return Filtered(fault, row) if fault else row
 
     def _selections(self, record: Record) -> dict[str, Selection | Filtered]:
@@ -149,5 +150,6 @@ class ResponsesStep(Step):
     def _request(self, record: Record, name: str, selection: Any) -> Request:
         captions = [record["clip_captions"][index] for index in selection.indices]
         return Request(
-            prompts.response_messages(captions), request_seed(self.seed, record["video_id"], name)
+            response_messages(captions, self.prompts),
+            request_seed(self.seed, record["video_id"], name),
         )

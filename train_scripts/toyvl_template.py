@@ -11,8 +11,6 @@ import decord
 from swift.template import register_template
 from swift.template.templates.qwen import Qwen2VLTemplate, QwenTemplateMeta
 
-from inference.engines.vision import use_attend_together
-
 
 class ToyVLTemplate(Qwen2VLTemplate):
     """Qwen2-VL's template with the tokenizer's own ids of pictures and videos."""
@@ -42,4 +40,3 @@ class ToyVLTemplate(Qwen2VLTemplate):
 # busy cores: there is little to decode, and much to wait for.
 decord.VideoReader = partial(decord.VideoReader, num_threads=1)
 register_template(QwenTemplateMeta("toyvl", template_cls=ToyVLTemplate, default_system=None))
-use_attend_together()

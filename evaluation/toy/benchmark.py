@@ -46,7 +46,7 @@ from tools.cli import add_data_root, new_file, positive
 from tools.errors import UserError
 from tools.runner.devices import count_gpus
 from tools.statistics import check_same_videos
-from tools.text.prompts import parse_clip_caption, parse_response
+from tools.text.answers import parse_clip_caption, parse_response
 
 AnswerOrLikelihood = TypeVar("AnswerOrLikelihood")
 
@@ -115,7 +115,7 @@ def run_toy(args: argparse.Namespace) -> None:
     # Score files are read first: a run must not end in finding one of them broken.
     scored = {name: read_scores(Path(name)) for name in named if is_score_file(name)}
     captioners = {name: open_model(args, name) for name in named if name not in scored}
-    sampling = Sampling(0.0, 1.0, 1, 1.0, args.max_new_tokens)
+    sampling = Sampling.greedy(args.max_new_tokens)
     if captioners:
         stories = read_stories(args.data_root / args.dataset, args.limit)
         cases = [

@@ -1,12 +1,11 @@
-"""Any video LLM of the transformers library, as a captioner: batches of one checkpoint on one
-device.
+"""Any video LLM of the transformers library as a captioner: one checkpoint on one device, in
+batches.
 
 What differs between families is data in models.yaml. Requests are decoded, put through the
 processor and padded in another thread, two batches ahead of the model.
 """
 
 import inspect
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,66 +14,43 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import cv2
-import numpy as np
 
 from inference.ahead import in_background
 from inference.captioner import Answer, Model, Request, Sampling
-from inference.checkpoints import (
-    check_checkpoint,
-    config_of,
-    digest,
-    generation_config,
-    local_folder,
-)
+from inference.checkpoints import check_checkpoint, digest, local_folder
+from inference.engines.local import LocalCaptioner, end_worker
 from tools.errors import UserError
 
-# Requests are sorted by length within so many batches, which keeps padding low. The first batch is
-# this part of one, and the next ones grow from it, so that the model starts soon.
+# Requests are sorted by length within two batches, which keeps padding low. The first batch is a
+# quarter of one, and the next ones grow from it, so that the model starts soon.
 FIRST_BATCH = 4
 SORTED_TOGETHER = 2
 HANDED_OUT = 16  # batches a worker is handed at once
 BATCHES_AHEAD = 2
-# Frames a second that a clip is said to have, where a family's prompt tells times or its positions
-# depend on them; what qwen-vl-utils, and so the reference, assumes of a list of frames.
-FPS = 2.0
 PIXELS_A_TOKEN = 28 * 28 * 2  # of two frames, to guess how long a request is
 CHARACTERS_A_TOKEN = 4
 
-EXIT_BROKEN_DEVICE = 70  # sysexits.h, EX_SOFTWARE
-
 Inputs = Any
-Asked = TypeVar("Asked")
-Found = TypeVar("Found")
-Batch = list[tuple[int, Asked]]
-"""(position, what is asked) of what runs together."""
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Batch = list[tuple[int, Task]]
+"""(position, task) of what runs together."""
 
 
-class HuggingFaceCaptioner:
-    """A checkpoint through AutoProcessor and AutoModelForImageTextToText."""
+class HuggingFaceCaptioner(LocalCaptioner):
+    """A checkpoint through AutoProcessor and AutoModelForImageTextToText.
+
+    Args:
+        batch: requests that run together.
+        trust_remote_code: run code of the checkpoint's own.
+    """
 
     def __init__(self, model: Model, batch: int, trust_remote_code: bool = False) -> None:
-        """Args: batch: requests that run together; trust_remote_code: run code of the
-        checkpoint's own."""
-        assert model.checkpoint is not None
-        self.model = model
-        self.name = model.name
-        self.reasoning = model.reasoning
-        self.checkpoint = model.checkpoint
+        super().__init__(model, HANDED_OUT * batch, trust_remote_code)
         self.batch = batch
-        self.batch_size = HANDED_OUT * batch
-        self.trust_remote_code = trust_remote_code
-
-    @property
-    def decoding(self) -> Sampling:
-        """As the checkpoint's generation_config says.
-
-        Raises:
-            UserError: the checkpoint cannot be had.
-        """
-        return generation_config(self.checkpoint, self.model.max_new_tokens)
 
     def fingerprint(self) -> dict[str, Any]:
-        """The weights' digest, not their place, and the libraries' versions."""
+        """The weights' digest and the libraries' versions."""
         libraries = {name: version(name) for name in ("transformers", "torch")}
         return {
             "engine": "huggingface",
@@ -84,10 +60,10 @@ class HuggingFaceCaptioner:
         }
 
     def check(self, device: str, sampling: Sampling, frames: int) -> None:
-        """Fetch the checkpoint where it is not here, once for all workers; is it one to use?
+        """Fetch the checkpoint once for all workers, and see that it can be run.
 
         Raises:
-            UserError: it cannot be had, or is no vision-language model.
+            UserError: it cannot be fetched, or is not a vision-language model.
         """
         check_checkpoint(self.checkpoint, self.trust_remote_code)
 
@@ -102,23 +78,20 @@ class HuggingFaceCaptioner:
         from transformers import AutoModelForImageTextToText, AutoProcessor
         from transformers.utils import is_flash_attn_2_available, logging
 
-        from inference.engines.decoding import use_padded_causal_mask
+        if device == "cpu":
+            from inference.engines.mask import use_padded_causal_mask
 
-        use_padded_causal_mask()
-        if config_of(self.checkpoint)["model_type"] == "qwen2_vl":
-            from inference.engines.vision import use_attend_together
-
-            use_attend_together()
+            use_padded_causal_mask()
         logging.set_verbosity_error()
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
-        # bfloat16 and flash-attention want a GPU of compute capability 8.0 (Ampere) or later.
+        # bfloat16 and flash-attention need a GPU of compute capability 8.0 (Ampere) or later.
         ampere = device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)
         flash = ampere and is_flash_attn_2_available()
         folder = local_folder(self.checkpoint)
         try:
-            self.processor: Any = AutoProcessor.from_pretrained(
+            self.processor = AutoProcessor.from_pretrained(
                 folder, trust_remote_code=self.trust_remote_code
             )
             network: Any = AutoModelForImageTextToText.from_pretrained(
@@ -137,7 +110,9 @@ class HuggingFaceCaptioner:
                 f"{self.checkpoint} cannot be loaded on {device}: {what}{hint}"
             ) from error
         if not getattr(self.processor, "chat_template", None):
-            raise UserError(f"{self.checkpoint} has no chat template: it is no model to talk with")
+            raise UserError(
+                f"{self.checkpoint} has no chat template, so it cannot be asked anything"
+            )
         self.network: Any = network.eval()
         self.tokenizer = self.processor.tokenizer
         self.tokenizer.padding_side = "left"
@@ -163,79 +138,97 @@ class HuggingFaceCaptioner:
 
     def in_batches(
         self,
-        asked: Iterable[Asked],
-        length: Callable[[Asked], int],
-        prepare: Callable[[Sequence[Asked]], Inputs],
-        run: Callable[[Inputs, Sequence[Asked]], Sequence[Found]],
-    ) -> Iterator[tuple[int, Found | Exception]]:
-        """Yield (position in `asked`, what is found, or why nothing is), in any order.
+        tasks: Iterable[Task],
+        length: Callable[[Task], int],
+        prepare: Callable[[Sequence[Task]], Inputs],
+        run: Callable[[Inputs, Sequence[Task]], Sequence[Result]],
+    ) -> Iterator[tuple[int, Result | Exception]]:
+        """Yield (position in `tasks`, result or the exception in its place), in any order.
 
         Args:
-            asked: taken one by one, from another thread.
-            length: about how long one is, tokens: those of like length are run together.
+            tasks: taken one by one, from another thread.
+            length: about how long a task is, tokens: those of like length are run together.
             prepare: makes the model's inputs of a batch, in that other thread.
-            run: finds something for each of a batch; where it raises, the batch is run in halves.
+            run: gives the results of a batch; where it raises, the batch is run in halves.
         """
-        prepared = self._prepared(asked, length, prepare)
-        for batch, inputs in in_background(prepared, BATCHES_AHEAD):
-            yield from self._answer(batch, inputs, prepare, run)
 
-    def _prepared(
-        self,
-        asked: Iterable[Asked],
-        length: Callable[[Asked], int],
-        prepare: Callable[[Sequence[Asked]], Inputs],
-    ) -> Iterator[tuple[Batch[Asked], Inputs | Exception]]:
-        """Yield (batch, the model's inputs, or why there are none)."""
-        numbered = enumerate(asked)
-        window = max(1, self.batch // FIRST_BATCH)
-        while together := list(islice(numbered, window)):
-            together.sort(key=lambda one: length(one[1]), reverse=True)
-            while together:
-                # Memory may have run out meanwhile, and batches become smaller.
-                batch, together = together[: self.batch], together[self.batch :]
-                yield batch, _inputs_or_error(batch, prepare)
-            window = min(2 * window, SORTED_TOGETHER * self.batch)
+        def prepared(batch: Batch[Task]) -> tuple[Batch[Task], Inputs | Exception]:
+            try:
+                return batch, prepare([task for _, task in batch])
+            except Exception as error:
+                return batch, error
+
+        def batches() -> Iterator[tuple[Batch[Task], Inputs | Exception]]:
+            stream = enumerate(tasks)
+            window = max(1, self.batch // FIRST_BATCH)
+            while together := list(islice(stream, window)):
+                together.sort(key=lambda numbered: length(numbered[1]), reverse=True)
+                while together:
+                    # Memory may have run out meanwhile, and batches become smaller.
+                    batch, together = together[: self.batch], together[self.batch :]
+                    yield prepared(batch)
+                window = min(2 * window, SORTED_TOGETHER * self.batch)
+
+        def results(
+            batch: Batch[Task], inputs: Inputs | Exception
+        ) -> Iterator[tuple[int, Result | Exception]]:
+            error = inputs
+            if not isinstance(inputs, Exception):
+                try:
+                    outputs = run(inputs, [task for _, task in batch])
+                except Exception as caught:
+                    _end_after_a_kernel_error(caught)
+                    # Its traceback would hold on to the memory that the halves need.
+                    error = caught.with_traceback(None)
+                    if _is_out_of_memory(caught) and len(batch) > 1:
+                        self.batch = max(1, min(self.batch, len(batch) // 2))
+                        error = RuntimeError(
+                            f"out of memory, {self.batch} requests at once from here"
+                        )
+                else:
+                    yield from zip((position for position, _ in batch), outputs, strict=True)
+                    return
+            del inputs
+            if len(batch) == 1:
+                yield batch[0][0], error
+                return
+            # Printed once a kind: where all batches fail, nothing else shows why the run is slow.
+            if (kind := f"{type(error).__name__}: {error}"[:200]) not in self.complaints:
+                self.complaints.add(kind)
+                print(
+                    f"\na batch of {len(batch)} failed ({kind}); trying again in halves",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            half = len(batch) // 2
+            for part in (batch[:half], batch[half:]):
+                yield from results(*prepared(part))
+
+        for batch, inputs in in_background(batches(), BATCHES_AHEAD):
+            yield from results(batch, inputs)
 
     def inputs(self, requests: Sequence[Request]) -> Inputs:
         """The model's inputs for a batch, left-padded, on the CPU."""
         import torch
 
-        texts: list[str] = []
-        # Nested, a list a request, as SmolVLM's processor wants it; the others flatten it.
-        videos: list[list[np.ndarray]] = []
-        rates: list[float] = []  # of each video, frames a second
-        for request in requests:
-            chat = []
-            own: list[np.ndarray] = []
-            for message in request.messages:
-                content = []
-                for part in message["content"]:
-                    if part["type"] == "video":
-                        own.append(stacked(part["video"]))
-                        rates.append(part.get("fps", FPS))
-                        part = {"type": "video"}
-                    content.append(part)
-                chat.append({**message, "content": content})
-            videos += [own] if own else []
-            texts.append(
-                self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-            )
+        chats = [self.chat(request) for request in requests]
         given: dict[str, Any] = {}
-        if videos:
-            flat = [video for own in videos for video in own]
-            told = [metadata(len(video), fps) for video, fps in zip(flat, rates, strict=True)]
-            given["videos"] = videos
+        if metadata := [entry for _, _, own in chats for entry in own]:
+            # Nested, a list a request, as SmolVLM's processor wants it; the others flatten it.
+            given["videos"] = [videos for _, videos, _ in chats if videos]
             given["videos_kwargs"] = {
                 "do_sample_frames": False,
-                "video_metadata": told,
+                "video_metadata": metadata,
                 # Once more: Qwen2.5-VL's processor of transformers 4 reads it here alone.
-                "fps": rates,
+                "fps": [entry["fps"] for entry in metadata],
                 **self.model.video,
             }
         with self._processing:
             inputs = self.processor(
-                text=texts, text_kwargs={"padding": True}, return_tensors="pt", **given
+                text=[text for text, _, _ in chats],
+                text_kwargs={"padding": True},
+                return_tensors="pt",
+                **given,
             )
         for name in self.refused & inputs.keys():
             del inputs[name]
@@ -244,47 +237,10 @@ class HuggingFaceCaptioner:
                 inputs[name] = value.to(self.network.dtype)
         return inputs
 
-    def _answer(
-        self,
-        batch: Batch[Asked],
-        inputs: Inputs | Exception,
-        prepare: Callable[[Sequence[Asked]], Inputs],
-        run: Callable[[Inputs, Sequence[Asked]], Sequence[Found]],
-    ) -> Iterator[tuple[int, Found | Exception]]:
-        """Answer a batch; where it cannot be done as a whole, in halves."""
-        error = inputs
-        if not isinstance(inputs, Exception):
-            try:
-                answers = run(inputs, [one for _, one in batch])
-            except Exception as caught:
-                _leave_a_broken_device(caught)
-                # Its traceback would hold on to the memory that the halves need.
-                error = caught.with_traceback(None)
-                if _is_out_of_memory(caught) and len(batch) > 1:
-                    self.batch = max(1, min(self.batch, len(batch) // 2))
-                    error = RuntimeError(f"out of memory, {self.batch} requests at once from here")
-            else:
-                for (position, _), answer in zip(batch, answers, strict=True):
-                    yield position, answer
-                return
-        assert isinstance(error, Exception)
-        del inputs
-        if len(batch) == 1:
-            yield batch[0][0], error
-            return
-        # Said once a kind: were all batches to fail, the run would only be slow.
-        if (kind := f"{type(error).__name__}: {error}"[:200]) not in self.complaints:
-            self.complaints.add(kind)
-            print(f"\na batch of {len(batch)} in halves ({kind})", file=sys.stderr, flush=True)
-        half = len(batch) // 2
-        for part in (batch[:half], batch[half:]):
-            yield from self._answer(part, _inputs_or_error(part, prepare), prepare, run)
-
     def _run(self, inputs: Inputs, seeds: Sequence[int], sampling: Sampling) -> list[Answer]:
         import torch
         from transformers import GenerationConfig
 
-        from inference.engines.decoding import roomy_cache
         from inference.engines.sampling import NextToken
 
         inputs = self.on_device(inputs)
@@ -294,13 +250,12 @@ class HuggingFaceCaptioner:
             eos_token_id=self.ends,
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        # Nothing of the checkpoint's own decoding is to add itself to what was asked for.
+        # The checkpoint's own decoding must add nothing to this.
         self.network.generation_config = config
         with torch.inference_mode():
             written = self.network.generate(
                 **inputs,
                 generation_config=config,
-                past_key_values=roomy_cache(),
                 logits_processor=[NextToken(sampling, seeds, inputs["attention_mask"])],
             )
         written = written[:, inputs["input_ids"].shape[1] :].tolist()
@@ -318,7 +273,7 @@ class HuggingFaceCaptioner:
         }
 
     def _read(self, tokens: list[int], limit: int) -> Answer:
-        """Special tokens stay in the text: an answer that holds one must be found out."""
+        """Special tokens stay in the text, so that an answer that holds one is filtered."""
         end = next((place for place, token in enumerate(tokens) if token in self.ends), None)
         reason = "length" if end is None and len(tokens) >= limit else "stop"
         with self._processing:
@@ -326,23 +281,12 @@ class HuggingFaceCaptioner:
         return Answer(text.strip(), reason)
 
 
-def _inputs_or_error(
-    batch: Batch[Asked], prepare: Callable[[Sequence[Asked]], Inputs]
-) -> Inputs | Exception:
-    try:
-        return prepare([one for _, one in batch])
-    except Exception as error:
-        return error
-
-
-def _leave_a_broken_device(error: Exception) -> None:
-    """End the process where its device will answer nothing any more: after an error inside a
-    kernel every later call fails, and with it every later record. The runner starts another."""
+def _end_after_a_kernel_error(error: Exception) -> None:
+    """After an error inside a kernel every later call fails, and with it every later record."""
     import torch
 
     if isinstance(error, torch.AcceleratorError) and not _is_out_of_memory(error):
-        print(f"\nthe device is broken, its worker ends: {error}", file=sys.stderr, flush=True)
-        os._exit(EXIT_BROKEN_DEVICE)
+        end_worker("device", error)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -364,24 +308,3 @@ def guessed_tokens(request: Request) -> int:
             else:
                 length += len(part["text"]) // CHARACTERS_A_TOKEN
     return length
-
-
-def stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
-    """(frames, H, W, 3); a video may change its size on the way, and the first frame's counts."""
-    height, width = frames[0].shape[:2]
-    return np.stack(
-        [
-            frame if frame.shape[:2] == (height, width) else cv2.resize(frame, (width, height))
-            for frame in frames
-        ]
-    )
-
-
-def metadata(frames: int, fps: float = FPS) -> dict[str, Any]:
-    """What a processor is told of so many frames, `fps` of them a second."""
-    return {
-        "total_num_frames": frames,
-        "fps": fps,
-        "duration": frames / fps,
-        "frames_indices": list(range(frames)),
-    }

@@ -18,7 +18,7 @@ class NextToken(LogitsProcessor):
     top_k, then top_p, then a draw, as in the library.
 
     Args:
-        sampling: greedy where its temperature is 0 or its top_k 1.
+        sampling: see `Sampling.is_greedy` for where nothing is drawn.
         seeds: of each row; the k-th token is drawn with the k-th number of the row's generator.
         attention_mask: (rows, tokens) of the prompts, 0 where padding stands.
     """
@@ -33,7 +33,7 @@ class NextToken(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Args: input_ids: (rows, tokens so far); scores: (rows, vocabulary), logits."""
         scores = self._penalised(input_ids, scores)
-        if self.sampling.temperature == 0 or self.sampling.top_k == 1:
+        if self.sampling.is_greedy:
             return scores
         chosen = self._drawn(scores / self.sampling.temperature)
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)

@@ -1,10 +1,10 @@
 """A captioner that asks a server: any that speaks OpenAI's chat API.
 
 `--model qwen25vl7b@http://localhost:8000/v1`: the part before the '@' names the files, the rest is
-the server's address, and OPENAI_API_KEY holds its key. What is sent is in chat_format.py.
+the server's address, and OPENAI_API_KEY holds its key. server_format.py makes what is sent.
 
 `transformers serve` 4.57 can answer one request at a time: of two at once, with Qwen2-VL, each gets
-the other's positions, and a wrong text. It wants --concurrency 1 and one worker.
+the other's positions, and a wrong text. It needs --concurrency 1 and one worker.
 """
 
 import asyncio
@@ -39,7 +39,6 @@ from inference.engines.server_format import (
     JPEG_QUALITY,
     QUOTED,
     Pictures,
-    is_greedy,
     messages_of,
     read_answer,
     read_models,
@@ -48,7 +47,7 @@ from inference.engines.server_format import (
 from tools.errors import UserError
 
 KEY_VARIABLE = "OPENAI_API_KEY"
-# How many times what is in flight a worker is handed: what is idle at a batch's end is little.
+# A worker is handed this many times what is in flight, so that little is idle at a batch's end.
 BATCHES = 8
 AHEAD = 8  # requests that are ready to be sent
 
@@ -89,7 +88,7 @@ class ServerCaptioner:
     @property
     def decoding(self) -> Sampling:
         """Greedy: a server does not tell what its checkpoint's generation_config says."""
-        return Sampling(0.0, 1.0, 1, 1.0, self.model.max_new_tokens)
+        return Sampling.greedy(self.model.max_new_tokens)
 
     def fingerprint(self) -> dict[str, Any]:
         """The model and how frames reach it; not the address, since a server may move."""
@@ -105,13 +104,13 @@ class ServerCaptioner:
 
         Raises:
             UserError: it is not there, speaks something else, refuses the key, has not the model,
-                or takes no repetition penalty or no top_k where one is asked for.
+                or does not accept the repetition penalty or top_k of this sampling.
         """
         self._meet(1, frames)
         self._check_sampling(sampling)
 
     def load(self, device: str, threads: int) -> None:
-        """Meet the server, as every worker does for itself, and wait for it if it is away."""
+        """Ask the server for its models again, and wait for it where it is away."""
         cv2.setNumThreads(threads)
         self._meet(RETRIES)
 
@@ -147,7 +146,7 @@ class ServerCaptioner:
                 yield next_answer()
 
     def _connection(self, retries: int) -> dict[str, Any]:
-        # The client wants a key; a server of one's own wants none.
+        # The client requires a key; a server of one's own needs none.
         key = os.environ.get(KEY_VARIABLE, "").strip() or "none"
         return {
             "base_url": self.url,
@@ -157,10 +156,10 @@ class ServerCaptioner:
         }
 
     def _meet(self, retries: int, frames: int = 0) -> None:
-        """Learn how the server calls the model, and whether it takes more fields than OpenAI's own.
+        """Learn how the server calls the model, and whether it accepts more fields than OpenAI's.
 
-        One token is asked for: some servers list their models to anyone, and look at a key only
-        then.
+        One token is asked for, since some servers list their models to anyone and check the key
+        only when they answer.
         """
         with OpenAI(**self._connection(retries)) as client:
             try:
@@ -183,7 +182,7 @@ class ServerCaptioner:
                 ) from error
 
     def _show(self, client: OpenAI, frames: int) -> None:
-        """Does the model see pictures, and so many in a request?"""
+        """Does the model accept this many pictures in a request?"""
         frame = np.full((GREETING_SIDE, GREETING_SIDE, 3), 128, np.uint8)
         try:
             self._greet(client, {"type": "video", "video": [frame] * frames})
@@ -197,7 +196,7 @@ class ServerCaptioner:
     def _greet(self, client: OpenAI, *shown: dict[str, Any]) -> None:
         content = [*shown, {"type": "text", "text": "Hello"}]
         greeting = Request([{"role": "user", "content": content}], 0)
-        body, _ = self._body(greeting, Sampling(0.0, 1.0, 1, 1.0, 1), {})
+        body, _ = self._body(greeting, Sampling.greedy(1), {})
         read_answer(
             client.post(
                 "/chat/completions",
@@ -208,7 +207,7 @@ class ServerCaptioner:
         )
 
     def _choice(self, ids: list[str]) -> str:
-        """Which of the server's models is meant."""
+        """The id of the server's model that is meant."""
         if len(ids) == 1:
             return ids[0]
         for wanted in (self.name, self.model.checkpoint):
@@ -230,8 +229,8 @@ class ServerCaptioner:
             )
         if isinstance(error, AuthenticationError | PermissionDeniedError):
             return (
-                f"{self.url} refuses the key (HTTP {error.status_code}): put the right one into"
-                f" the environment variable {KEY_VARIABLE}"
+                f"{self.url} refuses the key (HTTP {error.status_code}): set {KEY_VARIABLE} to"
+                " the right one"
             )
         if isinstance(error, APIStatusError):
             hint = "; addresses usually end in /v1" if error.status_code == 404 else ""
@@ -239,22 +238,22 @@ class ServerCaptioner:
         return f"{self.url}: {error}"
 
     def _check_sampling(self, sampling: Sampling) -> None:
-        """Does the server, once it has been asked, take what this sampling needs?
+        """Does the server accept the fields that this sampling needs?
 
         Raises:
             UserError: it does not.
         """
         if not self.strict:
             return
-        asked = {}
+        refused = {}
         if sampling.repetition_penalty != 1:
-            asked["--repetition_penalty 1"] = "repetition penalty"
-        if not is_greedy(sampling) and sampling.top_k:
-            asked["--top_k 0"] = "top_k"
-        if asked:
+            refused["--repetition_penalty 1"] = "a repetition penalty"
+        if not sampling.is_greedy and sampling.top_k:
+            refused["--top_k 0"] = "top_k"
+        if refused:
             raise UserError(
-                f"the server at {self.url} takes no {' and no '.join(asked.values())}: go without"
-                f" by {' '.join(asked)}"
+                f"the server at {self.url} does not accept {' or '.join(refused.values())}; pass"
+                f" {' '.join(refused)}"
             )
 
     def _bodies(
@@ -301,10 +300,10 @@ def _checked(url: str) -> str:
 
 
 async def _ask(client: AsyncOpenAI, body: bytes) -> Answer:
-    """Send a request till it is answered.
+    """Send a request until it is answered.
 
-    The client sends it again after 408, 409, 429, 5xx, a time-out or a lost connection, when the
-    server's Retry-After is over; one above two minutes it does not wait for.
+    The client sends it again after 408, 409, 429, 5xx, a time-out or a lost connection, and waits
+    for as long as the server's Retry-After says, two minutes at most.
 
     Raises:
         Exception: why there is no answer.

@@ -1,12 +1,12 @@
-"""What travels between here and a server that speaks OpenAI's chat API.
+"""Requests to and answers of a server that speaks OpenAI's chat API.
 
 Frames travel as JPEG pictures, in order, one by one: that is what every such server understands,
 where a video is each server's own affair. Servers differ in what else they take:
 
 - api.openai.com and `transformers serve` refuse a request that holds `top_k` or a repetition
-  penalty; to them a request is made `strict`.
+  penalty; their requests are `strict`.
 - vLLM and SGLang fill what is absent from the checkpoint's generation_config.json (Qwen2.5-VL's has
-  a repetition penalty), so whatever else takes these fields is sent all of them, always.
+  a repetition penalty), so every other server is always sent all of these fields.
 - The penalty is `repetition_penalty` to vLLM and SGLang, `repeat_penalty` to LM Studio and
   llama.cpp; both are sent. A server that knows neither, such as Ollama, leaves it out unasked.
 - Greedy is temperature 0, which holds on a server that ignores `top_k` too.
@@ -25,7 +25,7 @@ from inference.captioner import Answer, Request, Sampling
 
 JPEG_QUALITY = 95  # of 100: 43 to 46 dB PSNR on real frames, 100 kB at 840 x 448 pixels
 VISUAL_TOKEN = 28  # pixels, each side of Qwen2-VL's, to whose multiples its processor scales down
-QUOTED = 200  # characters of what a server says
+QUOTED = 200  # characters of a server's answer that a message quotes
 
 # id -> (frame, the data URL of its picture); the frame is held so that its id stays its own.
 Pictures = dict[int, tuple[np.ndarray, str]]
@@ -37,8 +37,8 @@ def messages_of(
     """A request's messages with pictures for frames, and these pictures.
 
     Args:
-        max_pixels: largest size of a picture; None: as the frame is.
-        shown: the pictures of the request before: it shows the clip before once more.
+        max_pixels: largest size of a picture; None: that of the frame.
+        shown: the pictures of the request before, whose last clip this one shows again.
     """
     pictures: Pictures = {}
 
@@ -73,18 +73,13 @@ def picture(frame: np.ndarray, max_pixels: int | None) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode('ascii')}"
 
 
-def is_greedy(sampling: Sampling) -> bool:
-    """Whether the likeliest token is always taken."""
-    return sampling.temperature == 0 or sampling.top_k == 1
-
-
 def sampling_fields(sampling: Sampling, seed: int, strict: bool) -> dict[str, Any]:
     """The fields of a request that say how tokens are chosen.
 
     Args:
-        strict: OpenAI's own fields alone.
+        strict: only OpenAI's own fields.
     """
-    greedy = is_greedy(sampling)
+    greedy = sampling.is_greedy
     fields: dict[str, Any] = {
         "max_tokens": sampling.max_new_tokens,
         "temperature": 0 if greedy else sampling.temperature,
@@ -105,10 +100,10 @@ def read_models(reply: bytes) -> list[str]:
     """The models that a server lists.
 
     Raises:
-        ValueError: it lists none, it says something else.
+        ValueError: it answers with something else.
     """
     try:
-        # Ollama says null where it has none.
+        # Ollama answers null where it has no model.
         return [str(model["id"]) for model in _json(reply)["data"] or []]
     except (KeyError, TypeError):
         raise ValueError("it lists no models") from None
@@ -119,7 +114,7 @@ def read_answer(reply: bytes) -> Answer:
     whether it is asked to or not.
 
     Raises:
-        ValueError: it is none, or tells of an error.
+        ValueError: it is not an answer, or reports an error.
     """
     if reply.startswith(b"data:"):
         lines = [line for line in reply.splitlines() if line.startswith(b"data:")]

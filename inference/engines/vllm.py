@@ -12,7 +12,6 @@ captioner's, word for word. What was not: a GPU, real weights, bfloat16.
 """
 
 import os
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,32 +21,26 @@ from typing import Any
 import cv2
 
 from inference.captioner import Answer, Model, Request, Sampling
-from inference.checkpoints import (
-    check_checkpoint,
-    config_of,
-    digest,
-    generation_config,
-    local_folder,
-)
-from inference.engines.huggingface import EXIT_BROKEN_DEVICE, FPS, metadata, stacked
+from inference.checkpoints import check_checkpoint, config_of, digest, local_folder
+from inference.engines.local import LocalCaptioner, end_worker
 from tools.errors import UserError
 from tools.runner.devices import count_gpus
 
 AHEAD = 16  # requests that are rendered and wait to join the engine
-IN_FLIGHT = 256  # requests in the engine; how many of them run at once is for its memory to say
+IN_FLIGHT = 256  # requests in the engine; its memory decides how many of them run at once
 HANDED_OUT = 8 * IN_FLIGHT  # requests a worker is handed at once
 CLIPS_A_REQUEST = 2  # videos in a clip prompt: the clip, and the one before it
 FRAMES_A_CLIP = 2
 # Tokens of prompt and answer: 32 captions of 700 tokens, the longest list that stage 1 lets through
-# (or four frames, 2048), and an answer of 8192. What checkpoints allow, up to 262144, would have to
-# fit into the GPU's memory at least once.
+# (or four frames, 2048), and an answer of 8192. The engine reserves memory for one such request;
+# the lengths that checkpoints allow, up to 262144, would not fit.
 MAX_TOKENS = 32768
-SHOWN = 300  # characters of what vLLM says where it cannot start
-# Of the families in models.yaml those that vLLM shows pictures only.
+SHOWN = 300  # characters of vLLM's message where it cannot start
+# Families in models.yaml for which vLLM accepts pictures, but no videos.
 WITHOUT_VIDEO = ("smolvlm",)
 
 
-class VllmCaptioner:
+class VllmCaptioner(LocalCaptioner):
     """A checkpoint in vllm.LLM, in the worker's own process.
 
     Args:
@@ -58,23 +51,8 @@ class VllmCaptioner:
     def __init__(
         self, model: Model, trust_remote_code: bool = False, dtype: str = "bfloat16"
     ) -> None:
-        assert model.checkpoint is not None
-        self.model = model
-        self.name = model.name
-        self.reasoning = model.reasoning
-        self.checkpoint = model.checkpoint
-        self.batch_size = HANDED_OUT
-        self.trust_remote_code = trust_remote_code
+        super().__init__(model, HANDED_OUT, trust_remote_code)
         self.dtype = dtype
-
-    @property
-    def decoding(self) -> Sampling:
-        """As the checkpoint's generation_config says.
-
-        Raises:
-            UserError: the checkpoint cannot be had.
-        """
-        return generation_config(self.checkpoint, self.model.max_new_tokens)
 
     def fingerprint(self) -> dict[str, Any]:
         """The weights' digest, what the processor is told, and the libraries' versions."""
@@ -131,7 +109,7 @@ class VllmCaptioner:
         from vllm import LLM
 
         try:
-            self.processor: Any = AutoProcessor.from_pretrained(
+            self.processor = AutoProcessor.from_pretrained(
                 local_folder(self.checkpoint),
                 trust_remote_code=self.trust_remote_code,
             )
@@ -161,12 +139,12 @@ class VllmCaptioner:
                     coming.append(thread.submit(next, rendered, None))
                 # The engine does not wait for a request while it has others.
                 while coming and len(waiting) < IN_FLIGHT and (coming[0].done() or not waiting):
-                    one = coming.popleft().result()
-                    if one is None:
+                    request = coming.popleft().result()
+                    if request is None:
                         more = False
                         coming.clear()
                         break
-                    position, prompt, seed = one
+                    position, prompt, seed = request
                     try:
                         if isinstance(prompt, Exception):
                             raise prompt
@@ -198,7 +176,7 @@ class VllmCaptioner:
             "trust_remote_code": self.trust_remote_code,
             "max_model_len": min(MAX_TOKENS, text.get("max_position_embeddings", MAX_TOKENS)),
             "max_num_seqs": IN_FLIGHT,
-            # Memory is set aside for as much as this, and for no more.
+            # Memory is reserved for no more than this.
             "limit_mm_per_prompt": {
                 "video": {"count": CLIPS_A_REQUEST, "num_frames": FRAMES_A_CLIP},
                 "image": 0,
@@ -209,19 +187,14 @@ class VllmCaptioner:
     def prompt(self, request: Request) -> dict[str, Any]:
         """A request as vLLM takes it (vllm.inputs.TextPrompt): the chat template's text with one
         placeholder a clip, and each clip as (frames (n, H, W, 3), metadata)."""
-        chat, videos = [], []
-        for message in request.messages:
-            content = []
-            for part in message["content"]:
-                if part["type"] == "video":
-                    frames = stacked(part["video"])
-                    told = metadata(len(frames), part.get("fps", FPS))
-                    videos.append((frames, {**told, "do_sample_frames": False}))
-                    part = {"type": "video"}
-                content.append(part)
-            chat.append({**message, "content": content})
-        text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        return {"prompt": text, **({"multi_modal_data": {"video": videos}} if videos else {})}
+        text, videos, metadata = self.chat(request)
+        if not videos:
+            return {"prompt": text}
+        told = [{**entry, "do_sample_frames": False} for entry in metadata]
+        return {
+            "prompt": text,
+            "multi_modal_data": {"video": list(zip(videos, told, strict=True))},
+        }
 
     def _rendered(self, requests: Iterable[Request]) -> Iterator[tuple[int, Any, int]]:
         """Yield (position, the engine's input or why there is none, seed)."""
@@ -234,21 +207,20 @@ class VllmCaptioner:
 
 
 def _step(engine: Any) -> Any:
-    """What the engine has finished. An error here is the engine's or the device's end, not a
-    request's: the process ends with it, and the runner starts another."""
+    """What the engine has finished. An error here is the engine's or the device's end, and not a
+    request's."""
     try:
         return engine.step()
     except Exception as error:
-        print(f"\nthe engine is broken, its worker ends: {error}", file=sys.stderr, flush=True)
-        os._exit(EXIT_BROKEN_DEVICE)
+        end_worker("engine", error)
 
 
 def sampling_values(sampling: Sampling, seed: int) -> dict[str, Any]:
     """The fields of vllm.SamplingParams, none of them left to a default that shapes the text.
 
-    Special tokens stay in the text, where an answer that holds one is found out.
+    Special tokens stay in the text, so that an answer that holds one is filtered.
     """
-    greedy = sampling.temperature == 0 or sampling.top_k == 1
+    greedy = sampling.is_greedy
     return {
         "temperature": 0.0 if greedy else sampling.temperature,
         "top_p": 1.0 if greedy else sampling.top_p,

@@ -13,129 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import (
-    AutoModelForImageTextToText,
-    GenerationConfig,
-    LlavaOnevisionConfig,
-    LlavaOnevisionImageProcessorFast,
-    LlavaOnevisionProcessor,
-    LlavaOnevisionVideoProcessor,
-    PretrainedConfig,
-    PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLProcessor,
-    Qwen2TokenizerFast,
-    Qwen2VLConfig,
-    Qwen2VLImageProcessorFast,
-    Qwen2VLProcessor,
-    SmolVLMConfig,
-    SmolVLMImageProcessor,
-    SmolVLMProcessor,
-)
+import transformers
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
 
-from reproduction.toyvl.checkpoint import SPECIAL
+from inference.tiny.tokenizer import (
+    LLAVA_SPECIAL,
+    LLAVA_TEMPLATE,
+    QWEN_FIRST_SPECIAL,
+    QWEN_SPECIAL,
+    QWEN_TEMPLATE,
+    SMOLVLM_SPECIAL,
+    SMOLVLM_TEMPLATE,
+    WORDS,
+    build_tokenizer,
+)
 from tools.cli import run_script, script_parser, whole
 
-# What the models can say, besides "," and ".": words of captions and of the prompts. Any other word
-# is spelt out in its bytes, and the longer a prompt, the less the frames weigh in it.
-WORDS = """
-a above add after again air all along an and another answer appears around as at away back ball be
-beach before begins behind below bench bird black blue boat both bridge bright brown building by
-camera can caption captions car cat child city clip clips close cloud color connects cup cuts dark
-day describe description detail detailed dog door down each ends enters events everything face
-falls far field fire first floor follow follows forest from garden glass grass gray green ground
-hand happens has have her his holds house how in into is it its kitchen lake lamp large last
-leaves left light line long looks man moment moves near new next night not occur of off on one
-only opens orange order other out over pan paragraph park path people picks place plate pours puts
-rain red report river road rolls room round runs say scene sea second see seen show shows side sky
-slowly small snow speak stands stays step steps stone stops street sun table take takes tells that
-the their then there three through to tree turns two under until up video view walks wall water
-what when where which while white who whole wind window with woman wood write yellow young
-"""
-
-# The id of the first of Qwen2-VL's special tokens. ms-swift writes
-# <|image_pad|> and <|video_pad|> as 151655 and 151656, whatever the tokenizer says.
-QWEN_FIRST_SPECIAL = 151643
 QWEN_VOCABULARY = 151936  # rows of the embedding of the 2B checkpoint: ids, and padding after them
-SMOLVLM_SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<image>",
-    "<fake_token_around_image>",
-    "<global-img>",
-    "<end_of_utterance>",
-)
-LLAVA_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>")
-
-# How the released tokenizer cuts text before it looks for merges (Qwen2's regular expression).
-QWEN_PIECES = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
-QWEN_TEMPLATE = """
-{%- if messages[0].role != 'system' -%}
-{{- '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' -}}
-{%- endif -%}
-{%- for message in messages -%}
-{{- '<|im_start|>' + message.role + '\n' -}}
-{%- if message.content is string -%}
-{{- message.content -}}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type in ('image', 'video') -%}
-{{- '<|vision_start|><|' + part.type + '_pad|><|vision_end|>' -}}
-{%- elif part.type == 'text' -%}
-{{- part.text -}}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{{- '<|im_end|>\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|im_start|>assistant\n' -}}
-{%- endif -%}
-"""
-
-# The released template, which puts a part where it stands.
-SMOLVLM_TEMPLATE = """<|im_start|>
-{%- for message in messages -%}
-{{- message.role | capitalize + ': ' -}}
-{%- for part in message.content -%}
-{{- part.text if part.type == 'text' else '<' + part.type + '>' -}}
-{%- endfor -%}
-{{- '<end_of_utterance>\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- 'Assistant:' -}}
-{%- endif -%}
-"""
-
-# The released template names the role without a line break, and all pictures before all text.
-LLAVA_TEMPLATE = """
-{%- for message in messages -%}
-{{- '<|im_start|>' + message.role + ' ' -}}
-{%- if message.content is string -%}
-{{- '\n' + message.content -}}
-{%- else -%}
-{%- for part in message.content if part.type in ('image', 'video') -%}
-{{- '<' + part.type + '>' -}}
-{%- endfor -%}
-{%- for part in message.content if part.type == 'text' -%}
-{{- '\n' + part.text -}}
-{%- endfor -%}
-{%- endif -%}
-{{- '<|im_end|>' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|im_start|>assistant\n' -}}
-{%- endif -%}
-"""
-
 PATCH = 14  # pixels; 2 x 2 patches are merged, so a visual token is 28 x 28 pixels
 QWEN_PIXELS = {"shortest_edge": 16 * 28 * 28, "longest_edge": 32 * 28 * 28}  # of a frame
 LLAVA_SIDE = 4 * PATCH  # pixels; 16 patches a frame, pooled to 4 tokens
@@ -148,12 +43,16 @@ TEXT = {
     "num_key_value_heads": 1,
     "tie_word_embeddings": False,
 }
-# The released checkpoints share out a head's frequencies among time, height and width as 2:3:3.
-QWEN_TEXT = {
-    **TEXT,
-    "vocab_size": QWEN_VOCABULARY,
-    "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
+SIGLIP = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": LLAVA_SIDE,
+    "patch_size": PATCH,
 }
+# The released checkpoints share out a head's frequencies among time, height and width as 2:3:3.
+QWEN_TEXT = {**TEXT, "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}}
 # generation_config.json of Qwen2-VL-7B-Instruct; with top_k = 1 it is greedy.
 QWEN_GENERATION = {
     "do_sample": True,
@@ -161,9 +60,6 @@ QWEN_GENERATION = {
     "top_p": 0.001,
     "top_k": 1,
     "repetition_penalty": 1.05,
-    "bos_token_id": 151643,
-    "pad_token_id": 151643,
-    "eos_token_id": [151645, 151643],
 }
 
 # Widths of the random weights, in units of 1 / sqrt(inputs). With layers this wide the next word
@@ -174,46 +70,16 @@ HEAD_WIDTH = 6.0
 END_WIDTH = 10.0
 
 
-def _tokenizer(special: tuple[str, ...], first_special: int | None = None) -> Tokenizer:
-    """A byte-level BPE tokenizer in which " word" is one token for each of WORDS.
-
-    Args:
-        special: the special tokens; their ids follow one another.
-        first_special: the id of the first of them; None: the first free one. Ids left over below it
-            are held by tokens that no text becomes: where nobody holds an id, the library prints
-            all such ids each time a tokenizer is saved.
-    """
-    ids = {byte: number for number, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    merges = []
-    for word in WORDS.split():
-        for end in range(1, len(word) + 1):
-            longer = f"Ġ{word[:end]}"
-            if longer not in ids:
-                ids[longer] = len(ids)
-                merges.append((longer[:-1], longer[-1]))
-    ids |= {f"<|unused_{free}|>": free for free in range(len(ids), first_special or len(ids))}
-    ids |= {token: number for number, token in enumerate(special, len(ids))}
-    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(QWEN_PIECES), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in special]
-    )
-    return tokenizer
-
-
 def _save(
-    folder: Path, seed: int, config: PretrainedConfig, processor: Any, generation: dict[str, Any]
+    folder: Path,
+    seed: int,
+    config: transformers.PretrainedConfig,
+    processor: Any,
+    generation: dict[str, Any],
 ) -> Path:
     """Write a checkpoint folder whose weights are drawn from a seed, in float32."""
     with torch.random.fork_rng(devices=[]):  # What it draws here is written over below.
-        model = AutoModelForImageTextToText.from_config(config)
+        model = transformers.AutoModelForImageTextToText.from_config(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -231,7 +97,7 @@ def _save(
         for token, width in {**widths, "<|im_end|>": END_WIDTH}.items():
             row = model.lm_head.weight[ids[token]]
             row.normal_(std=width / math.sqrt(len(row)), generator=generator)
-    model.generation_config = GenerationConfig(**generation)
+    model.generation_config = transformers.GenerationConfig(**generation)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -239,17 +105,17 @@ def _save(
 
 def _qwen_parts(compact: bool = False) -> dict[str, Any]:
     """The parts of a Qwen2-VL or Qwen2.5-VL processor."""
-    tokenizer = Qwen2TokenizerFast(
-        tokenizer_object=_tokenizer(SPECIAL, None if compact else QWEN_FIRST_SPECIAL),
+    tokenizer = transformers.Qwen2TokenizerFast(
+        tokenizer_object=build_tokenizer(QWEN_SPECIAL, None if compact else QWEN_FIRST_SPECIAL),
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=list(SPECIAL[1:]),
+        additional_special_tokens=list(QWEN_SPECIAL[1:]),
         padding_side="left",
         model_max_length=32768,
     )
     return {
         "tokenizer": tokenizer,
-        "image_processor": Qwen2VLImageProcessorFast(size=dict(QWEN_PIXELS)),
+        "image_processor": transformers.Qwen2VLImageProcessorFast(size=dict(QWEN_PIXELS)),
         "video_processor": Qwen2VLVideoProcessor(size=dict(QWEN_PIXELS)),
         "chat_template": QWEN_TEMPLATE,
     }
@@ -258,20 +124,23 @@ def _qwen_parts(compact: bool = False) -> dict[str, Any]:
 def _save_qwen(
     folder: Path, seed: int, config_class: Any, processor: Any, vision: Any, compact: bool
 ) -> Path:
-    """Write a Qwen2-VL or Qwen2.5-VL; a compact one's special tokens have ids of their own."""
-    text, generation, special = dict(QWEN_TEXT), dict(QWEN_GENERATION), {}
-    if compact:
-        ids = processor.tokenizer.get_vocab()
-        first, end = ids["<|endoftext|>"], ids["<|im_end|>"]
-        text["vocab_size"] = len(ids)
-        generation |= {"bos_token_id": first, "pad_token_id": first, "eos_token_id": [end, first]}
-        special = {
-            "image_token_id": ids["<|image_pad|>"],
-            "video_token_id": ids["<|video_pad|>"],
-            "vision_start_token_id": ids["<|vision_start|>"],
-            "vision_end_token_id": ids["<|vision_end|>"],
-        }
-    config = config_class(text_config=text, vision_config=vision, **special)
+    """Write a Qwen2-VL or Qwen2.5-VL."""
+    ids = processor.tokenizer.get_vocab()
+    first, end = ids["<|endoftext|>"], ids["<|im_end|>"]
+    config = config_class(
+        text_config={**QWEN_TEXT, "vocab_size": len(ids) if compact else QWEN_VOCABULARY},
+        vision_config=vision,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+    )
+    generation = {
+        **QWEN_GENERATION,
+        "bos_token_id": first,
+        "pad_token_id": first,
+        "eos_token_id": [end, first],
+    }
     return _save(folder, seed, config, processor, generation)
 
 
@@ -285,8 +154,8 @@ def qwen2vl(folder: Path, seed: int = 0, compact: bool = False) -> Path:
             time; its special tokens do not have the real ids, which ms-swift wants.
     """
     vision = {"depth": 1, "embed_dim": 32, "num_heads": 2, "mlp_ratio": 2, "hidden_size": 32}
-    processor = Qwen2VLProcessor(**_qwen_parts(compact))
-    return _save_qwen(folder, seed, Qwen2VLConfig, processor, vision, compact)
+    processor = transformers.Qwen2VLProcessor(**_qwen_parts(compact))
+    return _save_qwen(folder, seed, transformers.Qwen2VLConfig, processor, vision, compact)
 
 
 def qwen25vl(folder: Path, seed: int = 0, compact: bool = False) -> Path:
@@ -300,8 +169,8 @@ def qwen25vl(folder: Path, seed: int = 0, compact: bool = False) -> Path:
         "fullatt_block_indexes": [1],
         "tokens_per_second": 2,
     }
-    processor = Qwen2_5_VLProcessor(**_qwen_parts(compact))
-    return _save_qwen(folder, seed, Qwen2_5_VLConfig, processor, vision, compact)
+    processor = transformers.Qwen2_5_VLProcessor(**_qwen_parts(compact))
+    return _save_qwen(folder, seed, transformers.Qwen2_5_VLConfig, processor, vision, compact)
 
 
 def llava_onevision(folder: Path, seed: int = 0) -> Path:
@@ -310,9 +179,9 @@ def llava_onevision(folder: Path, seed: int = 0) -> Path:
     Of the families that are not Qwen's its processor asks for the least: no time stamps, no frame
     rate, no further package. A video of t frames is 4 * t + 1 tokens.
     """
-    tokens = _tokenizer(LLAVA_SPECIAL)
+    tokens = build_tokenizer(LLAVA_SPECIAL)
     ids = tokens.get_vocab()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokens,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -323,26 +192,19 @@ def llava_onevision(folder: Path, seed: int = 0) -> Path:
     )
     size = {"height": LLAVA_SIDE, "width": LLAVA_SIDE}
     pinpoints = [[LLAVA_SIDE, LLAVA_SIDE], [LLAVA_SIDE, 2 * LLAVA_SIDE]]
-    processor = LlavaOnevisionProcessor(
+    processor = transformers.LlavaOnevisionProcessor(
         tokenizer=tokenizer,
-        image_processor=LlavaOnevisionImageProcessorFast(size=size, image_grid_pinpoints=pinpoints),
-        video_processor=LlavaOnevisionVideoProcessor(size=size),
+        image_processor=transformers.LlavaOnevisionImageProcessorFast(
+            size=size, image_grid_pinpoints=pinpoints
+        ),
+        video_processor=transformers.LlavaOnevisionVideoProcessor(size=size),
         num_image_tokens=(LLAVA_SIDE // PATCH) ** 2,
         vision_feature_select_strategy="full",
         chat_template=LLAVA_TEMPLATE,
     )
-    config = LlavaOnevisionConfig(
+    config = transformers.LlavaOnevisionConfig(
         text_config={**TEXT, "model_type": "llama", "vocab_size": len(ids)},
-        vision_config={
-            "model_type": "siglip_vision_model",
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": LLAVA_SIDE,
-            "patch_size": PATCH,
-            "vision_use_head": False,
-        },
+        vision_config={**SIGLIP, "model_type": "siglip_vision_model", "vision_use_head": False},
         image_token_index=ids["<image>"],
         video_token_index=ids["<video>"],
         image_grid_pinpoints=pinpoints,
@@ -365,9 +227,9 @@ def smolvlm(folder: Path, seed: int = 0) -> Path:
 
     Its processor wants the package num2words.
     """
-    tokens = _tokenizer(SMOLVLM_SPECIAL)
+    tokens = build_tokenizer(SMOLVLM_SPECIAL)
     ids = tokens.get_vocab()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokens,
         eos_token="<end_of_utterance>",
         pad_token="<|im_end|>",
@@ -376,9 +238,9 @@ def smolvlm(folder: Path, seed: int = 0) -> Path:
     )
     side = {"longest_edge": LLAVA_SIDE}
     sampling = {"fps": 1, "max_frames": 64, "video_size": side}
-    processor = SmolVLMProcessor(
+    processor = transformers.SmolVLMProcessor(
         tokenizer=tokenizer,
-        image_processor=SmolVLMImageProcessor(size=side, max_image_size=side),
+        image_processor=transformers.SmolVLMImageProcessor(size=side, max_image_size=side),
         video_processor=SmolVLMVideoProcessor(
             size=side, max_image_size=side, video_sampling=sampling
         ),
@@ -386,21 +248,9 @@ def smolvlm(folder: Path, seed: int = 0) -> Path:
         chat_template=SMOLVLM_TEMPLATE,
     )
     pad, end = ids["<|im_end|>"], ids["<end_of_utterance>"]
-    config = SmolVLMConfig(
-        text_config={
-            **TEXT,
-            "model_type": "llama",
-            "vocab_size": len(ids),
-            "pad_token_id": pad,
-        },
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": LLAVA_SIDE,
-            "patch_size": PATCH,
-        },
+    config = transformers.SmolVLMConfig(
+        text_config={**TEXT, "model_type": "llama", "vocab_size": len(ids), "pad_token_id": pad},
+        vision_config=SIGLIP,
         image_token_id=ids["<image>"],
         scale_factor=2,
         pad_token_id=pad,

@@ -23,27 +23,11 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
+from inference.tiny.tokenizer import QWEN_SPECIAL, QWEN_TURNS
 from tools.text import prompts
 from toyworld.plan import ACTIONS, COLOURS, SHAPES
 from toyworld.stories import MOST_EVENTS
 
-# Qwen2-VL's special tokens, in the order of their ids.
-SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|object_ref_start|>",
-    "<|object_ref_end|>",
-    "<|box_start|>",
-    "<|box_end|>",
-    "<|quad_start|>",
-    "<|quad_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
 UNKNOWN = "<|unknown|>"
 ROLES = ("system", "user", "assistant")
 ASKED = (
@@ -63,26 +47,7 @@ NARRATION = ("first", "next", "after", "that", "then", "finally", "a", "an", ","
 VOCABULARY = 160  # rows of the embedding: tokens, and room for prompts to come
 
 # Programs that talk to Qwen2-VL put a system turn in front, which toyvl has never seen.
-CHAT_TEMPLATE = """
-{%- for message in messages if message.role != 'system' -%}
-{{- '<|im_start|>' + message.role + '\n' -}}
-{%- if message.content is string -%}
-{{- message.content -}}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type in ('image', 'video') -%}
-{{- '<|vision_start|><|' + part.type + '_pad|><|vision_end|>' -}}
-{%- elif part.type == 'text' -%}
-{{- part.text -}}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{{- '<|im_end|>\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|im_start|>assistant\n' -}}
-{%- endif -%}
-"""
+CHAT_TEMPLATE = QWEN_TURNS.replace("in messages", "in messages if message.role != 'system'", 1)
 
 FRAME_PIXELS = 28 * 28  # one visual token for two frames
 TEXT = {
@@ -129,10 +94,12 @@ def words() -> Iterator[str]:
 
 def build_tokenizer() -> Qwen2TokenizerFast:
     """A tokenizer of words; spaces and line breaks only part them."""
-    tokens = [*SPECIAL, UNKNOWN, *dict.fromkeys(words())]
+    tokens = [*QWEN_SPECIAL, UNKNOWN, *dict.fromkeys(words())]
     tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(tokens)}, UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
+    tokenizer.add_special_tokens(
+        [AddedToken(t, special=True, normalized=False) for t in QWEN_SPECIAL]
+    )
     tokenizer.add_tokens(
         [AddedToken(t, lstrip=True, rstrip=True, normalized=False) for t in phrases()]
     )
@@ -141,7 +108,7 @@ def build_tokenizer() -> Qwen2TokenizerFast:
         unk_token=UNKNOWN,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=list(SPECIAL[1:]),
+        additional_special_tokens=list(QWEN_SPECIAL[1:]),
         padding_side="left",
         model_max_length=TEXT["max_position_embeddings"],
         model_input_names=["input_ids", "attention_mask"],

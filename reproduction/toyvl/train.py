@@ -26,7 +26,6 @@ from tqdm import tqdm
 
 from inference.captioner import Answer, Model, Request, Sampling
 from inference.engines.huggingface import HuggingFaceCaptioner
-from inference.engines.vision import use_attend_together
 from reproduction.toyvl import TRAINED
 from reproduction.toyvl.checkpoint import build_model, build_processor, save
 from reproduction.toyvl.lessons import Lesson, Teacher, collate, read_shots
@@ -78,7 +77,6 @@ def train(
 ) -> None:
     """One process of the training: its share of every step's lessons; rank 0 saves."""
     torch.set_num_threads(1)
-    use_attend_together()
     if workers > 1:
         dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
     processor = build_processor()

@@ -1,8 +1,11 @@
 """What --model may name, and what it gets that names nothing."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from huggingface_hub.utils import reset_sessions
 
 from inference.engines.dryrun import DryrunCaptioner
 from inference.engines.huggingface import HuggingFaceCaptioner
@@ -48,6 +51,46 @@ def test_a_folder_is_named_after_itself_and_its_family_is_found(folder):
 def test_an_id_of_the_hub_with_a_family_is_not_fetched_yet():
     captioner = open_captioner("somebody/Some-VL-3B", family="qwen3-vl")
     assert (captioner.name, captioner.checkpoint) == ("Some-VL-3B", "somebody/Some-VL-3B")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """What a hub on loopback is asked for; every repository has the config.json of a Qwen3-VL."""
+    requests = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self):
+            config = b'{"model_type": "qwen3_vl"}'
+            requests.append((self.command, self.path))
+            self.send_response(200)
+            self.send_header("ETag", '"1"')
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("Content-Length", str(len(config)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(config)
+
+        do_HEAD = do_GET
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr("huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        reset_sessions()  # One that was opened offline stays offline.
+        yield requests
+        server.shutdown()
+
+
+def test_an_id_of_the_hub_without_a_family_has_its_config_fetched_alone(hub):
+    assert open_captioner("somebody/Some-VL-3B").model.family == "qwen3-vl"
+    config = "/somebody/Some-VL-3B/resolve/main/config.json"
+    assert hub == [("HEAD", config), ("GET", config)]
+    open_captioner("somebody/Some-VL-3B")
+    assert len(hub) == 2  # What is here needs no network.
 
 
 def test_a_server_is_asked_for_a_known_or_an_unknown_model():

@@ -251,13 +251,12 @@ def test_a_server_that_takes_openais_fields_alone_is_sent_no_others(toy):
     [
         (
             Sampling(0.7, 0.001, 1, 1.05, 20),
-            "takes no repetition penalty: go without by --repetition_penalty 1",
+            "does not accept a repetition penalty; pass --repetition_penalty 1",
         ),
-        (Sampling(0.7, 0.9, 20, 1.0, 20), "takes no top_k: go without by --top_k 0"),
+        (Sampling(0.7, 0.9, 20, 1.0, 20), "does not accept top_k; pass --top_k 0"),
         (
             Sampling(0.7, 0.9, 20, 1.1, 20),
-            "takes no repetition penalty and no top_k: go without by --repetition_penalty 1"
-            " --top_k 0",
+            "does not accept a repetition penalty or top_k; pass --repetition_penalty 1 --top_k 0",
         ),
     ],
 )
@@ -557,8 +556,7 @@ def test_a_wrong_key(toy, monkeypatch):
     server = toy("--key", "sesame")
     monkeypatch.setenv("OPENAI_API_KEY", "barley")
     assert complaint(server.url) == (
-        f"{server.url} refuses the key (HTTP 401): put the right one into the environment variable"
-        " OPENAI_API_KEY"
+        f"{server.url} refuses the key (HTTP 401): set OPENAI_API_KEY to the right one"
     )
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from inference.captioner import Answer, Request, Sampling
-from inference.captioning import CaptionsStep, RawCaptionsStep, request_seed
+from inference.captioner import Answer, Request, Sampling, request_seed
+from inference.captioning import CaptionsStep, RawCaptionsStep
 from inference.engines.dryrun import DryrunCaptioner
 from inference.responding import ResponsesStep
 from tools.errors import Filtered
 from tools.pairs.perturbation import configs
 from tools.store.dataset import Dataset
+from tools.text.prompts import Prompts
 
 DATASET = Dataset("mine", Path("/nowhere/mine"))
 ALL = [config.name for config in configs()]
@@ -217,3 +218,21 @@ def test_only_what_is_wanted_is_asked():
     assert len(captioner.asked) == 2
     everything = rows_of([record(4)])[0]
     assert rows == {name: everything[name] for name in wanted}
+
+
+def test_the_default_prompts_keep_the_fingerprint_of_finished_tables():
+    captions = RawCaptionsStep(DATASET, DryrunCaptioner()).params()
+    responses = ResponsesStep(DATASET, DryrunCaptioner(), configs(), Sampling()).params()
+    assert (captions["prompts"], responses["prompt"]) == ("371814a4f349", "52bed5eb4687")
+
+
+def test_a_user_s_prompts_are_asked_and_change_the_fingerprint():
+    own = Prompts(first_clip="What is this?", response="Join:\n{captions}")
+    captioner = Recorder()
+    step = ResponsesStep(DATASET, captioner, configs(), Sampling(), prompts=own)
+    list(processed(step, [record(1)]))
+    assert [request.messages[0]["content"] for request in captioner.asked] == [
+        [{"type": "text", "text": "Join:\nCaption 1: Something numbered 0 happens here."}]
+    ]
+    assert step.params()["prompt"] != "52bed5eb4687"
+    assert RawCaptionsStep(DATASET, captioner, prompts=own).params()["prompts"] != "371814a4f349"

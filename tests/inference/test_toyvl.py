@@ -11,7 +11,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from inference.captioner import Answer, Request, Sampling
 from inference.checkpoints import digest
-from inference.engines import vision
 from inference.models import models, open_captioner
 from reproduction.toyvl import TRAINED
 from reproduction.toyvl.checkpoint import build_model, build_processor, save
@@ -130,19 +129,6 @@ def test_whole_videos_are_told_out_of_order_and_can_be_told_in_order(processor, 
 
     assert all(told(True) for _ in range(10))
     assert not all(told(False) for _ in range(10))
-
-
-def test_patches_are_attended_to_together_with_the_same_numbers(processor, teacher, monkeypatch):
-    model = build_model(processor, 0).eval()
-    batch = collate([teacher.whole(8), teacher.clip()], teacher.shots, processor, 0)
-    seen = (batch["pixel_values_videos"], batch["video_grid_thw"])
-    with torch.no_grad():
-        alone = model.visual(*seen)
-        # Nothing is handed on to the library's own way, one after the other.
-        monkeypatch.setattr(vision, "_one_by_one", None)
-        monkeypatch.setattr(vision.qwen2_vl.VisionAttention, "forward", vision.attend_together)
-        together = model.visual(*seen)
-    assert torch.allclose(alone, together, atol=1e-6)
 
 
 def test_a_saved_checkpoint_loads_with_auto_classes(tmp_path, processor):

@@ -29,7 +29,6 @@ from tools.store.files import json_array, read_json, write_json
 from tools.store.jsonl import Record, Table, dumps
 from tools.store.locks import sole_writer
 from tools.store.origin import LIBRARIES, check_origin, differences
-from tools.text.prompts import QUESTIONS
 from tools.video.decode import VideoError
 from tools.video.frames import read_frames
 
@@ -241,7 +240,7 @@ def _pairs(
                 cell.dropped["duplicate"] += 1
                 continue
         assert chosen is not None
-        question = random.Random(f"{plan.seed}/{video_id}/{name}").choice(QUESTIONS)
+        question = random.Random(f"{plan.seed}/{video_id}/{name}").choice(plan.questions)
         length = estimated_tokens(question, chosen.text, rejected.text)
         cell.kept += 1
         cell.over_max_length += length > plan.max_length

@@ -10,8 +10,7 @@ from typing import Any
 
 from rapidfuzz.distance import Indel
 
-from tools.text.answers import cleaner
-from tools.text.prompts import media_or_special_tag
+from tools.text.answers import clean_response, media_or_special_tag
 
 REASONS = {
     "video_gone": "the video file is not there",
@@ -63,7 +62,7 @@ def read_side(row: Mapping[str, Any], model: str) -> Side:
     if row.get("filtered"):
         reason = row.get("filter_reason")
         return Side("", indices, reason if reason in FAULTS else "skipped")
-    text = cleaner(model)(row.get("response") or "")
+    text = clean_response(row.get("response") or "", model)
     fault = None
     if text == "":
         fault = "empty"

@@ -12,6 +12,7 @@ from tools.pairs.perturbation import CLEAN, FINEST, Config, configs
 from tools.pairs.swift_rows import BYTES_PER_TOKEN, MAX_LENGTH, VIDEO_TOKENS
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Table
+from tools.text.prompts import QUESTIONS
 
 
 def root_change(text: str) -> tuple[str, str]:
@@ -30,12 +31,14 @@ class Conversion:
         model, iteration: whose responses, of which round of self-generation.
         datasets: in the order in which their pairs are written.
         ratios: magnitudes, in the order in which a video's pairs are written.
+        questions: each pair draws one.
     """
 
     model: str
     iteration: int
     datasets: Sequence[Dataset]
     ratios: Sequence[int]
+    questions: Sequence[str] = QUESTIONS
     by_similarity: bool = setting(
         False, "read the drops of generate_dpo_data.py --by_similarity (default: unbiased drops)"
     )

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from tools.text.prompts import media_or_special_tag
+from tools.text.answers import media_or_special_tag
 
 # A text loops where a stretch of words stands so often back to back and covers so many words; a
 # song's refrain or a list of like items stays below.

@@ -1,15 +1,22 @@
-"""Every prompt, and how captions are read out of the answers.
+"""The wording of every prompt, and the chat messages made of it.
 
 Method: arXiv 2503.16929, which shows a clip together with the clip before it and asks for thinking
-before the caption; the wording is this project's own.
+before the caption; the wording is this project's own. `--prompts FILE.yaml` replaces any of
+first_clip, later_clip, response and questions.
 """
 
+import argparse
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tools.errors import UserError
+from tools.text.answers import media_or_special_tag
 
 FIRST_CLIP = (
     "Describe this video clip in detail: who and what is in it, where it takes place, what happens "
@@ -59,12 +66,83 @@ FramePair = Sequence[np.ndarray]
 """The key frames of one clip: uint8 RGB (H, W, 3), in time order."""
 
 
+@dataclass(frozen=True)
+class Prompts:
+    """The prompts that a user may replace.
+
+    Attributes:
+        first_clip: asks for the caption of a video's first clip.
+        later_clip: asks for the caption of a clip that is shown after the clip before it.
+        response: asks for one description of the video from {captions}.
+        questions: ways to ask for a video's events; each preference pair draws one.
+    """
+
+    first_clip: str = FIRST_CLIP
+    later_clip: str = LATER_CLIP
+    response: str = RESPONSE
+    questions: tuple[str, ...] = QUESTIONS
+
+
+DEFAULT = Prompts()
+
+
+def add_prompts_flag(parser: argparse.ArgumentParser) -> None:
+    """Add `--prompts`, which becomes a `Prompts`."""
+    parser.add_argument(
+        "--prompts",
+        type=read_prompts,
+        default=DEFAULT,
+        metavar="FILE.yaml",
+        help="replaces prompts by those of a YAML file, whose keys may be"
+        f" {', '.join(field.name for field in fields(Prompts))} (default: the wording of"
+        " tools/text/prompts.py)",
+    )
+
+
+def read_prompts(path: str) -> Prompts:
+    """Read a YAML file that replaces some of the prompts.
+
+    Raises:
+        UserError: it cannot be read, holds another key or value, or a prompt lacks the placeholder
+            that its default has, has another one, or holds a tag that stands for media.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    known = [field.name for field in fields(Prompts)]
+    if not isinstance(values, dict) or not values:
+        raise UserError(f"{path} holds no prompts; its keys may be {', '.join(known)}")
+    for key, value in values.items():
+        if key not in known:
+            raise UserError(f"{path}: there is no prompt {key!r}; there are {', '.join(known)}")
+        texts = value if key == "questions" else [value]
+        if not isinstance(texts, list) or not texts:
+            raise UserError(f"{path}: {key} must be a list of texts")
+        expected = "{captions}" if key == "response" else "none"
+        for text in texts:
+            if not isinstance(text, str) or not text.strip():
+                raise UserError(f"{path}: {key} must be text, and is {text!r}")
+            placeholders = ", ".join(dict.fromkeys(re.findall(r"\{\w+\}", text))) or "none"
+            if placeholders != expected:
+                raise UserError(
+                    f"{path}: the placeholders of {key} must be {expected}, and are {placeholders}"
+                )
+            if tag := media_or_special_tag(text):
+                raise UserError(f"{path}: {key} contains {tag}, which models take for media")
+    if "questions" in values:
+        values["questions"] = tuple(values["questions"])
+    return Prompts(**values)
+
+
 def fingerprint(*prompts: str) -> str:
     """Twelve hex digits that change when one of the prompts does."""
     return hashlib.sha1("\0".join(prompts).encode()).hexdigest()[:12]
 
 
-def clip_messages(pairs: Sequence[FramePair], k: int) -> list[Message]:
+def clip_messages(pairs: Sequence[FramePair], k: int, prompts: Prompts = DEFAULT) -> list[Message]:
     """Ask for the caption of clip k, which from k = 1 on is shown after the clip before it.
 
     Args:
@@ -72,14 +150,14 @@ def clip_messages(pairs: Sequence[FramePair], k: int) -> list[Message]:
         k: position of the clip, from 0.
     """
     if k == 0:
-        content = [_video(pairs[0]), _text(FIRST_CLIP)]
+        content = [_video(pairs[0]), _text(prompts.first_clip)]
     else:
         content = [
             _text("Video clip 1:"),
             _video(pairs[k - 1]),
             _text("Video clip 2:"),
             _video(pairs[k]),
-            _text(LATER_CLIP),
+            _text(prompts.later_clip),
         ]
     return [{"role": "user", "content": content}]
 
@@ -94,13 +172,13 @@ def video_messages(frames: Sequence[np.ndarray], question: str, fps: float) -> l
     return [{"role": "user", "content": [{**_video(frames), "fps": fps}, _text(question)]}]
 
 
-def response_messages(captions: Sequence[str]) -> list[Message]:
+def response_messages(captions: Sequence[str], prompts: Prompts = DEFAULT) -> list[Message]:
     """Ask for one chronological paragraph from clip captions, told in the order given."""
     listed = "\n".join(
         f"Caption {number}: {' '.join(caption.split())}"
         for number, caption in enumerate(captions, start=1)
     )
-    return [{"role": "user", "content": [_text(RESPONSE.replace("{captions}", listed))]}]
+    return [{"role": "user", "content": [_text(prompts.response.replace("{captions}", listed))]}]
 
 
 def listed_captions(messages: Sequence[Message]) -> list[str]:
@@ -115,112 +193,3 @@ def _text(text: str) -> dict[str, Any]:
 
 def _video(frames: FramePair) -> dict[str, Any]:
     return {"type": "video", "video": list(frames)}
-
-
-_LABEL = re.compile(
-    r"""\A [\s>#*_-]* (?:\d+[.)]\s*)? [*_]*                   # quote mark, heading, bullet, number
-        (?:here(?:'s|\s+is)\s+)? (?:(?:a|the|final|full|detailed)\s+)* caption
-        (?:\s+(?:for|of)\s+(?:the\s+)?(?:second\s+)?(?:video\s+)?clip(?:\s*\#?2)?)?
-        [*_]* \s* (?: : [*_]* | \n | \Z) \s*""",
-    flags=re.IGNORECASE | re.VERBOSE,
-)
-_QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb"}
-_CLIP = re.compile(r"\b(?:the\s+)?video\s+clip\s*#?([12])\b", flags=re.IGNORECASE)
-_CLIP_NAMES = {"1": "the previous clip", "2": "this video clip"}
-_SENTENCE_START = re.compile(r"(?:\A|\n|[.!?][\"')\u201d\u2019]?\s)[\s\"'(\u201c\u2018]*\Z")
-_TAG = re.compile(
-    # ms-swift replaces the first group by media or boxes, wherever it stands in a text
-    # (swift/template/base.py, Template.special_tokens); the second is a tokenizer's own.
-    r"</?(?:video|image|audio|bbox|ref-object|cot-process|start-image)>|<\|[^|<>\s]+\|>",
-    flags=re.IGNORECASE,
-)
-_OPENING = re.compile(r"\bthe video (?:opens|starts|begins)\b", flags=re.IGNORECASE)
-_ABOUT_CAPTIONS = re.compile(r"\s*\([^()]*\bcaptions?\b[^()]*\)", flags=re.IGNORECASE)
-
-
-def parse_clip_caption(text: str, reasoning: bool = False) -> str:
-    r"""Take the caption out of an answer to `clip_messages`.
-
-    The caption is the last paragraph that holds a word, from its last line with a label
-    ("Caption:") on, without label, markdown bold and quotes around it. "Video clip 2" becomes "this
-    video clip", "video clip 1" "the previous clip".
-
-    Args:
-        text: the whole answer.
-        reasoning: first lose \boxed{} around the answer; what stands before </think> is lost in any
-            case.
-
-    Returns:
-        The caption; empty when the answer holds none.
-    """
-    text = parse_response(text)
-    if reasoning:
-        text = _unwrap_boxes(text)
-    paragraphs = [part for part in re.split(r"\n\s*\n", text) if re.search(r"\w", part)]
-    if not paragraphs:
-        return ""
-    lines = paragraphs[-1].strip().splitlines()
-    labelled = [i for i, line in enumerate(lines) if _LABEL.match(line)]
-    caption = "\n".join(lines[labelled[-1] :] if labelled else lines).replace("**", "").strip()
-    before = None
-    while caption != before:  # a label may stand inside the quotes or outside
-        before = caption
-        caption = _unquote(_LABEL.sub("", caption))
-    return _CLIP.sub(_clip_name, caption)
-
-
-def parse_response(text: str) -> str:
-    """What follows the last </think> of an answer; empty where thinking began and never ended."""
-    _, end, answer = text.rpartition("</think>")
-    if not end and answer.lstrip().startswith("<think>"):
-        return ""
-    return answer.strip()
-
-
-def media_or_special_tag(text: str) -> str | None:
-    """The first thing in a text that training would take for media or for a control token."""
-    match = _TAG.search(text)
-    return match[0] if match else None
-
-
-def mimo_response(text: str) -> str | None:
-    """What counts of a MiMo-VL response, whose answer comes at the end of its thinking aloud.
-
-    Keeps what starts at the last "the video opens", "starts" or "begins" and loses parentheses that
-    mention captions. None where no such phrase is.
-    """
-    openings = list(_OPENING.finditer(text))
-    if not openings:
-        return None
-    return _ABOUT_CAPTIONS.sub("", text[openings[-1].start() :]).strip()
-
-
-def _unwrap_boxes(text: str) -> str:
-    r"""Replace each \boxed{...} and \text{...} by what it holds, to the end where unclosed."""
-    while match := re.search(r"\\(?:boxed|text)\s*\{", text):
-        depth, end = 1, match.end()
-        while end < len(text) and depth:
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            end += 1
-        inside = text[match.end() : end - 1] if depth == 0 else text[match.end() :]
-        text = text[: match.start()] + inside + text[end:]
-    return text
-
-
-def _unquote(text: str) -> str:
-    """Remove quotes around a whole text, but not those of two quotations at its ends."""
-    closing = _QUOTES.get(text[:1])
-    if closing is None or len(text) < 2 or text[-1] != closing:
-        return text
-    inside = text[1:-1]
-    first_opening = re.search(rf"(?<!\S){re.escape(text[0])}(?=\S)", inside)
-    first_closing = re.search(rf"(?<=\S){re.escape(closing)}(?!\w)", inside)
-    if first_closing and (not first_opening or first_closing.start() < first_opening.start()):
-        return text
-    return inside.strip()
-
-
-def _clip_name(match: re.Match[str]) -> str:
-    name = _CLIP_NAMES[match[1]]
-    starts_sentence = _SENTENCE_START.search(match.string[: match.start()])
-    return name[0].upper() + name[1:] if starts_sentence else name
