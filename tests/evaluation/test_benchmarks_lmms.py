@@ -839,18 +839,20 @@ print("unknown", [task for task in {[t for b in BENCHMARKS.values() for t in b.t
 
 
 @real
-def test_lmms_eval_shows_toyvl_what_the_toolkit_shows_it(own_task, tmp_path, run_script):
+def test_lmms_eval_shows_toyvl_what_the_toolkit_shows_it(own_task, tmp_path, monkeypatch):
     from evaluation.toy.stories import look, read_stories
     from inference.captioner import Request, Sampling
     from inference.models import open_captioner
     from tools.text.prompts import video_messages
 
-    shown = run_script(
-        *("evaluate_model.py", "benchmark", "--tasks", "toy_order", "--include_path", own_task),
-        *("--model", "toyvl", "--out", tmp_path / "scores.json", "--python", LMMS),
-        env={"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    environment = {"HF_HOME": f"{tmp_path}/hub", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    args = parse(
+        *("--tasks", "toy_order", "--include_path", own_task, "--model", "toyvl"),
+        *("--out", tmp_path / "scores.json", "--python", LMMS),
     )
-    assert shown.returncode == 0, shown.stderr
+    args.run(args)
     scores = orjson.loads((tmp_path / "scores.json").read_bytes())
     task = scores["tasks"]["toy_order"]
     assert scores["versions"] == open_lmms(None)[1]

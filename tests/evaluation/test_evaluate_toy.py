@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from evaluate_model import main
 from evaluation.toy.benchmark import open_model, score
 from evaluation.toy.counts import (
     clip_counts,
@@ -31,6 +32,7 @@ from inference.tiny.checkpoints import llava_onevision, qwen2vl
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
 from tools.text import prompts
+from toyworld.make import make_world
 from toyworld.plan import Event
 
 A, B, C, D = (
@@ -181,14 +183,10 @@ def test_a_whole_video_is_seen_as_training_sees_it():
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory, run_script):
+def root(tmp_path_factory):
     """A data root with `held`: six rendered stories of 2, 4 and 6 events."""
     folder = tmp_path_factory.mktemp("data")
-    done = run_script(
-        *("-m", "toyworld", "--videos", "6", "--events", "2,4,6", "--seed", "7"),
-        *("--workers", "1", "--out", str(folder / "held")),
-    )
-    assert done.returncode == 0, done.stderr
+    make_world(6, 7, folder / "held", 1, (2, 4, 6))
     return folder
 
 
@@ -322,14 +320,36 @@ def evaluated(root, checkpoint, run_script, tmp_path_factory):
     made = {}
     for batch in (1, 7):
         out = folder / f"batch{batch}.json"
-        done = run_script(
-            *("evaluate_model.py", "toy", "--model", str(checkpoint), "--dataset", "held"),
+        words = [
+            *("toy", "--model", str(checkpoint), "--dataset", "held"),
             *("--data_root", str(root), "--max_new_tokens", "30", "--batch", str(batch)),
             *("--out", str(out), "--model_name", f"tiny{batch}"),
-        )
+        ]
+        if batch == 1:
+            main(words)
+            made[batch] = out, ""
+            continue
+        done = run_script("evaluate_model.py", *words)
         assert done.returncode == 0, done.stderr
         made[batch] = out, done.stdout
     return made
+
+
+@pytest.fixture
+def line_of(capsys):
+    """The one line in which `evaluate_model.py toy` refuses some flags."""
+
+    def line_of(*words):
+        with pytest.raises((UserError, SystemExit)) as caught:
+            main(["toy", *map(str, words)])
+        line = str(caught.value)
+        if isinstance(caught.value, SystemExit):  # argparse's
+            assert caught.value.code == 2
+            line = capsys.readouterr().err.removeprefix("error: ").rstrip("\n")
+        assert "\n" not in line
+        return line
+
+    return line_of
 
 
 def test_a_checkpoint_is_scored(evaluated, checkpoint):
@@ -364,13 +384,13 @@ def test_the_batch_does_not_show_in_the_scores(evaluated):
     assert one["scores"] == seven["scores"]
 
 
-def test_score_files_are_compared_without_a_model(evaluated, run_script, tmp_path):
+def test_score_files_are_compared_without_a_model(evaluated, line_of, capsys, tmp_path):
     one, seven = (evaluated[batch][0] for batch in (1, 7))
-    done = run_script("evaluate_model.py", "toy", "--model", str(seven), "--baseline", str(one))
-    assert done.returncode == 0, done.stderr
-    assert "difference" in done.stdout
-    assert "+0.000 [+0.00, +0.00]" in done.stdout
-    assert "tiny1" in done.stdout
+    main(["toy", "--model", str(seven), "--baseline", str(one)])
+    printed = capsys.readouterr().out
+    assert "difference" in printed
+    assert "+0.000 [+0.00, +0.00]" in printed
+    assert "tiny1" in printed
 
     half = tmp_path / "half.json"
     half.write_bytes(one.read_bytes()[:-200])
@@ -378,21 +398,16 @@ def test_score_files_are_compared_without_a_model(evaluated, run_script, tmp_pat
     scores = json.loads(one.read_text())
     other.write_text(json.dumps({**scores, "videos": scores["videos"][:3], "name": "few"}))
     for baseline, said in (
-        (half, f"error: {half} is no score file, or half of one"),
-        (tmp_path / "none.json", f"error: {tmp_path / 'none.json'}: no such score file\n"),
-        (other, "error: tiny7 and few were not asked the same: 6 videos of held"),
+        (half, f"{half} is no score file, or half of one"),
+        (tmp_path / "none.json", f"{tmp_path / 'none.json'}: no such score file"),
+        (other, "tiny7 and few were not asked the same: 6 videos of held"),
     ):
-        done = run_script(
-            "evaluate_model.py", "toy", "--model", str(seven), "--baseline", str(baseline)
-        )
-        assert done.returncode == 2
-        assert said in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        assert line_of("--model", seven, "--baseline", baseline).startswith(said)
 
 
-def test_a_model_is_not_run_for_a_comparison_that_cannot_be(evaluated, root, run_script):
+def test_a_model_is_not_run_for_a_comparison_that_cannot_be(evaluated, root, line_of):
     words = ("--model", "dryrun", "--baseline", evaluated[1][0], "--dataset", "held")
-    said = line_of(run_script, *words, "--data_root", root, "--limit", "3")
+    said = line_of(*words, "--data_root", root, "--limit", "3")
     assert said.startswith("tiny1 and this run were not asked the same: 6 videos of held (")
     words = (
         "--model",
@@ -404,10 +419,10 @@ def test_a_model_is_not_run_for_a_comparison_that_cannot_be(evaluated, root, run
         "--data_root",
         root,
     )
-    assert line_of(run_script, *words) == "checkpoint /no/such: no such folder"
+    assert line_of(*words) == "checkpoint /no/such: no such folder"
 
 
-def test_a_server_is_scored_without_likelihoods(root, run_script, tmp_path):
+def test_a_server_is_scored_without_likelihoods(root, capsys, tmp_path):
     """toy_server.py answers with the question: it tells of no event but the one asked about."""
     script = REPOSITORY / "tests" / "inference" / "toy_server.py"
     words = [sys.executable, str(script), str(tmp_path / "log.jsonl")]
@@ -415,34 +430,28 @@ def test_a_server_is_scored_without_likelihoods(root, run_script, tmp_path):
     try:
         port = int(server.stdout.readline())
         out = tmp_path / "served.json"
-        done = run_script(
-            *("evaluate_model.py", "toy", "--model", f"toy@http://127.0.0.1:{port}/v1"),
-            *("--dataset", "held", "--data_root", str(root), "--limit", "3", "--out", str(out)),
+        main(
+            [
+                *("toy", "--model", f"toy@http://127.0.0.1:{port}/v1", "--dataset", "held"),
+                *("--data_root", str(root), "--limit", "3", "--out", str(out)),
+            ]
         )
     finally:
         server.kill()
         server.wait()
         server.stdout.close()
-    assert done.returncode == 0, done.stderr
+    printed = capsys.readouterr().out
     scores = json.loads(out.read_text())
     values = {metric: found["all"]["value"] for metric, found in scores["scores"].items()}
     assert values == {"recall": 0, "exact": 0, "after": 0, "before": 0, "clip": 0}
     assert scores["weights"] is None
     assert len(scores["videos"]) == 3
-    (row,) = [line for line in done.stdout.splitlines() if "over reversed" in line]
+    (row,) = [line for line in printed.splitlines() if "over reversed" in line]
     assert row.split()[-4:] == ["-"] * 4
-    assert "toy: no log p, which only the huggingface engine computes" in done.stdout
+    assert "toy: no log p, which only the huggingface engine computes" in printed
     sent = [json.loads(line)["body"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     asked = [body for body in sent if "What happens right after" in json.dumps(body)]
     assert {body["temperature"] for body in asked} == {0}
-
-
-def line_of(run_script, *words):
-    done = run_script("evaluate_model.py", "toy", *map(str, words))
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: ")
-    (line,) = done.stderr.splitlines()
-    return line.removeprefix("error: ")
 
 
 @pytest.fixture
@@ -453,17 +462,17 @@ def broken(root, tmp_path):
     return folder, (folder / "truth.jsonl").read_text().splitlines(keepends=True)
 
 
-def test_a_missing_or_empty_set_says_how_to_make_it(run_script, tmp_path):
+def test_a_missing_or_empty_set_says_how_to_make_it(line_of, tmp_path):
     flags = ("--model", "dryrun", "--data_root", tmp_path)
     make = (
         "make it with python -m toyworld --videos 90 --events 4,8,16 --seed 101 --out"
         f" {tmp_path}/toytest"
     )
     missing = f"{tmp_path}/toytest holds no truth.jsonl: {make}"
-    assert line_of(run_script, *flags) == missing
+    assert line_of(*flags) == missing
     (tmp_path / "toytest").mkdir()
     (tmp_path / "toytest" / "truth.jsonl").touch()
-    assert line_of(run_script, *flags) == f"{tmp_path}/toytest holds no story: {make}"
+    assert line_of(*flags) == f"{tmp_path}/toytest holds no story: {make}"
 
 
 def spoil_by_losing_a_video(folder, lines):
@@ -510,12 +519,12 @@ def spoil_by_emptying_a_video(folder, lines):
         spoil_by_emptying_a_video,
     ],
 )
-def test_a_set_that_is_not_what_it_tells_is_refused(spoil, broken, run_script):
+def test_a_set_that_is_not_what_it_tells_is_refused(spoil, broken, line_of):
     folder, lines = broken
     lines, said = spoil(folder, lines)
     (folder / "truth.jsonl").write_text("".join(lines))
     flags = ("--model", "dryrun", "--dataset", "held", "--data_root", folder.parent)
-    assert said in line_of(run_script, *flags)
+    assert said in line_of(*flags)
 
 
 @pytest.mark.parametrize(
@@ -532,9 +541,9 @@ def test_a_set_that_is_not_what_it_tells_is_refused(spoil, broken, run_script):
         (["--model", "me@http://127.0.0.1:9/v1"], "no server answers at http://127.0.0.1:9/v1"),
     ],
 )
-def test_a_mistake_is_one_line(words, said, root, run_script):
+def test_a_mistake_is_one_line(words, said, root, line_of):
     flags = ("--dataset", "held", "--data_root", root)
-    assert line_of(run_script, *words, *flags).startswith(said)
+    assert line_of(*words, *flags).startswith(said)
 
 
 def test_a_family_is_for_the_checkpoint_of_the_two(checkpoint):
@@ -550,13 +559,11 @@ def test_a_family_is_for_the_checkpoint_of_the_two(checkpoint):
         open_model(args, args.model)
 
 
-def test_dryrun_is_scored_too(root, run_script):
-    done = run_script(
-        *("evaluate_model.py", "toy", "--model", "dryrun", "--dataset", "held", "--limit", "3"),
-        *("--data_root", str(root)),
-    )
-    assert done.returncode == 0, done.stderr
-    (row,) = [line for line in done.stdout.splitlines() if "events recalled" in line]
+def test_dryrun_is_scored_too(root, capsys):
+    words = ["toy", "--model", "dryrun", "--dataset", "held", "--limit", "3"]
+    main([*words, "--data_root", str(root)])
+    printed = capsys.readouterr().out
+    (row,) = [line for line in printed.splitlines() if "events recalled" in line]
     assert "0.000 [0.00, 0.00]" in row
 
 
