@@ -15,7 +15,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 WORKERS ?= 2
 DEMO_MODEL ?= toyvl
-# The environment, and the downloads while it is set up.
+# The environment, and the downloads while it is set up; 1 GB where torch and its libraries are there.
 NEEDED_GB := 11
 
 .PHONY: demo reproduce reproduce-quick viewer test lint bench setup setup-dev clean
@@ -39,10 +39,11 @@ sum=$$(cat $(2) | cksum); [ "$$sum" != "$$(cat $(VENV)/$(1) 2>/dev/null)" ] || e
 	    echo "error: Python's venv module is missing: install it (Debian, Ubuntu: apt install python3-venv)"; exit 1; }; \
 	  mkdir -p $(VENV); }; \
 	free=$$(df -Pk $(VENV)/. | awk 'NR == 2 {print int($$4 / 1048576)}'); \
-	needed=$$(($(NEEDED_GB) - $$(du -sk $(VENV)/. | cut -f 1) / 1048576)); [ "$$free" -ge "$$needed" ] || { \
+	held=$$(du -sk $(VENV)/. | awk '{print int($$1 / 1048576)}'); \
+	needed=1; [ "$$held" -ge 6 ] || needed=$$(($(NEEDED_GB) - held)); [ "$$free" -ge "$$needed" ] || { \
 	  echo "error: $$free GB free for $(VENV), $$needed GB needed while packages are installed: free some disk"; exit 1; }; \
 	[ -x $(PY) ] || { echo "setting up $(VENV): 7 GB, a few minutes"; $(PYTHON) -m venv --without-pip $(VENV); } && \
-	echo "installing what $(2) name into $(VENV)" && \
+	echo "installing $(lastword $(2)) into $(VENV)" && \
 	{ $(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip --default-pip >/dev/null; } && \
 	if command -v uv >/dev/null; then uv pip install --python $(PY) $(3); \
 	else $(PY) -m pip install --quiet --disable-pip-version-check --no-compile $(3); fi && \

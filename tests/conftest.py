@@ -23,6 +23,8 @@ from tools.errors import UserError
 from tools.store.dataset import Dataset
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# For torch here and in all that tests start: tests run one a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Places that look unlike one another: colours (R, G, B) of the upper left, the lower right and of
 # a disc, and the disc's place and radius as shares of the frame's height.

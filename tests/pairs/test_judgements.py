@@ -137,9 +137,7 @@ def test_a_verdict_nobody_knows_is_refused(dataset):
 
 def test_a_folder_that_cannot_be_written_to_is_named_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        UserError, match=r"cannot write .*/file/.judgements.jsonl.lock: File exists"
-    ):
+    with pytest.raises(UserError, match=r"cannot write .*/file/.judgements.jsonl.lock: File"):
         judge(Dataset("file", tmp_path / "file"), "ada", DROP, "accept")
 
 

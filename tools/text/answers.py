@@ -89,3 +89,34 @@ def clean_response(answer: str, model: str) -> str | None:
     """
     text = parse_response(answer)
     return mimo_response(text) if text and "mimo" in model.lower() else text
+
+
+def _unwrap_boxes(text: str) -> str:
+    r"""Replace each \boxed{...} and \text{...} by what it holds, to the end where unclosed."""
+    while match := re.search(r"\\(?:boxed|text)\s*\{", text):
+        depth, end = 1, match.end()
+        while end < len(text) and depth:
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            end += 1
+        inside = text[match.end() : end - 1] if depth == 0 else text[match.end() :]
+        text = text[: match.start()] + inside + text[end:]
+    return text
+
+
+def _unquote(text: str) -> str:
+    """Remove quotes around a whole text, but not those of two quotations at its ends."""
+    closing = _QUOTES.get(text[:1])
+    if closing is None or len(text) < 2 or text[-1] != closing:
+        return text
+    inside = text[1:-1]
+    first_opening = re.search(rf"(?<!\S){re.escape(text[0])}(?=\S)", inside)
+    first_closing = re.search(rf"(?<=\S){re.escape(closing)}(?!\w)", inside)
+    if first_closing and (not first_opening or first_closing.start() < first_opening.start()):
+        return text
+    return inside.strip()
+
+
+def _clip_name(match: re.Match[str]) -> str:
+    name = _CLIP_NAMES[match[1]]
+    starts_sentence = _SENTENCE_START.search(match.string[: match.start()])
+    return name[0].upper() + name[1:] if starts_sentence else name
