@@ -82,9 +82,10 @@ else
   # Two experiments on one machine must not meet at one port.
   if [[ -n ${NPROC_PER_NODE:-} && ${DRY_RUN:-} != 1 ]]; then export MASTER_PORT=${MASTER_PORT-$((20000 + RANDOM % 10000))}; fi
 fi
-processes=$((${NPROC_PER_NODE:-1} * ${NNODES:-1})) at_once=$((${NPROC_PER_NODE:-1} * ${NNODES:-1} * PER_DEVICE_BATCH))
+PROCESSES=$((${NPROC_PER_NODE:-1} * ${NNODES:-1}))
+at_once=$((PROCESSES * PER_DEVICE_BATCH))
 if ((${GLOBAL_BATCH:-$at_once} % at_once)); then
-  echo "a global batch of $GLOBAL_BATCH cannot be shared by $processes processes of $PER_DEVICE_BATCH rows: use a" \
+  echo "a global batch of $GLOBAL_BATCH cannot be shared by $PROCESSES processes of $PER_DEVICE_BATCH rows: use a" \
     "number of GPUs that divides it, or another bs<n> in the recipe's name" >&2
   exit 2
 fi

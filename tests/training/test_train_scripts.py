@@ -520,6 +520,16 @@ def test_models_known_by_name_are_those_of_the_captioners(machine):
             "a global batch of 2 cannot be shared by 3 processes of 1",
         ),
         ([R16], {"NNODES": "2"}, "NODE_RANK: is needed: the number of this machine, 0 to 1"),
+        (
+            [R16.replace("r16", "mine")],
+            {},
+            "mine.json: no such file; put rows in ms-swift's format",
+        ),
+        (
+            [R16.replace("r16", "sft9")],
+            {},
+            "sft-9.json: no such file; python -m tools.training.sft_d",
+        ),
         ([R16], {"PER_DEVICE_BATCH": "two"}, "two: unbound variable"),
         ([R16], {"FPS": "fast"}, "FPS: 'fast' is not a number above 0"),
         ([R16], {"DATA_ITER": "-1"}, "DATA_ITER: '-1' is not a whole number of 0 or more"),

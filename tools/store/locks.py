@@ -41,7 +41,7 @@ def locked(path: Path, busy: str | None = None) -> Iterator[int | None]:
         now = f"{datetime.now():%Y-%m-%d %H:%M}"
         path.write_text(f"pid {os.getpid()} on {socket.gethostname()} since {now}")
     try:
-        yield lock._context.lock_file_fd
+        yield lock._context.lock_file_fd  # filelock has no public name for it
     finally:
         lock.release()
 

@@ -25,12 +25,7 @@ from tools.cli import run_script, script_parser
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY, SWIFT_DATA
 from tools.store.locks import locked
-from tools.training.machine import (
-    choose_devices,
-    installed_versions,
-    number,
-    tuner_flag,
-)
+from tools.training.machine import choose_devices, installed_versions, number, tuner_flag
 from tools.training.preflight import held_out_file, preflight, rows_file
 from tools.training.recipe import Recipe, Stage, parse
 from tools.training.scripts import Call, pasteable
@@ -75,7 +70,7 @@ class Chain:
         self.own = {name: self.env[name] for name in own}
         self.outputs = Path(self.own["EXP_DIR"], self.own["GROUP"], "outputs")
         calls = [self.call(stage) for stage in self.stages]
-        self.own |= {name: calls[0].values[name] for name in ("MODEL", "processes")}
+        self.own |= {name: calls[0].values[name] for name in ("MODEL", "PROCESSES")}
         self.settings = dict(self.own)
         for call in calls:
             self.settings |= call.shaping | call.running

@@ -19,7 +19,7 @@ from tools.cli import amount, whole
 from tools.errors import UserError
 from tools.store.jsonl import Record
 from tools.training.machine import number
-from tools.training.recipe import Stage
+from tools.training.recipe import SFT_SHARE, Stage
 from tools.training.row_lengths import SYSTEMS, RowLengths
 from tools.training.stages import digest, find_state, note
 from tools.video.budget import Budget
@@ -123,10 +123,12 @@ def check_disk(outputs: Path, stages: int, model: Path) -> None:
 
 def how_to_make(stage: Stage, data_model: str) -> str:
     """What to type where a stage's rows are missing."""
-    if stage.kind == "sft":
+    if stage.levels:
+        ratios = " ".join(map(str, stage.levels))
+        return f"python convert_to_swift.py {data_model} {ratios} makes it (DATA_MODEL says whose)"
+    if SFT_SHARE.fullmatch(stage.dataset):
         return "python -m tools.training.sft_data makes fine-tuning rows of LLaVA-Video-178K"
-    ratios = " ".join(map(str, stage.levels))
-    return f"python convert_to_swift.py {data_model} {ratios} makes it (DATA_MODEL says whose)"
+    return "put rows in ms-swift's format there, or name another DATA_DIR"
 
 
 def rows_file(stage: Stage, settings: Mapping[str, str]) -> Path:

@@ -247,30 +247,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         + "\n".join(f"    {name:<15} {meaning}" for name, meaning in REASONS.items())
     )
     add = parser.add_argument
-    add(
-        "--source",
-        nargs="+",
-        required=True,
-        metavar="FILE",
-        help="JSON files of LLaVA-Video-178K; patterns such as 'DIR/*/*.json' are expanded",
-    )
-    add(
-        "--video_root",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="where the videos are: DIR/<video> or DIR/<data_source>/<video>",
-    )
+    add("--source", nargs="+", required=True, metavar="FILE", help="JSON files, or 'DIR/*/*.json'")
+    add("--video_root", type=Path, required=True, help="holds <video> or <data_source>/<video>")
     add(
         "--n", type=positive, default=60_000, help="rows to write (default: %(default)s, the paper)"
     )
     add("--seed", type=int, default=0, help="of the sample (default: %(default)s)")
-    add(
-        "--output",
-        type=new_file,
-        metavar="FILE",
-        help="default: swift_data/llava-video-sft-<n>.json in the repository, 60000 written 60k",
-    )
+    default = "swift_data/llava-video-sft-<n>.json in the repository, 60000 written 60k"
+    add("--output", type=new_file, metavar="FILE", help=f"default: {default}")
     args = parser.parse_args(argv)
     size = f"{args.n // 1000}k" if args.n % 1000 == 0 else str(args.n)
     output = args.output or SWIFT_DATA / f"llava-video-sft-{size}.json"
