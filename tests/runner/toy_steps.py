@@ -12,8 +12,16 @@ import sys
 import time
 from dataclasses import dataclass
 
-from tools.cli import add_runner_flags, positive, run_script, runner_options, script_parser
+from tools.cli import (
+    add_data_root,
+    add_settings,
+    positive,
+    run_script,
+    script_parser,
+    settings_from,
+)
 from tools.errors import Filtered, UserError
+from tools.runner.options import Options
 from tools.runner.run import run
 from tools.runner.step import Step
 from tools.store.dataset import Dataset, open_dataset
@@ -142,7 +150,8 @@ def main(argv=None):
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--setup", default="nothing")
     parser.add_argument("--steps", nargs="+", default=["act"])
-    add_runner_flags(parser, steps="act, pass_on, spread")
+    add_settings(parser, Options)
+    add_data_root(parser)
     args = parser.parse_args(argv)
     dataset = open_dataset(args.dataset, args.data_root, may_be_new=True)
     steps = [
@@ -150,7 +159,7 @@ def main(argv=None):
         PassOn(dataset, args.suffix),
         Spread(dataset),
     ]
-    run([step for step in steps if step.name in args.steps], dataset, runner_options(args))
+    run([step for step in steps if step.name in args.steps], dataset, settings_from(args, Options))
 
 
 if __name__ == "__main__":

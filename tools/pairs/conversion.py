@@ -152,8 +152,7 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
             for dataset in plan.datasets:
                 judged = _judged(plan, dataset)
                 for video_id, rows in _by_video(plan.tables(dataset)):
-                    draw = random.Random(f"{plan.seed}/{video_id}/val").random
-                    held_out = bool(plan.val) and draw() < plan.val
+                    held_out = plan.val > 0 and _draw(plan, video_id, "val").random() < plan.val
                     path = _mapped(dataset.video_path(next(iter(rows.values()))), plan.video_root)
                     for cell, row in _pairs(plan, cells, path, rows, judged):
                         (val if held_out else train)[cell.magnitude](row)
@@ -240,7 +239,7 @@ def _pairs(
                 cell.dropped["duplicate"] += 1
                 continue
         assert chosen is not None
-        question = random.Random(f"{plan.seed}/{video_id}/{name}").choice(plan.questions)
+        question = _draw(plan, video_id, name).choice(plan.questions)
         length = estimated_tokens(question, chosen.text, rejected.text)
         cell.kept += 1
         cell.over_max_length += length > plan.max_length
@@ -248,6 +247,10 @@ def _pairs(
         cell.rejected.append(len(rejected.text))
         cell.tokens.append(length)
         yield cell, dumps(swift_row(question, chosen.text, rejected.text, path))
+
+
+def _draw(plan: Conversion, video_id: str, what: str) -> random.Random:
+    return random.Random(f"{plan.seed}/{video_id}/{what}")
 
 
 def _mapped(video: Path, video_root: tuple[str, str] | None) -> str:
