@@ -13,7 +13,7 @@ import pytest
 
 from tools.video.decode import VideoError, luma_plane, upright
 from tools.video.frames import read_frames
-from tools.video.scan import kept_scan, scan_file
+from tools.video.scan import scan_file
 
 SIX = tuple((place, 12) for place in ("beach", "forest", "night", "fire", "snow", "party"))
 QUICK_VP9 = {"deadline": "realtime", "cpu-used": "8"}
@@ -243,18 +243,6 @@ def test_a_changed_file_is_scanned_again(make_video, tmp_path):
     assert len(scan_file(video, kept)) == 24
 
 
-@pytest.mark.parametrize("kept_bytes", [0, 1, 1000, -1])
-def test_half_a_scan_is_as_good_as_none(make_video, tmp_path, kept_bytes):
-    """As a copy leaves it that broke off."""
-    video, kept = make_video(tmp_path / "a.mp4", SIX), tmp_path / "a.npz"
-    scan_file(video, kept)
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[:kept_bytes])
-    assert kept_scan(video, kept) is None
-    assert len(scan_file(video, kept)) == 72
-    assert kept.read_bytes() == whole
-
-
 def test_a_scan_is_the_same_bytes_every_time(make_video, tmp_path):
     video = make_video(tmp_path / "a.mp4", SIX)
     scan_file(video, tmp_path / "1.npz")
@@ -276,7 +264,7 @@ def test_a_full_disk_is_no_fault_of_the_video(make_video, run_script, tmp_path):
 import resource
 from pathlib import Path
 from tools.errors import StorageError
-from tools.video.scan import kept_scan, scan_file
+from tools.video.scan import scan_file
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
     scan_file(Path({str(video)!r}), Path({str(tmp_path / "scan.npz")!r}))
@@ -303,7 +291,7 @@ def test_memory_does_not_grow_with_the_video(make_video, run_script, tmp_path):
         )
         scan_and_say = f"""
 from pathlib import Path
-from tools.video.scan import kept_scan, scan_file
+from tools.video.scan import scan_file
 found = scan_file(Path({str(video)!r}), Path({str(video.with_suffix(".npz"))!r}))
 assert len(found) == {frames}
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

@@ -134,9 +134,9 @@ def open_dataset(name: str, data_root: Path, *, may_be_new: bool = False) -> Dat
     """
     if not NAME.fullmatch(name):
         raise UserError(f"dataset name {name!r}: use letters, digits, '.', '_' and '-' only")
-    known = dataset_names(data_root)
-    if not may_be_new and name not in known:
-        names = ", ".join(known) or "none yet: preprocess.py makes the first"
+    there = dataset_names(data_root)
+    if not may_be_new and name not in there:
+        names = ", ".join(there) or "none yet: preprocess.py makes the first"
         raise UserError(f"no dataset {name!r} in {data_root}; there are: {names}")
     return Dataset(name, data_root / name)
 

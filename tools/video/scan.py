@@ -118,8 +118,10 @@ def scan_file(video: Path, kept: Path, threads: int = 1) -> Scan:
     with readable(video):
         now = video.stat()
     source = [SCAN_VERSION, now.st_size, now.st_mtime_ns]
-    if _source(kept) == source:
-        return load_scan(kept)
+    if kept.exists():
+        with np.load(kept) as archive:
+            if archive["source"].tolist() == source:
+                return load_scan(kept)
     with replace_atomically(kept) as file, zipfile.ZipFile(file, "w") as archive:
         _scan(video, archive, np.array(source), threads)
     return load_scan(kept)
@@ -133,20 +135,12 @@ def kept_scan(video: Path, kept: Path) -> Scan | None:
     """
     with readable(video):
         size = video.stat().st_size
-    source = _source(kept)
-    if source and source[1] != size:
-        raise VideoError("changed: the file is not the one that stage 1 scanned")
-    return load_scan(kept) if source else None
-
-
-def _source(kept: Path) -> list[int] | None:
-    """What a kept scan was made from, [SCAN_VERSION, bytes, time of change in ns]; None if there is
-    no scan, or only a part of one, as a copy that broke off leaves it."""
-    try:
-        with np.load(kept) as archive:
-            return list(archive["source"].tolist())
-    except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile):
+    if not kept.exists():
         return None
+    with np.load(kept) as archive:
+        if archive["source"][1] != size:
+            raise VideoError("changed: the file is not the one that stage 1 scanned")
+    return load_scan(kept)
 
 
 def load_scan(kept: Path) -> Scan:
