@@ -117,25 +117,24 @@ def check_checkpoint(checkpoint: str, trust_remote_code: bool = False) -> None:
     Raises:
         UserError: it is not.
     """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
     config = config_of(checkpoint)
+    kind = config["model_type"]
+    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        if "AutoModelForImageTextToText" not in config.get("auto_map", {}):
+            raise UserError(
+                f"checkpoint {checkpoint} is not a vision-language model that transformers knows"
+                f" (model_type {kind}); some have another checkpoint whose name ends in -hf"
+            )
+        if not trust_remote_code:
+            raise UserError(
+                f"checkpoint {checkpoint} brings code of its own: add --trust_remote_code if you"
+                " trust it"
+            )
     if not has_weights(local_folder(checkpoint)):
         raise UserError(
             f"checkpoint {checkpoint}: not all of its weights are there ({' or '.join(WEIGHTS)})"
-        )
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-
-    kind = config["model_type"]
-    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-        return
-    if "AutoModelForImageTextToText" not in config.get("auto_map", {}):
-        raise UserError(
-            f"checkpoint {checkpoint} is not a vision-language model that transformers knows"
-            f" (model_type {kind}); some have another checkpoint whose name ends in -hf"
-        )
-    if not trust_remote_code:
-        raise UserError(
-            f"checkpoint {checkpoint} brings code of its own: add --trust_remote_code if you"
-            " trust it"
         )
 
 

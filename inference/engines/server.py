@@ -187,10 +187,9 @@ class ServerCaptioner:
         try:
             self._greet(client, {"type": "video", "video": [frame] * frames})
         except APIStatusError as error:
-            said = " ".join(error.response.text.split())[:200]
             raise UserError(
                 f"{self.served} at {self.url} takes no request with {frames} pictures (HTTP"
-                f" {error.status_code}: {said})"
+                f" {error.status_code}: {_said(error)})"
             ) from error
 
     def _greet(self, client: OpenAI, *shown: dict[str, Any]) -> None:

@@ -51,7 +51,28 @@ def test_tokens_come_as_often_as_the_library_would_draw_them(sampling):
     assert torch.allclose(found, shares, atol=4 * (0.25 / ROWS) ** 0.5)
 
 
-@pytest.mark.parametrize("sampling", [Sampling(0, 1, 0, 1.2), Sampling(0.7, 0.001, 1, 1.2)])
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "top_k", "greedy"),
+    [
+        (0.0, 1.0, 0, True),
+        (0.7, 1.0, 1, True),
+        (0.7, 0.001, 0, True),
+        (0.7, 1.0, 0, False),
+        (0.7, 0.9, 20, False),
+    ],
+)
+def test_any_of_three_values_makes_a_sampling_greedy(temperature, top_p, top_k, greedy):
+    assert Sampling(temperature, top_p, top_k).is_greedy == greedy
+
+
+def test_the_greedy_sampling_leaves_repetitions_alone():
+    assert Sampling.greedy(64) == Sampling(0.0, 1.0, 1, 1.0, 64)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(0, 1, 0, 1.2), Sampling(0.7, 0.001, 1, 1.2), Sampling(0.7, 0.001, 0, 1.2)],
+)
 def test_greedy_is_the_penalised_maximum(sampling):
     ids = torch.tensor([[1, 2, 2]])
     scores = NextToken(sampling, [0], unpadded(1))(ids, logits())

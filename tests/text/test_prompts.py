@@ -53,6 +53,8 @@ def test_captions_are_numbered_from_one_a_line_each():
 def test_listed_captions_come_back_in_order():
     captions = [f"Scene {k}." for k in (3, 1, 2)] * 5
     assert listed_captions(response_messages(captions)) == captions
+    beside = Prompts(response="Join: {captions}")
+    assert listed_captions(response_messages(captions, beside)) == captions
 
 
 def test_a_fingerprint_changes_with_a_prompt():

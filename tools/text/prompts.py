@@ -184,7 +184,7 @@ def response_messages(captions: Sequence[str], prompts: Prompts = DEFAULT) -> li
 def listed_captions(messages: Sequence[Message]) -> list[str]:
     """The captions that `response_messages` put into a prompt, in its order."""
     texts = [part["text"] for message in messages for part in message["content"]]
-    return re.findall(r"^Caption \d+: (.*)$", "\n".join(texts), flags=re.MULTILINE)
+    return re.findall(r"Caption \d+: (.*)", "\n".join(texts))
 
 
 def _text(text: str) -> dict[str, Any]:
