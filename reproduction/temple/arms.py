@@ -36,7 +36,7 @@ class Arm:
             take equally many rows in all of them.
         trial: whether --all_arms leaves it out: validation alone has seen it.
         pairs: own, other, distinct or many.
-        settings: variables of train_scripts/library.sh that it alone sets.
+        settings: variables of train_scripts/run.sh that it alone sets.
     """
 
     name: str
