@@ -266,13 +266,13 @@ def class_of(model: Model, folder: Path) -> LmmsClass:
     Raises:
         UserError: it has none.
     """
-    found = config_of(str(folder))["model_type"]
-    if found not in CLASSES:
+    model_type = config_of(str(folder))["model_type"]
+    if model_type not in CLASSES:
         raise UserError(
             f"--model {model.name}: lmms-eval has no class that shows videos to a model_type of"
-            f" {found!r}; it has for {', '.join(CLASSES)}"
+            f" {model_type!r}; it has for {', '.join(CLASSES)}"
         )
-    return CLASSES[found]
+    return CLASSES[model_type]
 
 
 def shown(args: argparse.Namespace, model: Model, kind: LmmsClass, folder: Path) -> Seen:

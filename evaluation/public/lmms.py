@@ -36,7 +36,7 @@ class LmmsClass:
         name: lmms-eval's name of it.
         frames: its argument for the most frames of a video.
         fps: whether frames a second can be asked for.
-        fps_argument: its argument for them; None: qwen-vl-utils is told.
+        fps_argument: its argument for them; None: qwen-vl-utils takes them.
         pixels: whether pixels of a frame can be asked for, as max_pixels and min_pixels.
         resizes: whether the checkpoint's own processor resizes frames once more.
         force_simple: whether lmms-eval has a newer class of this name, which must not be taken.

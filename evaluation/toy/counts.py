@@ -15,18 +15,18 @@ from toyworld.plan import Event
 Counts = dict[str, tuple[int, int]]
 
 
-def description_counts(truth: Sequence[Event], told: Sequence[Event]) -> Counts:
-    """Of the distinct events that a description tells, in the order of their first mention.
+def description_counts(truth: Sequence[Event], mentioned: Sequence[Event]) -> Counts:
+    """Of the distinct events that a description mentions, in the order of their first mention.
 
-    recall: true events that are told; precision: told events that are true; order: pairs of told
-    true events in their true order, (tau + 1) / 2 for Kendall's tau; exact: all are told, and in
-    order (what else is told is precision's affair).
+    recall: true events that are mentioned; precision: mentioned events that are true; order: pairs
+    of mentioned true events in their true order, (tau + 1) / 2 for Kendall's tau; exact: all are
+    mentioned, and in order (false events count in precision alone).
     """
-    places = [truth.index(event) for event in told if event in truth]
+    places = [truth.index(event) for event in mentioned if event in truth]
     pairs = list(combinations(places, 2))
     return {
         "recall": (len(places), len(truth)),
-        "precision": (len(places), len(told)),
+        "precision": (len(places), len(mentioned)),
         "order": (sum(first < second for first, second in pairs), len(pairs)),
         "exact": (int(places == list(range(len(truth)))), 1),
     }
@@ -38,11 +38,11 @@ def neighbour_counts(story: Story, questions: Questions, answers: Sequence[str])
     Right is an answer whose first event is the right one; the event that was asked about may be
     repeated before it, as in "After a red circle moves left, a blue star turns".
     """
-    asked = (*questions.after, *questions.before)
+    pairs = (*questions.after, *questions.before)
     right = [
         next((one for one in find_events(text) if one != story.events[about]), None)
         == story.events[answer]
-        for (about, answer), text in zip(asked, answers, strict=True)
+        for (about, answer), text in zip(pairs, answers, strict=True)
     ]
     after = len(questions.after)
     return {
@@ -60,16 +60,16 @@ def clip_counts(story: Story, questions: Questions, captions: Sequence[str]) -> 
     return {"clip": (right, len(questions.clips))}
 
 
-def preference_counts(questions: Questions, found: Sequence[LogLikelihood]) -> Counts:
+def preference_counts(questions: Questions, likelihoods: Sequence[LogLikelihood]) -> Counts:
     """Perturbed narratives that are less likely than the truth.
 
     Compared by the sum of log p over the answer, and where events are dropped by its mean a token:
     a text of half the tokens has half the factors below 1, for which alone a sum would favour it.
 
     Args:
-        found: of the true narrative, then of the perturbed ones.
+        likelihoods: of the true narrative, then of the perturbed ones.
     """
-    truth, others = found[0], iter(found[1:])
+    truth, others = likelihoods[0], iter(likelihoods[1:])
     counts: Counts = {}
     for metric, texts in questions.perturbed.items():
         perturbed = [next(others) for _ in texts]

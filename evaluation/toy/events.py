@@ -20,7 +20,7 @@ _ADJECTIVES = (
 
 
 def _any(words: dict[str, str]) -> str:
-    # Longest first: "star shape" is not to be found as "star".
+    # Longest first: "star shape" must not be found as "star".
     return "|".join(sorted(words, key=len, reverse=True))
 
 
@@ -112,7 +112,7 @@ def _first_action(text: str) -> str | None:
 
 
 def _goal(way: str) -> str | None:
-    """Where a movement goes, told by the words behind it; where it comes from is passed over."""
+    """Where a movement goes, by the words behind it; where it comes from is passed over."""
     way = _SENTENCE_END.split(way)[0]
     if comes_from := _FROM_TO.match(way):
         way = way[comes_from.end() :]

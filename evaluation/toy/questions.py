@@ -30,7 +30,7 @@ class Questions:
         after, before: (asked about, answer) places of events that follow one another.
         clips: places of the events whose clips are shown.
         narrative: the truth, in the world's own words.
-        perturbed: {metric: narratives that are to be less likely}.
+        perturbed: {metric: narratives that must be less likely}.
     """
 
     question: str
@@ -52,7 +52,7 @@ def questions_about(story: Story) -> Questions:
         places = range(first, max(first, stop))
         return sorted(draw(what).sample(places, min(most, len(places))))
 
-    def told(*orders: Sequence[int]) -> list[str]:
+    def narratives(*orders: Sequence[int]) -> list[str]:
         others = (order for order in orders if list(order) != list(range(n)))
         return [narrate([story.texts[place] for place in order]) for order in others]
 
@@ -65,10 +65,12 @@ def questions_about(story: Story) -> Questions:
         clips=some("clips", 0, n, CLIPS),
         narrative=narrate(story.texts),
         perturbed={
-            "prefer_reversed": told(range(n)[::-1]),
-            "prefer_halves": told([*range(n // 2, n), *range(n // 2)]),
-            "prefer_adjacent": told(*([*range(at), at + 1, at, *range(at + 2, n)] for at in swaps)),
-            "prefer_dropped": told(kept),
+            "prefer_reversed": narratives(range(n)[::-1]),
+            "prefer_halves": narratives([*range(n // 2, n), *range(n // 2)]),
+            "prefer_adjacent": narratives(
+                *([*range(at), at + 1, at, *range(at + 2, n)] for at in swaps)
+            ),
+            "prefer_dropped": narratives(kept),
         },
     )
 
@@ -115,5 +117,5 @@ def benchmark_digest(cases: Sequence[Case]) -> str:
     )
     # Not where the files lie.
     truths = [[one.story.name, one.story.texts, one.story.shots, one.story.fps] for one in cases]
-    asked = [truths, [asdict(case.questions) for case in cases]]
-    return hashlib.sha1(dumps([wording, asked])).hexdigest()[:12]
+    content = [truths, [asdict(case.questions) for case in cases]]
+    return hashlib.sha1(dumps([wording, content])).hexdigest()[:12]

@@ -75,11 +75,11 @@ def read_stories(folder: Path, limit: int | None = None) -> list[Story]:
     stories = [_story(line, number, folder) for number, line in enumerate(lines, start=1)]
     if not stories:
         raise UserError(f"{folder} holds no story: {how}")
-    told = {story.name for story in stories}
-    there = {path.name for path in (folder / "video").glob("*")}
+    described = {story.name for story in stories}
+    rendered = {path.name for path in (folder / "video").glob("*")}
     for names, what in (
-        (told - there, "is told of and not there"),
-        (there - told, "is there and not told of"),
+        (described - rendered, "is in truth.jsonl alone"),
+        (rendered - described, "is in video/ alone"),
     ):
         if names:
             raise UserError(
@@ -129,16 +129,16 @@ def look(story: Story, threads: int = 1) -> Pictures:
         if frames != story.frames:
             raise UserError(
                 f"{story.video} has {frames} frames, and truth.jsonl says {story.frames}: make the"
-                f" set anew, {MAKE.format(folder=story.video.parent.parent)}"
+                f" set again, {MAKE.format(folder=story.video.parent.parent)}"
             )
         wanted = [*whole, *(index for pair in clips for index in pair)]
-        found = read_frames(story.video, wanted, threads=threads)
+        pictures = read_frames(story.video, wanted, threads=threads)
     except VideoError as error:
         raise UserError(f"{story.video} cannot be used ({error})") from None
     return Pictures(
-        [found[index] for index in whole],
+        [pictures[index] for index in whole],
         len(whole) / story.frames * story.fps,
-        [[found[index] for index in pair] for pair in clips],
+        [[pictures[index] for index in pair] for pair in clips],
     )
 
 

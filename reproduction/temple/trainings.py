@@ -164,9 +164,7 @@ def phases_of(workspace: Workspace, arm: Arm, seed: int, rates: Rates) -> list[T
 
 
 def is_scored(path: Path, model: Path, stories: Path) -> bool:
-    """Whether a score file is whole, of this model, and of what is now asked about stories."""
-    if not path.is_file():
-        return False
+    """Whether a score file is whole, of this model, and of the questions about these stories."""
     try:
         scores = read_scores(path)
     except UserError:
@@ -176,7 +174,7 @@ def is_scored(path: Path, model: Path, stories: Path) -> bool:
 
 @cache
 def benchmark(stories: Path) -> str:
-    """What tells the questions about a dataset from others."""
-    shown = Pictures([], 0.0, [])  # makes no difference to what is asked
+    """The digest of the questions about a dataset."""
+    shown = Pictures([], 0.0, [])  # makes no difference to the questions
     cases = [Case(story, questions_about(story), shown) for story in read_stories(stories)]
     return benchmark_digest(cases)

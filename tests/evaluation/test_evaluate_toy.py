@@ -479,12 +479,12 @@ def spoil_by_losing_a_video(folder, lines):
     (folder / "video" / "toy_0002.mp4").unlink()
     return (
         lines,
-        "truth.jsonl and video/ do not go together (toy_0002.mp4 is told of and not there)",
+        "truth.jsonl and video/ do not go together (toy_0002.mp4 is in truth.jsonl alone)",
     )
 
 
 def spoil_by_losing_a_line(folder, lines):
-    told = "truth.jsonl and video/ do not go together (toy_0005.mp4 is there and not told of)"
+    told = "truth.jsonl and video/ do not go together (toy_0005.mp4 is in video/ alone)"
     return lines[:-1], told
 
 
