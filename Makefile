@@ -4,7 +4,7 @@
 # make lint    ruff, mypy and shellcheck
 # make viewer  browse and judge preference pairs, on http://localhost:8501
 # make bench   every measurement with its bound (FOOTAGE=DIR: a folder of real videos of yours)
-# make reproduce        TEMPLE's claims on two cores, no GPU: six arms, five seeds, results/
+# make reproduce        TEMPLE's claims on two cores, no GPU: six arms, five seeds, reproduction/results/
 # make reproduce-quick  one seed of them, which proves nothing
 # make clean   delete the toy videos that make demo renders, and the annotations beside them
 # The first of them sets up .venv (7 GB, about two and a half minutes); all share it. `make setup` does
@@ -61,7 +61,7 @@ demo: setup data/toystories/truth.jsonl
 	@echo "Preference pairs in ms-swift's format: swift_data/$(DEMO_MODEL)_i0_r16-8-4-2.json, and one file a level beside it."
 	@echo "Next: your own videos:       $(PY) preprocess.py mine $(WORKERS) --video_dir ~/videos --embedder color"
 	@echo "      look at the pairs:     make viewer"
-	@echo "      train on them, on CPU: make reproduce-quick"
+	@echo "      train on them, on CPU: DEVICE=cpu bash train_scripts/run.sh 'toyvl=lr3e-3_r32_a64_bs8_r16'"
 	@echo "      every flag:            $(PY) preprocess.py --help"
 
 data/toystories/truth.jsonl: | setup
