@@ -1,5 +1,6 @@
 """The viewer's index: which pairs there are, what convert would make of them, and finding them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,6 @@ def test_reasons_and_duplicates_are_those_of_convert(dataset, run_script, tmp_pa
         *("--data_root", dataset.root.parent, "--video_root", f"/videos={tmp_path / 'v'}"),
     )
     assert done.returncode == 0, done.stderr
-    import json
-
     funnel = json.loads(out.with_name("out.funnel.json").read_text())["funnel"]
     expected = {
         (line["noise"], line["magnitude"]): (
@@ -127,6 +126,38 @@ def test_reasons_and_duplicates_are_those_of_convert(dataset, run_script, tmp_pa
         counted[key] = made + line["pairs"], kept, duplicates, dropped
     assert counted == expected
     assert len({reason for *_, dropped in expected.values() for reason in dropped}) >= 6
+
+
+def test_the_finest_level_makes_no_duplicate_of_a_paper_level(dataset, run_script, tmp_path):
+    """Convert compares the levels that it is asked for."""
+    swap, repeat = (f"caption_caption_{name}_1_False_False" for name in ("swap", "repeat"))
+    biased = "caption_caption_drop_4_True_False"
+    orders = {
+        NONE: CLEAN_ORDER,
+        SHUFFLE: [1, 0, 2, 3],
+        swap: [1, 0, 2, 3],
+        repeat: [1, 0, 2, 3],
+        REVERSE: [3, 2, 1, 0],
+        DROP: [1, 2],
+        biased: [1, 2],
+    }
+    for config, order in orders.items():
+        write(table(dataset, config).path, row("a", LONG[:30] if len(order) < 4 else LONG, order))
+    write(table(dataset, SHUFFLE).path, row("a", f"{LONG[:-1]}!", [1, 0, 2, 3]))
+    write(table(dataset, swap).path, row("a", f"{LONG[:-1]}?", [1, 0, 2, 3]))
+    write(table(dataset, repeat).path, row("a", f"{LONG[:-1]};", [1, 0, 2, 3]))
+    now = view(dataset)
+    rows = now.pairs(now.select(Filters()))
+    assert [one["config"] for one in rows if one["duplicate"]] == [repeat]
+    (tmp_path / "a.mp4").touch()
+    out = tmp_path / "out.json"
+    done = run_script(
+        *("convert_to_swift.py", "m", 4, 2, "--dataset", "mine", "--output", out),
+        *("--data_root", dataset.root.parent, "--video_root", f"/videos={tmp_path}"),
+    )
+    assert done.returncode == 0, done.stderr
+    funnel = json.loads(out.with_name("out.funnel.json").read_text())["funnel"]
+    assert sum(line["duplicate"] for line in funnel) == 0
 
 
 def test_a_run_being_written_is_read_as_far_as_it_goes(dataset):
@@ -195,6 +226,25 @@ def test_merging_parts_compares_nothing_again(dataset, compared):
     assert len(compared) == 3
     now = view(dataset)
     assert now.response(Pair("m", 0, DROP, "b"), chosen=False)["video_id"] == "b"
+
+
+def test_what_is_known_stays_known_when_it_moves_to_one_file(dataset, compared, cache, monkeypatch):
+    monkeypatch.setattr("visualize.index.index.MAX_KNOWN_FILES", 2)
+    part = table(dataset, DROP).part(0, 1)
+    write(table(dataset, NONE).path, row("a", LONG, CLEAN_ORDER), row("b", LONG, CLEAN_ORDER))
+    write(part, row("a", "Rain a", [1]))
+    found(dataset)
+    part.unlink()
+    for text in ("Rain b", "Rain c", "Rain d"):
+        write(part, row("b", text, [1]))
+        assert found(dataset) == [("b", "drop", "")]
+    assert compared == ["Rain a", "Rain b", "Rain c", "Rain d"]
+    assert len(list(cache.rglob("known-*"))) < 5
+    assert found(dataset, text="rain d") == [("b", "drop", "")]
+    assert found(dataset, text="rain a") == []
+    write(part, row("b", "Rain d", [1]), row("a", "Rain e", [1]))
+    assert found(dataset) == [("a", "drop", ""), ("b", "drop", "")]
+    assert compared[4:] == ["Rain e"]
 
 
 def test_nothing_is_done_when_nothing_has_changed(dataset):

@@ -158,7 +158,7 @@ class DatasetIndex:
         """Add what is new to what is known, in a file of its own."""
         known = [self.folder / name for name in state.known]
         open_known(database, known)
-        query = f"select count(*), sum(size)::bigint from ({TODO})"
+        query = f"select count(*), coalesce(sum(size), 0)::bigint from ({TODO})"
         lines, size = database.sql(query).fetchall()[0]
         if known and not lines:
             return []
