@@ -98,7 +98,7 @@ class View:
             except duckdb.IOException:
                 raise UserError(
                     "the viewer's index is gone, as when its cache is emptied: reload the page in a"
-                    " moment, and it is made anew"
+                    " moment, and it is made again"
                 ) from None
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
@@ -129,22 +129,20 @@ class View:
         conditions, values = self._conditions(filters)
         tables = {}
         if filters.verdict or filters.not_by:
-            found = list(judgements)
+            given = list(judgements)
             if filters.not_by:
-                pairs = [pair for by, pair in latest_by_judge(found) if by == filters.not_by]
-                tables["mine"] = _keys(pairs)
+                judges = latest_by_judge(given)
+                tables["mine"] = _keys(pair for judge, pair in judges if judge == filters.not_by)
                 conditions.append(f"not {_among('mine')}")
-            if filters.verdict:
-                verdicts = latest(found)
-                pairs = [
-                    pair
-                    for pair, one in verdicts.items()
-                    if filters.verdict in (UNJUDGED, one.verdict)
-                ]
-                tables["judged"] = _keys(pairs)
-                conditions.append(
-                    ("not " if filters.verdict == UNJUDGED else "") + _among("judged")
+            if filters.verdict == UNJUDGED:
+                tables["judged"] = _keys(latest(given))
+                conditions.append(f"not {_among('judged')}")
+            elif filters.verdict:
+                verdicts = latest(given).items()
+                tables["judged"] = _keys(
+                    pair for pair, j in verdicts if j.verdict == filters.verdict
                 )
+                conditions.append(_among("judged"))
         text = filters.text.strip().lower()
         if text:
             conditions.append("(key in (from hits) or chosen_key in (from hits))")
@@ -156,42 +154,37 @@ class View:
         return self._ask(query, [text, *values], **tables)["id"].to_numpy()
 
     def _conditions(self, filters: Filters) -> tuple[list[str], list[Any]]:
-        found: list[str] = []
+        conditions: list[str] = []
         values: list[Any] = []
         if filters.runs:
             runs = ", ".join(f"({quoted(m)}, {int(i)})" for m, i in filters.runs)
-            found.append(f"(model, iteration) in ({runs})")
+            conditions.append(f"(model, iteration) in ({runs})")
         if filters.noises:
-            found.append(f"noise in ({', '.join(map(quoted, filters.noises))})")
+            conditions.append(f"noise in ({', '.join(map(quoted, filters.noises))})")
         if filters.magnitudes:
-            found.append(f"magnitude in ({', '.join(map(str, map(int, filters.magnitudes)))})")
+            conditions.append(f"magnitude in ({', '.join(map(str, map(int, filters.magnitudes)))})")
         if filters.outcome == KEPT:
-            found.append("reason = ''")
+            conditions.append("reason = ''")
         elif filters.outcome == DUPLICATE:
-            found.append("duplicate")
+            conditions.append("duplicate")
         elif filters.outcome:
-            found.append(f"reason = {quoted(filters.outcome)}")
+            conditions.append(f"reason = {quoted(filters.outcome)}")
         if filters.video_id:
-            found.append("video_id = ?")
+            conditions.append("video_id = ?")
             values.append(filters.video_id)
         if filters.ratio:
-            found.append("ratio between ? and ?")
+            conditions.append("ratio between ? and ?")
             values += filters.ratio
         if filters.between:
             field, low, high = filters.between
-            if field == "shots":
-                inner = f"select video_id from {self._videos} where shots >= ? and shots < ?"
-            elif field == "clip_seconds":
-                inner = (
-                    f"select video_id from (select video_id, unnest(clip_seconds) s"
-                    f" from {self._videos}) where s >= ? and s < ?"
-                )
-            else:
-                inner = ""
-            column = FIELDS[field][1]
-            found.append(f"video_id in ({inner})" if inner else f"{column} >= ? and {column} < ?")
+            column = FIELDS[field][1] or "x"
+            condition = f"{column} >= ? and {column} < ?"
+            if column == "x":
+                videos = self._video_values(field)
+                condition = f"video_id in (select video_id from ({videos}) where {condition})"
+            conditions.append(condition)
             values += [low, high]
-        return found, values
+        return conditions, values
 
     def pairs(self, ids: Iterable[int]) -> list[dict[str, Any]]:
         """Rows of the table of pairs with the videos' names, in the order of the ids."""
@@ -306,12 +299,12 @@ class View:
     def video_histogram(self, field: str, bins: int = 24) -> pa.Table:
         """(field, low, high, n, least, most) of `shots` or `clip_seconds` of all videos; n are
         videos or clips."""
-        what = "shots" if field == "shots" else "unnest(clip_seconds)"
-        rows = (
-            f"select {quoted(field)} as field, {what} as x from {self._videos}"
-            f" where {field} is not null"
-        )
+        rows = f"select {quoted(field)} as field, x from ({self._video_values(field)})"
         return self._bars(rows, "field", bins, field == "shots")
+
+    def _video_values(self, field: str) -> str:
+        what = "shots" if field == "shots" else "unnest(clip_seconds)"
+        return f"select video_id, {what} as x from {self._videos} where {field} is not null"
 
     def _bars(self, rows: str, groups: str, bins: int, whole: bool) -> pa.Table:
         bounds = self._rows(
