@@ -28,6 +28,8 @@ if [[ ${DEVICE:-} == cpu ]]; then
   if [[ ${TEMPLATE:-} == toyvl ]]; then : "${OMP_NUM_THREADS=1}"; fi
   : "${OMP_NUM_THREADS=$((($(nproc) / ${NPROC_PER_NODE:-1} + 1) / 2))}"
   export OMP_NUM_THREADS CUDA_VISIBLE_DEVICES=   # swift takes a GPU that it sees
+  # Without this, accelerate does not connect processes on CPUs: each would train alone.
+  if [[ -n ${NPROC_PER_NODE:-} ]]; then export ACCELERATE_USE_CPU=true; fi
 fi
 
 # The model: folder or id, swift's names of its architecture and chat template, number format of its weights.

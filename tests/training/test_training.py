@@ -342,6 +342,8 @@ def test_two_processes_learn_to_prefer_the_chosen_answers(world, tmp_path):
     done = train(name, settings=settings)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "--nproc_per_node 2" in done.stdout
+    # Processes that each train alone would each log every step.
+    assert len(re.findall("'loss': ", done.stdout)) == 12
     log = read_log(tmp_path / "toy" / "outputs" / name)
     assert log.max_steps == 12  # 6 pairs, a global batch of 2, 4 epochs
     accuracies = [accuracy for _, accuracy in log.series["rewards/accuracies"]]

@@ -16,9 +16,9 @@ SETTING = re.compile(r'^: "\$\{(?!MODEL:)(\w+):?[=?]', re.MULTILINE)  # MODEL is
 RUNNING = "# ---- Running"  # settings above this line of settings.sh shape the weights
 # What a command of swift reads from the environment, besides its flags.
 EXPORTED = (
-    "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH", "FPS", "FPS_MAX_FRAMES",
-    "VIDEO_MIN_PIXELS", "VIDEO_TOTAL_PIXELS", "MODEL_SEQ_LEN", "USE_HF", "NPROC_PER_NODE", "NNODES",
-    "NODE_RANK", "MASTER_ADDR", "MASTER_PORT",
+    "ACCELERATE_USE_CPU", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH", "FPS",
+    "FPS_MAX_FRAMES", "VIDEO_MIN_PIXELS", "VIDEO_TOTAL_PIXELS", "MODEL_SEQ_LEN", "USE_HF",
+    "NPROC_PER_NODE", "NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT",
 )  # fmt: skip
 # Sources a script with a function in swift's place; prints the words that this is called with, an
 # empty one, and all variables.
