@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 
 from tools.errors import UserError
-from tools.pairs.judgements import Judgement, Pair, latest, latest_by_judge
+from tools.pairs.judgements import VERDICTS, Judgement, Pair, latest, latest_by_judge
 from tools.pairs.perturbation import CLEAN
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record, line_at
@@ -43,6 +43,18 @@ FIELDS = {
 }
 # More than any length or ratio: the end of an outermost bar.
 BEYOND = 1e12
+PAIR = pa.schema(
+    [
+        ("model", pa.string()),
+        ("iteration", pa.int32()),
+        ("config", pa.string()),
+        ("video_id", pa.string()),
+    ]
+)
+JUDGED = (
+    "((model, iteration, config, video_id) in"
+    " (select (model, iteration, config, video_id) from {}))"
+)
 KEPT, DUPLICATE = "kept", "duplicate"
 UNJUDGED = "unjudged"
 
@@ -53,7 +65,7 @@ class Filters:
 
     Attributes:
         runs: (model, iteration) pairs.
-        outcome: KEPT, DUPLICATE or one of `tools.pairs.rules.REASONS`: what convert makes of it.
+        outcome: KEPT, DUPLICATE or one of `tools.pairs.rules.REASONS`: the outcome of convert.
         text: stands in the chosen or the rejected text, upper and lower case alike.
         ratio: least and most of chosen / rejected length.
         between: (key of FIELDS, least, less than this).
@@ -85,6 +97,7 @@ class View:
             files([index.folder / state.file(name)])
             for name in ("pairs", "videos", "failures", "places")
         )
+        self._video_rows = f"select * exclude (clip_seconds) from {self._videos}"
         self._known = files([index.folder / name for name in state.known])
         self._database = connect()
         self._lock = threading.Lock()
@@ -97,15 +110,15 @@ class View:
                 return cursor.execute(query, list(values)).to_arrow_table()
             except duckdb.IOException:
                 raise UserError(
-                    "the viewer's index is gone, as when its cache is emptied: reload the page in a"
-                    " moment, and it is made anew"
+                    "the viewer's index is gone, perhaps because somebody emptied its cache: reload"
+                    " the page in a moment, and the viewer makes it again"
                 ) from None
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         return self._ask(query, values).to_pylist()
 
     def notes(self) -> list[str]:
-        """What people should know of the files: lines that are no records."""
+        """One line about each file that has lines that are no records."""
         return [
             f"{name}: {number} lines are no records and are left out; {first}"
             for name, (number, first) in self.state.bad.items()
@@ -117,7 +130,7 @@ class View:
         return [(row["model"], row["iteration"], row["n"]) for row in self._rows(query)]
 
     def kinds(self) -> list[dict[str, Any]]:
-        """For each run, noise and magnitude: what convert makes of its pairs, and how many."""
+        """How many pairs of each run, noise and magnitude have which outcome of convert."""
         return self._rows(
             f"select model, iteration, noise, magnitude, reason, duplicate, count(*)::int as pairs"
             f" from {self._pairs} group by all"
@@ -128,23 +141,18 @@ class View:
         """The ids of the pairs that pass, in order, (n,) int32."""
         conditions, values = self._conditions(filters)
         tables = {}
-        if filters.verdict or filters.not_by:
-            found = list(judgements)
-            if filters.not_by:
-                pairs = [pair for by, pair in latest_by_judge(found) if by == filters.not_by]
-                tables["mine"] = _keys(pairs)
-                conditions.append(f"not {_among('mine')}")
-            if filters.verdict:
-                verdicts = latest(found)
-                pairs = [
-                    pair
-                    for pair, one in verdicts.items()
-                    if filters.verdict in (UNJUDGED, one.verdict)
-                ]
-                tables["judged"] = _keys(pairs)
-                conditions.append(
-                    ("not " if filters.verdict == UNJUDGED else "") + _among("judged")
-                )
+        if filters.not_by or filters.verdict:
+            judgements = list(judgements)
+        if filters.not_by:
+            tables["mine"] = [
+                pair for by, pair in latest_by_judge(judgements) if by == filters.not_by
+            ]
+            conditions.append(f"not {JUDGED.format('mine')}")
+        if filters.verdict:
+            wanted = VERDICTS if filters.verdict == UNJUDGED else (filters.verdict,)
+            last = latest(judgements)
+            tables["judged"] = [pair for pair in last if last[pair].verdict in wanted]
+            conditions.append("not " * (filters.verdict == UNJUDGED) + JUDGED.format("judged"))
         text = filters.text.strip().lower()
         if text:
             conditions.append("(key in (from hits) or chosen_key in (from hits))")
@@ -153,29 +161,33 @@ class View:
             f" select id from {self._pairs} where {' and '.join(conditions) or 'true'}"
             f" order by {SORTS[filters.sort]}"
         )
-        return self._ask(query, [text, *values], **tables)["id"].to_numpy()
+        pairs = {
+            name: pa.Table.from_pylist([pair._asdict() for pair in pairs], PAIR)
+            for name, pairs in tables.items()
+        }
+        return self._ask(query, [text, *values], **pairs)["id"].to_numpy()
 
     def _conditions(self, filters: Filters) -> tuple[list[str], list[Any]]:
-        found: list[str] = []
+        conditions: list[str] = []
         values: list[Any] = []
         if filters.runs:
             runs = ", ".join(f"({quoted(m)}, {int(i)})" for m, i in filters.runs)
-            found.append(f"(model, iteration) in ({runs})")
+            conditions.append(f"(model, iteration) in ({runs})")
         if filters.noises:
-            found.append(f"noise in ({', '.join(map(quoted, filters.noises))})")
+            conditions.append(f"noise in ({', '.join(map(quoted, filters.noises))})")
         if filters.magnitudes:
-            found.append(f"magnitude in ({', '.join(map(str, map(int, filters.magnitudes)))})")
+            conditions.append(f"magnitude in ({', '.join(map(str, map(int, filters.magnitudes)))})")
         if filters.outcome == KEPT:
-            found.append("reason = ''")
+            conditions.append("reason = ''")
         elif filters.outcome == DUPLICATE:
-            found.append("duplicate")
+            conditions.append("duplicate")
         elif filters.outcome:
-            found.append(f"reason = {quoted(filters.outcome)}")
+            conditions.append(f"reason = {quoted(filters.outcome)}")
         if filters.video_id:
-            found.append("video_id = ?")
+            conditions.append("video_id = ?")
             values.append(filters.video_id)
         if filters.ratio:
-            found.append("ratio between ? and ?")
+            conditions.append("ratio between ? and ?")
             values += filters.ratio
         if filters.between:
             field, low, high = filters.between
@@ -189,9 +201,11 @@ class View:
             else:
                 inner = ""
             column = FIELDS[field][1]
-            found.append(f"video_id in ({inner})" if inner else f"{column} >= ? and {column} < ?")
+            conditions.append(
+                f"video_id in ({inner})" if inner else f"{column} >= ? and {column} < ?"
+            )
             values += [low, high]
-        return found, values
+        return conditions, values
 
     def pairs(self, ids: Iterable[int]) -> list[dict[str, Any]]:
         """Rows of the table of pairs with the videos' names, in the order of the ids."""
@@ -268,18 +282,14 @@ class View:
             conditions.append("(contains(lower(name), ?) or contains(lower(video_id), ?))")
             values += [text.strip().lower()] * 2
         return self._rows(
-            f"select * exclude (clip_seconds), len(clip_seconds) as clips from {self._videos}"
-            f" where {' and '.join(conditions)} order by name limit 1000",
+            f"{self._video_rows} where {' and '.join(conditions)} order by name limit 1000",
             values,
         )
 
     def one_video(self, video_id: str) -> dict[str, Any] | None:
-        """A row of the table of videos."""
-        query = (
-            f"select * exclude (clip_seconds), len(clip_seconds) as clips from {self._videos}"
-            " where video_id = ?"
-        )
-        return next(iter(self._rows(query, [video_id])), None)
+        """(video_id, name, status, step, reason, shots) of a video."""
+        rows = self._rows(f"{self._video_rows} where video_id = ?", [video_id])
+        return rows[0] if rows else None
 
     def statuses(self) -> list[dict[str, Any]]:
         """How many videos have which status, for which reason."""
@@ -338,19 +348,3 @@ def _nice(width: float, whole: bool) -> float:
     power = 10.0 ** np.floor(np.log10(width))
     step = next(float(power * k) for k in (1, 2, 5, 10) if power * k >= width * 0.999)
     return max(1.0, step) if whole else step
-
-
-def _keys(pairs: Iterable[Pair]) -> pa.Table:
-    columns = list(zip(*pairs, strict=True)) or [(), (), (), ()]
-    names = ("model", "iteration", "config", "video_id")
-    kinds = (pa.string(), pa.int32(), pa.string(), pa.string())
-    return pa.table(
-        {name: pa.array(c, kind) for name, c, kind in zip(names, columns, kinds, strict=True)}
-    )
-
-
-def _among(table: str) -> str:
-    return (
-        "((model, iteration, config, video_id) in"
-        f" (select (model, iteration, config, video_id) from {table}))"
-    )
