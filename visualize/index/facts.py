@@ -46,8 +46,8 @@ table, video and the checksums of these lines (`visualize.index.tables`).
 
 Of responses: `text` in lower case; of rejected ones also why convert drops the pair (`reason`, ''
 if it does not), lengths in characters, `clips` of the video and `clips_used` of them in this
-response, `same_order`, equal for equal selections (null where the row does not say). Of other tables: the
-video's `name`, whether and why it was `filtered`, `shots` kept, and seconds of each clip.
+response, `same_order`, equal for equal selections (null where the row does not say). Of other
+tables: the video's `name`, whether and why it was `filtered`, `shots` kept, seconds of each clip.
 """
 
 
@@ -75,6 +75,7 @@ def describe(
             (null if there is none); lines with the same chosen response stand together.
     """
     paths = [root / name for name in files]
+    noises = [Config.parse(s.config).noise if s.config else None for s in sources]
     rows: list[dict[str, Any]] = []
     bad: list[BadLine] = []
     with ExitStack() as stack:
@@ -88,25 +89,23 @@ def describe(
             return parse_line(line, paths[file], 0)
 
         @lru_cache(1)
-        def chosen_side(model: str, *place: int) -> Side | None:
+        def chosen_side(model: str, file: int | None, *place: int) -> Side | None:
             with suppress(CorruptLine):
-                return read_response(read(*place), model)
+                return None if file is None else read_response(read(file, *place), model)
             return None
 
         for key, number, *places in zip(*lines.to_pydict().values(), strict=True):
             place, chosen_place = places[:3], places[3:]
-            source = sources[number]
+            noise, model = noises[number], sources[number].model
             try:
                 row = read(*place)
-                if not source.config:
+                if noise is None:
                     rows.append({"key": key, **_of_video(row)})
                     continue
-                side = read_response(row, source.model)
+                side = read_response(row, model)
                 facts = {"key": key, "text": shown(side, row).lower()}
-                if source.config != CLEAN.name:
-                    noise, chosen = Config.parse(source.config).noise, None
-                    if chosen_place[0] is not None:
-                        chosen = chosen_side(source.model, *chosen_place)
+                if noise != CLEAN.noise:
+                    chosen = chosen_side(model, *chosen_place)
                     facts |= _of_pair(noise, chosen, side, row)
                 rows.append(facts)
             except FileNotFoundError:  # It has just been merged: the next renewal sees that.

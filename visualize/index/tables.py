@@ -96,6 +96,7 @@ def open_known(database: duckdb.DuckDBPyConnection, known: Sequence[Path]) -> No
 
 # Lines of which nothing is known yet, those with the same chosen response together.
 TODO = """
+    create temp table todo as
     select key, source, file, start, size, chosen_file, chosen_start, chosen_size
     from lines anti join known using (key)
     order by kind > 0, model, iteration, video_id, source
