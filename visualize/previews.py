@@ -108,7 +108,7 @@ class Previews:
         try:
             stat = video.stat()
         except OSError:
-            raise VideoError("no such file: the video is not there (any more)") from None
+            raise VideoError("no such file: the video has been moved or deleted") from None
         return self._folder / digest(PREVIEW_VERSION, video, stat.st_size, stat.st_mtime_ns)
 
     def _scan(self, record: Record, video: Path) -> Scan | None:

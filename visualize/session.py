@@ -109,8 +109,8 @@ class Session:
 
     def select(self, filters: Filters) -> np.ndarray:
         """The ids of the pairs that pass, in order; remembered."""
-        asked = len(self.judgements) if filters.verdict or filters.not_by else 0
-        key = (str(self.dataset.root), self.view.state.generation, asked, filters)
+        judged = len(self.judgements) if filters.verdict or filters.not_by else 0
+        key = (str(self.dataset.root), self.view.state.generation, judged, filters)
         return _selection(self.view, self.judgements, key)
 
 

@@ -77,12 +77,13 @@ def draw(record: Record, frames: dict[int, np.ndarray], scan: Scan) -> Image.Ima
             pen.rectangle(border, outline=colours[number], width=3)
         below = FRAMES_TOP + 2 * tall + GAP + 10
         _text(pen, left + column / 2, below, f"{number + 1}", 20, colours[number], "mt")
-    for tick in range(0, int(seconds) + 1, _tick(seconds)):
+    for tick in range(0, int(seconds) + 1, tick_seconds(seconds)):
         _text(pen, at(tick), BAR_TOP - 8, f"{tick} s", 17, FAINT, "mb")
     return picture
 
 
-def _tick(seconds: float) -> int:
+def tick_seconds(seconds: float) -> int:
+    """How far apart the marks on a time line of so many seconds are, so that they are a few."""
     return next(step for step in (1, 2, 5, 10, 20, 30, 60, 120, 300, 3600) if seconds / step < 16)
 
 

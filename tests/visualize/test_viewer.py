@@ -364,7 +364,7 @@ def test_an_answer_goes_to_the_file_and_the_next_pair_comes(page, dataset):
 def test_a_key_meant_for_the_pair_before_changes_no_verdict(page, dataset, monkeypatch):
     """A key that is pressed while the next pair loads is one more answer to the pair before."""
     app = page("judge", judge="ada")
-    button(app, "Accept").click()
+    button(app, "Accept").click().run()
 
     def judge_twice(*args: Any, **kwargs: Any) -> None:
         answer(*args, **kwargs)
@@ -628,12 +628,20 @@ def test_browser_filters(world, tab):
     tab.get_by_role("button", name="shuffle").click()
     tab.wait_for_selector("text=1 of 2")
     assert "noise=shuffle" in tab.evaluate("location.href")
-    # The arrow keys step through the pairs, also where the filter has been clicked last.
-    tab.keyboard.press("ArrowRight")
-    tab.wait_for_selector("text=2 of 2")
     tab.get_by_label("Text").fill("no such words")
     tab.keyboard.press("Enter")
     tab.wait_for_selector("text=No pair passes these filters.")
+
+
+@needs_browser
+def test_browser_steps_by_key_after_a_filter_was_clicked(world, tab):
+    _, address = world
+    tab.goto(address)
+    tab.get_by_role("button", name="shuffle").click()
+    tab.wait_for_selector("text=1 of 2")
+    tab.wait_for_selector(".clip img")
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_selector("text=2 of 2")
 
 
 @needs_browser
@@ -649,7 +657,7 @@ def test_browser_judges_by_key(world, tab):
     assert first.verdict == ("accept" if first.sides[1] == "chosen" else "reject")
     assert (second.verdict, second.blind, second.judge) == ("unsure", True, "ada")
     # A letter in the comment is a letter.
-    tab.get_by_placeholder("comment, kept with your answer").fill("")
+    tab.get_by_placeholder("comment, saved with your answer").fill("")
     tab.keyboard.type("bau")
     time.sleep(1)
     assert len(list(read(dataset))) == 2

@@ -70,7 +70,12 @@ def test_pairs_are_joined_by_video_whatever_the_order_of_the_files(dataset):
     for one in now.pairs(now.select(Filters())):
         pair = Pair(one["model"], one["iteration"], one["config"], one["video_id"])
         sides = [now.response(pair, chosen=chosen)["response"] for chosen in (True, False)]
-        texts[pair.video_id] = (*sides, one["chosen_length"], one["rejected_length"], one["told"])
+        texts[pair.video_id] = (
+            *sides,
+            one["chosen_length"],
+            one["rejected_length"],
+            one["clips_used"],
+        )
     assert texts == {
         "a": (LONG, "Rain A", len(LONG), 6, 2),
         "b": (f"{LONG} B", "Rain B", len(LONG) + 2, 6, 2),

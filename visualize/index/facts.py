@@ -1,7 +1,7 @@
 """What is known of a line of a dataset: what takes time to find out, and stays true of that line.
 
-A response is cleaned and compared with the chosen one once; wherever the line then lies, the row
-of KNOWN still holds.
+A response is cleaned and compared with the chosen one once. The row of KNOWN still holds when the
+line moves, as when a stage merges the parts of a table.
 """
 
 import os
@@ -30,7 +30,7 @@ KNOWN = pa.schema(
         ("rejected_length", pa.int32()),
         ("similarity", pa.float32()),
         ("clips", pa.int32()),
-        ("told", pa.int32()),
+        ("clips_used", pa.int32()),
         ("same_order", pa.uint32()),
         ("name", pa.string()),
         ("filtered", pa.bool_()),
@@ -42,16 +42,16 @@ KNOWN = pa.schema(
 table, video and the checksums of these lines (`visualize.index.tables`).
 
 Of responses: `text` in lower case; of rejected ones also why convert drops the pair (`reason`, ''
-if it does not), lengths in characters, `clips` of the video and `told` of them in this response,
-`same_order`, equal for equal selections (null where the row does not say). Of other tables: the
-video's `name`, whether and why it was `filtered`, `shots` kept, and seconds of each clip.
+if it does not), lengths in characters, `clips` of the video and `clips_used` of them in this
+response, `same_order`, equal for equal selections (null where the row does not say). Of other
+tables: the video's `name`, whether and why it was `filtered`, `shots` kept, seconds of each clip.
 """
 
 
 def describe(
     root: Path, files: Sequence[str], sources: Sequence[Source], lines: pa.RecordBatch
 ) -> tuple[pa.Table, list[BadLine]]:
-    """Read lines and say what is to be known of them: rows of KNOWN, and lines that are no records.
+    """Read lines and return their rows of KNOWN, and the lines that are no records.
 
     Args:
         root: the dataset's folder.
@@ -60,6 +60,7 @@ def describe(
             (null if there is none); lines with the same chosen response stand together.
     """
     paths = [root / name for name in files]
+    noises = [Config.parse(s.config).noise if s.config else None for s in sources]
     rows: list[dict[str, Any]] = []
     bad: list[BadLine] = []
     with ExitStack() as stack:
@@ -73,25 +74,24 @@ def describe(
             return parse_line(line, paths[file], 0)
 
         @lru_cache(1)
-        def chosen_side(model: str, *place: int) -> Side | None:
+        def chosen_side(model: str, file: int | None, *place: int) -> Side | None:
             with suppress(CorruptLine):
-                return read_side(read(*place), model)
+                return None if file is None else read_side(read(file, *place), model)
             return None
 
         for key, number, *places in zip(*lines.to_pydict().values(), strict=True):
             place, chosen_place = places[:3], places[3:]
-            source = sources[number]
+            noise, model = noises[number], sources[number].model
             try:
                 row = read(*place)
-                if not source.config:
+                if noise is None:
                     rows.append({"key": key, **_of_video(row)})
                     continue
-                side = read_side(row, source.model)
+                side = read_side(row, model)
                 facts = {"key": key, "text": shown(side, row).lower()}
-                if source.config != CLEAN.name:
-                    there = chosen_place[0] is not None
-                    chosen = chosen_side(source.model, *chosen_place) if there else None
-                    facts |= _of_pair(Config.parse(source.config).noise, chosen, side, row)
+                if noise != CLEAN.noise:
+                    chosen = chosen_side(model, *chosen_place)
+                    facts |= _of_pair(noise, chosen, side, row)
                 rows.append(facts)
             except FileNotFoundError:  # It has just been merged: the next renewal sees that.
                 continue
@@ -116,7 +116,7 @@ def _of_pair(noise: str, chosen: Side | None, rejected: Side, row: Record) -> di
         "rejected_length": len(shown(rejected, row)),
         "similarity": similarity(chosen.text, rejected.text) if chosen and both else None,
         "clips": len(clips),
-        "told": len(rejected.indices),
+        "clips_used": len(rejected.indices),
         "same_order": zlib.crc32(str(rejected.indices).encode()) if rejected.indices else None,
     }
 

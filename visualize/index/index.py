@@ -9,14 +9,16 @@ meanwhile. All of it lies in this user's cache: the data may be read-only.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import starmap
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tools.cli import add_data_root, add_dataset, script_parser
@@ -39,11 +41,12 @@ from visualize.index.tables import (
     summarise,
 )
 
-T = TypeVar("T")
+Made = tuple[pa.Table, list[BadLine]]
+WorkOff = Callable[[Callable[..., Made], Iterable[Any]], Iterable[Made]]
 
 # Goes up when the tables come to hold something else.
 INDEX_VERSION = 2
-# Bytes of new lines from which on the work is shared among processes, and how many they are.
+# Bytes to read from which on the work is shared among processes, and how many they are.
 POOL_BYTES, WORKERS = 50_000_000, 2
 # Lines that are described at a time.
 BATCH_LINES = 8192
@@ -124,10 +127,10 @@ class DatasetIndex:
                 survey=now,
                 known=before.known if before else [],
             )
-            bad = self._scan(state)
-            with connect() as database:
+            with connect() as database, _workers(now.size) as work_off:
+                bad = self._scan(state, work_off)
                 open_lines(database, now.sources, self.folder / state.file("places"))
-                bad += self._learn(database, state)
+                bad += self._learn(database, state, work_off)
                 failures = [FailureList(self.dataset.root / name) for name in now.failures]
                 out = {name: self.folder / state.file(name) for name in SUMMARIES}
                 summarise(database, failures, out)
@@ -141,34 +144,35 @@ class DatasetIndex:
                 (self.folder / name).unlink(missing_ok=True)
             return state
 
-    def _scan(self, state: State) -> list[BadLine]:
+    def _scan(self, state: State, work_off: WorkOff) -> list[BadLine]:
         """Write where every line lies."""
         bad: list[BadLine] = []
         files: dict[int, dict[str, int]] = {}
         for number, (name, (source, *_)) in enumerate(state.survey.files.items()):
             files.setdefault(source, {})[name] = number
         with pq.ParquetWriter(self.folder / state.file("places"), PLACES) as writer:
-            for source, own in files.items():
-                table, more = scan(self.dataset.root, source, own)
+            jobs = ((self.dataset.root, source, own) for source, own in files.items())
+            for table, more in work_off(scan, jobs):
                 writer.write_table(table, row_group_size=1 << 15)
                 bad += more
         return bad
 
-    def _learn(self, database: duckdb.DuckDBPyConnection, state: State) -> list[BadLine]:
+    def _learn(
+        self, database: duckdb.DuckDBPyConnection, state: State, work_off: WorkOff
+    ) -> list[BadLine]:
         """Add what is new to what is known, in a file of its own."""
         known = [self.folder / name for name in state.known]
         open_known(database, known)
-        query = f"select count(*), coalesce(sum(size), 0)::bigint from ({TODO})"
-        lines, size = database.sql(query).fetchall()[0]
+        lines = database.execute(f"{TODO}; select count(*) from todo").fetchall()[0][0]
         if known and not lines:
             return []
         bad: list[BadLine] = []
         files, sources = list(state.survey.files), state.survey.sources
-        batches = database.sql(TODO).to_arrow_reader(BATCH_LINES)
+        batches = database.sql("from todo").to_arrow_reader(BATCH_LINES)
         jobs = ((self.dataset.root, files, sources, batch) for batch in batches)
         known.append(self.folder / f"known-{state.generation}.parquet")
         with pq.ParquetWriter(known[-1], KNOWN, compression="none", use_dictionary=False) as writer:
-            for number, (table, more) in enumerate(_work_off(describe, jobs, size)):
+            for number, (table, more) in enumerate(work_off(describe, jobs)):
                 writer.write_table(table)
                 bad += more
                 share = (number + 1) * BATCH_LINES / lines
@@ -182,22 +186,25 @@ class DatasetIndex:
         return bad
 
 
-def _work_off(
-    function: Callable[..., T], jobs: Iterator[tuple[Any, ...]], size: int
-) -> Iterator[T]:
-    """Yield what comes of each job, in order, done in this process or, where there are many bytes
-    to read, in several."""
+@contextmanager
+def _workers(size: int) -> Iterator[WorkOff]:
+    """A function that yields what comes of each job, in order, done in this process or, where there
+    are many bytes to read, in several."""
     if size < POOL_BYTES:
-        yield from starmap(function, jobs)
+        yield starmap
         return
-    waiting: deque[Future[T]] = deque()
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        for job in jobs:
-            waiting.append(pool.submit(function, *job))
-            if len(waiting) > 2 * WORKERS:
+
+        def work_off(function: Callable[..., Made], jobs: Iterable[Any]) -> Iterator[Made]:
+            waiting: deque[Future[Made]] = deque()
+            for job in jobs:
+                waiting.append(pool.submit(function, *job))
+                if len(waiting) > 2 * WORKERS:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+
+        yield work_off
 
 
 def main(argv: Sequence[str] | None = None) -> None:

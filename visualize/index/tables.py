@@ -1,4 +1,4 @@
-"""The index's tables, from where lines lie and what is known of them: what pages ask is quick then.
+"""The tables that answer the pages, from where lines lie and what is known of them.
 
 `pairs`: one row a pair, ordered by run, video and config; its place is its `id`. `videos`: one row
 a video and what became of it in stage 1. `failures`: the lists of failures of all steps.
@@ -96,6 +96,7 @@ def open_known(database: duckdb.DuckDBPyConnection, known: Sequence[Path]) -> No
 
 # Lines of which nothing is known yet, those with the same chosen response together.
 TODO = """
+    create temp table todo as
     select key, source, file, start, size, chosen_file, chosen_start, chosen_size
     from lines anti join known using (key)
     order by kind > 0, model, iteration, video_id, source
@@ -109,7 +110,7 @@ PAIRS = """
     select (row_number() over (order by model, iteration, video_id, magnitude desc, kind,
                                         config) - 1)::int as id,
            model, iteration, config, noise, magnitude, video_id, key, chosen_key, reason,
-           chosen_length, rejected_length, similarity, clips, told,
+           chosen_length, rejected_length, similarity, clips, clips_used,
            (reason = '' and same_order is not null and row_number() over (
                partition by model, iteration, video_id, rivals, same_order, reason = ''
                order by magnitude, kind, config) > 1) as duplicate,
@@ -155,9 +156,9 @@ def summarise(
         CorruptLine: a list of failures holds a line that is no record.
     """
     rows = [
-        {"list": one.path.name, **{key: row.get(key) for key in ("video_id", "step", "error")}}
-        for one in failures
-        for row in one.read().values()
+        {"list": log.path.name, **{key: row.get(key) for key in ("video_id", "step", "error")}}
+        for log in failures
+        for row in log.read().values()
     ]
     schema = pa.schema([(name, pa.string()) for name in ("list", "video_id", "step", "error")])
     database.register("failed", pa.Table.from_pylist(rows, schema=schema))

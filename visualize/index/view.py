@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 
 from tools.errors import UserError
-from tools.pairs.judgements import Judgement, Pair, latest, latest_by_judge
+from tools.pairs.judgements import VERDICTS, Judgement, Pair, latest, latest_by_judge
 from tools.pairs.perturbation import CLEAN
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record, line_at
@@ -43,6 +43,18 @@ FIELDS = {
 }
 # More than any length or ratio: the end of an outermost bar.
 BEYOND = 1e12
+PAIR = pa.schema(
+    [
+        ("model", pa.string()),
+        ("iteration", pa.int32()),
+        ("config", pa.string()),
+        ("video_id", pa.string()),
+    ]
+)
+JUDGED = (
+    "((model, iteration, config, video_id) in"
+    " (select (model, iteration, config, video_id) from {}))"
+)
 KEPT, DUPLICATE = "kept", "duplicate"
 UNJUDGED = "unjudged"
 
@@ -53,7 +65,7 @@ class Filters:
 
     Attributes:
         runs: (model, iteration) pairs.
-        outcome: KEPT, DUPLICATE or one of `tools.pairs.rules.REASONS`: what convert makes of it.
+        outcome: KEPT, DUPLICATE or one of `tools.pairs.rules.REASONS`: the outcome of convert.
         text: stands in the chosen or the rejected text, upper and lower case alike.
         ratio: least and most of chosen / rejected length.
         between: (key of FIELDS, least, less than this).
@@ -85,6 +97,7 @@ class View:
             files([index.folder / state.file(name)])
             for name in ("pairs", "videos", "failures", "places")
         )
+        self._video_rows = f"select * exclude (clip_seconds) from {self._videos}"
         self._known = files([index.folder / name for name in state.known])
         self._database = connect()
         self._lock = threading.Lock()
@@ -97,15 +110,15 @@ class View:
                 return cursor.execute(query, list(values)).to_arrow_table()
             except duckdb.IOException:
                 raise UserError(
-                    "the viewer's index is gone, as when its cache is emptied: reload the page in a"
-                    " moment, and it is made again"
+                    "the viewer's index is gone, perhaps because somebody emptied its cache: reload"
+                    " the page in a moment, and the viewer makes it again"
                 ) from None
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         return self._ask(query, values).to_pylist()
 
     def notes(self) -> list[str]:
-        """What people should know of the files: lines that are no records."""
+        """One line about each file that has lines that are no records."""
         return [
             f"{name}: {number} lines are no records and are left out; {first}"
             for name, (number, first) in self.state.bad.items()
@@ -117,7 +130,7 @@ class View:
         return [(row["model"], row["iteration"], row["n"]) for row in self._rows(query)]
 
     def kinds(self) -> list[dict[str, Any]]:
-        """For each run, noise and magnitude: what convert makes of its pairs, and how many."""
+        """How many pairs of each run, noise and magnitude have which outcome of convert."""
         return self._rows(
             f"select model, iteration, noise, magnitude, reason, duplicate, count(*)::int as pairs"
             f" from {self._pairs} group by all"
@@ -128,21 +141,18 @@ class View:
         """The ids of the pairs that pass, in order, (n,) int32."""
         conditions, values = self._conditions(filters)
         tables = {}
-        if filters.verdict or filters.not_by:
-            given = list(judgements)
-            if filters.not_by:
-                judges = latest_by_judge(given)
-                tables["mine"] = _keys(pair for judge, pair in judges if judge == filters.not_by)
-                conditions.append(f"not {_among('mine')}")
-            if filters.verdict == UNJUDGED:
-                tables["judged"] = _keys(latest(given))
-                conditions.append(f"not {_among('judged')}")
-            elif filters.verdict:
-                verdicts = latest(given).items()
-                tables["judged"] = _keys(
-                    pair for pair, j in verdicts if j.verdict == filters.verdict
-                )
-                conditions.append(_among("judged"))
+        if filters.not_by or filters.verdict:
+            judgements = list(judgements)
+        if filters.not_by:
+            tables["mine"] = [
+                pair for by, pair in latest_by_judge(judgements) if by == filters.not_by
+            ]
+            conditions.append(f"not {JUDGED.format('mine')}")
+        if filters.verdict:
+            wanted = VERDICTS if filters.verdict == UNJUDGED else (filters.verdict,)
+            last = latest(judgements)
+            tables["judged"] = [pair for pair in last if last[pair].verdict in wanted]
+            conditions.append("not " * (filters.verdict == UNJUDGED) + JUDGED.format("judged"))
         text = filters.text.strip().lower()
         if text:
             conditions.append("(key in (from hits) or chosen_key in (from hits))")
@@ -151,7 +161,11 @@ class View:
             f" select id from {self._pairs} where {' and '.join(conditions) or 'true'}"
             f" order by {SORTS[filters.sort]}"
         )
-        return self._ask(query, [text, *values], **tables)["id"].to_numpy()
+        pairs = {
+            name: pa.Table.from_pylist([pair._asdict() for pair in pairs], PAIR)
+            for name, pairs in tables.items()
+        }
+        return self._ask(query, [text, *values], **pairs)["id"].to_numpy()
 
     def _conditions(self, filters: Filters) -> tuple[list[str], list[Any]]:
         conditions: list[str] = []
@@ -177,12 +191,19 @@ class View:
             values += filters.ratio
         if filters.between:
             field, low, high = filters.between
-            column = FIELDS[field][1] or "x"
-            condition = f"{column} >= ? and {column} < ?"
-            if column == "x":
-                videos = self._video_values(field)
-                condition = f"video_id in (select video_id from ({videos}) where {condition})"
-            conditions.append(condition)
+            if field == "shots":
+                inner = f"select video_id from {self._videos} where shots >= ? and shots < ?"
+            elif field == "clip_seconds":
+                inner = (
+                    f"select video_id from (select video_id, unnest(clip_seconds) s"
+                    f" from {self._videos}) where s >= ? and s < ?"
+                )
+            else:
+                inner = ""
+            column = FIELDS[field][1]
+            conditions.append(
+                f"video_id in ({inner})" if inner else f"{column} >= ? and {column} < ?"
+            )
             values += [low, high]
         return conditions, values
 
@@ -261,18 +282,14 @@ class View:
             conditions.append("(contains(lower(name), ?) or contains(lower(video_id), ?))")
             values += [text.strip().lower()] * 2
         return self._rows(
-            f"select * exclude (clip_seconds), len(clip_seconds) as clips from {self._videos}"
-            f" where {' and '.join(conditions)} order by name limit 1000",
+            f"{self._video_rows} where {' and '.join(conditions)} order by name limit 1000",
             values,
         )
 
     def one_video(self, video_id: str) -> dict[str, Any] | None:
-        """A row of the table of videos."""
-        query = (
-            f"select * exclude (clip_seconds), len(clip_seconds) as clips from {self._videos}"
-            " where video_id = ?"
-        )
-        return next(iter(self._rows(query, [video_id])), None)
+        """(video_id, name, status, step, reason, shots) of a video."""
+        rows = self._rows(f"{self._video_rows} where video_id = ?", [video_id])
+        return rows[0] if rows else None
 
     def statuses(self) -> list[dict[str, Any]]:
         """How many videos have which status, for which reason."""
@@ -299,12 +316,12 @@ class View:
     def video_histogram(self, field: str, bins: int = 24) -> pa.Table:
         """(field, low, high, n, least, most) of `shots` or `clip_seconds` of all videos; n are
         videos or clips."""
-        rows = f"select {quoted(field)} as field, x from ({self._video_values(field)})"
-        return self._bars(rows, "field", bins, field == "shots")
-
-    def _video_values(self, field: str) -> str:
         what = "shots" if field == "shots" else "unnest(clip_seconds)"
-        return f"select video_id, {what} as x from {self._videos} where {field} is not null"
+        rows = (
+            f"select {quoted(field)} as field, {what} as x from {self._videos}"
+            f" where {field} is not null"
+        )
+        return self._bars(rows, "field", bins, field == "shots")
 
     def _bars(self, rows: str, groups: str, bins: int, whole: bool) -> pa.Table:
         bounds = self._rows(
@@ -331,19 +348,3 @@ def _nice(width: float, whole: bool) -> float:
     power = 10.0 ** np.floor(np.log10(width))
     step = next(float(power * k) for k in (1, 2, 5, 10) if power * k >= width * 0.999)
     return max(1.0, step) if whole else step
-
-
-def _keys(pairs: Iterable[Pair]) -> pa.Table:
-    columns = list(zip(*pairs, strict=True)) or [(), (), (), ()]
-    names = ("model", "iteration", "config", "video_id")
-    kinds = (pa.string(), pa.int32(), pa.string(), pa.string())
-    return pa.table(
-        {name: pa.array(c, kind) for name, c, kind in zip(names, columns, kinds, strict=True)}
-    )
-
-
-def _among(table: str) -> str:
-    return (
-        "((model, iteration, config, video_id) in"
-        f" (select (model, iteration, config, video_id) from {table}))"
-    )

@@ -40,10 +40,10 @@ export default function({ data, parentElement, setTriggerValue }) {
   const old = parentElement.querySelector('.wrap');
   if (old) old.remove();
   const make = (name, kind, text) => {
-    const one = document.createElement(name);
-    if (kind) one.className = kind;
-    if (text !== undefined) one.textContent = text;
-    return one;
+    const element = document.createElement(name);
+    if (kind) element.className = kind;
+    if (text !== undefined) element.textContent = text;
+    return element;
   };
   const count = data.clips.length;
   // From light to dark along the right order: a broken gradient is a broken order.
@@ -54,26 +54,26 @@ export default function({ data, parentElement, setTriggerValue }) {
   };
   const tile = (k, gone) => {
     const clip = data.clips[k];
-    const one = make('button', 'clip' + (gone ? ' gone' : '') + (k === data.on ? ' on' : ''));
-    one.type = 'button';
-    one.title = clip.title;
-    one.setAttribute('aria-label', `clip ${k + 1}` + (gone ? ', dropped' : ''));
-    one.dataset.clip = k + 1;
+    const element = make('button', 'clip' + (gone ? ' gone' : '') + (k === data.on ? ' on' : ''));
+    element.type = 'button';
+    element.title = clip.title;
+    element.setAttribute('aria-label', `clip ${k + 1}` + (gone ? ', dropped' : ''));
+    element.dataset.clip = k + 1;
     for (const frame of clip.frames) {
       if (frame) {
         const image = make('img');
         image.src = frame;
         image.alt = '';
-        one.append(image);
-      } else one.append(make('div', 'none'));
+        element.append(image);
+      } else element.append(make('div', 'none'));
     }
     const number = make('span', 'no', k + 1);
     number.style.background = colour(k);
     const bar = make('div', 'bar');
     bar.style.background = colour(k);
-    one.append(bar, number);
-    one.onclick = () => setTriggerValue('clip', k + 1);
-    return one;
+    element.append(bar, number);
+    element.onclick = () => setTriggerValue('clip', k + 1);
+    return element;
   };
   const wrap = make('div', 'wrap'), inside = make('div', 'in');
   wrap.style.setProperty('--least', `${count * 52}px`);

@@ -1,5 +1,6 @@
-"""A dataset as a whole: the funnel of every step, what convert makes of the pairs, histograms."""
+"""A dataset as a whole: the funnel of every step, the outcomes of convert, histograms."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -88,7 +89,7 @@ def _outcomes(session: Session) -> None:
     if not rows:
         st.text("No pairs yet.")
         return
-    there = [reason for reason in REASONS if any(row["reason"] == reason for row in rows)]
+    reasons_here = [reason for reason in REASONS if any(row["reason"] == reason for row in rows)]
     many = len(session.view.runs()) > 1
     lines: dict[tuple[Any, ...], dict[str, int]] = {}
     for row in rows:
@@ -100,7 +101,7 @@ def _outcomes(session: Session) -> None:
         *(["model"] if many else []),
         "pairs",
         "made",
-        *there,
+        *reasons_here,
         "kept",
         "duplicates among these",
         "",
@@ -111,11 +112,11 @@ def _outcomes(session: Session) -> None:
         kept = line.get("", 0)
         share = f'<i class="t-bar" style="width:{100 * kept / made:.1f}%"></i>'
         bar = Html(f'<span style="display:block;width:9rem;text-align:left">{share}</span>')
-        cells = [f"{noise} {magnitude}", made, *(line.get(reason, 0) for reason in there)]
+        cells = [f"{noise} {magnitude}", made, *(line.get(reason, 0) for reason in reasons_here)]
         model_cell = [f"{model} · iter {iteration}"] if many else []
         body.append([*model_cell, *cells, kept, line["duplicate"], bar])
     table(head, body, words=range(2 if many else 1))
-    meanings = "; ".join(f"{reason}: {REASONS[reason]}" for reason in there)
+    meanings = "; ".join(f"{reason}: {REASONS[reason]}" for reason in reasons_here)
     st.caption(
         "These are the counts of convert_to_swift.py, which also checks video files and judgements."
         f" {meanings}"
@@ -136,8 +137,8 @@ def _texts(session: Session) -> None:
     )
     st.caption("Click a bar to see its pairs. The first and last bars include all values beyond.")
     fields = CHARTS[what]
-    found = session.view.histogram(fields).to_pylist()
-    rows = [{**row, "side": row["field"].removesuffix("_length")} for row in found]
+    rows = session.view.histogram(fields).to_pylist()
+    rows = [{**row, "side": row["field"].removesuffix("_length")} for row in rows]
     colours = alt.Scale(domain=["chosen", "rejected"], range=[ACCENT, CONTRAST])
     several = len(fields) > 1
     colour = (
@@ -145,23 +146,9 @@ def _texts(session: Session) -> None:
         if several
         else alt.value(ACCENT)
     )
-    pick = alt.selection_point(name="bar", fields=["noise", "magnitude", "field", "least", "most"])
+    bars, pick = _bars(rows, fields[0], "pairs", by=("noise:N", "magnitude:O"), color=colour)
     chart = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_bar(opacity=0.7 if several else 0.95, cursor="pointer")
-        .encode(
-            x=alt.X("low:Q", bin="binned", title=AXES[fields[0]], axis=UNDER),
-            x2="high:Q",
-            y=alt.Y("n:Q", stack=None, title="pairs", axis=WHOLE),
-            color=colour,
-            tooltip=[
-                alt.Tooltip("noise:N"),
-                alt.Tooltip("magnitude:O"),
-                alt.Tooltip("low:Q", title="from"),
-                alt.Tooltip("high:Q", title="to"),
-                alt.Tooltip("n:Q", title="pairs"),
-            ],
-        )
+        bars.mark_bar(opacity=0.7 if several else 0.95, cursor="pointer")
         .properties(width=186, height=110)
         .facet(
             row=alt.Row("noise:N", title=None, header=alt.Header(labelFontSize=13)),
@@ -183,23 +170,9 @@ def _videos(session: Session) -> None:
         if not rows:
             column.text("None yet.")
             continue
-        pick = alt.selection_point(name="bar", fields=["field", "least", "most"])
-        chart = (
-            alt.Chart(alt.Data(values=rows))
-            .mark_bar(color=ACCENT, cursor="pointer")
-            .encode(
-                x=alt.X("low:Q", bin="binned", title=AXES[field], axis=UNDER),
-                x2="high:Q",
-                y=alt.Y("n:Q", title="videos" if field == "shots" else "clips", axis=WHOLE),
-                tooltip=[
-                    alt.Tooltip("low:Q", title="from"),
-                    alt.Tooltip("high:Q", title="to"),
-                    alt.Tooltip("n:Q", title="how many"),
-                ],
-            )
-            .properties(height=240)
-            .add_params(pick)
-        )
+        counted_in = "videos" if field == "shots" else "clips"
+        bars, pick = _bars(rows, field, counted_in, color=alt.value(ACCENT))
+        chart = bars.mark_bar(cursor="pointer").properties(height=240).add_params(pick)
         with column:
             _open(st.altair_chart(chart, on_select="rerun", key=f"chart_{field}"))
     st.caption("Click a bar to see the pairs of its videos.")
@@ -209,6 +182,23 @@ def _videos(session: Session) -> None:
         [[row["videos"], row["status"], row["step"], row["reason"] or ""] for row in rows],
         words=(1, 2, 3),
     )
+
+
+def _bars(
+    rows: list[dict[str, Any]], field: str, what: str, *, color: Any, by: Sequence[str] = ()
+) -> tuple[alt.Chart, alt.Parameter]:
+    """The bars of a histogram of `field`, and the one that is clicked."""
+    names = [name.split(":")[0] for name in by]
+    pick = alt.selection_point(name="bar", fields=[*names, "field", "least", "most"])
+    bounds = [("low:Q", "from"), ("high:Q", "to"), ("n:Q", what)]
+    chart = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("low:Q", bin="binned", title=AXES[field], axis=UNDER),
+        x2="high:Q",
+        y=alt.Y("n:Q", stack=None, title=what, axis=WHOLE),
+        color=color,
+        tooltip=[*map(alt.Tooltip, by), *(alt.Tooltip(name, title=t) for name, t in bounds)],
+    )
+    return chart, pick
 
 
 def _open(event: Any) -> None:

@@ -36,9 +36,9 @@ def show() -> None:
     ids = session.select(filters)
     for line in session.view.notes():
         note(line)
-    asked = pair_named(st.query_params.get("pair", ""))
-    current = session.view.find(asked) if asked else None
-    if asked and current is None:
+    wanted = pair_named(st.query_params.get("pair", ""))
+    current = session.view.find(wanted) if wanted else None
+    if wanted and current is None:
         note(f"There is no such pair in this dataset: {st.query_params['pair']}")
     # A link may open a pair outside the filters; after a change of filters, one that passes.
     before = st.session_state.get("filters", filters)
@@ -76,10 +76,10 @@ def _one(session: Session, ids: np.ndarray, current: int) -> None:
         before = int(ids[place - 1]) if place else None
         after = int(ids[place + 1]) if place + 1 < len(ids) else None
     names = {
-        number: pair_name(pair_of(one))
+        number: pair_name(pair_of(other))
         for number in (before, after)
         if number is not None
-        for one in session.view.pairs([number])
+        for other in session.view.pairs([number])
     }
     left, right = st.columns([3, 2], vertical_alignment="center")
     with left:
@@ -127,18 +127,18 @@ def _one(session: Session, ids: np.ndarray, current: int) -> None:
 
 
 def _badges(session: Session, row: dict[str, Any], pair: Pair) -> list[str]:
-    found = [
+    badges = [
         badge(f"{row['noise']} {row['magnitude']}", "accent"),
         f'<span class="t-faint">{HARDNESS[row["magnitude"]]}</span>',
     ]
     if row["reason"]:
-        found.append(badge(f"dropped: {row['reason']}", "warn"))
+        badges.append(badge(f"dropped: {row['reason']}", "warn"))
     if row["duplicate"]:
-        found.append(badge("duplicate: a harder pair has the same order", "warn"))
+        badges.append(badge("duplicate: a harder pair has the same order", "warn"))
     if judgement := latest(session.judgements).get(pair):
-        found.append(badge(f"{judgement.verdict} by {judgement.judge}"))
-    found.append(f'<span class="t-faint">{escape(pair.model)} · iter {pair.iteration}</span>')
-    return found
+        badges.append(badge(f"{judgement.verdict} by {judgement.judge}"))
+    badges.append(f'<span class="t-faint">{escape(pair.model)} · iter {pair.iteration}</span>')
+    return badges
 
 
 def _origin(row: dict[str, Any], texts: Texts) -> str:

@@ -16,7 +16,7 @@ from visualize.parts.differences import escape
 from visualize.parts.filters import ANY, to_pairs
 from visualize.parts.style import badge, caption_table, counted, facts, heading, note, unmarked
 from visualize.session import Session
-from visualize.timeline import group_colours
+from visualize.timeline import group_colours, tick_seconds
 
 STATUSES = ("kept", "filtered", "failed", "unfinished")
 # Filter reason -> its meaning, with the settings of the step that filtered the video.
@@ -44,22 +44,22 @@ def show() -> None:
         text = st.text_input("Name", key="name", type="search", bind="query-params")
         rows = session.view.videos(status or "", "" if reason == ANY else reason, text)
         names = {row["video_id"]: row["name"] for row in rows}
-        asked = st.query_params.get("video", "")
+        wanted = st.query_params.get("video", "")
         unfiltered = not (status or text or reason != ANY)
-        if unfiltered and asked not in names and (one := session.view.one_video(asked)):
-            names = {asked: one["name"], **names}
+        if unfiltered and wanted not in names and (row := session.view.one_video(wanted)):
+            names = {wanted: row["name"], **names}
         ids = list(names)
         if ids:
             many = counted(len(rows), "video") if len(rows) < 1000 else "the first 1,000 videos"
             chosen = st.selectbox(
                 many,
                 ids,
-                index=ids.index(asked) if asked in names else 0,
+                index=ids.index(wanted) if wanted in names else 0,
                 format_func=names.__getitem__,
             )
-            if chosen != asked:
+            if chosen != wanted:
                 st.query_params["video"] = chosen
-                if asked:
+                if wanted:
                     st.query_params.pop("clip", None)
     if not ids:
         note("No video passes these filters.")
@@ -156,7 +156,7 @@ def _line(record: Record) -> str:
         [index / record["fps"] for index in pair] for pair in record.get("frame_indices", [])
     ]
     bars += [f'<u style="left:{100 * time / seconds:.3f}%"></u>' for pair in times for time in pair]
-    step = next(s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 3600) if seconds / s < 16)
+    step = tick_seconds(seconds)
     bars += [
         f'<s style="left:{100 * tick / seconds:.3f}%">{tick} s</s>'
         for tick in range(0, int(seconds) + 1, step)
