@@ -23,7 +23,7 @@ from tools.errors import UserError
 
 RESAMPLES = 2000
 TAILS = (2.5, 97.5)  # percentiles: an interval of 95 %
-NORMAL_95 = 1.959964  # standard normal quantile of a two-sided interval of 95 %
+NORMAL_95 = 1.96  # standard errors on either side of a mean: 95 % of a normal distribution
 ALL = "all"  # the group of all videos, beside those of n events each
 
 Scores = dict[str, Any]
