@@ -79,7 +79,7 @@ class HuggingFaceCaptioner(LocalCaptioner):
         from transformers.utils import is_flash_attn_2_available, logging
 
         if device == "cpu":
-            from inference.engines.mask import use_padded_causal_mask
+            from inference.engines.decoding import use_padded_causal_mask
 
             use_padded_causal_mask()
         logging.set_verbosity_error()
@@ -241,9 +241,12 @@ class HuggingFaceCaptioner(LocalCaptioner):
         import torch
         from transformers import GenerationConfig
 
+        from inference.engines.decoding import roomy_cache
         from inference.engines.sampling import NextToken
 
         inputs = self.on_device(inputs)
+        if self.network.device.type == "cpu":
+            inputs["past_key_values"] = roomy_cache()
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
             do_sample=False,

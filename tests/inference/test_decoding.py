@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.masking_utils import sdpa_mask, sliding_window_causal_mask_function
 
-from inference.engines.mask import padded_causal_mask
+from inference.engines.decoding import padded_causal_mask
 
 PADDED = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1]])
 
