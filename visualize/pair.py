@@ -1,6 +1,6 @@
 """A picture of one preference pair: the clips in both orders, and the text written from each.
 
-python -m visualize.pair toystories toy_0000.mp4 --out docs/pair.png
+python -m visualize.pair toystories toy_0001.mp4 --out docs/pair.png
 """
 
 import textwrap
