@@ -1,10 +1,11 @@
-"""The mask of a padded batch lets through what the library's own lets through."""
+"""The mask and the cache of decoding give what the library's own give."""
 
 import pytest
 import torch
+from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import sdpa_mask, sliding_window_causal_mask_function
 
-from inference.engines.decoding import padded_causal_mask
+from inference.engines.decoding import ROOM, padded_causal_mask, roomy_cache
 
 PADDED = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1]])
 
@@ -32,3 +33,15 @@ def test_other_masks_are_the_library_s():
     whole = torch.ones(3, 5, dtype=torch.bool)
     unpadded = {"batch_size": 3, "cache_position": torch.arange(5), "kv_length": 5}
     assert padded_causal_mask(**unpadded, attention_mask=whole) is None
+
+
+def test_a_cache_with_room_holds_what_the_library_s_holds():
+    ours, theirs = roomy_cache(), DynamicCache()
+    generator = torch.Generator().manual_seed(0)
+    for tokens in (7, *[1] * (ROOM + 5), 3):  # grows in between
+        for layer in range(2):
+            keys, values = torch.randn(2, 2, 3, tokens, 4, generator=generator)
+            found = ours.update(keys, values, layer)
+            expected = theirs.update(keys, values, layer)
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert ours.get_seq_length() == theirs.get_seq_length() == 7 + ROOM + 5 + 3
