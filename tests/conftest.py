@@ -92,6 +92,7 @@ def write_video(
     options: dict[str, str] | None = None,
     muxer: dict[str, str] | None = None,
     frames: Iterable[np.ndarray] | None = None,
+    pixel_aspect: Fraction = Fraction(1),
 ) -> Path:
     """Write a small video; its container is the extension's.
 
@@ -103,6 +104,7 @@ def write_video(
         time_base: seconds a unit; None: 1 / rate.
         options, muxer: options of the encoder and of the container.
         frames: (height, width, 3) uint8 RGB each, instead of `shots`.
+        pixel_aspect: width of a pixel over its height.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if codec == "libx264":
@@ -112,6 +114,7 @@ def write_video(
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
         stream.thread_count = 1
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
         base = time_base or Fraction(1, rate)
         stream.codec_context.time_base = base
         for index, image in enumerate(frames if frames is not None else film(shots, size)):

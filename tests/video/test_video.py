@@ -1,7 +1,6 @@
 """Scans and exact frames, on real files of many kinds."""
 
 import os
-import struct
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.video.damage import (
+    joined,
+    overwrite_packets,
+    without_first_frames,
+    write_display_matrix,
+)
 from tools.video.decode import VideoError, luma_plane, upright
 from tools.video.frames import read_frames
 from tools.video.scan import kept_scan, scan_file
@@ -67,17 +72,6 @@ def remux(source, target, change):
                 packet.stream = stream
                 write.mux(packet)
     return target
-
-
-def overwrite_packets(video, numbers):
-    """Zero the data of some packets."""
-    with av.open(str(video)) as container:
-        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
-    data = bytearray(video.read_bytes())
-    for number in numbers:
-        position, size = places[number]
-        data[position : position + size] = bytes(size)
-    video.write_bytes(data)
 
 
 # What a scan holds
@@ -455,13 +449,14 @@ def test_the_last_column_and_row_of_odd_sides(make_video, scan, tmp_path, pictur
         assert np.abs(frame[edge].astype(int) - image[edge]).mean() < 3
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
-def test_frames_stand_upright(quarters, make_video, scan, tmp_path, picture):
+def test_frames_stand_upright(mirrored, quarters, make_video, scan, tmp_path, picture):
     image = picture("beach", (96, 64), 0)
     video = make_video(tmp_path / "a.mp4", size=(96, 64), frames=[image] * 12)
-    turn_clockwise(video, quarters, 96, 64)
+    write_display_matrix(video, mirrored, quarters, 96, 64)
     found = scan(video)
-    expected = np.rot90(image, -quarters).astype(int)
+    expected = np.rot90(image[:, ::-1] if mirrored else image, -quarters).astype(int)
     frame = read_frames(video, [5], found)[5]
     assert frame.shape == expected.shape
     assert np.abs(frame - expected).mean() < 3
@@ -469,30 +464,51 @@ def test_frames_stand_upright(quarters, make_video, scan, tmp_path, picture):
     assert np.abs(found.thumbnails_at([5])[0].astype(int) - small).mean() < 3
 
 
-def turn_clockwise(video, quarters, width, height):
-    """Write a rotation into the display matrix of an MP4 file's track header.
+@pytest.mark.parametrize(("aspect", "width"), [("2", 192), ("64/45", 137), ("8/9", 85)])
+def test_frames_have_square_pixels(aspect, width, make_video, scan, tmp_path, picture):
+    wide = picture("beach", (192, 64), 0)
+    image = cv2.resize(wide, (96, 64), interpolation=cv2.INTER_AREA)
+    video = make_video(
+        tmp_path / "a.mp4", size=(96, 64), frames=[image] * 3, pixel_aspect=Fraction(aspect)
+    )
+    frame = read_frames(video, [1], scan(video))[1]
+    assert frame.shape == (64, width, 3)
+    expected = cv2.resize(wide, (width, 64), interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(frame - expected).mean() < 3
+    smaller = read_frames(video, [1], max_pixels=32 * width // 2)[1]
+    assert smaller.shape == (32, width // 2, 3)
 
-    ISO/IEC 14496-12, 8.3.2 and 6.2.2: {a, b, u, c, d, v, x, y, w}, 16.16 fixed point, w 2.30.
-    """
-    a, b, c, d, x, y = [
-        (1, 0, 0, 1, 0, 0),
-        (0, 1, -1, 0, height, 0),
-        (-1, 0, 0, -1, width, height),
-        (0, -1, 1, 0, 0, width),
-    ][quarters]
-    data = bytearray(video.read_bytes())
-    matrix = data.index(b"tkhd") + 4 + 40
-    one = 1 << 16
-    values = (a * one, b * one, 0, c * one, d * one, 0, x * one, y * one, 1 << 30)
-    data[matrix : matrix + 36] = struct.pack(">9i", *values)
-    video.write_bytes(data)
+
+def test_a_recording_that_begins_within_a_group_of_pictures_has_not_lost_its_end(
+    make_video, scan, tmp_path, read_stamp
+):
+    whole = make_video(tmp_path / "whole.ts", SIX, options={"g": "24", "bf": "0"})
+    late = without_first_frames(whole, tmp_path / "late.ts", 6)
+    found = scan(late)
+    assert len(found) == 48
+    assert found.end_time == pytest.approx(4)
+    assert read_stamp(read_frames(late, [0], found)[0]) == 24
+
+
+@pytest.mark.parametrize("second_clock", [0, 600], ids=["back", "ahead"])
+def test_a_clock_that_jumps_is_stitched(second_clock, make_video, scan, tmp_path, read_stamp):
+    pts = [12 * 100 + frame for frame in range(36)]
+    first = make_video(tmp_path / "1.ts", SIX[:3], pts=pts)
+    pts = [12 * second_clock + frame for frame in range(36)]
+    second = make_video(tmp_path / "2.ts", SIX[3:], pts=pts)
+    both = joined(first, second, tmp_path / "both.ts")
+    found = scan(both)
+    assert found.clock_jumps == 1
+    assert found.times == pytest.approx(np.arange(72) / 12, abs=0.01)
+    assert found.average_rate == pytest.approx(12, abs=0.01)
+    frames = read_frames(both, [35, 36, 71], found)
+    assert [read_stamp(frames[index]) for index in (35, 36, 71)] == [35, 0, 35]
 
 
 def test_the_picture_may_change_its_size_midway(make_video, scan, tmp_path, read_stamp):
     first = make_video(tmp_path / "1.ts", SIX[:3], size=(192, 128))
     second = make_video(tmp_path / "2.ts", SIX[3:], size=(128, 96), pts=range(36, 72))
-    both = tmp_path / "both.ts"
-    both.write_bytes(first.read_bytes() + second.read_bytes())
+    both = joined(first, second, tmp_path / "both.ts")
     found = scan(both)
     frames = read_frames(both, [35, 36, 71], found)
     assert [frames[index].shape for index in (35, 36, 71)] == [

@@ -4,8 +4,7 @@ A shot is [start, end], frame indices, end inclusive. Frames inside a dissolve o
 no shot.
 """
 
-from collections.abc import Iterable
-from fractions import Fraction
+from collections import Counter
 
 import numpy as np
 
@@ -14,10 +13,16 @@ from tools.video.scan import Scan
 
 # A shot is at least this many frames (TEMPLE); what is shorter is a flash or part of a transition.
 MIN_SHOT_FRAMES = 8
-# The best published sweep of PySceneDetect's adaptive detector: neighbours on each side of a frame,
-# and the shortest scene in seconds.
+# TEMPLE's videos have this many frames a second at least: where there are fewer, a shot must last
+# as long as MIN_SHOT_FRAMES do here.
+FILM_RATE = 24.0
+# Neighbours on each side of a frame: the best published sweep of PySceneDetect's adaptive detector.
 ADAPTIVE_WINDOW = 3
-ADAPTIVE_MIN_SECONDS = 0.6
+# A picture that is shown again for less than HELD_SECONDS is a held frame (animation, a game or a
+# capture in a faster file), a longer one stands still. The same picture: thumbnails that differ by
+# SAME_PICTURE gray levels on average at most, which encoding alone may change.
+HELD_SECONDS = 0.25
+SAME_PICTURE = 0.5
 
 Shots = list[tuple[int, int]]
 
@@ -38,55 +43,90 @@ def shots_from_probabilities(
     last = np.flatnonzero(inside[:-1] & ~inside[1:]) - 1
     starts = [0, *(last + 1).tolist()]
     ends = [*first.tolist(), len(probabilities) - 1]
-    return long_enough(zip(starts, ends, strict=True))
+    return list(zip(starts, ends, strict=True))
 
 
-def long_enough(shots: Iterable[tuple[int, int]]) -> Shots:
-    """The shots of at least MIN_SHOT_FRAMES frames."""
-    return [(start, end) for start, end in shots if end - start + 1 >= MIN_SHOT_FRAMES]
+def long_enough(shots: Shots, rate: float, min_frames: int = MIN_SHOT_FRAMES) -> Shots:
+    """The shots of at least `min_frames` frames; at fewer than FILM_RATE frames a second, of as
+    many as are shown in that time.
+
+    Args:
+        rate: frames a second of the video.
+    """
+    least = min_frames * min(1.0, rate / FILM_RATE)
+    return [(start, end) for start, end in shots if end - start + 1 >= least]
 
 
 def adaptive_shots(scan: Scan, threshold: float = SHOT_THRESHOLDS["adaptive"]) -> Shots:
     """Shots by PySceneDetect's adaptive detector on the scan's thumbnails: light, hard cuts
     only."""
     from scenedetect import AdaptiveDetector, FrameTimecode
-    from scenedetect.common import Timecode
 
-    tick = Fraction(1, 90000)
+    # Short shots are left out later, where the settings say how short: the detector itself would
+    # join them to their neighbours.
     detector = AdaptiveDetector(
-        adaptive_threshold=threshold,
-        window_width=ADAPTIVE_WINDOW,
-        min_scene_len=ADAPTIVE_MIN_SECONDS,
+        adaptive_threshold=threshold, window_width=ADAPTIVE_WINDOW, min_scene_len=0
     )
+    shown = moving_frames(scan)
     cuts: list[int] = []
-    thumbnails = (thumbnail for chunk in scan.thumbnails() for thumbnail in chunk[..., ::-1])
-    for index, (time, thumbnail) in enumerate(zip(scan.times, thumbnails, strict=True)):
-        # The detector measures time by the frames' time stamps, since frame rates may vary.
-        now = FrameTimecode(Timecode(round(time / tick), tick), 1 / tick)
-        if detector.process_frame(now, np.ascontiguousarray(thumbnail)):
-            # The detector decides on a frame once it has seen the frames behind it.
-            cuts.append(index - ADAPTIVE_WINDOW)
-    starts = [0, *cuts]
-    ends = [cut - 1 for cut in cuts] + [len(scan) - 1]
-    return long_enough(zip(starts, ends, strict=True))
+    number = 0
+    for index, thumbnail in enumerate(t for chunk in scan.thumbnails() for t in chunk[..., ::-1]):
+        if not shown[index]:
+            continue
+        # The detector decides on a frame once it has seen the frames behind it.
+        found = detector.process_frame(FrameTimecode(number, 25), np.ascontiguousarray(thumbnail))
+        cuts += [frame.frame_num for frame in found]
+        number += 1
+    starts = [0, *np.flatnonzero(shown)[cuts].tolist()]
+    ends = [start - 1 for start in starts[1:]] + [len(scan) - 1]
+    return list(zip(starts, ends, strict=True))
+
+
+def moving_frames(scan: Scan) -> np.ndarray:
+    """Which frames show the film's own pictures, (n,) bool: not those that hold the one before.
+
+    A detector that compares a frame's change with its neighbours' would take each new picture
+    between held ones for a cut.
+    """
+    new = [True]
+    last: np.ndarray | None = None
+    for chunk in scan.thumbnails():
+        pictures = chunk.astype(np.int16)
+        if last is not None:
+            pictures = np.concatenate([last, pictures])
+        change = np.abs(np.diff(pictures, axis=0)).mean(axis=(1, 2, 3))
+        new += (change > SAME_PICTURE).tolist()
+        last = pictures[-1:]
+    first = np.flatnonzero(new)
+    seconds = np.diff(scan.times[first], append=np.inf)
+    return np.array(new) | (seconds >= HELD_SECONDS)[np.cumsum(new) - 1]
 
 
 def kept_shots(
     shots: Shots, scan: Scan, min_seconds: float, min_gray_range: int
-) -> list[tuple[int, int, int]]:
-    """(position, start, end) of the shots that last long enough and are not blank.
+) -> tuple[list[tuple[int, int, int]], Counter[str]]:
+    """The shots that last long enough and are not blank, and how many are not.
 
     Args:
         min_seconds: the shortest shot kept, in seconds of presentation time.
         min_gray_range: the least difference between the brightest and the darkest gray level that
             occur in any of a shot's frames, 0..255.
+
+    Returns:
+        (position, start, end) of those that are kept; the number of others by the limit that they
+        miss, a parameter's name.
     """
     kept = []
+    missed: Counter[str] = Counter()
     for position, (start, end) in enumerate(shots):
         begin, after = scan.span_times(start, end)
         low = int(scan.gray_min[start : end + 1].min())
         high = int(scan.gray_max[start : end + 1].max())
         # To the microsecond: 8 frames at 40 a second last 0.2 s, whatever binary fractions say.
-        if round(after - begin, 6) >= min_seconds and high - low >= min_gray_range:
+        if round(after - begin, 6) < min_seconds:
+            missed["min_shot_seconds"] += 1
+        elif high - low < min_gray_range:
+            missed["min_gray_range"] += 1
+        else:
             kept.append((position, start, end))
-    return kept
+    return kept, missed

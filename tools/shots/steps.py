@@ -107,6 +107,7 @@ class SceneStep(StageOneStep):
             "cut_times": [[round(begin, 4), round(after, 4)] for begin, after in times],
             "fps": round(scan.average_rate, 4),
             "filtered_cuts": [list(cut) for cut in kept],
+            **({"clock_jumps": scan.clock_jumps} if scan.clock_jumps else {}),
         }
 
 

@@ -8,12 +8,19 @@ shows them), and by their time in seconds from the first frame.
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
+
+# A step of the clock that is longer, seconds, or backwards, is a jump and no pause, in containers
+# whose clock may jump: ffmpeg's -dts_delta_threshold, which it applies to the same ones.
+CLOCK_JUMP = 10.0
+CLOCK_MAY_JUMP = 0x0200  # AVFMT_TS_DISCONT
 
 
 class VideoError(ValueError):
@@ -93,6 +100,19 @@ def decode(container: av.container.InputContainer, stream: av.VideoStream) -> It
         yield from frames or ()
 
 
+def clock_jumps(container: av.container.InputContainer, steps: np.ndarray) -> np.ndarray:
+    """Which of the steps from frame to frame are jumps of the file's clock.
+
+    A transport stream's clock starts anew where streams were joined or an encoder was restarted.
+
+    Args:
+        steps: (n,) seconds, of frames in the order in which they are shown.
+    """
+    if not container.format.flags & CLOCK_MAY_JUMP:
+        return np.zeros(len(steps), bool)
+    return (steps < 0) | (steps > CLOCK_JUMP)
+
+
 def luma_plane(frame: VideoFrame) -> np.ndarray:
     """The first plane of an 8-bit frame without a copy, (height, width) uint8."""
     plane = frame.planes[0]
@@ -100,17 +120,61 @@ def luma_plane(frame: VideoFrame) -> np.ndarray:
     return rows[: frame.height, : frame.width]
 
 
-def quarter_turns(frame: VideoFrame) -> int:
-    """How many quarter turns counter-clockwise set the frame upright (rotation metadata)."""
-    return round(frame.rotation / 90) % 4
+@dataclass(frozen=True)
+class Orientation:
+    """How stored pixels are shown: mirrored sideways or not, then turned.
+
+    Attributes:
+        mirrored: left and right change places before the turn.
+        turns: quarter turns counter-clockwise.
+    """
+
+    mirrored: bool = False
+    turns: int = 0
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """A view of (height, width, ...) pixels as they are shown."""
+        return np.rot90(pixels[:, ::-1] if self.mirrored else pixels, self.turns)
 
 
-def upright(frame: VideoFrame, max_pixels: int | None = None) -> np.ndarray:
-    """The frame as people see it, (height, width, 3) uint8 RGB, of at most `max_pixels`."""
+def orientation(frame: VideoFrame) -> Orientation:
+    """One of the eight ways in which a display matrix shows a frame, the nearest.
+
+    The matrix has nine numbers, of which a, b, c, d at 0, 1, 3, 4 count here: a stored point (p, q)
+    is shown at (a p + c q, b p + d q), moved into the picture (ISO/IEC 14496-12, track header).
+    """
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
+        return Orientation()
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].astype(float)
+    mirrored = bool(a * d - b * c < 0)
+    # Without the mirror what is left is a turn by an angle whose tangent is b / a.
+    clockwise = np.arctan2(-b, -a) if mirrored else np.arctan2(b, a)
+    return Orientation(mirrored, round(-clockwise / (np.pi / 2)) % 4)
+
+
+def pixel_aspect(stream: av.VideoStream) -> float:
+    """Width of a stored pixel over its height: 1 but for DVDs, HDV and their like."""
+    return float(stream.sample_aspect_ratio or 1)
+
+
+def upright(frame: VideoFrame, aspect: float = 1.0, max_pixels: int | None = None) -> np.ndarray:
+    """The frame as people see it, in square pixels, (height, width, 3) uint8 RGB.
+
+    Args:
+        aspect: of a stored pixel, see `pixel_aspect`.
+        max_pixels: scale a larger frame down to at most this many pixels; None: as it is.
+    """
+    width, height = shown_size(frame.width, frame.height, aspect)
+    scale = min(1.0, (max_pixels / width / height) ** 0.5) if max_pixels else 1.0
     size: dict[str, Any] = {}
-    if max_pixels and frame.width * frame.height > max_pixels:
-        shrink = (max_pixels / frame.width / frame.height) ** 0.5
-        size = {"width": int(frame.width * shrink), "height": int(frame.height * shrink)}
-        size["interpolation"] = "AREA"
+    if scale < 1 or width != frame.width:
+        size = {"width": int(width * scale), "height": int(height * scale)}
+        size["interpolation"] = "AREA" if scale < 1 else "BICUBIC"
     pixels = frame.to_ndarray(format="rgb24", threads=1, **size)
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns(frame)))
+    return np.ascontiguousarray(orientation(frame).apply(pixels))
+
+
+def shown_size(width: int, height: int, aspect: float) -> tuple[int, int]:
+    """(width, height) in square pixels of a stored picture that is not turned."""
+    return max(1, round(width * aspect)), height

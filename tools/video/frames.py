@@ -7,7 +7,7 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from tools.video.decode import VideoError, decode, open_video, upright
+from tools.video.decode import VideoError, decode, open_video, pixel_aspect, upright
 from tools.video.scan import FrameMeter, Scan
 
 
@@ -18,7 +18,7 @@ def read_frames(
     threads: int = 1,
     max_pixels: int | None = None,
 ) -> dict[int, np.ndarray]:
-    """Decode exactly the frames of the given indices, upright, (height, width, 3) uint8 RGB each.
+    """Decode exactly the frames of the given indices, as people see them.
 
     With a scan, a frame is found by its time stamp from the nearest frame that a decoder can start
     at, and proved by its thumbnail; where that fails, and without a scan, by counting from the
@@ -26,6 +26,9 @@ def read_frames(
 
     Args:
         max_pixels: scale larger frames down to at most this many pixels; None: as they are.
+
+    Returns:
+        (height, width, 3) uint8 RGB by index.
 
     Raises:
         VideoError: the file cannot be read, or has no such frame.
@@ -51,7 +54,7 @@ def _count_frames(
     with open_video(video, threads) as (container, stream):
         for index, frame in enumerate(decode(container, stream)):
             if index in wanted:
-                found[index] = upright(frame, max_pixels)
+                found[index] = upright(frame, pixel_aspect(stream), max_pixels)
             if len(found) == len(wanted):
                 break
     return found
@@ -87,6 +90,6 @@ def _seek_frames(
                 or not np.array_equal(meter.thumbnail(frame), proof)
             ):
                 break
-            found[index] = upright(frame, max_pixels)
+            found[index] = upright(frame, pixel_aspect(stream), max_pixels)
             position = index
     return found

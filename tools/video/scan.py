@@ -20,10 +20,11 @@ from av.video.reformatter import VideoReformatter
 from tools.store.files import replace_atomically
 from tools.video.decode import (
     VideoError,
+    clock_jumps,
     decode_packets,
     luma_plane,
     open_video,
-    quarter_turns,
+    orientation,
     readable,
 )
 from tools.video.sharpness import band_sharpness
@@ -61,6 +62,7 @@ class Scan:
         key: (n,) bool, whether a decoder can start at this frame.
         seekable: whether time stamps are there and rise, so that a frame can be found by its own.
         average_rate: frames a second.
+        clock_jumps: how often the file's clock jumps; the times go on evenly there.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class Scan:
     key: np.ndarray
     seekable: bool
     average_rate: float
+    clock_jumps: int = 0
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -163,6 +166,7 @@ def load_scan(kept: Path) -> Scan:
             archive["key"],
             bool(one[1]),
             float(one[2]),
+            int(one[3]) if len(one) > 3 else 0,  # scans made before jumps were looked for
         )
 
 
@@ -185,8 +189,12 @@ def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: in
                 if len(waiting) == CHUNK_FRAMES:
                     _keep(archive, f"thumbnails_{chunks:05d}", _differences(waiting))
                     waiting, chunks = [], chunks + 1
-        times, end_time, rate, seekable = _timeline(pts, last_duration, stream)
-        declared = _declared_seconds(stream, pts)
+        first = (pts[0] if pts else 0) or 0
+        times, end_time, rate, seekable, jumps = _timeline(pts, last_duration, container, stream)
+        # Without its beginning (a recording that starts within a group of pictures) a file has
+        # not lost its end. A clock that jumps says nothing of the length.
+        missing = (first - (stream.start_time or first)) * float(stream.time_base or 0)
+        declared = 0.0 if jumps else declared_seconds(stream, first) - missing
     if not rows:
         raise VideoError("no frames: nothing in the video stream can be decoded")
     if broken > BROKEN_SHARE * packets:
@@ -202,12 +210,16 @@ def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: in
     _keep(archive, "gray_max", np.array(gray_max, np.uint8))
     _keep(archive, "sharpness", np.array(sharpness, np.float32))
     _keep(archive, "key", np.array(key, bool))
-    _keep(archive, "one", np.array([end_time, seekable, rate], np.float64))
+    _keep(archive, "one", np.array([end_time, seekable, rate, jumps], np.float64))
     _keep(archive, "source", source)
 
 
-def _declared_seconds(stream: av.VideoStream, pts: list[int | None]) -> float:
-    """How long the track says it is, seconds; 0 where it does not say."""
+def declared_seconds(stream: av.VideoStream, first: int) -> float:
+    """How long the track says it is, seconds; 0 where it does not say.
+
+    Args:
+        first: time stamp of the first frame, in the stream's time base.
+    """
     if stream.duration:
         return float(stream.duration * (stream.time_base or 0))
     # Matroska and WebM keep the time of its end in a tag, hours:minutes:seconds.
@@ -215,7 +227,7 @@ def _declared_seconds(stream: av.VideoStream, pts: list[int | None]) -> float:
     if not clock:
         return 0.0
     end = sum(60**k * float(part) for k, part in enumerate(clock.groups()[::-1]))
-    return end - float((pts[0] or 0 if pts else 0) * (stream.time_base or 0))
+    return end - float(first * (stream.time_base or 0))
 
 
 def _differences(thumbnails: list[np.ndarray]) -> np.ndarray:
@@ -234,24 +246,33 @@ def _keep(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
 
 
 def _timeline(
-    pts: list[int | None], last_duration: int, stream: av.VideoStream
-) -> tuple[np.ndarray, float, float, bool]:
-    """Times in seconds from the first frame, the end, frames a second, and whether pts rise.
+    pts: list[int | None],
+    last_duration: int,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+) -> tuple[np.ndarray, float, float, bool, int]:
+    """Times in seconds from the first frame, the end, frames a second, whether pts rise, and how
+    often the clock jumps.
 
-    Without time stamps that are in order, frames are taken to come evenly.
+    Where the clock jumps, the next frame is taken to follow as frames do on average. Without time
+    stamps that are in order, frames are taken to come evenly.
     """
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     base = float(stream.time_base or 0)
     stamps = np.array([p for p in pts if p is not None], np.int64)
-    steps = np.diff(stamps)
     complete = len(stamps) == len(pts)
-    if complete and len(pts) > 1 and steps.min() >= 0 and stamps[-1] > stamps[0]:
-        times = (stamps - stamps[0]) * base
+    steps = np.diff(stamps)
+    seekable = complete and bool((steps > 0).all())
+    jumps = clock_jumps(container, steps * base)
+    if jumps.any() and not jumps.all():
+        steps = np.where(jumps, round(steps[~jumps].mean()), steps)
+    if complete and len(pts) > 1 and steps.min() >= 0 and steps.sum() > 0:
+        times = np.concatenate([[0], np.cumsum(steps)]) * base
         rate = (len(pts) - 1) / float(times[-1])
     else:
         times = np.arange(len(pts)) / rate
     end = float(times[-1]) + (last_duration * base or 1 / rate) if len(times) else 0.0
-    return times.astype(np.float64), end, rate, complete and bool((steps > 0).all())
+    return times.astype(np.float64), end, rate, seekable, int(jumps.sum())
 
 
 class FrameMeter:
@@ -263,12 +284,12 @@ class FrameMeter:
 
     def thumbnail(self, frame: VideoFrame) -> np.ndarray:
         """The frame upright at 48x27, (27, 48, 3) uint8 RGB, area-averaged."""
-        turns = quarter_turns(frame)
-        width, height = THUMBNAIL if turns % 2 == 0 else THUMBNAIL[::-1]
+        shown = orientation(frame)
+        width, height = THUMBNAIL if shown.turns % 2 == 0 else THUMBNAIL[::-1]
         small = self._to_thumbnail.reformat(
             frame, width, height, "rgb24", interpolation="AREA", threads=1
         )
-        return np.rot90(small.to_ndarray(), turns)
+        return shown.apply(small.to_ndarray())
 
     def gray(self, frame: VideoFrame) -> tuple[int, int, float]:
         """(darkest level, brightest level, sharpness) of the frame's luma, levels 0..255."""

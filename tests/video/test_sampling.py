@@ -1,0 +1,138 @@
+"""Frames spread over a video, for training: decord's, and those of files that it cannot read."""
+
+import decord
+import numpy as np
+import pytest
+
+from tests.video.damage import joined, overwrite_packets, without_first_frames
+from tools.video.decode import VideoError
+from tools.video.sampling import sample_frames
+
+SIX = tuple((place, 12) for place in ("beach", "forest", "night", "fire", "snow", "party"))
+
+FILES = {
+    "h264.mp4": {},
+    "bframes.mkv": {"options": {"bf": "3", "preset": "veryfast", "g": "30"}},
+    "av1.mp4": {"codec": "libsvtav1", "options": {"preset": "12", "crf": "10"}},
+    "av1.webm": {"codec": "libsvtav1", "options": {"preset": "12", "crf": "10"}},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
+    "recorder.webm": {
+        "codec": "libvpx-vp9",
+        "options": {"deadline": "realtime", "cpu-used": "8"},
+        "muxer": {"live": "1"},  # no duration in the header
+    },
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"q:v": "2"}},
+    "h264.ts": {"options": {"bf": "2", "preset": "veryfast", "g": "24"}},
+}
+
+
+def every(step):
+    """Choose each `step`th frame."""
+    return lambda total, rate: range(0, total, step)
+
+
+@pytest.fixture(scope="module")
+def files(make_video, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("codecs")
+    return {name: make_video(folder / name, SIX, **how) for name, how in FILES.items()}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_frames_are_the_ones_chosen_in_every_codec(name, files, read_stamp):
+    sample = sample_frames(files[name], every(7))
+    assert (sample.total, sample.rate) == (72, pytest.approx(12))
+    assert sample.indices == list(range(0, 72, 7))
+    assert [read_stamp(picture) for picture in sample.pictures] == sample.indices
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "bframes.mkv"])
+def test_pixels_are_decords(name, files):
+    sample = sample_frames(files[name], every(5))
+    reader = decord.VideoReader(str(files[name]))
+    assert len(reader) == sample.total
+    assert reader.get_avg_fps() == pytest.approx(sample.rate)
+    assert np.array_equal(sample.pictures, reader.get_batch(sample.indices).asnumpy())
+
+
+def test_a_choice_is_made_knowing_the_number_of_frames_and_their_rate(files):
+    seen = []
+    sample_frames(files["h264.mp4"], lambda total, rate: seen.append((total, rate)) or [0])
+    assert seen == [(72, 12)]
+
+
+def test_a_frame_may_be_wanted_twice(files, read_stamp):
+    sample = sample_frames(files["h264.ts"], lambda total, rate: [3, 3, 50, 50])
+    assert [read_stamp(picture) for picture in sample.pictures] == [3, 3, 50, 50]
+
+
+def test_only_what_leads_up_to_the_wanted_frames_is_decoded(make_video, tmp_path, monkeypatch):
+    import tools.video.sampling
+
+    video = make_video(tmp_path / "a.mp4", SIX, options={"g": "12", "bf": "0"})
+    decoded = []
+
+    def counting(*where):
+        for frame in original(*where):
+            decoded.append(frame.pts)
+            yield frame
+
+    original = tools.video.sampling.decode
+    monkeypatch.setattr(tools.video.sampling, "decode", counting)
+    sample_frames(video, lambda total, rate: [2, 50])
+    assert len(decoded) <= 8
+
+
+def test_a_damaged_frame_is_replaced_by_the_next(make_video, tmp_path, read_stamp):
+    video = make_video(tmp_path / "a.mp4", SIX, options={"g": "12", "bf": "0"})
+    overwrite_packets(video, [20])
+    sample = sample_frames(video, lambda total, rate: [19, 20, 21, 24])
+    assert sample.total == 72
+    assert np.array_equal(sample.pictures[1], sample.pictures[2])
+    assert [read_stamp(sample.pictures[place]) for place in (0, 3)] == [19, 24]
+
+
+def test_a_recording_begins_with_the_first_frame_that_can_be_decoded(
+    make_video, tmp_path, read_stamp
+):
+    whole = make_video(tmp_path / "whole.ts", SIX, options={"g": "24", "bf": "0"})
+    late = without_first_frames(whole, tmp_path / "late.ts", 6)
+    sample = sample_frames(late, every(12))
+    assert sample.total == 48
+    assert [read_stamp(picture) for picture in sample.pictures] == [24, 36, 48, 60]
+
+
+@pytest.mark.parametrize("second_clock", [0, 600], ids=["back", "ahead"])
+def test_frames_behind_a_jump_of_the_clock_are_counted(
+    second_clock, make_video, tmp_path, read_stamp
+):
+    parts = [
+        make_video(tmp_path / f"{clock}.ts", SIX[:3], pts=[12 * clock + n for n in range(36)])
+        for clock in (100, second_clock)
+    ]
+    both = joined(*parts, tmp_path / "both.ts")
+    sample = sample_frames(both, every(9))
+    assert (sample.total, sample.rate) == (72, pytest.approx(12))
+    assert [read_stamp(picture) for picture in sample.pictures] == [0, 9, 18, 27] * 2
+
+
+def test_a_stream_that_changes_its_size_keeps_the_first(make_video, tmp_path):
+    first = make_video(tmp_path / "1.ts", SIX[:3], size=(192, 128))
+    second = make_video(tmp_path / "2.ts", SIX[3:], size=(96, 64), pts=range(36, 72))
+    both = joined(first, second, tmp_path / "both.ts")
+    assert sample_frames(both, every(18)).pictures.shape == (4, 128, 192, 3)
+
+
+def test_a_file_that_ends_early_is_refused(make_video, tmp_path):
+    video = make_video(tmp_path / "a.mp4", SIX, muxer={"movflags": "faststart"})
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    with pytest.raises(VideoError, match=r"^truncated: \d\.\d s of 6\.0 s are in the file$"):
+        sample_frames(video, every(9))
+
+
+def test_a_file_without_data_is_refused(make_video, tmp_path):
+    video = make_video(tmp_path / "a.mp4", SIX)
+    data = video.read_bytes()
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    video.write_bytes(data[:start] + bytes(end - start) + data[end:])
+    with pytest.raises(VideoError, match=r"^no frames: nothing in the video stream"):
+        sample_frames(video, every(9))

@@ -1,0 +1,58 @@
+"""The reader of videos that training uses, in place of decord, for qwen-vl-utils.
+
+decord 0.6.0 reads no AV1, fails on some VP9 and on a WebM without a duration; ms-swift then draws
+another row and says so in a log line. This one reads what stage 1 reads: the same frames as decord
+where decord reads a file, shown upright and in square pixels.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from tools.video.sampling import sample_frames
+
+NAME = "toolkit"
+
+
+def register() -> None:
+    """Make qwen-vl-utils read videos with this reader, in this process."""
+    from qwen_vl_utils import vision_process
+
+    vision_process.VIDEO_READER_BACKENDS[NAME] = read_for_qwen
+    vision_process.FORCE_QWENVL_VIDEO_READER = NAME
+    vision_process.get_video_reader_backend.cache_clear()
+
+
+def read_for_qwen(element: dict[str, Any]) -> tuple[Any, dict[str, Any], float]:
+    """What qwen-vl-utils 0.0.14 asks of a reader.
+
+    Args:
+        element: the path under "video", and what `smart_nframes` and `calculate_video_frame_range`
+            of qwen-vl-utils read: fps, nframes, video_start, video_end...
+
+    Returns:
+        The frames, (n, 3, height, width) uint8; what is known of them; frames a second among them.
+
+    Raises:
+        VideoError: the file cannot be read.
+        ValueError: it has too few frames.
+    """
+    import torch
+    from qwen_vl_utils.vision_process import calculate_video_frame_range, smart_nframes
+
+    span = 0
+
+    def choose(total: int, rate: float) -> list[int]:
+        nonlocal span
+        start, end, span = calculate_video_frame_range(element, total, rate)
+        wanted = smart_nframes(element, total_frames=span, video_fps=rate)
+        return torch.linspace(start, end, wanted).round().long().tolist()
+
+    sample = sample_frames(Path(element["video"].removeprefix("file://")), choose)
+    metadata = {
+        "fps": sample.rate,
+        "frames_indices": sample.indices,
+        "total_num_frames": span,
+        "video_backend": NAME,
+    }
+    frames = torch.from_numpy(sample.pictures).permute(0, 3, 1, 2)
+    return frames, metadata, len(sample.indices) / span * sample.rate

@@ -1,0 +1,167 @@
+"""Frames of a video spread over its length, as training wants them, without a scan.
+
+The file is read once without decoding, for the times of its frames; then only what leads up to the
+wanted frames is decoded. Whatever FFmpeg decodes is read: AV1, VP9 with hidden frames, a WebM
+without a duration, a transport stream whose clock jumps.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+
+from tools.video.decode import VideoError, clock_jumps, decode, open_video, pixel_aspect, upright
+from tools.video.scan import TRUNCATED_SHARE, declared_seconds
+
+# Goes up when the same file may be read in another way, or refused for another reason.
+READER_VERSION = 1
+# A header's frames a second are taken as they are where the frames' times differ by less.
+RATE_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When the frames of a file are shown.
+
+    Attributes:
+        stamps: (n,) int64, rising, in the stream's time base; from the first frame at which a
+            decoder can start.
+        keys: (k,) int64, those of them at which a decoder can start.
+        rate: frames a second.
+        seekable: every frame has a stamp of its own, so that it can be found by it.
+    """
+
+    stamps: np.ndarray
+    keys: np.ndarray
+    rate: float
+    seekable: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some frames of a video.
+
+    Attributes:
+        pictures: (k, height, width, 3) uint8 RGB, as people see them.
+        indices: which frames they are, k of the video's `total`.
+        total: frames of the video.
+        rate: its frames a second.
+    """
+
+    pictures: np.ndarray
+    indices: list[int]
+    total: int
+    rate: float
+
+
+def sample_frames(
+    video: Path, choose: Callable[[int, float], Sequence[int]], threads: int = 1
+) -> Sample:
+    """Decode some frames of a video.
+
+    A frame that is damaged is replaced by the next one that is not.
+
+    Args:
+        choose: the indices to decode, rising, given the number of frames and frames a second.
+
+    Raises:
+        VideoError: the file is not there, is no video, holds less than its header says, or nothing
+            in it can be decoded.
+    """
+    with open_video(video, threads) as (container, stream):
+        timeline = read_timeline(container, stream)
+    indices = list(choose(len(timeline.stamps), timeline.rate))
+    with open_video(video, threads) as (container, stream):
+        read = _seek if timeline.seekable else _count
+        aspect = pixel_aspect(stream)
+        pictures: np.ndarray | None = None
+        last: VideoFrame | None = None
+        for place, frame in enumerate(read(container, stream, timeline, indices)):
+            if frame is not last:
+                picture, last = upright(frame, aspect), frame
+            if pictures is None:
+                pictures = np.empty((len(indices), *picture.shape), np.uint8)
+            if picture.shape != pictures.shape[1:]:  # a stream may change its size
+                picture = cv2.resize(picture, pictures.shape[2:0:-1], interpolation=cv2.INTER_AREA)
+            pictures[place] = picture
+    if pictures is None:
+        raise VideoError("no frames: nothing in the video stream can be decoded")
+    pictures[place + 1 :] = picture
+    return Sample(pictures, indices, len(timeline.stamps), timeline.rate)
+
+
+def read_timeline(container: av.container.InputContainer, stream: av.VideoStream) -> Timeline:
+    """The times of all frames, from the packets alone.
+
+    Raises:
+        VideoError: the file breaks off, or holds less than its header says.
+    """
+    try:
+        packets = [
+            (packet.pts, packet.is_keyframe)
+            for packet in container.demux(stream)
+            if packet.size and not packet.is_discard
+        ]
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(f"breaks off: {error.strerror}") from error
+    first = next((place for place, (_, key) in enumerate(packets) if key), 0)
+    stamps = np.unique(np.array([pts for pts, _ in packets if pts is not None], np.int64))
+    keys = np.unique(np.array([pts for pts, key in packets if key and pts is not None], np.int64))
+    rate = float(stream.average_rate or stream.guessed_rate or 25)
+    steps = np.diff(stamps) * float(stream.time_base or 0)
+    distinct = len(stamps) == len(packets) > 1 and len(keys) > 0
+    if not distinct or clock_jumps(container, steps).any():
+        return Timeline(np.arange(len(packets) - first), keys, rate, seekable=False)
+    measured = len(steps) / float(steps.sum())
+    # Stamps in thousandths of a second (Matroska) are less exact than a rate in the header.
+    if abs(rate / measured - 1) > RATE_TOLERANCE:
+        rate = measured
+    length, declared = len(stamps) / rate, declared_seconds(stream, int(stamps[0]))
+    if length < TRUNCATED_SHARE * declared:
+        raise VideoError(f"truncated: {length:.1f} s of {declared:.1f} s are in the file")
+    return Timeline(stamps[stamps >= keys[0]], keys, rate, seekable=True)
+
+
+def _seek(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    timeline: Timeline,
+    indices: Sequence[int],
+) -> Iterator[VideoFrame]:
+    """Find frames by their stamps, each from the nearest frame at which a decoder can start."""
+    decoded: Iterator[VideoFrame] = iter(())
+    frame: VideoFrame | None = None
+    for stamp in timeline.stamps[list(indices)]:
+        place = int(np.searchsorted(timeline.keys, stamp, "right")) - 1
+        if frame is None or frame.pts < timeline.keys[place]:
+            # In some files a seek lands behind its key frame (MPEG-TS): then begin earlier, at
+            # last at the start of the file.
+            for key in (*timeline.keys[place::-1], min(0, timeline.keys[0])):
+                container.seek(int(key), stream=stream)
+                decoded = (frame for frame in decode(container, stream) if frame.pts is not None)
+                frame = next(decoded, None)
+                if frame is not None and frame.pts <= stamp:
+                    break
+        while frame is not None and frame.pts < stamp:
+            frame = next(decoded, None)
+        if frame is None:
+            return
+        yield frame
+
+
+def _count(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    timeline: Timeline,
+    indices: Sequence[int],
+) -> Iterator[VideoFrame]:
+    """Find frames by counting from the start."""
+    del timeline
+    wanted = Counter(indices)
+    for index, frame in enumerate(decode(container, stream)):
+        yield from [frame] * wanted[index]
