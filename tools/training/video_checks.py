@@ -1,0 +1,100 @@
+"""Which videos training cannot read: asked of the reader that it uses, and remembered.
+
+Beside the rows, `video_checks.jsonl` keeps a line a video, its path as the `video_id`: its size and
+time of change, the version of the reader, and what is wrong with it (`error`) or how it is seen
+(`width`, `height`, `frames`, `rate`).
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import orjson
+from tqdm import tqdm
+
+from tools.runner.pool import Pool
+from tools.runner.processes import Processes
+from tools.runner.step import Step
+from tools.runner.worker import Item
+from tools.store.files import CorruptLine
+from tools.store.jsonl import Record, Table, dumps
+from tools.video.decode import VideoError
+from tools.video.sampling import READER_VERSION, sample_frames
+
+LOOKED_AT = 4  # frames, spread over the video: those that qwen-vl-utils takes at least
+LEAST_FRAMES = 2  # qwen-vl-utils refuses a video of fewer
+
+
+class ReadingStep(Step):
+    """Read some frames of a video as training does."""
+
+    name = "video checks"
+
+    def __init__(self, table: Table) -> None:
+        self.writes = (table,)
+
+    def process(self, record: Record) -> Record:
+        """Add width, height, frames and rate, or the error."""
+        try:
+            sample = sample_frames(Path(record["video_id"]), spread)
+        except VideoError as error:
+            return {**record, "error": str(error)}
+        if sample.total < LEAST_FRAMES:
+            return {**record, "error": f"too short: {sample.total} frame, training needs two"}
+        height, width = sample.pictures.shape[1:3]
+        seen = {"width": width, "height": height, "frames": sample.total, "rate": sample.rate}
+        return {**record, **seen}
+
+
+def spread(total: int, rate: float) -> list[int]:
+    """Which frames are looked at."""
+    del rate
+    return [place * (total - 1) // (LOOKED_AT - 1) for place in range(LOOKED_AT)]
+
+
+def check_videos(paths: Iterable[str], folder: Path, processes: int) -> dict[str, Record]:
+    """How training sees each of these videos.
+
+    Args:
+        folder: where the results of earlier calls are kept: that of the rows.
+        processes: that read at once.
+
+    Returns:
+        By path, a record with width, height, frames and rate, or with an error.
+    """
+    table = Table(folder / "video_checks.jsonl")
+    try:
+        kept = {record["video_id"]: record for record in table.read()}
+    except CorruptLine:
+        kept = {}
+    checks = {path: _identity(path) for path in sorted(set(paths))}
+    unknown = {
+        path: record
+        for path, record in checks.items()
+        if "error" not in record and record.items() - kept.get(path, {}).items()
+    }
+    checks |= {path: kept[path] for path in kept.keys() & checks.keys() - unknown.keys()}
+    if unknown:
+        step = ReadingStep(table)
+        items = (Item(path, dumps(record), (table.name,)) for path, record in unknown.items())
+        bar = tqdm(
+            desc=step.name, unit="video", total=len(unknown), disable=not sys.stderr.isatty()
+        )
+        with bar, Pool(Processes(), min(processes, len(unknown))) as pool:
+            for outcome in pool.run(step, items, len(unknown)):
+                record = {**unknown[outcome.video_id], "error": outcome.detail}
+                checks[outcome.video_id] = orjson.loads(outcome.line) if outcome.line else record
+                bar.update()
+        table.write((kept | {path: checks[path] for path in unknown}).values())
+    return checks
+
+
+def _identity(path: str) -> Record:
+    """What says that a file is the one that was checked; or that it is not there."""
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        return {"video_id": path, "error": f"no such file: {error.strerror}"}
+    times = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    return {"video_id": path, **times, "reader": READER_VERSION}
