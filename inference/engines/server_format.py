@@ -13,7 +13,9 @@ where a video is each server's own affair. Servers differ in what else they take
 """
 
 import base64
+import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +27,7 @@ from inference.captioner import Answer, Request, Sampling
 
 JPEG_QUALITY = 95  # of 100: 43 to 46 dB PSNR on real frames, 100 kB at 840 x 448 pixels
 VISUAL_TOKEN = 28  # pixels, each side of Qwen2-VL's, to whose multiples its processor scales down
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 QUOTED = 200  # characters of a server's answer that a message quotes
 
 # id -> (frame, the data URL of its picture); the frame is held so that its id stays its own.
@@ -135,8 +138,16 @@ def read_answer(reply: bytes) -> Answer:
 
 
 def _json(text: bytes) -> Any:
+    """Parse a reply; half a surrogate pair, which UTF-8 cannot hold (half an emoji), becomes
+    U+FFFD."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
+        pass
+    try:
+        # Python's own reader takes such halves; the text that it writes holds them as they are.
+        whole = json.dumps(json.loads(text), ensure_ascii=False)
+        return json.loads(HALF_A_PAIR.sub("\N{REPLACEMENT CHARACTER}", whole))
+    except (ValueError, RecursionError):
         said = text[:QUOTED].decode(errors="replace")
         raise ValueError(f"it answers {said!r}") from None
