@@ -15,13 +15,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tools.errors import UserError
+from tools.runner.batch import Item, Outcome
 from tools.runner.counts import Counts, count, remember, remembered
 from tools.runner.fingerprints import check_fingerprint, forget, sign
 from tools.runner.options import Options
 from tools.runner.pool import WORKER_DIED, Pool
-from tools.runner.processes import Processes
 from tools.runner.step import Step
-from tools.runner.worker import Item, Outcome
 from tools.store.appender import Appender
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Index, Record, Table, dumps
@@ -62,18 +61,17 @@ def run(
             check_fingerprint(step)
         # What is missing is said before the first video is touched, not after a week: all steps
         # after one that is unfinished may have work.
-        engine = Processes(options.device, options.threads)
+        pool = stack.enter_context(Pool(options.world_size, options.device, options.threads))
         finished = [_finished(step, options) is not None for step in steps[:redone]]
         unfinished = steps[finished.index(False) if False in finished else redone :]
         for step in unfinished:
             step.check(options.device)
         if unfinished:
-            engine.check()
+            pool.check()
         # The last first: a kill in between leaves a step without its successors, never the reverse.
         for step in reversed(steps[redone:]):
             for table in step.writes:
                 forget(table)
-        pool = stack.enter_context(Pool(engine, options.world_size))
         for step in steps:
             _run_step(step, options, pool)
 
@@ -172,7 +170,7 @@ def _write(
                 failure = {
                     "video_id": outcome.video_id,
                     "step": step.name,
-                    "error": outcome.detail,
+                    "error": outcome.error,
                     "attempts": earlier + outcome.attempts,
                 }
                 line = dumps(failure)
