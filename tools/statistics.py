@@ -91,10 +91,8 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 def interval(
     counts: Sequence[Sequence[float]] | np.ndarray, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval | None:
-    """The pooled ratio of (numerator, denominator) rows, a video each, with its interval.
-
-    None where all denominators are 0.
-    """
+    """The pooled ratio of (numerator, denominator) rows, a video each, with its interval; None
+    where all denominators are 0."""
     estimate = _estimate(counts, resamples, seed)
     return _interval(*estimate) if estimate else None
 
@@ -102,10 +100,7 @@ def interval(
 def intervals(runs: Sequence[Scores], resamples: int = RESAMPLES, seed: int = 0) -> Spreads:
     """{metric: {group: spread}} of the mean over the score files of a model's seeds, or of its only
     one; the groups are "all" and each number of events. A metric that was never asked is absent.
-
-    Raises:
-        UserError: they are scores of different videos.
-    """
+    Raises UserError as `check_same_videos` does."""
     for run in runs:
         check_same_videos(run, runs[0])
     return _spreads([_estimates(run, resamples, seed) for run in runs], seed)
@@ -122,11 +117,8 @@ def difference(
     seeds the interval still leaves out that a normal quantile is not Student's: read `sd` too.
 
     Args:
-        pairs: (scores of one arm, scores of the other) of each seed. Metrics that only one of them
-            was asked are absent.
-
-    Raises:
-        UserError: they are scores of different videos.
+        pairs: (scores of one arm, scores of the other) of each seed, all of the same videos.
+            Metrics that only one of them was asked are absent.
     """
     differences = []
     for pair in pairs:
@@ -140,23 +132,17 @@ def difference(
 
 
 def check_same_videos(scores: Scores, others: Scores) -> None:
-    """Were two models asked the same questions about the same videos?
-
-    Raises:
-        UserError: they were not.
-    """
-    asked = [
-        ([(video["video_name"], video["n"]) for video in run["videos"]], run.get("benchmark"))
-        for run in (scores, others)
-    ]
-    if asked[0] != asked[1]:
-        first, second = (
-            f"{len(run['videos'])} videos of {run.get('dataset')} ({run.get('benchmark')})"
-            for run in (scores, others)
-        )
+    """Raise UserError where two models were not asked the same about the same videos."""
+    questions, subjects = [], []
+    for run in (scores, others):
+        names = [(video["video_name"], video["n"]) for video in run["videos"]]
+        benchmark = run.get("benchmark")
+        questions.append((names, benchmark))
+        subjects.append(f"{len(names)} videos of {run.get('dataset')} ({benchmark})")
+    if questions[0] != questions[1]:
         raise UserError(
-            f"{scores['name']} and {others['name']} were not asked the same: {first}"
-            f" against {second}; score both on one dataset, with one --limit"
+            f"{scores['name']} and {others['name']} were not asked the same:"
+            f" {' against '.join(subjects)}; score both on one dataset, with one --limit"
         )
 
 
@@ -192,10 +178,7 @@ def _draws(videos: int, resamples: int, seed: int) -> np.ndarray:
 def _estimate(
     counts: Sequence[Sequence[float]] | np.ndarray, resamples: int, seed: int
 ) -> Estimate | None:
-    """The pooled ratio of (numerator, denominator) rows; None where all denominators are 0.
-
-    A resample whose denominators are all 0 is nan.
-    """
+    """See `interval`; a resample whose denominators are all 0 is nan."""
     table = np.asarray(counts, float).reshape(-1, 2)
     numerator, denominator = (column.sum() for column in table.T)
     if not denominator:

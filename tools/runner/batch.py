@@ -17,43 +17,29 @@ from tools.store.jsonl import Record, dumps
 
 @dataclass
 class Item:
-    """A record on its way to a worker: its line in the table that it comes from.
-
-    Attributes:
-        missing: names of the step's tables that do not hold the record yet.
-        attempts: how often a worker has been sent it.
-    """
+    """A record on its way to a worker."""
 
     video_id: str
-    line: bytes
-    missing: tuple[str, ...]
-    attempts: int = 0
+    line: bytes  # in the table that it comes from
+    missing: tuple[str, ...]  # names of the step's tables that do not hold it yet
+    attempts: int = 0  # how often a worker has been sent it
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one record ended in one table.
-
-    Attributes:
-        kind: done, filtered or failed.
-        line: what the table will hold, without its newline; empty of what failed.
-        error: of what failed.
-    """
+    """How one record ended in one table."""
 
     video_id: str
     table: str
     attempts: int
-    kind: str
-    line: bytes = b""
-    error: str = ""
+    kind: str  # done, filtered or failed
+    line: bytes = b""  # what the table will hold, without its newline; empty of what failed
+    error: str = ""  # of what failed
 
 
 def outcomes_of(step: Step, batch: list[Item]) -> Iterator[list[Outcome]]:
-    """Yield the outcomes of each record of a batch, as soon as they are known.
-
-    Raises:
-        UserError: the disk refuses, or the step says that no record can be done.
-    """
+    """Yield the outcomes of each record of a batch, as soon as they are known; raise UserError
+    where the disk refuses, or the step says that no record can be done."""
     records = [orjson.loads(item.line) for item in batch]
     for position, result in _results(step, records, [item.missing for item in batch]):
         item, record = batch[position], records[position]

@@ -49,11 +49,7 @@ class Pool:
         self._workers.clear()
 
     def check(self) -> None:
-        """Count the GPUs.
-
-        Raises:
-            UserError: a GPU is asked for, and there is none.
-        """
+        """Count the GPUs; raise UserError where one is asked for and there is none."""
         self._gpus = count_gpus() if self.device != "cpu" else 0
         if self.device == "cuda" and not self._gpus:
             raise UserError(
@@ -126,10 +122,8 @@ class Pool:
                         ) from death
 
     def _set_up(self, step: Step, batches: int) -> None:
-        """Let as many workers set the step up as there are batches that wait for one.
-
-        A worker that still sets up the step before is left alone until it is ready.
-        """
+        """Let as many workers set the step up as there are batches that wait for one; a worker that
+        still sets up the step before is left alone until it is ready."""
         for rank in range(self.world_size):
             starting = sum(w.step is step and not w.ready for w in self._workers.values())
             if starting >= batches:

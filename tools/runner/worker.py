@@ -47,11 +47,11 @@ class Worker:
     process: BaseProcess
     pipe: Connection
     step: Step | None = None
-    ready: bool = True
+    ready: bool = True  # false while it sets a step up
     held: dict[str, Item] = field(default_factory=dict)
 
     def set_up(self, step: Step) -> None:
-        """Let it set up a step; `ready` is false until it has."""
+        """Let it set up a step."""
         self.step, self.ready = step, False
         self._send(step)
 
@@ -68,12 +68,8 @@ class Worker:
             self.pipe.send(task)
 
     def outcomes(self) -> Iterator[Outcome]:
-        """What it has reported by now.
-
-        Raises:
-            UserError: the run must stop.
-            WorkerDied: its end of the pipe is closed.
-        """
+        """What it has reported by now; raises UserError where the run must stop, and WorkerDied
+        where its end of the pipe is closed."""
         try:
             while self.pipe.poll():
                 message = self.pipe.recv()
