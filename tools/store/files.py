@@ -115,16 +115,15 @@ class Appender:
 
     def append(self, line: bytes) -> None:
         """Write a line, given without its newline."""
-        line += b"\n"
+        left = line + b"\n"
         with disk_errors_in_one_line(self.path):
             try:
-                written = 0
-                while written < len(line):
-                    written += os.write(self._fd, line[written:])
+                while left:
+                    left = left[os.write(self._fd, left) :]
             except OSError:
                 os.ftruncate(self._fd, self._size)
                 raise
-            self._size += len(line)
+            self._size += len(line) + 1
             if time.monotonic() - self._synced > SYNC_SECONDS:
                 os.fsync(self._fd)
                 self._synced = time.monotonic()

@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +75,9 @@ class Scan:
 
     def thumbnails_at(self, indices: Iterable[int]) -> np.ndarray:
         """The thumbnails of some frames, (len(indices), 27, 48, 3) uint8 RGB."""
-        chunks: dict[int, np.ndarray] = {}
         with np.load(self.path) as archive:
-            thumbnails = []
-            for index in indices:
-                chunk, place = divmod(index, CHUNK_FRAMES)
-                if chunk not in chunks:
-                    chunks = {chunk: _thumbnail_chunk(archive, chunk)}
-                thumbnails.append(chunks[chunk][place])
-        return np.stack(thumbnails)
+            chunk = lru_cache(1)(partial(_thumbnail_chunk, archive))  # of neighbours, read once
+            return np.stack([chunk(i // CHUNK_FRAMES)[i % CHUNK_FRAMES] for i in indices])
 
     def span_times(self, start: int, end: int) -> tuple[float, float]:
         """From when to when the frames start..end (inclusive) are shown, in seconds."""
@@ -126,9 +121,8 @@ def load_scan(kept: Path) -> Scan | None:
     try:
         with np.load(kept) as archive:
             end_time, seekable, rate = archive["one"].tolist()
-            arrays = [archive[name] for name in names]
-            source = archive["source"].tolist()
-            return Scan(kept, *arrays, end_time, bool(seekable), rate, source)
+            values = [*(archive[name] for name in names), end_time, bool(seekable), rate]
+            return Scan(kept, *values, source=archive["source"].tolist())
     except (FileNotFoundError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return None
 
