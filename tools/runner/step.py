@@ -24,8 +24,8 @@ class Step:
         return {}
 
     def check(self, device: str) -> None:
-        """Called in the parent before any step's work: raise UserError where something is missing
-        that this step needs. `device` is auto, cpu or cuda, as the user asked."""
+        """Called in the parent before any step works: raise UserError where something is missing
+        that this step needs. `device` is auto, cpu or cuda, as the user chose."""
 
     def setup(self, device: str, threads: int) -> None:
         """Called once in each worker, before its first record: load what is costly."""

@@ -24,8 +24,8 @@ def locked(path: Path, busy: str | None = None) -> Iterator[int | None]:
     Gives its descriptor: a child process that keeps it open holds the lock after this one ends.
 
     Args:
-        busy: the UserError's text, but for who that is, where another process holds the lock;
-            None: wait for it.
+        busy: what the UserError says where another process holds the lock, before it names that
+            process; None: wait for it.
     """
     lock = FileLock(path, timeout=-1 if busy is None else PATIENCE_SECONDS)
     with disk_errors_in_one_line(path):
