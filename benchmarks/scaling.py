@@ -20,8 +20,9 @@ from statistics import median
 
 from benchmarks.footage import FOOTAGE, join
 from tools.cli import positive, script_parser
-from tools.runner.batch import Item
 from tools.runner.pool import Pool
+from tools.runner.processes import Processes
+from tools.runner.worker import Item
 from tools.shots.settings import Settings
 from tools.shots.steps import SceneStep
 from tools.store.dataset import Dataset
@@ -38,7 +39,7 @@ def videos_a_second(dataset: Dataset, world_size: int) -> tuple[float, float]:
     items = [Item(key, line, ("scene",)) for key, line in given.lines(given.kept())]
     ends = []
     start = time.perf_counter()
-    with Pool(world_size) as pool:
+    with Pool(Processes("cpu"), world_size) as pool:
         for outcome in pool.run(step, items, len(items)):
             assert outcome.kind == "done", outcome.error
             ends.append(time.perf_counter())

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.runner.worker import Worker, WorkerDied, _interrupts_held_back
+from tools.runner.processes import Process, _interrupts_held_back
+from tools.runner.worker import WorkerDied
 from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import Table
 
@@ -283,7 +284,7 @@ def test_a_message_that_a_kill_has_cut_short_is_a_death():
     ended = multiprocessing.get_context("spawn").Process(target=os._exit, args=(9,))
     ended.start()
     with pytest.raises(WorkerDied, match="exit code 9"):
-        list(Worker(0, ended, ours).outcomes())
+        list(Process(ended, ours).messages())
 
 
 # The parent's end.

@@ -1,20 +1,20 @@
 """Hands a step's records out to workers, and survives the workers' deaths.
 
-A worker says when it is set up, and only then is given records: no record is blamed for a worker
-that dies at start, and none waits for a worker that never starts.
+An engine starts workers and waits for them (`check`, `start`, `wait`); a worker takes a step
+(`set_up`), takes batches (`send`), and answers (`messages`), as those of `tools.runner.processes`
+do. A worker says when it is set up, and only then is given records: no record is blamed for a
+worker that dies at start, and none waits for a worker that never starts.
 """
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing.connection import wait
-from typing import Any
 
 from tools.errors import UserError
-from tools.runner.batch import Item, Outcome
-from tools.runner.devices import count_gpus, has_gpu_driver
+from tools.runner.processes import Process, Processes
 from tools.runner.step import Step
-from tools.runner.worker import Worker, WorkerDied, start_worker
+from tools.runner.worker import Item, Outcome, WorkerDied
 
 WORKER_DIED = "worker died"
 # A worker that has died so often in a row before it was set up will not start the next time either.
@@ -24,39 +24,51 @@ DEATHS_AT_START = 3
 DEATHS_AT_WORK = 4
 
 
+@dataclass
+class _Slot:
+    """A worker and what it does: the step that it is set up for, and the batch that it holds."""
+
+    rank: int
+    worker: Process
+    step: Step | None = None
+    ready: bool = True
+    held: dict[str, Item] = field(default_factory=dict)
+
+    def set_up(self, step: Step) -> None:
+        self.step, self.ready = step, False
+        self.worker.set_up(step)
+
+    def send(self, batch: list[Item]) -> None:
+        self.held = {item.video_id: item for item in batch}
+        for item in batch:
+            item.attempts += 1
+        self.worker.send(batch)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """What the worker has reported by now."""
+        for outcomes in self.worker.messages():
+            self.ready = True
+            for outcome in outcomes:
+                self.held.pop(outcome.video_id, None)
+                yield outcome
+
+
 class Pool:
-    """`world_size` workers; rank r computes on GPU r modulo the GPUs there are, or on the CPU.
+    """`world_size` workers of an engine."""
 
-    Workers end with the thread that started them, so a pool belongs in the main thread, or in one
-    that lives as long as the pool.
-    """
-
-    def __init__(self, world_size: int, device: str = "cpu", threads: int = 1) -> None:
-        """Args: device: auto, cpu or cuda; threads: CPU threads a worker may use."""
+    def __init__(self, engine: Processes, world_size: int) -> None:
+        self.engine = engine
         self.world_size = world_size
-        self.device = device
-        self.threads = threads
-        self._gpus = 0
-        self._workers: dict[int, Worker] = {}
+        self._slots: dict[int, _Slot] = {}
 
     def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, *_: object) -> None:
         """End the workers at once: the next run does again what they hold."""
-        for worker in self._workers.values():
-            worker.end()
-        self._workers.clear()
-
-    def check(self) -> None:
-        """Count the GPUs; raise UserError where one is asked for and there is none."""
-        self._gpus = count_gpus() if self.device != "cpu" else 0
-        if self.device == "cuda" and not self._gpus:
-            raise UserError(
-                "--device cuda: no GPU that torch can use is here; use --device cpu or auto"
-            )
-        if self.device == "auto" and not self._gpus and has_gpu_driver():
-            print("note: a GPU is here that torch cannot use: computing on the CPU", flush=True)
+        for slot in self._slots.values():
+            slot.worker.end()
+        self._slots.clear()
 
     def run(
         self, step: Step, items: Iterable[Item], total: int, proven: bool = False
@@ -81,39 +93,35 @@ class Pool:
             return max(1, min(step.batch_size, -(-left // self.world_size)))
 
         while True:
-            for worker in self._workers.values():
-                if worker.step is not step or not worker.ready or worker.held:
+            for slot in self._slots.values():
+                if slot.step is not step or not slot.ready or slot.held:
                     continue
                 if again:
                     # What died with its worker comes back alone: it may be what killed it.
-                    worker.process_batch([again.popleft()])
+                    slot.send([again.popleft()])
                 elif batch := list(islice(queue, share())):
                     left -= len(batch)
-                    worker.process_batch(batch)
+                    slot.send(batch)
             self._set_up(step, batches=len(again) + -(-left // share()))
-            busy: dict[Any, Worker] = {
-                worker.pipe: worker
-                for worker in self._workers.values()
-                if worker.held or not worker.ready
-            }
-            if not (again or left or any(worker.held for worker in busy.values())):
+            busy = {id(s.worker): s for s in self._slots.values() if s.held or not s.ready}
+            if not (again or left or any(slot.held for slot in busy.values())):
                 return
-            for pipe in wait(list(busy)):
-                worker = busy[pipe]
+            for worker in self.engine.wait([slot.worker for slot in busy.values()]):
+                slot = busy[id(worker)]
                 try:
-                    for outcome in worker.outcomes():
+                    for outcome in slot.outcomes():
                         proven = True
                         yield outcome
                 except WorkerDied as death:
+                    del self._slots[slot.rank]
                     worker.end()
-                    del self._workers[worker.rank]
-                    yield from _bury(worker, again)
-                    at_work += worker.ready
-                    at_start[worker.rank] = 0 if worker.ready else at_start[worker.rank] + 1
-                    if at_start[worker.rank] >= DEATHS_AT_START:
+                    yield from _bury(slot, again)
+                    at_work += slot.ready
+                    at_start[slot.rank] = 0 if slot.ready else at_start[slot.rank] + 1
+                    if at_start[slot.rank] >= DEATHS_AT_START:
                         raise UserError(
-                            f"step {step.name}: worker {worker.rank} died {DEATHS_AT_START} times"
-                            f" in a row while it was starting ({death})"
+                            f"step {step.name}: worker {slot.rank} died {DEATHS_AT_START} times in"
+                            f" a row while it was starting ({death})"
                         ) from death
                     if at_work >= DEATHS_AT_WORK * self.world_size and not proven:
                         raise UserError(
@@ -122,22 +130,23 @@ class Pool:
                         ) from death
 
     def _set_up(self, step: Step, batches: int) -> None:
-        """Let as many workers set the step up as there are batches that wait for one; a worker that
-        still sets up the step before is left alone until it is ready."""
+        """Let as many workers set the step up as there are batches that wait for one.
+
+        A worker that still sets up the step before is left alone until it is ready.
+        """
         for rank in range(self.world_size):
-            starting = sum(w.step is step and not w.ready for w in self._workers.values())
+            starting = sum(s.step is step and not s.ready for s in self._slots.values())
             if starting >= batches:
                 return
-            if rank not in self._workers:
-                device = f"cuda:{rank % self._gpus}" if self._gpus else "cpu"
-                self._workers[rank] = start_worker(rank, device, self.threads)
-            if (worker := self._workers[rank]).ready and worker.step is not step:
-                worker.set_up(step)
+            if rank not in self._slots:
+                self._slots[rank] = _Slot(rank, self.engine.start(rank))
+            if (slot := self._slots[rank]).ready and slot.step is not step:
+                slot.set_up(step)
 
 
-def _bury(worker: Worker, again: deque[Item]) -> Iterator[Outcome]:
+def _bury(slot: _Slot, again: deque[Item]) -> Iterator[Outcome]:
     """Put what a dead worker held back into the queue, or fail what has killed two."""
-    for item in worker.held.values():
+    for item in slot.held.values():
         if item.attempts < 2:
             again.append(item)
             continue

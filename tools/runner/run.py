@@ -15,12 +15,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tools.errors import UserError
-from tools.runner.batch import Item, Outcome
 from tools.runner.counts import Counts, count, remember, remembered
 from tools.runner.fingerprints import check_fingerprint, forget, sign
 from tools.runner.options import Options
 from tools.runner.pool import WORKER_DIED, Pool
+from tools.runner.processes import Processes
 from tools.runner.step import Step
+from tools.runner.worker import Item, Outcome
 from tools.store.dataset import Dataset
 from tools.store.files import Appender
 from tools.store.jsonl import Index, Record, Table, dumps
@@ -61,17 +62,18 @@ def run(
             check_fingerprint(step)
         # What is missing is said before the first video is touched, not after a week: all steps
         # after one that is unfinished may have work.
-        pool = stack.enter_context(Pool(options.world_size, options.device, options.threads))
+        engine = Processes(options.device, options.threads)
         work_from = dropwhile(lambda step: _finished(step, options), steps[:redone])
         unfinished = [*work_from, *steps[redone:]]
         for step in unfinished:
             step.check(options.device)
         if unfinished:
-            pool.check()
+            engine.check()
         # The last first: a kill in between leaves a step without its successors, never the reverse.
         for step in reversed(steps[redone:]):
             for table in step.writes:
                 forget(table)
+        pool = stack.enter_context(Pool(engine, options.world_size))
         for step in steps:
             _run_step(step, options, pool)
 

@@ -1,38 +1,18 @@
-"""A worker as a process of this machine: what the parent knows of it, and what the process does.
+"""What a worker does, wherever it runs: it turns a batch of records into outcomes. It writes
+nothing: an outcome carries the finished line, which the parent appends as it is."""
 
-Each worker has a pipe of its own, so that one that is killed at any moment, even while it reads or
-writes its pipe, can block nobody: pools with one shared queue (multiprocessing.Pool,
-ProcessPoolExecutor) either hang or break as a whole then.
-"""
-
-import ctypes
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tools.errors import UserError
-from tools.runner.batch import Item, Outcome, outcomes_of
-from tools.runner.step import Step
+import orjson
 
-# What the libraries that compute take their number of threads from.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "OPENCV_FOR_THREADS_NUM",
-)
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from tools.errors import Filtered, UserError
+from tools.runner.step import Step
+from tools.store.files import FULL, storage_error
+from tools.store.jsonl import Record, dumps
 
 
 class WorkerDied(Exception):
@@ -40,131 +20,78 @@ class WorkerDied(Exception):
 
 
 @dataclass
-class Worker:
-    """A spawned process, the step that it is set up for, and the records that it holds."""
+class Item:
+    """A record on its way to a worker."""
 
-    rank: int
-    process: BaseProcess
-    pipe: Connection
-    step: Step | None = None
-    ready: bool = True  # false while it sets a step up
-    held: dict[str, Item] = field(default_factory=dict)
-
-    def set_up(self, step: Step) -> None:
-        """Let it set up a step."""
-        self.step, self.ready = step, False
-        self._send(step)
-
-    def process_batch(self, batch: list[Item]) -> None:
-        """Let it process records."""
-        self.held = {item.video_id: item for item in batch}
-        for item in batch:
-            item.attempts += 1
-        self._send(batch)
-
-    def _send(self, task: Step | list[Item]) -> None:
-        # If it has just died, the end of its pipe says so to whoever waits.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self.pipe.send(task)
-
-    def outcomes(self) -> Iterator[Outcome]:
-        """What it has reported by now; raises UserError where the run must stop, and WorkerDied
-        where its end of the pipe is closed."""
-        try:
-            while self.pipe.poll():
-                message = self.pipe.recv()
-                if isinstance(message, UserError):
-                    raise message
-                self.ready = True
-                for outcome in message:
-                    self.held.pop(outcome.video_id, None)
-                    yield outcome
-        except (EOFError, OSError) as error:
-            self.process.join()
-            raise WorkerDied(_ending(self.process.exitcode or 0)) from error
-
-    def end(self) -> None:
-        """Kill it."""
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
+    video_id: str
+    line: bytes  # in the table that it comes from
+    missing: tuple[str, ...]  # names of the step's tables that do not hold it yet
+    attempts: int = 0  # how often a worker has been sent it
 
 
-def start_worker(rank: int, device: str, threads: int) -> Worker:
-    """Spawn a worker that computes on a device of torch, such as cuda:1, or with so many threads of
-    the CPU. It ends with the thread that started it (Linux tells it of its death, see prctl(2))."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    process = context.Process(target=_serve, args=(theirs, device, threads), daemon=True)
-    with _interrupts_held_back():
-        # The tracker that Python starts before its first child would lift the block.
-        resource_tracker.ensure_running()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
-        process.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
-    return Worker(rank, process, ours)
+@dataclass(frozen=True)
+class Outcome:
+    """How one record ended in one table."""
+
+    video_id: str
+    table: str
+    attempts: int
+    kind: str  # done, filtered or failed
+    line: bytes = b""  # what the table will hold, without its newline; empty of what failed
+    error: str = ""  # of what failed
 
 
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Answer a Ctrl-C or the end of a Slurm job only after the block, whatever thread it meets.
+def outcomes_of(step: Step, batch: list[Item]) -> Iterator[list[Outcome]]:
+    """Yield the outcomes of each record of a batch, as soon as they are known; raise UserError
+    where the disk refuses, or the step says that no record can be done."""
+    records = [orjson.loads(item.line) for item in batch]
+    for position, result in _results(step, records, [item.missing for item in batch]):
+        item, record = batch[position], records[position]
+        several = len(step.writes) > 1 and isinstance(result, dict)
+        yield [
+            _outcome(item, table, record, result[table] if several else result)
+            for table in item.missing
+        ]
 
-    Both reach the whole process group. Workers must not answer them, not even while they start: the
-    parent ends them. So they are started with both blocked, which a spawned process inherits.
-    """
-    came: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in INTERRUPTS
-    }
+
+def _results(
+    step: Step, records: list[Record], wanted: list[tuple[str, ...]]
+) -> Iterator[tuple[int, Any]]:
+    """The step's results; of a batch that fails as a whole, what is left is tried one by one."""
+    left = set(range(len(records)))
     try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
+        for position, result in step.process_batch(records, wanted):
+            left.remove(position)
+            yield position, result
+    except Exception as error:
+        if len(records) == 1:
+            yield 0, error
+            return
+        for position in sorted(left):
+            for _, result in _results(step, [records[position]], [wanted[position]]):
+                yield position, result
 
 
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    hint = "; out of memory?" if code == -signal.SIGKILL else ""
-    return f"killed by signal {-code}{hint}"
+def _outcome(item: Item, table: str, record: Record, result: Any) -> Outcome:
+    ending = item.video_id, table, item.attempts
+    if isinstance(result, Filtered):
+        kept = record if result.record is None else result.record
+        line = dumps({**kept, "filtered": True, "filter_reason": str(result)})
+        return Outcome(*ending, "filtered", line)
+    if isinstance(result, OSError) and result.errno in FULL:
+        raise storage_error(result.filename or "a file", result)
+    if isinstance(result, UserError):
+        raise result
+    if isinstance(result, BaseException):
+        return Outcome(*ending, "failed", error=describe(result))
+    return Outcome(*ending, "done", dumps(result))
 
 
-def _serve(pipe: Connection, device: str, threads: int) -> None:
-    """The life of the process: take a step, take batches, send lists of outcomes, and an empty list
-    once a step is set up; end when the parent does."""
-    _end_with_parent()
-    step: Any = None
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while True:
-            task = pipe.recv()
-            try:
-                if isinstance(task, Step):
-                    step = task
-                    step.setup(device, threads)
-                    pipe.send([])
-                else:
-                    for outcomes in outcomes_of(step, task):
-                        pipe.send(outcomes)
-            except UserError as error:
-                pipe.send(UserError(str(error)))
-            except Exception:
-                pipe.send(UserError(f"step {step.name}:\n{traceback.format_exc()}"))
-
-
-def _end_with_parent() -> None:
-    """Make this process end when its parent does, however that ends."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    if sys.platform == "linux":
-        # The kernel's signal arrives inside a native call too, where no thread of ours may run.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent.pid:
-            os._exit(1)
-    else:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+def describe(error: BaseException) -> str:
+    """An error in one line; a bug's with the place that raised it."""
+    text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())
+    text = text.encode(errors="backslashreplace").decode()
+    if isinstance(error, OSError | ValueError) or error.__traceback__ is None:
+        return text
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{text} ({Path(place.filename).name}:{place.lineno})"
