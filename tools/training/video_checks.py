@@ -83,7 +83,7 @@ def check_videos(paths: Iterable[str], folder: Path, processes: int) -> dict[str
         )
         with bar, Pool(Processes(), min(processes, len(unknown))) as pool:
             for outcome in pool.run(step, items, len(unknown)):
-                record = {**unknown[outcome.video_id], "error": outcome.detail}
+                record = {**unknown[outcome.video_id], "error": outcome.error}
                 checks[outcome.video_id] = orjson.loads(outcome.line) if outcome.line else record
                 bar.update()
         table.write((kept | {path: checks[path] for path in unknown}).values())
