@@ -22,6 +22,7 @@ from tools.runner.counts import Counts, step_counts
 from tools.runner.options import Options
 from tools.shots.settings import Settings
 from tools.store.dataset import Dataset, dataset_names, named_datasets, open_dataset
+from tools.video.listing import Listing, list_videos
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
@@ -35,6 +36,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
         help="folder of raw videos (mp4 mkv webm mov avi m4v ts), read with its subfolders and"
         " symlinks (default: the folder given last time, else the one in data/datasets.yaml)",
     )
+    add_settings(parser, Listing)
     add_settings(parser, Settings)
     add_settings(parser, Options)
     return parser.parse_args(argv)
@@ -79,10 +81,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from tools.runner.run import run
     from tools.shots.steps import STEPS
-    from tools.video.listing import list_videos
 
     def init() -> None:
-        list_videos(dataset, folder)
+        list_videos(dataset, folder, settings_from(args, Listing))
         if args.video_dir:
             dataset.remember_video_dir(folder)
 

@@ -28,6 +28,7 @@ DATA_ROOT_FLAG: dict[str, Any] = {
 }
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
+EXIT_CLOSED = 141  # as of a program that SIGPIPE ends
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -161,6 +162,13 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
 
 def run_script(main: Callable[[], None]) -> None:
     """Run a script: a user's mistake is one line and exit code 2, Ctrl-C one line and 130."""
+    if sys.getfilesystemencoding() != "utf-8":
+        # Names of files are UTF-8, whatever the locale says; Python learns it only as it starts.
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started the script, as `>&-` does
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     # Slurm and service managers end a run with SIGTERM: treat it as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A log file shows each step's line when the step ends, not when the run does.
@@ -171,6 +179,9 @@ def run_script(main: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_MISTAKE)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_CLOSED)
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM):  # A second one has nothing to add.
             signal.signal(number, signal.SIG_IGN)

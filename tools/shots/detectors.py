@@ -74,7 +74,7 @@ def adaptive_shots(scan: Scan, threshold: float = SHOT_THRESHOLDS["adaptive"]) -
         if not shown[index]:
             continue
         # The detector decides on a frame once it has seen the frames behind it.
-        found = detector.process_frame(FrameTimecode(number, 25), np.ascontiguousarray(thumbnail))
+        found = detector.process_frame(FrameTimecode(number, 25.0), np.ascontiguousarray(thumbnail))
         cuts += [frame.frame_num for frame in found]
         number += 1
     starts = [0, *np.flatnonzero(shown)[cuts].tolist()]

@@ -22,7 +22,7 @@ SWIFT_DATA = REPOSITORY / "swift_data"
 
 # Names become folder and file names, and `=` and `-` have meanings of their own in experiment
 # names.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # part of the names of files
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,9 @@ def open_dataset(name: str, data_root: Path, *, may_be_new: bool = False) -> Dat
         UserError: the name is not one of a folder, or nothing is known under it.
     """
     if not NAME.fullmatch(name):
-        raise UserError(f"dataset name {name!r}: use letters, digits, '.', '_' and '-' only")
+        raise UserError(
+            f"dataset name {name!r}: use letters, digits, '.', '_' and '-' only, 100 at most"
+        )
     known = dataset_names(data_root)
     if not may_be_new and name not in known:
         names = ", ".join(known) or "none yet: preprocess.py makes the first"

@@ -2,18 +2,57 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tools.cli import setting
 from tools.errors import UserError
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
 
 EXTENSIONS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".ts"}
+# Of files that are videos too, which --more_extensions includes.
+OTHER_EXTENSIONS = {
+    *(".mpg", ".mpeg", ".m2v", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".mts", ".m2ts"),
+    *(".vob", ".ogv", ".ogm", ".mxf", ".divx", ".rm", ".rmvb"),
+}
 
 
-def find_videos(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the paths of all video files under `folder`, relative to it, sorted a folder at a time.
+@dataclass(frozen=True)
+class Listing:
+    """Which files of the folder are listed."""
+
+    more_extensions: list[str] | None = setting(
+        None,
+        "extensions of video files besides mp4 mkv webm mov avi m4v ts, such as mpg wmv (default:"
+        " none)",
+        nargs="+",
+        metavar="EXT",
+        group="which files are listed",
+    )
+    find_copies: bool = setting(
+        False,
+        "compare files of equal size by their content, and list copies once (default: only links to"
+        " one file are found)",
+    )
+
+    def extensions(self) -> set[str]:
+        """Those of the files that are listed, in lower case, with the dot."""
+        return EXTENSIONS | {f".{name.lower().lstrip('.')}" for name in self.more_extensions or ()}
+
+
+def find_videos(
+    folder: Path,
+    extensions: Collection[str] = EXTENSIONS,
+    prefix: str = "",
+    above: tuple[str, ...] = (),
+) -> Iterator[str]:
+    """Yield the paths of all files under `folder` that have one of the extensions, relative to it,
+    sorted a folder at a time.
 
     Symlinks are followed, to folders too, except to one that leads back into itself. Hidden files
     and folders are skipped, and so are folders that cannot be read.
@@ -34,9 +73,15 @@ def find_videos(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> 
             continue
         # Of a symlink that leads to itself, the entry's own is_dir() raises an error.
         if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
-            yield from find_videos(folder / entry.name, f"{prefix}{entry.name}/", (*above, real))
-        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+            deeper = f"{prefix}{entry.name}/", (*above, real)
+            yield from find_videos(folder / entry.name, extensions, *deeper)
+        elif extension_of(entry.name) in extensions:
             yield prefix + entry.name
+
+
+def extension_of(name: str) -> str:
+    """The extension of a file's name, in lower case, with its dot."""
+    return os.path.splitext(name)[1].lower()
 
 
 def shown(name: str) -> str:
@@ -49,10 +94,11 @@ def video_id(dataset: str, name: str) -> str:
     return f"{dataset}_{hashlib.sha1(os.fsencode(name)).hexdigest()[:12]}"
 
 
-def list_videos(dataset: Dataset, folder: Path) -> None:
+def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) -> None:
     """Bring init.jsonl up to date with the folder: what is listed keeps its id, new videos follow.
 
-    A name that is not UTF-8 has no place in JSON: it goes to init.failed.jsonl.
+    A file that is there under several names is listed once. A name that is not UTF-8 has no place
+    in JSON: it goes to init.failed.jsonl.
 
     Raises:
         UserError: there is no such folder, its path is not UTF-8, no video is in it, or two videos
@@ -69,15 +115,26 @@ def list_videos(dataset: Dataset, folder: Path) -> None:
     changed = not table.exists() or bool(table.parts())
     new = moved = 0
     failed = []
-    for name in find_videos(folder):
+    names = list(find_videos(folder, listing.extensions() | OTHER_EXTENSIONS))
+    skipped = Counter(map(extension_of, names))
+    for extension in listing.extensions():
+        del skipped[extension]
+    names = [name for name in names if extension_of(name) not in skipped]
+    records = {name: find(name) for name in names}
+    listed = {name for name in names if records[name]}
+    same = same_files(folder, names, listed, listing.find_copies)
+    for name in names:
         key, path = video_id(dataset.name, name), above + name
+        record = records[name]
         if shown(name) != name:
             error = f"VideoError: name is not UTF-8: rename {shown(name)}"
             failed.append({"video_id": key, "step": "init", "error": error, "attempts": 1})
-        elif record := find(name):
+        elif record:
             if record["video_path"] != path:
                 _refuse_another_video(record["video_path"], path)
                 record["video_path"], moved = path, moved + 1
+        elif name in same:
+            continue
         elif key in known:
             raise UserError(
                 f"{path} would get the id of {known[key]['video_path']}, {key}: rename one of them"
@@ -86,10 +143,16 @@ def list_videos(dataset: Dataset, folder: Path) -> None:
             record = {"video_id": key, "video_path": path, "video_name": name, "filtered": False}
             known[key], new = record, new + 1
     table.failed.write(failed)
+    others = ""
+    if skipped:
+        kinds = ", ".join(f"{count} {extension}" for extension, count in sorted(skipped.items()))
+        flag = " ".join(extension[1:] for extension in sorted(skipped))
+        others = f"{kinds} skipped; --more_extensions {flag} includes them"
     if not known:
-        kinds = " ".join(sorted(extension[1:] for extension in EXTENSIONS))
+        kinds = " ".join(sorted(extension[1:] for extension in listing.extensions()))
         unusable = f" but {len(failed)} whose names are not UTF-8" if failed else ""
-        raise UserError(f"video folder {folder}: no video in it{unusable} ({kinds})")
+        hint = f"; {others}" if others else ""
+        raise UserError(f"video folder {folder}: no video in it{unusable} ({kinds}){hint}")
     if changed or new or moved:
         table.write(known.values())
         for part in table.parts():
@@ -99,6 +162,51 @@ def list_videos(dataset: Dataset, folder: Path) -> None:
         print(f"init: {moved} videos have moved; what was made from them stays valid")
     if failed:
         print(f"init: {len(failed)} failed: their names are not UTF-8 ({table.failed.path})")
+    if others:
+        print(f"init: {others}")
+    if same:
+        name, own = next(iter(same.items()))
+        stay = len(same.keys() & listed)
+        print(
+            f"init: {len(same) - stay} files left out, for they are listed under another name, such"
+            f" as {shown(name)}, which is {shown(own)}"
+            + (f"; {stay} more were listed before and stay" if stay else "")
+        )
+
+
+def same_files(
+    folder: Path, names: Iterable[str], listed: Collection[str], find_copies: bool
+) -> dict[str, str]:
+    """name -> another name of the same file, of all names but one for each file: the one that is
+    listed already, else the first that is no link.
+
+    Args:
+        names: relative to the folder.
+        find_copies: files of the same content are the same, too.
+    """
+    groups: dict[Any, list[str]] = defaultdict(list)
+    sizes: dict[Any, int] = {}
+    for name in names:
+        with suppress(OSError):  # a link that leads nowhere
+            stat = os.stat(folder / name)
+            groups[stat.st_dev, stat.st_ino].append(name)
+            sizes[stat.st_dev, stat.st_ino] = stat.st_size
+    if find_copies:
+        repeated = {size for size, count in Counter(sizes.values()).items() if count > 1}
+        for key in [key for key, size in sizes.items() if size in repeated]:
+            with suppress(OSError), open(folder / groups[key][0], "rb") as file:
+                groups[hashlib.file_digest(file, "sha256").digest()] += groups.pop(key)
+    real = os.path.realpath(folder)
+
+    def rank(name: str) -> tuple[bool, bool]:
+        return name not in listed, os.path.realpath(folder / name) != os.path.join(real, name)
+
+    same = {}
+    for group in groups.values():
+        if len(group) > 1:
+            own = min(group, key=rank)
+            same |= {name: own for name in group if name != own}
+    return same
 
 
 def _refuse_another_video(old: str, new: str) -> None:
