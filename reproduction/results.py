@@ -89,7 +89,7 @@ class Summary:
 def summaries(results: Results) -> Iterator[Summary]:
     """The bases as one arm, whose seeds they are, then each arm."""
     bases = {name: {"base": name, "phases": [kept]} for name, kept in results["bases"].items()}
-    arms = {BASE: {"label": BASE, "seeds": bases}} if bases else {}
+    arms: Results = {BASE: {"label": BASE, "seeds": bases}} if bases else {}
     for name, arm in (arms | results["arms"]).items():
         runs = arm["seeds"].values()
         first = [as_scores(results, run["phases"][0], DAMAGED) for run in runs]
