@@ -20,14 +20,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.cli import (
-    add_data_root,
-    add_settings,
-    run_script,
-    script_parser,
-    settings_from,
-    whole,
-)
+from tools.cli import add_data_root, add_settings, run_script, script_parser, settings_from, whole
 from tools.errors import UserError
 from tools.pairs.perturbation import LEVELS
 from tools.pairs.rules import REASONS
@@ -89,14 +82,16 @@ def outputs(args: Namespace) -> list[Output]:
     Raises:
         UserError: --output does not go with --per_level or its absence.
     """
+
+    def name(ratios: list[int]) -> str:
+        return f"{args.model}_i{args.iter}_r{'-'.join(map(str, ratios))}.json"
+
     if args.per_level:
         folder = args.output or SWIFT_DATA
         if folder.is_file() or folder.suffix == ".json":
             raise UserError(f"--output {folder}: with --per_level it names a folder, not a file")
-        names = {ratio: f"{args.model}_i{args.iter}_r{ratio}.json" for ratio in args.ratios}
-        return [Output(folder / names[ratio], [ratio]) for ratio in args.ratios]
-    ratios = "-".join(map(str, args.ratios))
-    path = args.output or SWIFT_DATA / f"{args.model}_i{args.iter}_r{ratios}.json"
+        return [Output(folder / name([ratio]), [ratio]) for ratio in args.ratios]
+    path = args.output or SWIFT_DATA / name(args.ratios)
     if path.is_dir() or path.suffix != ".json":
         raise UserError(f"--output {path}: without --per_level it names a file, <name>.json")
     return [Output(path, args.ratios)]

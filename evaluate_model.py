@@ -32,13 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         from evaluation.toy.benchmark import add_toy_parser
 
         add_toy_parser(commands)
-    else:
-        commands.add_parser("toy", help="held-out stories of the toy world")
-    if "benchmark" in argv[:1]:
+    elif "benchmark" in argv[:1]:
         from evaluation.public.benchmarks import add_benchmark_parser
 
         add_benchmark_parser(commands)
     else:
+        commands.add_parser("toy", help="held-out stories of the toy world")
         commands.add_parser("benchmark", help="public video benchmarks, through lmms-eval")
     args = parser.parse_args(argv)
     args.run(args)

@@ -11,61 +11,44 @@ is called responses.
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 from inference.captioner import Sampling
 from inference.models import add_model_flags, captioner_from, response_sampling
-from tools.cli import (
-    add_data_root,
-    add_dataset,
-    add_settings,
-    add_world_size,
-    run_script,
-    script_parser,
-    settings_from,
-    whole,
-)
+from tools.cli import add_dataset, add_settings, run_script, script_parser, setting, settings_from
 from tools.errors import UserError
 from tools.runner.options import Options
 from tools.store.dataset import open_dataset
 from tools.text.prompts import add_prompts_flag
 
 
+@dataclass(frozen=True)
+class Perturbations:
+    """Which lists of clip captions the model is given."""
+
+    seed: int = setting(0, "seed of all perturbations, and of what a model draws", type=int)
+    iter: int = setting(0, "round of self-generation: the files go to iter_N")
+    fine: bool = setting(
+        False,
+        "make two more files at level r1, which is finer than the paper's: neighbouring clips are"
+        " swapped, or one of them is repeated in place of the other (default: the paper's"
+        " thirteen)",
+    )
+    by_similarity: bool = setting(
+        False,
+        "drop clips that look like those dropped before (default: any clips)",
+        group="biased drops (off in the paper's runs)",
+    )
+    by_group: bool = setting(
+        False, "drop all clips of a group together (default: clips one by one)"
+    )
+
+
 def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     add_dataset(parser, argv)
-    add_world_size(parser)
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="seed of all perturbations, and of what a model draws (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--iter",
-        type=whole,
-        default=0,
-        help="round of self-generation: the files go to iter_N (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--fine",
-        action="store_true",
-        help="make two more files at level r1, which is finer than the paper's: neighbouring clips"
-        " are swapped, or one of them is repeated in place of the other (default: the paper's"
-        " thirteen)",
-    )
-    group = parser.add_argument_group("biased drops (off in the paper's runs)")
-    group.add_argument(
-        "--by_similarity",
-        action="store_true",
-        help="drop clips that look like those dropped before (default: any clips)",
-    )
-    group.add_argument(
-        "--by_group",
-        action="store_true",
-        help="drop all clips of a group together (default: clips one by one)",
-    )
+    add_settings(parser, Perturbations)
     group = parser.add_argument_group("sampling (default of each: the method's for this model)")
     group.add_argument("--temperature", type=float, help="0 is greedy")
     group.add_argument("--top_p", type=float, help="probability mass that is sampled from, 0 to 1")
@@ -75,7 +58,6 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     add_prompts_flag(parser)
     add_model_flags(parser, "responses, from its own clip captions")
     add_settings(parser, Options)
-    add_data_root(parser)
     return parser.parse_args(argv)
 
 
@@ -91,11 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             f" generate_meta_data.py {args.world_size} --dataset {args.dataset}"
             f" --model {args.model} first"
         )
-    given = {
-        entry.name: getattr(args, entry.name)
-        for entry in fields(Sampling)
-        if getattr(args, entry.name) is not None
-    }
+    flags = {entry.name: getattr(args, entry.name) for entry in fields(Sampling)}
+    given = {name: value for name, value in flags.items() if value is not None}
     sampling = replace(response_sampling(captioner), **given)
     values = ", ".join(f"{name} {value}" for name, value in sampling.as_dict().items())
     engine = captioner.fingerprint()["engine"]
@@ -107,15 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from tools.pairs.perturbation import configs
     from tools.runner.run import run
 
-    step = ResponsesStep(
-        dataset,
-        captioner,
-        configs(args.by_similarity, args.by_group, args.fine),
-        sampling,
-        args.seed,
-        args.iter,
-        args.prompts,
-    )
+    chosen = configs(args.by_similarity, args.by_group, args.fine)
+    step = ResponsesStep(dataset, captioner, chosen, sampling, args.seed, args.iter, args.prompts)
     run([step], dataset, settings_from(args, Options))
 
 

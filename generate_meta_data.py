@@ -13,15 +13,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from inference.models import add_model_flags, captioner_from
-from tools.cli import (
-    add_data_root,
-    add_settings,
-    add_world_size,
-    positive,
-    run_script,
-    script_parser,
-    settings_from,
-)
+from tools.cli import add_settings, positive, run_script, script_parser, settings_from
 from tools.errors import UserError
 from tools.runner.options import Options
 from tools.store.dataset import open_dataset
@@ -33,7 +25,6 @@ DEFAULT_DATASET = "lv178k_1_2m_ytb"  # the paper's
 def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """The command line."""
     parser = script_parser(__doc__)
-    add_world_size(parser)
     parser.add_argument(
         "--dataset",
         metavar="NAME",
@@ -55,7 +46,6 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     add_prompts_flag(parser)
     add_model_flags(parser, "captions")
     add_settings(parser, Options)
-    add_data_root(parser)
     return parser.parse_args(argv)
 
 

@@ -16,27 +16,18 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.cli import (
-    add_data_root,
-    add_dataset,
-    add_settings,
-    add_world_size,
-    run_script,
-    script_parser,
-    settings_from,
-)
+from tools.cli import add_dataset, add_settings, run_script, script_parser, settings_from
 from tools.errors import UserError, did_you_mean
+from tools.runner.counts import Counts, step_counts
 from tools.runner.options import Options
 from tools.shots.settings import Settings
 from tools.store.dataset import Dataset, dataset_names, named_datasets, open_dataset
-from tools.store.jsonl import Table
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     add_dataset(parser, argv)
-    add_world_size(parser)
     parser.add_argument(
         "--video_dir",
         type=Path,
@@ -46,44 +37,35 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     )
     add_settings(parser, Settings)
     add_settings(parser, Options)
-    add_data_root(parser)
     return parser.parse_args(argv)
 
 
 def video_folder(args: Namespace, dataset: Dataset) -> Path:
-    """The folder of raw videos, absolute.
-
-    Raises:
-        UserError: --video_dir is no folder, or no folder is known for this dataset.
-    """
-    if args.video_dir:
-        folder = Path(os.path.normpath(args.video_dir.expanduser().absolute()))
-        if not folder.is_dir():
-            raise UserError(f"--video_dir {folder}: no such folder")
-        return folder
-    known = dataset.video_dir()
+    """The folder of raw videos, absolute; raises UserError where --video_dir is no folder, or no
+    folder is known for this dataset."""
+    known = args.video_dir or dataset.video_dir()
     if known is None:
         names = sorted({*named_datasets(), *dataset_names(args.data_root)})
         raise UserError(
             f"dataset {args.dataset!r} is not known; known by name: {', '.join(names)};"
             f" for a folder of your own add --video_dir DIR{did_you_mean(args.dataset, names)}"
         )
-    return Path(os.path.normpath(known.absolute()))
+    folder = Path(os.path.normpath(known.expanduser().absolute()))
+    if args.video_dir and not folder.is_dir():
+        raise UserError(f"--video_dir {folder}: no such folder")
+    return folder
 
 
-def warn_of_single_takes(dataset: Dataset, settings: Settings) -> None:
+def warn_of_single_takes(counts: Counts, min_shots: int) -> None:
     """Say why, where most videos were filtered out because they have too few shots."""
-    table = dataset.table("filter_scene")
-    rejected = table.filtered_path
-    if not rejected.exists() or 2 * rejected.stat().st_size < table.path.stat().st_size:
-        return
-    reasons = Table(rejected).index().filtered.values()
-    few = sum(reason == "too_few_shots" for reason in reasons)
-    if few:
+    few = counts.filtered["too_few_shots"]
+    if few and 2 * counts.filtered.total() >= counts.total:
+        subject = f"{few} videos were" if few > 1 else "1 video was"
+        have = "they have" if few > 1 else "it has"
         print(
-            f"note: {few} videos were filtered out because they have fewer than"
-            f" {settings.min_shots} shots (--min_shots): the method perturbs the order of a video's"
-            " clips, so it needs footage with cuts"
+            f"note: {subject} filtered out because {have} fewer than {min_shots} shots"
+            " (--min_shots): the method perturbs the order of a video's clips, so it needs footage"
+            " with cuts"
         )
 
 
@@ -104,8 +86,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.video_dir:
             dataset.remember_video_dir(folder)
 
-    run([step(dataset, settings) for step in STEPS], dataset, settings_from(args, Options), init)
-    warn_of_single_takes(dataset, settings)
+    steps = {step.name: step(dataset, settings) for step in STEPS}
+    run(list(steps.values()), dataset, settings_from(args, Options), init)
+    filtering = steps["filter_scene"]
+    warn_of_single_takes(step_counts(filtering.reads, filtering.writes), settings.min_shots)
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ def videos_a_second(dataset: Dataset, world_size: int) -> tuple[float, float]:
     items = [Item(key, line, ("scene",)) for key, line in given.lines(given.kept())]
     ends = []
     start = time.perf_counter()
-    with Pool(Processes("cpu", threads=1), world_size) as pool:
+    with Pool(Processes("cpu"), world_size) as pool:
         for outcome in pool.run(step, items, len(items)):
-            assert outcome.kind == "done", outcome.detail
+            assert outcome.kind == "done", outcome.error
             ends.append(time.perf_counter())
     # A worker's first video ends before anybody's second: the videos are equal.
     warm = ends[world_size - 1]

@@ -67,7 +67,9 @@ def best_plain_threshold(truth: Truth, dataset: Dataset) -> float:
     """The best F1 of hard cuts that any threshold on mean thumbnail differences reaches."""
     differences = {}
     for record in dataset.table("scene").read():
-        frames = np.concatenate(list(load_scan(dataset.scan_path(record["video_id"])).thumbnails()))
+        scan = load_scan(dataset.scan_path(record["video_id"]))
+        assert scan is not None
+        frames = np.concatenate(list(scan.thumbnails()))
         change = np.abs(frames[1:].astype(np.int16) - frames[:-1]).mean(axis=(1, 2, 3))
         differences[record["video_name"]] = change
     levels = np.quantile(np.concatenate(list(differences.values())), np.linspace(0.8, 1, 400))

@@ -1,5 +1,5 @@
-"""What the scripts share: flags out of the fields of a dataclass, the dataset, the flags of the
-runner, and one clear line for a mistake.
+"""What the scripts share: flags out of the fields of a dataclass, the dataset, and one clear line
+for a mistake.
 
 What a script needs only after its flags are parsed is imported there, so that `--help` is quick.
 """
@@ -10,16 +10,22 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import field, fields
+from contextlib import suppress
+from dataclasses import MISSING, field, fields
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 from tools.errors import UserError, did_you_mean
 from tools.store.dataset import DATA_ROOT
 
 Settings = TypeVar("Settings")
+Number = TypeVar("Number", int, float)
 
+DATA_ROOT_FLAG: dict[str, Any] = {
+    "type": Path,
+    "metavar": "DIR",
+    "help": "folder that holds the datasets' folders (default: data/ in the repository)",
+}
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 
@@ -55,7 +61,8 @@ def script_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def setting(default: Any, help: str, **words: Any) -> Any:
-    """A field of a dataclass that is a flag too, and stands nowhere else.
+    """A field of a dataclass that is a flag too, and stands nowhere else; one whose default is
+    MISSING is a positional argument.
 
     Args:
         help: what it is, its unit, and the meaning of its default; a default that is not mentioned
@@ -79,6 +86,9 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
             words["action"] = "store_true"
         elif entry.type in (int, float):
             words.setdefault("type", whole if entry.type is int else amount)
+        if entry.default is MISSING:
+            group.add_argument(entry.name, **words)
+            continue
         if "default" not in words["help"]:
             words["help"] += " (default: %(default)s)"
         group.add_argument(f"--{entry.name}", default=entry.default, **words)
@@ -90,40 +100,24 @@ def settings_from(args: argparse.Namespace, settings: type[Settings], **others: 
     return settings(**{key: value for key, value in vars(args).items() if key in names}, **others)
 
 
-def positive(text: str) -> int:
-    """An argparse type: a whole number of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
+def _number(
+    convert: Callable[[str], Number], fits: Callable[[Number], bool], what: str
+) -> Callable[[str], Number]:
+    """An argparse type: the numbers that fit; `what` says in words which ones do."""
+
+    def parse(text: str) -> Number:
+        with suppress(ValueError):
+            if fits(number := convert(text)):
+                return number
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+
+    return parse
 
 
-def whole(text: str) -> int:
-    """An argparse type: a whole number of 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
-
-
-def amount(text: str) -> float:
-    """An argparse type: a number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number
-
-
-def share(text: str) -> float:
-    """An argparse type: a number from 0 to 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return number
+positive = _number(int, lambda number: number >= 1, "a whole number of 1 or more")
+whole = _number(int, lambda number: number >= 0, "a whole number of 0 or more")
+amount = _number(float, lambda number: 0 < number < math.inf, "a number above 0")
+share = _number(float, lambda number: 0 <= number <= 1, "a number from 0 to 1")
 
 
 def new_folder(text: str) -> Path:
@@ -162,28 +156,13 @@ def add_dataset(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
 
 def add_data_root(parser: argparse.ArgumentParser) -> None:
     """Add `--data_root`."""
-    parser.add_argument(
-        "--data_root",
-        type=Path,
-        default=DATA_ROOT,
-        metavar="DIR",
-        help="folder that holds the datasets' folders (default: data/ in the repository)",
-    )
-
-
-def add_world_size(parser: argparse.ArgumentParser) -> None:
-    """Add the positional `world_size`."""
-    parser.add_argument(
-        "world_size",
-        type=positive,
-        help="number of worker processes; worker r computes on GPU r modulo the number of GPUs, or"
-        " on the CPU",
-    )
+    parser.add_argument("--data_root", default=DATA_ROOT, **DATA_ROOT_FLAG)
 
 
 def run_script(main: Callable[[], None]) -> None:
     """Run a script: a user's mistake is one line and exit code 2, Ctrl-C one line and 130."""
-    signal.signal(signal.SIGTERM, _terminate)
+    # Slurm and service managers end a run with SIGTERM: treat it as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A log file shows each step's line when the step ends, not when the run does.
     # Names of files may hold what the terminal's encoding does not.
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
@@ -199,8 +178,3 @@ def run_script(main: Callable[[], None]) -> None:
         print(f"\ninterrupted: all that was finished is kept; {again} goes on", file=sys.stderr)
         # Nothing is left to flush or join, and the interpreter's own end could take long.
         os._exit(EXIT_INTERRUPTED)
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    """Slurm and service managers end a run with SIGTERM: treat it as Ctrl-C."""
-    raise KeyboardInterrupt

@@ -11,14 +11,10 @@ class UserError(Exception):
 
 
 class Filtered(Exception):
-    """Raised by a step for a record that the method rejects.
-
-    Attributes:
-        record: what is kept of it beside the reason; None: the step's input.
-    """
+    """Raised by a step for a record that the method rejects."""
 
     def __init__(self, reason: str, record: dict[str, Any] | None = None) -> None:
-        """Args: reason: its short name."""
+        """Args: reason: its short name; record: what is kept beside it (None: the step's input)."""
         super().__init__(reason)
         self.record = record
 

@@ -11,6 +11,7 @@ Intervals are percentile bootstraps of 95 % (Efron, 1979) that draw videos with 
 metrics and all models are resampled by the same draws, which is what pairs them.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,8 +72,8 @@ def mean_interval(estimates: Sequence[Interval]) -> Interval:
     """The mean of independent estimates; of one, itself."""
     if len(estimates) == 1:
         return estimates[0]
-    value = sum(one.value for one in estimates) / len(estimates)
-    stderr = math.hypot(*(one.stderr for one in estimates)) / len(estimates)
+    value = sum(estimate.value for estimate in estimates) / len(estimates)
+    stderr = math.hypot(*(estimate.stderr for estimate in estimates)) / len(estimates)
     return normal_interval(value, stderr)
 
 
@@ -90,23 +91,16 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 def interval(
     counts: Sequence[Sequence[float]] | np.ndarray, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval | None:
-    """The pooled ratio of (numerator, denominator) rows, a video each, with its interval.
-
-    None where all denominators are 0.
-    """
-    table = np.asarray(counts, float).reshape(-1, 2)
-    if not table[:, 1].sum():
-        return None
-    return _interval(*_ratios(table, _draws(len(table), resamples, seed)))
+    """The pooled ratio of (numerator, denominator) rows, a video each, with its interval; None
+    where all denominators are 0."""
+    estimate = _estimate(counts, resamples, seed)
+    return _interval(*estimate) if estimate else None
 
 
 def intervals(runs: Sequence[Scores], resamples: int = RESAMPLES, seed: int = 0) -> Spreads:
     """{metric: {group: spread}} of the mean over the score files of a model's seeds, or of its only
     one; the groups are "all" and each number of events. A metric that was never asked is absent.
-
-    Raises:
-        UserError: they are scores of different videos.
-    """
+    Raises UserError as `check_same_videos` does."""
     for run in runs:
         check_same_videos(run, runs[0])
     return _spreads([_estimates(run, resamples, seed) for run in runs], seed)
@@ -123,17 +117,14 @@ def difference(
     seeds the interval still leaves out that a normal quantile is not Student's: read `sd` too.
 
     Args:
-        pairs: (scores of one arm, scores of the other) of each seed. Metrics that only one of them
-            was asked are absent.
-
-    Raises:
-        UserError: they are scores of different videos.
+        pairs: (scores of one arm, scores of the other) of each seed, all of the same videos.
+            Metrics that only one of them was asked are absent.
     """
     differences = []
-    for one, other in pairs:
-        check_same_videos(one, other)
-        check_same_videos(one, pairs[0][0])
-        a, b = (_estimates(scores, resamples, seed) for scores in (one, other))
+    for pair in pairs:
+        check_same_videos(*pair)
+        check_same_videos(pair[0], pairs[0][0])
+        a, b = (_estimates(scores, resamples, seed) for scores in pair)
         differences.append(
             {key: (a[key][0] - b[key][0], a[key][1] - b[key][1]) for key in a if key in b}
         )
@@ -141,22 +132,18 @@ def difference(
 
 
 def check_same_videos(scores: Scores, others: Scores) -> None:
-    """Were two models asked the same questions about the same videos?
-
-    Raises:
-        UserError: they were not.
-    """
-    names, other_names = ([_key(video) for video in one["videos"]] for one in (scores, others))
-    if names != other_names or scores.get("benchmark") != others.get("benchmark"):
+    """Raise UserError where two models were not asked the same about the same videos."""
+    questions, subjects = [], []
+    for run in (scores, others):
+        names = [(video["video_name"], video["n"]) for video in run["videos"]]
+        benchmark = run.get("benchmark")
+        questions.append((names, benchmark))
+        subjects.append(f"{len(names)} videos of {run.get('dataset')} ({benchmark})")
+    if questions[0] != questions[1]:
         raise UserError(
-            f"{scores['name']} and {others['name']} were not asked the same: {_asked(scores)}"
-            f" against {_asked(others)}; score both on one dataset, with one --limit"
+            f"{scores['name']} and {others['name']} were not asked the same:"
+            f" {' against '.join(subjects)}; score both on one dataset, with one --limit"
         )
-
-
-def metrics_of(scores: Scores) -> list[str]:
-    """The metrics that a score file holds, in the order in which they are met."""
-    return list(dict.fromkeys(name for video in scores["videos"] for name in video["counts"]))
 
 
 def groups_of(scores: Scores) -> list[str]:
@@ -164,34 +151,18 @@ def groups_of(scores: Scores) -> list[str]:
     return [ALL, *map(str, sorted({video["n"] for video in scores["videos"]}))]
 
 
-def _key(video: Mapping[str, Any]) -> tuple[str, int]:
-    return video["video_name"], video["n"]
-
-
-def _asked(scores: Scores) -> str:
-    return f"{len(scores['videos'])} videos of {scores.get('dataset')} ({scores.get('benchmark')})"
-
-
-def _table(scores: Scores, metric: str, group: str) -> np.ndarray:
-    """(videos, 2): numerators and denominators; 0 / 0 where a video was not asked."""
-    return np.array(
-        [
-            video["counts"].get(metric, (0, 0))
-            for video in scores["videos"]
-            if group in (ALL, str(video["n"]))
-        ],
-        float,
-    ).reshape(-1, 2)
-
-
 def _estimates(scores: Scores, resamples: int, seed: int) -> dict[tuple[str, str], Estimate]:
     """The ratio of each (metric, group) that was asked."""
     estimates = {}
-    for metric in metrics_of(scores):
-        for group in groups_of(scores):
-            table = _table(scores, metric, group)
-            if table[:, 1].sum():
-                estimates[metric, group] = _ratios(table, _draws(len(table), resamples, seed))
+    metrics = dict.fromkeys(name for video in scores["videos"] for name in video["counts"])
+    for metric, group in itertools.product(metrics, groups_of(scores)):
+        counts = [
+            video["counts"].get(metric, (0, 0))
+            for video in scores["videos"]
+            if group in (ALL, str(video["n"]))
+        ]
+        if estimate := _estimate(counts, resamples, seed):
+            estimates[metric, group] = estimate
     return estimates
 
 
@@ -204,12 +175,17 @@ def _draws(videos: int, resamples: int, seed: int) -> np.ndarray:
     return drawn
 
 
-def _ratios(table: np.ndarray, draws: np.ndarray) -> Estimate:
-    """The pooled ratio of a (videos, 2) table, and those of its resamples; nan is 0 / 0."""
-    numerators, denominators = (draws @ table).T
+def _estimate(
+    counts: Sequence[Sequence[float]] | np.ndarray, resamples: int, seed: int
+) -> Estimate | None:
+    """See `interval`; a resample whose denominators are all 0 is nan."""
+    table = np.asarray(counts, float).reshape(-1, 2)
+    numerator, denominator = (column.sum() for column in table.T)
+    if not denominator:
+        return None
+    numerators, denominators = (_draws(len(table), resamples, seed) @ table).T
     with np.errstate(invalid="ignore"):
-        drawn = numerators / denominators
-    return float(table[:, 0].sum() / table[:, 1].sum()), drawn
+        return float(numerator / denominator), numerators / denominators
 
 
 def _interval(value: float, drawn: np.ndarray) -> Interval:
@@ -223,15 +199,13 @@ def _spreads(runs: Sequence[Mapping[tuple[str, str], Estimate]], seed: int) -> S
     for metric, group in runs[0]:
         if not all((metric, group) in run for run in runs):
             continue
-        values = np.array([run[metric, group][0] for run in runs])
-        table = np.stack([run[metric, group][1] for run in runs])
+        values, resamples = zip(*(run[metric, group] for run in runs), strict=True)
+        table = np.stack(resamples)
         # A stream of its own: these draws have nothing to do with those of the videos.
         rng = np.random.default_rng([seed, len(runs)])
-        shape = (table.shape[1], max(1, len(runs) - 1))
-        chosen = rng.integers(0, len(runs), shape)
+        chosen = rng.integers(0, len(runs), (table.shape[1], max(1, len(runs) - 1)))
         means = table[chosen, np.arange(len(chosen))[:, None]].mean(axis=1)
-        mean = _interval(float(values.mean()), means)
-        sd = float(values.std(ddof=1)) if len(runs) > 1 else None
-        spread = Spread(mean.value, mean.low, mean.high, sd, len(runs))
-        spreads.setdefault(metric, {})[group] = spread
+        mean = _interval(float(np.mean(values)), means)
+        sd = float(np.std(values, ddof=1)) if len(runs) > 1 else None
+        spreads.setdefault(metric, {})[group] = Spread(**vars(mean), sd=sd, seeds=len(runs))
     return spreads

@@ -35,11 +35,7 @@ def steps_of(dataset: Dataset) -> Iterator[tuple[str, Table, Sequence[Table]]]:
 
 
 def funnel(dataset: Dataset) -> Iterator[tuple[str, Counts]]:
-    """Yield (step, its counts), in the order of the pipeline.
-
-    Raises:
-        CorruptLine: a line of a table is not a record.
-    """
+    """Yield (step, its counts), in the order of the pipeline."""
     init = dataset.table("init")
     if init.exists():
         index, failures = init.index(), init.failed.read()
@@ -64,26 +60,25 @@ def show(dataset: Dataset, console: Console) -> None:
     for column in ("given", "done", "filtered", "failed", "remaining"):
         screen.add_column(column, justify="right")
     screen.add_column("why", overflow="fold")
-    rows = list(funnel(dataset))
-    for name, counts in rows:
-        numbers = (counts.total, counts.done, counts.filtered.total(), counts.failed.total())
-        cells = [str(number) for number in (*numbers, counts.remaining)]
-        screen.add_row(name, *cells, "\n".join(reasons(counts)))
+    steps = dict(funnel(dataset))
+    for name, counts in steps.items():
+        filtered, failed = counts.filtered.total(), counts.failed.total()
+        numbers = (counts.total, counts.done, filtered, failed, counts.remaining)
+        screen.add_row(name, *map(str, numbers), "\n".join(reasons(counts)))
     console.print(f"{dataset.name}: {dataset.root}", soft_wrap=True, highlight=False, markup=False)
     console.print(screen)
-    console.print(_balance(rows), highlight=False)
+    console.print(_balance(steps), highlight=False)
 
 
-def _balance(rows: list[tuple[str, Counts]]) -> str:
+def _balance(steps: dict[str, Counts]) -> str:
     """Where every listed video is, after stage 1; the four numbers add up to the first."""
-    names = {"init", *(step.name for step in STEPS)}
-    stage = [counts for name, counts in rows if name in names]
+    stage = [steps[name] for name in ("init", *(step.name for step in STEPS)) if name in steps]
     if not stage:
         return "no videos listed yet: run preprocess.py"
     listed = stage[0].total
     filtered = sum(counts.filtered.total() for counts in stage)
     failed = sum(counts.failed.total() for counts in stage)
-    kept = dict(rows).get("finalize", Counts()).done
+    kept = steps["finalize"].done if "finalize" in steps else 0
     left = listed - kept - filtered - failed
     return f"{listed} videos = {kept} kept + {filtered} filtered + {failed} failed + {left} left"
 

@@ -106,8 +106,8 @@ def find(dataset: Dataset, name: str | None) -> Record:
     Raises:
         UserError: there is none.
     """
-    for record in dataset.videos().index().records():
-        if name in (None, record["video_name"], record["video_id"]):
+    for record in dataset.videos().sorted_records():
+        if not record.get("filtered") and name in (None, record["video_name"], record["video_id"]):
             return record
     raise UserError(f"no kept video {name or ''} in {dataset.videos().path}")
 

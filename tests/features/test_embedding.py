@@ -113,7 +113,7 @@ def test_transformers_features_are_the_model_s_own(name, checkpoints, images):
     from transformers import AutoImageProcessor, AutoModel
 
     where = str(checkpoints / name)
-    rows = open_embedder(name, where, "cpu", 1).embed(images)
+    rows = open_embedder(where, "cpu", 1).embed(images)
     model = AutoModel.from_pretrained(where).eval()
     pixels = AutoImageProcessor.from_pretrained(where, use_fast=False)(images, return_tensors="pt")[
         "pixel_values"

@@ -14,9 +14,8 @@ import pytest
 
 from tools.runner.counts import Counts, count, kind_of
 from tools.runner.fingerprints import forget
-from tools.store.appender import Appender
 from tools.store.dataset import REPOSITORY, Dataset
-from tools.store.files import read_json, write_json
+from tools.store.files import Appender, read_json, write_json
 from tools.store.jsonl import Table, dumps
 
 BAR = re.compile(r"\w+: +\d+%\|")

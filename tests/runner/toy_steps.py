@@ -12,14 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from tools.cli import (
-    add_data_root,
-    add_settings,
-    positive,
-    run_script,
-    script_parser,
-    settings_from,
-)
+from tools.cli import add_settings, run_script, script_parser, settings_from
 from tools.errors import Filtered, UserError
 from tools.runner.options import Options
 from tools.runner.run import run
@@ -143,7 +136,6 @@ class Spread(Step):
 def main(argv=None):
     parser = script_parser(__doc__)
     parser.add_argument("dataset")
-    parser.add_argument("world_size", type=positive)
     parser.add_argument("--factor", type=int, default=2)
     parser.add_argument("--suffix", default="!")
     parser.add_argument("--version", default="1.0")
@@ -151,7 +143,6 @@ def main(argv=None):
     parser.add_argument("--setup", default="nothing")
     parser.add_argument("--steps", nargs="+", default=["act"])
     add_settings(parser, Options)
-    add_data_root(parser)
     args = parser.parse_args(argv)
     dataset = open_dataset(args.dataset, args.data_root, may_be_new=True)
     steps = [

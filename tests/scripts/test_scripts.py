@@ -174,15 +174,23 @@ def test_an_unknown_dataset_is_refused_before_a_model_is_looked_for(run_script, 
     assert refused(run_script(*words, "--data_root", tmp_path)).startswith("no dataset 'mine' in ")
 
 
-def test_videos_of_a_single_take_are_explained(run_script, make_video, tmp_path):
-    for name in ("a.mp4", "b.mp4"):
+@pytest.mark.parametrize(
+    ("names", "subject"),
+    [
+        (["a.mp4"], "1 video was filtered out because it has"),
+        (["a.mp4", "b.mp4"], "2 videos were filtered out because they have"),
+    ],
+    ids=["one", "two"],
+)
+def test_videos_of_a_single_take_are_explained(run_script, make_video, tmp_path, names, subject):
+    for name in names:
         make_video(tmp_path / "videos" / name, [("beach", 30)])
     words = ("preprocess.py", "--dataset", "mine", 1, "--video_dir", tmp_path / "videos", *LIGHT)
     done = run_script(*words, "--data_root", tmp_path / "data")
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == (
-        "note: 2 videos were filtered out because they have fewer than 4 shots (--min_shots): the"
-        " method perturbs the order of a video's clips, so it needs footage with cuts"
+        f"note: {subject} fewer than 4 shots (--min_shots): the method perturbs the order of a"
+        " video's clips, so it needs footage with cuts"
     )
 
 

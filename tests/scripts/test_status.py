@@ -5,8 +5,8 @@ import pytest
 
 from tools.runner.counts import Counts
 from tools.status import funnel
-from tools.store.appender import Appender
 from tools.store.dataset import Dataset
+from tools.store.files import Appender
 from tools.store.jsonl import Table, dumps
 
 

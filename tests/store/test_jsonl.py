@@ -10,9 +10,8 @@ import orjson
 import pytest
 
 from tools.errors import StorageError, UserError
-from tools.store.appender import Appender
 from tools.store.dataset import REPOSITORY
-from tools.store.files import CorruptLine, read_json, replace_atomically, write_json
+from tools.store.files import Appender, CorruptLine, read_json, replace_atomically, write_json
 from tools.store.jsonl import Table, dumps
 
 
@@ -319,7 +318,7 @@ APPEND_UNTIL_FULL = """
 import resource, sys
 from pathlib import Path
 from tools.errors import StorageError
-from tools.store.appender import Appender
+from tools.store.files import Appender
 from tools.store.jsonl import dumps
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 part = Appender(Path(sys.argv[1]))

@@ -1,11 +1,12 @@
 """What a shot looks like, as a vector: SigLIP, CLIP, or plain colour and texture.
 
-An embedder turns images into rows of length 1, so that a dot product is a cosine similarity.
+An embedder turns images into rows of length 1, so that a dot product is a cosine similarity. Its
+`from_thumbnails` says whether 48x27 thumbnails are enough, so that nothing need be decoded.
 """
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,19 +15,6 @@ from tools.errors import UserError
 from tools.video.scan import THUMBNAIL
 
 IMAGES_AT_ONCE = 16
-
-
-class Embedder(Protocol):
-    """Images in, unit vectors out.
-
-    Attributes:
-        from_thumbnails: whether 48x27 thumbnails are enough, so that nothing need be decoded.
-    """
-
-    from_thumbnails: bool
-
-    def embed(self, images: list[np.ndarray]) -> np.ndarray:
-        """(n, d) float32 rows of length 1 for n images, (height, width, 3) uint8 RGB each."""
 
 
 class ColorEmbedder:
@@ -48,7 +36,7 @@ class ColorEmbedder:
     STRONGEST_EDGE = 60
 
     def embed(self, images: list[np.ndarray]) -> np.ndarray:
-        """See `Embedder`."""
+        """(n, d) float32 rows of length 1 for n images, (height, width, 3) uint8 RGB each."""
         return np.stack([self._embed_one(image) for image in images])
 
     def _embed_one(self, image: np.ndarray) -> np.ndarray:
@@ -64,18 +52,17 @@ class ColorEmbedder:
         shares = (lab + np.array([0, most, most])) / [100, 2 * most, 2 * most]
         places = np.clip((shares * bins).astype(int), 0, bins - 1)
         blur = partial(cv2.GaussianBlur, sigmaX=1.5, borderType=cv2.BORDER_CONSTANT)
-        found = []
+        counts = []
         for third in np.array_split(places, self.THIRDS):
-            counts = np.zeros(self.BINS, np.float32)
-            np.add.at(counts, tuple(third.reshape(-1, 3).T), 1)
-            over_colours = blur(counts.transpose(1, 2, 0), (5, 5))
-            flat = over_colours.reshape(-1, self.BINS[0])
-            found.append(blur(flat, (5, 1)).ravel())
-        return np.concatenate(found)
+            count = np.zeros(self.BINS, np.float32)
+            np.add.at(count, tuple(third.reshape(-1, 3).T), 1)
+            over_colours = blur(count.transpose(1, 2, 0), (5, 5))
+            counts.append(blur(over_colours.reshape(-1, self.BINS[0]), (5, 1)).ravel())
+        return np.concatenate(counts)
 
     def _texture(self, lightness: np.ndarray) -> np.ndarray:
         """Mean strength of the edges of each direction, by scale and third."""
-        found = []
+        strengths = []
         for scale in self.SCALES:
             size = (lightness.shape[1] // scale, lightness.shape[0] // scale)
             scaled = cv2.resize(lightness, size, interpolation=cv2.INTER_AREA)
@@ -84,17 +71,13 @@ class ColorEmbedder:
             strength = np.minimum(strength, self.STRONGEST_EDGE)
             direction = np.round(angle / np.pi * self.DIRECTIONS).astype(int) % self.DIRECTIONS
             for rows in np.array_split(np.arange(size[1]), self.THIRDS):
-                one = (direction[rows].ravel(), strength[rows].ravel(), self.DIRECTIONS)
-                found.append(np.bincount(*one) / strength[rows].size)
-        return np.concatenate(found)
+                edges = (direction[rows].ravel(), strength[rows].ravel(), self.DIRECTIONS)
+                strengths.append(np.bincount(*edges) / strength[rows].size)
+        return np.concatenate(strengths)
 
 
 class TransformersEmbedder:
-    """The image tower of a SigLIP or CLIP checkpoint, by hub id or local path.
-
-    Raises:
-        UserError: the checkpoint is not there.
-    """
+    """The image tower of a SigLIP or CLIP checkpoint in a folder."""
 
     from_thumbnails = False
 
@@ -111,7 +94,7 @@ class TransformersEmbedder:
         self._model = self._model.to(device).eval()
 
     def embed(self, images: list[np.ndarray]) -> np.ndarray:
-        """See `Embedder`."""
+        """See `ColorEmbedder.embed`."""
         rows = []
         for start in range(0, len(images), IMAGES_AT_ONCE):
             batch = self._processor(images[start : start + IMAGES_AT_ONCE], return_tensors="pt")
@@ -122,23 +105,21 @@ class TransformersEmbedder:
         return np.concatenate(rows)
 
 
+Embedder = ColorEmbedder | TransformersEmbedder
+
+
 def _unit(vector: np.ndarray) -> np.ndarray:
     return (vector / max(float(np.linalg.norm(vector)), 1e-9)).astype(np.float32)
 
 
-def open_embedder(name: str, checkpoint: str | None, device: str, threads: int) -> Embedder:
-    """Make an embedder: `color`, or `siglip` or `clip` from a checkpoint."""
-    if checkpoint is None or name == "color":
-        return ColorEmbedder()
-    return TransformersEmbedder(checkpoint, device, threads)
+def open_embedder(folder: str | None, device: str, threads: int) -> Embedder:
+    """The embedder of a checkpoint's folder; without one, that of colour."""
+    return ColorEmbedder() if folder is None else TransformersEmbedder(folder, device, threads)
 
 
 def check_embedder(name: str, checkpoint: str | None) -> str | None:
-    """The folder of the embedder's checkpoint, fetched once, before the workers need it.
-
-    Raises:
-        UserError: it is not here and cannot be fetched, or is no image model.
-    """
+    """The folder of the embedder's checkpoint, fetched once, before the workers need it; raises
+    UserError where it is not here and cannot be fetched, or is no image model."""
     if checkpoint is None or name == "color":
         return None
     from transformers import AutoConfig
@@ -157,11 +138,7 @@ def check_embedder(name: str, checkpoint: str | None) -> str | None:
 
 
 def _fetch(where: str) -> str:
-    """The folder of a checkpoint: the one named, or the hub's, fetched if it is not here yet.
-
-    Raises:
-        OSError, ValueError: it is not here, and the hub cannot be reached or does not have it.
-    """
+    """The folder of a checkpoint: the one named, or the hub's, fetched if it is not here yet."""
     if Path(where).is_dir():
         return where
     from huggingface_hub import HfApi, snapshot_download

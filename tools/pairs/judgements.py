@@ -14,8 +14,8 @@ from typing import NamedTuple
 from tools.errors import UserError
 from tools.pairs.perturbation import Config
 from tools.statistics import wilson
-from tools.store.appender import Appender
 from tools.store.dataset import Dataset
+from tools.store.files import Appender
 from tools.store.jsonl import dumps, lines_from, parse_line
 from tools.store.locks import locked
 
@@ -107,12 +107,12 @@ def read(dataset: Dataset) -> Iterator[Judgement]:
     """
     path = dataset.judgements
     try:
-        lines = [line for _, line in lines_from(path)]
+        lines = list(lines_from(path))
     except FileNotFoundError:
         return
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    for number, line in enumerate(lines, 1):
+    for number, _, line in lines:
         record = parse_line(line, path, number)
         try:
             if record["verdict"] not in VERDICTS:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tools.store.files import read_json, write_json
+from tools.store.files import write_json
 from tools.store.jsonl import Index, Record, Table
 
 
@@ -19,10 +19,7 @@ class Counts:
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
-            self.done + other.done,
-            self.filtered + other.filtered,
-            self.failed + other.failed,
-            self.remaining + other.remaining,
+            *(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
         )
 
     @property
@@ -68,7 +65,7 @@ def remember(reads: Table, table: Table, counts: Counts) -> None:
         "filtered": counts.filtered,
         "failed": counts.failed,
     }
-    made = read_json(table.meta_path)
+    made = table.meta()
     if made.get("finished") != finished:
         write_json(table.meta_path, {**made, "finished": finished})
 
@@ -77,7 +74,7 @@ def remembered(reads: Table, writes: Iterable[Table]) -> Counts | None:
     """The counts of a step that is known to be finished; None of any other."""
     counts = Counts()
     for table in writes:
-        finished = (read_json(table.meta_path) or {}).get("finished", {})
+        finished = table.meta().get("finished", {})
         files = _stamps(reads, table)
         if len(files) < 2 or finished.get("files") != files:
             return None
@@ -93,11 +90,7 @@ def _stamps(*tables: Table) -> list[list[int]]:
 
 
 def step_counts(reads: Table, writes: Sequence[Table]) -> Counts:
-    """How a step stands, from its files; for `tools.status`.
-
-    Raises:
-        CorruptLine: a line of a table is not a record.
-    """
+    """How a step stands, from its files."""
     if (counts := remembered(reads, writes)) is not None:
         return counts
     ids = reads.index().kept()

@@ -12,40 +12,36 @@ import orjson
 
 from tools.errors import UserError
 from tools.runner.step import Step
-from tools.store.files import read_json, write_json
+from tools.store.files import write_json
 from tools.store.jsonl import Table
 from tools.store.origin import LIBRARIES, differences, out_of_date
 
 
 def fingerprint(step: Step) -> dict[str, Any]:
     """What shapes a step's output: parameters, versions and the fingerprint of what it reads."""
-    upstream = read_json(step.reads.meta_path) or {}
-    made = read_json(step.writes[0].meta_path) or {}
     document = {
         "step": step.name,
-        "build": made.get("build", 1),
+        "build": step.writes[0].meta().get("build", 1),
         "params": step.params(),
         "versions": {**step.versions(), "revision": str(step.revision)},
-        "input": {step.reads.name: upstream.get("fingerprint")},
+        "input": {step.reads.name: step.reads.meta().get("fingerprint")},
     }
     digest = hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
     return {"fingerprint": digest[:16], **document}
 
 
 def check_fingerprint(step: Step) -> None:
-    """Stop where the step's tables were made with other parameters; show other libraries.
+    """Stop with a UserError where the step's tables were made with other parameters; show other
+    libraries.
 
     `sign` looks at the input's fingerprint when the step's turn has come: the step before it may
     have to write its own first.
-
-    Raises:
-        UserError: they were; the text names the first thing that differs.
     """
     now = fingerprint(step)
     notes = {}
     for table in step.writes:
-        made = read_json(table.meta_path)
-        if made is None or "step" not in made:
+        made = table.meta()
+        if "step" not in made:
             continue
         for name, (before, after) in differences(made, now).items():
             if name not in LIBRARIES:
@@ -60,18 +56,15 @@ def check_fingerprint(step: Step) -> None:
 
 
 def sign(step: Step) -> None:
-    """Leave the fingerprint beside the step's tables.
-
-    Raises:
-        UserError: they were made from another input.
-    """
+    """Leave the fingerprint beside the step's tables; raise UserError where they were made from
+    another input."""
     now = fingerprint(step)
     for table in step.writes:
-        made = read_json(table.meta_path)
-        if made is None and table.exists():
+        made = table.meta()
+        if not made and table.exists():
             print(f"{table.path.name}: made by other scripts (no fingerprint), kept as it is")
             write_json(table.meta_path, now | {"note": "holds records made by other scripts"})
-        elif made is None or "step" not in made:
+        elif "step" not in made:
             table.clear()
             write_json(table.meta_path, now)
         elif made["input"] != now["input"]:
@@ -80,6 +73,5 @@ def sign(step: Step) -> None:
 
 def forget(table: Table) -> None:
     """Delete a table's records for another build; `sign` completes what a kill leaves half done."""
-    build = (read_json(table.meta_path) or {}).get("build", 1)
-    write_json(table.meta_path, {"build": build + 1})
+    write_json(table.meta_path, {"build": table.meta().get("build", 1) + 1})
     table.clear()

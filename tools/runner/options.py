@@ -1,15 +1,22 @@
-"""How a script was asked to run its steps: the flags of every script that runs steps."""
+"""How to run steps: the arguments of every script that does."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
+from pathlib import Path
 
-from tools.cli import positive, setting
+from tools.cli import DATA_ROOT_FLAG, positive, setting
+from tools.store.dataset import DATA_ROOT
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run steps; `world_size` is the number of worker processes."""
+    """See the help of each field."""
 
-    world_size: int = 1
+    world_size: int = setting(
+        MISSING,
+        "number of worker processes; worker r computes on GPU r modulo the number of GPUs, or on"
+        " the CPU",
+        type=positive,
+    )
     device: str = setting(
         "auto",
         "where models compute (default auto: on GPUs if torch can use one, else on the CPU)",
@@ -36,3 +43,4 @@ class Options:
         "delete the output of STEP and of all later steps, then run (default: keep what is done)",
         metavar="STEP",
     )
+    data_root: Path = setting(DATA_ROOT, **DATA_ROOT_FLAG)

@@ -151,4 +151,4 @@ def _bury(slot: _Slot, again: deque[Item]) -> Iterator[Outcome]:
             again.append(item)
             continue
         for table in item.missing:
-            yield Outcome(item.video_id, table, "failed", WORKER_DIED, item.attempts)
+            yield Outcome(item.video_id, table, item.attempts, "failed", error=WORKER_DIED)

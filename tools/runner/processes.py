@@ -23,7 +23,7 @@ from typing import Any
 from tools.errors import UserError
 from tools.runner.devices import count_gpus, has_gpu_driver
 from tools.runner.step import Step
-from tools.runner.worker import Item, Outcome, WorkerDied, work
+from tools.runner.worker import Item, Outcome, WorkerDied, outcomes_of
 
 # What the libraries that compute take their number of threads from.
 THREAD_VARIABLES = (
@@ -170,7 +170,7 @@ def _serve(pipe: Connection, device: str, threads: int) -> None:
                     step.setup(device, threads)
                     pipe.send([])
                 else:
-                    for outcomes in work(step, task):
+                    for outcomes in outcomes_of(step, task):
                         pipe.send(outcomes)
             except UserError as error:
                 pipe.send(UserError(str(error)))

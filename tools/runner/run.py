@@ -1,15 +1,15 @@
 """The runner: what is done, what is left, and the progress of it.
 
-A step is a small object that turns a record into a record and knows nothing of files, ranks,
-resuming or bars (`tools.runner.step`); workers compute it (`tools.runner.pool`). The runner knows
-the rest: it alone writes. Every record that a step is given ends as done, filtered (with a reason)
-or failed (with an error), and the three add up to what the step was given.
+Workers compute a step (`tools.runner.pool`); the runner knows the rest, and it alone writes. Every
+record that a step is given ends as done, filtered (with a reason) or failed (with an error), and
+the three add up to what the step was given.
 """
 
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
+from itertools import dropwhile
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,8 +22,8 @@ from tools.runner.pool import WORKER_DIED, Pool
 from tools.runner.processes import Processes
 from tools.runner.step import Step
 from tools.runner.worker import Item, Outcome
-from tools.store.appender import Appender
 from tools.store.dataset import Dataset
+from tools.store.files import Appender
 from tools.store.jsonl import Index, Record, Table, dumps
 from tools.store.origin import check_origin
 
@@ -63,8 +63,8 @@ def run(
         # What is missing is said before the first video is touched, not after a week: all steps
         # after one that is unfinished may have work.
         engine = Processes(options.device, options.threads)
-        finished = [_finished(step, options) is not None for step in steps[:redone]]
-        unfinished = steps[finished.index(False) if False in finished else redone :]
+        work_from = dropwhile(lambda step: _finished(step, options), steps[:redone])
+        unfinished = [*work_from, *steps[redone:]]
         for step in unfinished:
             step.check(options.device)
         if unfinished:
@@ -172,7 +172,7 @@ def _write(
                 failure = {
                     "video_id": outcome.video_id,
                     "step": step.name,
-                    "error": outcome.detail,
+                    "error": outcome.error,
                     "attempts": earlier + outcome.attempts,
                 }
                 line = dumps(failure)

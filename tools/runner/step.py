@@ -7,40 +7,25 @@ from tools.store.jsonl import Record, Table
 
 
 class Step:
-    """One step of the pipeline. It knows nothing of files, ranks, resuming or bars.
+    """One step of the pipeline. It knows nothing of files, ranks, resuming or progress bars."""
 
-    Attributes:
-        name: the step's name, as in `--redo NAME`.
-        reads: the table whose records it takes.
-        writes: the tables it makes, usually one.
-        batch_size: how many records a worker is handed at once.
-        revision: goes up when the step's own code comes to other results.
-    """
-
-    name: ClassVar[str]
-    revision: ClassVar[int] = 1
-    reads: Table
-    writes: tuple[Table, ...]
-    batch_size = 1
+    name: ClassVar[str]  # as in `--redo NAME`
+    revision: ClassVar[int] = 1  # goes up when the step's own code comes to other results
+    reads: Table  # the table whose records it takes
+    writes: tuple[Table, ...]  # the tables it makes, usually one
+    batch_size = 1  # how many records a worker is handed at once
 
     def params(self) -> dict[str, Any]:
         """The parameters that shape the output; a run with others does not add to it."""
         return {}
 
     def versions(self) -> dict[str, str]:
-        """The versions of the libraries that compute the output; they are noted, and shown where
-        they differ."""
+        """The versions of the libraries that compute the output; those that differ are shown."""
         return {}
 
     def check(self, device: str) -> None:
-        """Called in the parent before any step's work: is everything here that this step needs?
-
-        Args:
-            device: auto, cpu or cuda, as the user asked.
-
-        Raises:
-            UserError: something is missing.
-        """
+        """Called in the parent before any step works: raise UserError where something is missing
+        that this step needs. `device` is auto, cpu or cuda, as the user chose."""
 
     def setup(self, device: str, threads: int) -> None:
         """Called once in each worker, before its first record: load what is costly."""
@@ -60,11 +45,8 @@ class Step:
         """Yield (position in `records`, result) for every record, each as soon as it is known.
 
         A result is a record, or Filtered or another exception in its place; of a step with several
-        tables it may be a dict of such, by the names of the tables.
-
-        Args:
-            wanted: of each record, the names of the tables that lack it; a step with several tables
-                may leave the others out of its result.
+        tables it may be a dict of such, by the names of the tables, of which it may leave out those
+        that are not in `wanted`: the names of the tables that lack the record.
         """
         for position, record in enumerate(records):
             try:

@@ -1,6 +1,5 @@
-"""What a worker does, wherever it runs: it sets a step up, and turns batches of records into
-outcomes. It writes nothing: an outcome carries the finished line, which the parent appends as it
-is."""
+"""What a worker does, wherever it runs: it turns a batch of records into outcomes. It writes
+nothing: an outcome carries the finished line, which the parent appends as it is."""
 
 import traceback
 from collections.abc import Iterator
@@ -22,44 +21,29 @@ class WorkerDied(Exception):
 
 @dataclass
 class Item:
-    """A record on its way to a worker: its line in the table that it comes from, and the tables
-    that lack it.
-
-    Attributes:
-        missing: names of the step's tables that do not hold the record yet.
-        attempts: how often a worker has been sent it.
-    """
+    """A record on its way to a worker."""
 
     video_id: str
-    line: bytes
-    missing: tuple[str, ...]
-    attempts: int = 0
+    line: bytes  # in the table that it comes from
+    missing: tuple[str, ...]  # names of the step's tables that do not hold it yet
+    attempts: int = 0  # how often a worker has been sent it
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one record ended in one table.
-
-    Attributes:
-        kind: done, filtered or failed.
-        detail: the reason of what is filtered, the error of what failed.
-        line: what the table will hold, without its newline; empty of what failed.
-    """
+    """How one record ended in one table."""
 
     video_id: str
     table: str
-    kind: str
-    detail: str = ""
-    attempts: int = 1
-    line: bytes = b""
+    attempts: int
+    kind: str  # done, filtered or failed
+    line: bytes = b""  # what the table will hold, without its newline; empty of what failed
+    error: str = ""  # of what failed
 
 
-def work(step: Step, batch: list[Item]) -> Iterator[list[Outcome]]:
-    """Yield the outcomes of each record of a batch, as soon as they are known.
-
-    Raises:
-        UserError: the disk refuses, or the step says that no record can be done.
-    """
+def outcomes_of(step: Step, batch: list[Item]) -> Iterator[list[Outcome]]:
+    """Yield the outcomes of each record of a batch, as soon as they are known; raise UserError
+    where the disk refuses, or the step says that no record can be done."""
     records = [orjson.loads(item.line) for item in batch]
     for position, result in _results(step, records, [item.missing for item in batch]):
         item, record = batch[position], records[position]
@@ -89,18 +73,18 @@ def _results(
 
 
 def _outcome(item: Item, table: str, record: Record, result: Any) -> Outcome:
+    ending = item.video_id, table, item.attempts
     if isinstance(result, Filtered):
-        reason = str(result)
         kept = record if result.record is None else result.record
-        line = dumps({**kept, "filtered": True, "filter_reason": reason})
-        return Outcome(item.video_id, table, "filtered", reason, item.attempts, line)
+        line = dumps({**kept, "filtered": True, "filter_reason": str(result)})
+        return Outcome(*ending, "filtered", line)
     if isinstance(result, OSError) and result.errno in FULL:
         raise storage_error(result.filename or "a file", result)
     if isinstance(result, UserError):
         raise result
     if isinstance(result, BaseException):
-        return Outcome(item.video_id, table, "failed", describe(result), item.attempts)
-    return Outcome(item.video_id, table, "done", "", item.attempts, dumps(result))
+        return Outcome(*ending, "failed", error=describe(result))
+    return Outcome(*ending, "done", dumps(result))
 
 
 def describe(error: BaseException) -> str:

@@ -8,12 +8,7 @@ import cv2
 import numpy as np
 
 from tools.errors import Filtered
-from tools.features.embedding import (
-    Embedder,
-    check_embedder,
-    open_embedder,
-    similarity_matrix,
-)
+from tools.features.embedding import check_embedder, open_embedder, similarity_matrix
 from tools.runner.step import Step
 from tools.shots.detectors import adaptive_shots, kept_shots, shots_from_probabilities
 from tools.shots.grouping import group_shots, merge_neighbours
@@ -158,9 +153,7 @@ class SimilarityStep(StageOneStep):
     def setup(self, device: str, threads: int) -> None:
         """Load the embedder."""
         self.threads = threads
-        self.embedder: Embedder = open_embedder(
-            self.settings.embedder, self.folder, device, threads
-        )
+        self.embedder = open_embedder(self.folder, device, threads)
 
     def process(self, record: Record) -> Record:
         """Add clip_similarity."""

@@ -103,11 +103,7 @@ class Dataset:
         write_json(self.root / "dataset.json", {"video_dir": str(folder)})
 
     def lock(self, key: str) -> AbstractContextManager[object]:
-        """The one lock on a step's output.
-
-        Raises:
-            UserError: another run holds it.
-        """
+        """The one lock on a step's output; see `locked`."""
         busy = f"another run is working on {key} of {self.name}"
         return locked(self.root / ".locks" / f"{key}.lock", busy)
 
@@ -121,9 +117,7 @@ def annotation_of(table: Table, name: str) -> Table:
 
 def _names_behind(folder: Path, shape: re.Pattern[str]) -> list[str]:
     """The distinct first groups of the names in `folder` that have a shape, sorted."""
-    if not folder.is_dir():
-        return []
-    matches = (shape.fullmatch(entry.name) for entry in folder.iterdir())
+    matches = (shape.fullmatch(entry.name) for entry in folder.glob("*"))
     return sorted({match[1] for match in matches if match})
 
 
@@ -156,6 +150,6 @@ def dataset_names(data_root: Path) -> list[str]:
     """The datasets that have been begun in a data root, sorted."""
     return sorted(
         entry.name
-        for entry in (data_root.iterdir() if data_root.is_dir() else ())
+        for entry in data_root.glob("*")
         if (entry / "anno").is_dir() or (entry / "dataset.json").exists()
     )

@@ -1,7 +1,9 @@
-"""Files that are written whole or not at all, and a disk's refusal in one line."""
+"""Files that are written whole or not at all, files that one writer appends lines to, and a disk's
+refusal in one line."""
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ from tools.errors import StorageError, UserError
 # must not be written to.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+
+SYNC_SECONDS = 1.0  # A machine that crashes loses about what was appended in this time.
 
 
 class CorruptLine(UserError):
@@ -34,12 +38,9 @@ def disk_errors_in_one_line(path: Path) -> Iterator[None]:
 
 def storage_error(path: Path | str, error: OSError) -> StorageError:
     """A refused write in one line."""
-    what_to_do = (
-        "; nothing is torn, free some space and run the same command again"
-        if error.errno in FULL
-        else ""
-    )
-    return StorageError(f"cannot write {path}: {error.strerror}{what_to_do}")
+    what_to_do = "; nothing is torn, free some space and run the same command again"
+    advice = what_to_do if error.errno in FULL else ""
+    return StorageError(f"cannot write {path}: {error.strerror}{advice}")
 
 
 @contextmanager
@@ -71,11 +72,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a small JSON document; None if there is none.
-
-    Raises:
-        CorruptLine: the file is not JSON.
-    """
+    """Read a small JSON document, None if there is none; raise CorruptLine where it is not JSON."""
     try:
         return orjson.loads(path.read_bytes())
     except FileNotFoundError:
@@ -98,3 +95,47 @@ def json_array(path: Path) -> Iterator[Callable[[bytes], None]]:
 
         yield write
         file.write(b"[]\n" if before == b"[\n" else b"\n]\n")
+
+
+class Appender:
+    """Append lines to a part or a log, one write each; a torn end is cut off first.
+
+    Raises:
+        StorageError: the disk refuses; the file then ends as it did before that line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with disk_errors_in_one_line(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._size = _size_in_whole_lines(self._fd)
+            os.ftruncate(self._fd, self._size)
+        self._synced = time.monotonic()
+
+    def append(self, line: bytes) -> None:
+        """Write a line, given without its newline."""
+        left = line + b"\n"
+        with disk_errors_in_one_line(self.path):
+            try:
+                while left:
+                    left = left[os.write(self._fd, left) :]
+            except OSError:
+                os.ftruncate(self._fd, self._size)
+                raise
+            self._size += len(line) + 1
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                os.fsync(self._fd)
+                self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def _size_in_whole_lines(fd: int) -> int:
+    """The file's size in bytes up to and including its last newline."""
+    size = os.fstat(fd).st_size
+    while size and os.pread(fd, 1, size - 1) != b"\n":
+        size -= 1
+    return size

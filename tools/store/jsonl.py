@@ -18,7 +18,7 @@ from typing import IO, Any
 import orjson
 
 from tools.errors import UserError
-from tools.store.files import CorruptLine, replace_atomically
+from tools.store.files import CorruptLine, read_json, replace_atomically
 
 Record = dict[str, Any]
 
@@ -32,11 +32,8 @@ def dumps(record: Any) -> bytes:
 
 
 def parse_line(line: bytes, path: Path, number: int) -> Record:
-    """Parse one line of a table; `number` counts from 1.
-
-    Raises:
-        CorruptLine: the line is not a JSON object with a `video_id`.
-    """
+    """Parse one line of a table, whose number counts from 1; raise CorruptLine where it is not a
+    JSON object with a `video_id`."""
     try:
         record = orjson.loads(line)
         record["video_id"]
@@ -50,13 +47,23 @@ def parse_line(line: bytes, path: Path, number: int) -> Record:
     return record
 
 
-def _reader(path: Path) -> IO[bytes]:
+def lines_from(path: Path, *, merged: bool = False) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (line number, byte offset, line) of the lines of a file that were written to their end.
+
+    Args:
+        merged: the file is a merged one; else it is one that is appended to.
+    """
+    with _opened(path) as file:
+        yield from _whole_lines(file, merged)
+
+
+def _opened(path: Path) -> IO[bytes]:
     # Lines are many KB long: with Python's own buffer of 8 KB, reading them takes twice as long.
     return open(path, "rb", buffering=READ_AHEAD)
 
 
-def _whole_lines(file: IO[bytes], appended: bool) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (line number, byte offset, line) of the lines that were written to their end.
+def _whole_lines(file: IO[bytes], merged: bool) -> Iterator[tuple[int, int, bytes]]:
+    """See `lines_from`.
 
     In a file that is appended to, a last line without a newline is torn, and so is a line that
     holds NUL bytes: where a machine crashes, the file system may leave a hole before what was
@@ -65,31 +72,10 @@ def _whole_lines(file: IO[bytes], appended: bool) -> Iterator[tuple[int, int, by
     offset = 0
     for number, line in enumerate(file, 1):
         ended = line.endswith(b"\n")
-        whole = ended and b"\0" not in line if appended else ended or _is_json(line)
+        whole = ended or _is_json(line) if merged else ended and b"\0" not in line
         if whole and not line.isspace():
             yield number, offset, line
         offset += len(line)
-
-
-def lines_from(path: Path, start: int = 0, *, merged: bool = False) -> Iterator[tuple[int, bytes]]:
-    """Yield (byte offset, line) of the whole lines of one file, from the offset `start` on.
-
-    Args:
-        merged: the file is a merged one, whose last line may lack its newline; else a part or a
-            log, where such a line is a torn write.
-    """
-    with _reader(path) as file:
-        file.seek(start)
-        for _, offset, line in _whole_lines(file, appended=not merged):
-            yield start + offset, line
-
-
-def line_at(path: Path, offset: int, length: int) -> bytes:
-    """The bytes at an offset of a file: the line that an index has there, if the file has not
-    changed since."""
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read(length)
 
 
 def _is_json(line: bytes) -> bool:
@@ -100,19 +86,23 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
+def line_at(path: Path, offset: int, length: int) -> bytes:
+    """The bytes at an offset of a file: the line that an index has there, if the file has not
+    changed since."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
 @dataclass
 class Index:
-    """What a table holds: where each record lies, and which are filtered.
+    """What a table holds; a record that is there twice counts once."""
 
-    Attributes:
-        places: video_id -> (file, byte offset, length in bytes); a record that is there twice
-            counts once.
-        filtered: video_id -> reason, of the records that the method rejected.
-        in_order: whether the merged file alone holds everything once, sorted by video_id.
-    """
-
+    # video_id -> (file, byte offset, length in bytes)
     places: dict[str, tuple[Path, int, int]] = field(default_factory=dict)
+    # video_id -> reason, of the records that the method rejected
     filtered: dict[str, str] = field(default_factory=dict)
+    # Whether the merged file alone holds everything once, sorted by video_id.
     in_order: bool = True
 
     def __contains__(self, video_id: object) -> bool:
@@ -145,15 +135,13 @@ class Index:
                     )
                 yield video_id, line
 
-    def records(self) -> Iterator[Record]:
-        """Yield the kept records, sorted by video_id."""
-        for _, line in self.lines(self.kept()):
-            yield orjson.loads(line)
-
 
 @dataclass(frozen=True)
 class Table:
-    """One stage's file: `<name>.jsonl`, its parts, and the two lists beside it."""
+    """One stage's file: `<name>.jsonl`, its parts, and the two lists beside it.
+
+    Whatever reads it raises CorruptLine where a line in the middle of a file is not a record.
+    """
 
     path: Path
 
@@ -177,6 +165,10 @@ class Table:
         """Where the fingerprint of what made this table stands."""
         return self.path.with_name(self.name + ".meta.json")
 
+    def meta(self) -> Record:
+        """What stands there; nothing of a table that has none."""
+        return read_json(self.meta_path) or {}
+
     def part(self, rank: int = 0, world_size: int = 1) -> Path:
         """The file that a run appends to; the reference has one for each rank."""
         return self.path.with_name(f"{self.path.name}.{rank}-{world_size}")
@@ -184,20 +176,14 @@ class Table:
     def parts(self) -> list[Path]:
         """The parts there are, of whatever world sizes, sorted by name."""
         shape = re.compile(re.escape(self.path.name) + r"\.\d+-\d+")
-        if not self.path.parent.is_dir():
-            return []
-        return sorted(entry for entry in self.path.parent.iterdir() if shape.fullmatch(entry.name))
+        return sorted(path for path in self.path.parent.glob("*") if shape.fullmatch(path.name))
 
     def exists(self) -> bool:
         """Whether anything of the table is there."""
         return self.path.exists() or bool(self.parts())
 
     def index(self) -> Index:
-        """Read the whole table once and say what it holds.
-
-        Raises:
-            CorruptLine: a line in the middle of a file is not a record.
-        """
+        """Read the whole table once and say what it holds."""
         index, last = Index(in_order=self.path.exists() and not self.parts()), ""
         for path, offset, line, record in self._entries():
             video_id = str(record["video_id"])
@@ -218,17 +204,13 @@ class Table:
             # merged file holds its records, so that is opened last.
             for path in [*self.parts(), self.path]:
                 with suppress(FileNotFoundError):
-                    files[path] = stack.enter_context(_reader(path))
+                    files[path] = stack.enter_context(_opened(path))
             for path in sorted(files):
-                for number, offset, line in _whole_lines(files[path], appended=path != self.path):
+                for number, offset, line in _whole_lines(files[path], merged=path == self.path):
                     yield path, offset, line, parse_line(line, path, number)
 
     def read(self) -> Iterator[Record]:
-        """Yield every record once, filtered ones too, in the order of the files.
-
-        Raises:
-            CorruptLine: a line in the middle of a file is not a record.
-        """
+        """Yield every record once, filtered ones too, in the order of the files."""
         seen: set[str] = set()
         for *_, record in self._entries():
             if record["video_id"] not in seen:
@@ -236,17 +218,13 @@ class Table:
                 yield record
 
     def sorted_records(self) -> Iterator[Record]:
-        """Yield every record once, filtered ones too, sorted by video_id.
-
-        Raises:
-            CorruptLine: a line in the middle of a file is not a record.
-        """
+        """Yield every record once, filtered ones too, sorted by video_id."""
         index = self.index()
-        lines: Iterator[tuple[Any, bytes]] = index.lines(sorted(index.places))
+        lines: Iterator[tuple[Any, ...]] = index.lines(sorted(index.places))
         if index.in_order:  # A sorted file is streamed: its index would only take memory.
             lines = lines_from(self.path, merged=True)
         del index
-        for _, line in lines:
+        for *_, line in lines:
             yield orjson.loads(line)
 
     def write(self, records: Iterable[Record]) -> None:
@@ -256,14 +234,15 @@ class Table:
                 file.write(dumps(record) + b"\n")
 
     def merge(self, index: Index) -> None:
-        """Make the parts and the merged file one sorted file, atomically, and list its filtered
-        records; `index` is that of the table as it stands. A kill at any moment leaves either the
-        old state or the new."""
+        """Make the parts and the merged file one sorted file, atomically, and bring the two lists
+        up to date; `index` is that of the table as it stands. A kill at any moment leaves either
+        the old state or the new."""
         if index.filtered:
             _write_lines(self.filtered_path, index, index.filtered)
         else:
             self.filtered_path.unlink(missing_ok=True)
-        self.failed.settle(done=index)
+        failures = self.failed.read()
+        self.failed.write(failures[video_id] for video_id in failures if video_id not in index)
         if not index.in_order:
             _write_lines(self.path, index, index.places)
             for path in self.parts():
@@ -290,14 +269,12 @@ class FailureList:
         """video_id -> its last failure."""
         if not self.path.exists():
             return {}
-        lines = enumerate(lines_from(self.path), 1)
-        records = [parse_line(line, self.path, number) for number, (_, line) in lines]
+        records = (parse_line(line, self.path, n) for n, _, line in lines_from(self.path))
         return {record["video_id"]: record for record in records}
 
-    def settle(self, done: Index) -> None:
-        """Rewrite the list sorted, without the records that have been done since."""
-        left = [record for video_id, record in self.read().items() if video_id not in done]
-        if left:
-            Table(self.path).write(left)
+    def write(self, failures: Iterable[Record]) -> None:
+        """Write the list in one go, sorted; without failures there is no file."""
+        if records := list(failures):
+            Table(self.path).write(records)
         else:
             self.path.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -24,11 +24,8 @@ def locked(path: Path, busy: str | None = None) -> Iterator[int | None]:
     Gives its descriptor: a child process that keeps it open holds the lock after this one ends.
 
     Args:
-        busy: what to say where another process holds the lock; None: wait for it.
-
-    Raises:
-        UserError: another process holds it; the text is `busy` and who that is.
-        StorageError: the folder cannot be written to.
+        busy: what the UserError says where another process holds the lock, before it names that
+            process; None: wait for it.
     """
     lock = FileLock(path, timeout=-1 if busy is None else PATIENCE_SECONDS)
     with disk_errors_in_one_line(path):
@@ -46,13 +43,6 @@ def locked(path: Path, busy: str | None = None) -> Iterator[int | None]:
         lock.release()
 
 
-@contextmanager
-def sole_writer(path: Path) -> Iterator[None]:
-    """Hold the lock on an output, `.<name>.lock` beside it.
-
-    Raises:
-        UserError: another run holds it.
-        StorageError: the folder cannot be written to.
-    """
-    with locked(path.with_name(f".{path.name}.lock"), f"another run is writing {path}"):
-        yield
+def sole_writer(path: Path) -> AbstractContextManager[int | None]:
+    """Hold the lock on an output, `.<name>.lock` beside it; see `locked`."""
+    return locked(path.with_name(f".{path.name}.lock"), f"another run is writing {path}")

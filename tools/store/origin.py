@@ -5,7 +5,6 @@ from typing import Any
 
 from tools.errors import UserError
 from tools.store.dataset import annotation_of
-from tools.store.files import read_json
 from tools.store.jsonl import Table
 
 # Versions of these are noted, and shown where they differ; they refuse nothing by themselves.
@@ -40,18 +39,12 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def check_origin(table: Table) -> None:
-    """Was a table, and all that it was made from, made from what is there now?
-
-    Raises:
-        UserError: something before it has been rebuilt since.
-    """
-    made = read_json(table.meta_path)
-    if not made or "step" not in made:
-        return
-    for name, fingerprint_then in made["input"].items():
+    """Raise UserError where a table, or one that it was made from, was made from what has been
+    rebuilt since."""
+    made = table.meta()
+    for name, fingerprint_then in made.get("input", {}).items():
         upstream = annotation_of(table, name)
-        now = read_json(upstream.meta_path) or {}
-        if now.get("fingerprint") != fingerprint_then:
+        if upstream.meta().get("fingerprint") != fingerprint_then:
             raise out_of_date(table, upstream, made["step"])
         check_origin(upstream)
 

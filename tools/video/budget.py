@@ -22,19 +22,12 @@ FRAME_MAX_TOKENS = 768  # qwen-vl-utils' VIDEO_MAX_TOKEN_NUM
 
 @dataclass(frozen=True)
 class Budget:
-    """How a video is seen; the names are those of the environment's variables, in lower case.
+    """How a video is seen; the names are those of the environment's variables, in lower case."""
 
-    Attributes:
-        fps: frames a second that are taken.
-        fps_max_frames: at most.
-        video_min_pixels: pixels a frame has at least.
-        video_total_pixels: pixels all frames of a video have at most, two frames counted as one,
-            as they are one in visual tokens.
-    """
-
-    fps: float = 1.0
-    fps_max_frames: int = 600
-    video_min_pixels: int = 3136
+    fps: float = 1.0  # frames a second that are taken
+    fps_max_frames: int = 600  # frames that are taken at most
+    video_min_pixels: int = 3136  # pixels a frame has at least
+    # Pixels all frames have at most, two of them counted as one, as they are in visual tokens.
     video_total_pixels: int = VIDEO_TOTAL_PIXELS
 
     @property
@@ -73,11 +66,7 @@ class Budget:
 
 
 def video_header(path: Path) -> tuple[int, int, int, float]:
-    """(width, height, frames, frames a second) as the file's header has it.
-
-    Raises:
-        VideoError: the file cannot be used as a video.
-    """
+    """(width, height, frames, frames a second) as the file's header has it; see `open_video`."""
     from tools.video.decode import open_video  # the arithmetic alone needs no decoder
 
     with open_video(path) as (container, stream):

@@ -40,16 +40,13 @@ def readable(video: Path) -> Iterator[None]:
 def open_video(
     video: Path, threads: int = 1
 ) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """Open a file and its best video stream.
-
-    Raises:
-        VideoError: it is not there, cannot be read, or is not a video.
-    """
+    """Open a file and its best video stream; raise VideoError where it is not there, cannot be read
+    or is not a video."""
     with readable(video):
-        found = video.stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = video.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise VideoError("not a file: a folder, a pipe or a device")
-        if found.st_size == 0:
+        if status.st_size == 0:
             raise VideoError("empty file: 0 bytes")
         # A leading "file:" keeps names that look like another protocol's, such as `a:b.mp4`, files.
         container = av.open(f"file:{video}", metadata_errors="ignore")
@@ -67,11 +64,7 @@ def decode_packets(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[list[VideoFrame] | None]:
     """Yield the frames that each packet completes, from the container's position; None for a
-    broken packet.
-
-    Raises:
-        VideoError: the file breaks off.
-    """
+    broken packet. A file that breaks off raises VideoError."""
     try:
         for packet in container.demux(stream):
             try:
@@ -84,11 +77,7 @@ def decode_packets(
 
 
 def decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[VideoFrame]:
-    """Yield the frames from the container's position; broken packets are skipped.
-
-    Raises:
-        VideoError: the file breaks off.
-    """
+    """Yield the frames from the container's position; broken packets are skipped."""
     for frames in decode_packets(container, stream):
         yield from frames or ()
 

@@ -1,6 +1,7 @@
 """Exact frames of a video by their index."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -31,30 +32,23 @@ def read_frames(
         VideoError: the file cannot be read, or has no such frame.
     """
     wanted = sorted(set(indices))
-    found: dict[int, np.ndarray] = {}
+    pictures: dict[int, np.ndarray] = {}
     if scan and scan.seekable and wanted[-1] < len(scan):
-        found = _seek_frames(video, wanted, scan, threads, max_pixels)
-    left = set(wanted) - found.keys()
-    if left:
-        found |= _count_frames(video, left, threads, max_pixels)
-    missing = [index for index in wanted if index not in found]
-    if missing:
-        raise VideoError(f"no such frame: index {missing[0]}")
-    return found
+        pictures = _seek_frames(video, wanted, scan, threads, max_pixels)
+    if left := set(wanted) - pictures.keys():
+        pictures |= _count_frames(video, left, threads, max_pixels)
+    if left := set(wanted) - pictures.keys():
+        raise VideoError(f"no such frame: index {min(left)}")
+    return pictures
 
 
 def _count_frames(
     video: Path, wanted: set[int], threads: int, max_pixels: int | None
 ) -> dict[int, np.ndarray]:
     """Find frames by counting from the start of the file."""
-    found: dict[int, np.ndarray] = {}
     with open_video(video, threads) as (container, stream):
-        for index, frame in enumerate(decode(container, stream)):
-            if index in wanted:
-                found[index] = upright(frame, max_pixels)
-            if len(found) == len(wanted):
-                break
-    return found
+        frames = enumerate(islice(decode(container, stream), max(wanted) + 1))
+        return {index: upright(frame, max_pixels) for index, frame in frames if index in wanted}
 
 
 def _seek_frames(
@@ -67,7 +61,7 @@ def _seek_frames(
     """
     meter = FrameMeter()
     starts = np.flatnonzero(scan.key)
-    found: dict[int, np.ndarray] = {}
+    pictures: dict[int, np.ndarray] = {}
     with open_video(video, threads) as (container, stream):
         frames: Iterator[VideoFrame] = iter(())
         position = -1
@@ -87,6 +81,6 @@ def _seek_frames(
                 or not np.array_equal(meter.thumbnail(frame), proof)
             ):
                 break
-            found[index] = upright(frame, max_pixels)
+            pictures[index] = upright(frame, max_pixels)
             position = index
-    return found
+    return pictures

@@ -2,26 +2,25 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tools.errors import UserError
 from tools.store.dataset import Dataset
-from tools.store.jsonl import Record, Table
+from tools.store.jsonl import Record
 
 EXTENSIONS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".ts"}
 
 
-def find_videos(folder: Path) -> Iterator[str]:
+def find_videos(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield the paths of all video files under `folder`, relative to it, sorted a folder at a time.
 
     Symlinks are followed, to folders too, except to one that leads back into itself. Hidden files
     and folders are skipped, and so are folders that cannot be read.
+
+    Args:
+        prefix, above: of a subfolder, what its paths begin with, and the folders that it is in.
     """
-    yield from _walk(folder, "", ())
-
-
-def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -33,17 +32,11 @@ def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if _is_folder(entry):
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", (*above, real))
+        # Of a symlink that leads to itself, the entry's own is_dir() raises an error.
+        if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
+            yield from find_videos(folder / entry.name, f"{prefix}{entry.name}/", (*above, real))
         elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
             yield prefix + entry.name
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A symlink that leads to itself.
-        return False
 
 
 def shown(name: str) -> str:
@@ -72,7 +65,7 @@ def list_videos(dataset: Dataset, folder: Path) -> None:
     table = dataset.table("init")
     known = {record["video_id"]: record for record in table.read()}
     above = os.path.join(folder, "")
-    listed = _Listed(dataset, above, list(known.values()))
+    find = _finder(dataset, above, known.values())
     changed = not table.exists() or bool(table.parts())
     new = moved = 0
     failed = []
@@ -81,7 +74,7 @@ def list_videos(dataset: Dataset, folder: Path) -> None:
         if shown(name) != name:
             error = f"VideoError: name is not UTF-8: rename {shown(name)}"
             failed.append({"video_id": key, "step": "init", "error": error, "attempts": 1})
-        elif record := listed.find(name):
+        elif record := find(name):
             if record["video_path"] != path:
                 _refuse_another_video(record["video_path"], path)
                 record["video_path"], moved = path, moved + 1
@@ -92,10 +85,7 @@ def list_videos(dataset: Dataset, folder: Path) -> None:
         else:
             record = {"video_id": key, "video_path": path, "video_name": name, "filtered": False}
             known[key], new = record, new + 1
-    if failed:
-        Table(table.failed.path).write(failed)
-    else:
-        table.failed.path.unlink(missing_ok=True)
+    table.failed.write(failed)
     if not known:
         kinds = " ".join(sorted(extension[1:] for extension in EXTENSIONS))
         unusable = f" but {len(failed)} whose names are not UTF-8" if failed else ""
@@ -120,32 +110,33 @@ def _refuse_another_video(old: str, new: str) -> None:
         )
 
 
-class _Listed:
-    """Which record of init.jsonl a file of the folder has, also after the folder has moved."""
+def _finder(
+    dataset: Dataset, above: str, records: Iterable[Record]
+) -> Callable[[str], Record | None]:
+    """A function that finds the record of a file, by its path relative to the folder `above`.
 
-    def __init__(self, dataset: Dataset, above: str, records: list[Record]) -> None:
-        self._by_name: dict[str, Record] = {}
-        self._numbered: dict[str, list[Record]] = {}
-        for record in records:
-            path, name = str(record["video_path"]), str(record["video_name"])
-            if path.startswith(above):
-                self._by_name[path.removeprefix(above)] = record
-            elif record["video_id"] == video_id(dataset.name, name):
-                self._by_name[name] = record
-            else:
-                self._numbered.setdefault(os.path.basename(path), []).append(record)
+    Names count, also after the folder has moved. The reference numbers videos, and its names and
+    paths need not start at the folder: there the end of the path counts.
+    """
+    by_name: dict[str, Record] = {}
+    numbered: dict[str, list[Record]] = {}
+    for record in records:
+        path, name = str(record["video_path"]), str(record["video_name"])
+        if path.startswith(above):
+            by_name[path.removeprefix(above)] = record
+        elif record["video_id"] == video_id(dataset.name, name):
+            by_name[name] = record
+        else:
+            numbered.setdefault(os.path.basename(path), []).append(record)
 
-    def find(self, name: str) -> Record | None:
-        """The record of a file, by its path relative to the folder.
-
-        The reference numbers videos, and its names and paths need not start at the folder: there
-        the end of the path counts.
-        """
-        if name in self._by_name:
-            return self._by_name[name]
-        same_file = self._numbered.get(os.path.basename(name), [])
+    def find(name: str) -> Record | None:
+        if name in by_name:
+            return by_name[name]
+        same_file = numbered.get(os.path.basename(name), [])
         for record in same_file:
             if f"/{record['video_path']}".endswith(f"/{name}"):
                 same_file.remove(record)
                 return record
         return None
+
+    return find

@@ -1,13 +1,14 @@
 """One scan of a whole video: what the later steps need of every frame, in one small file.
 
-A scan reads every frame once, in constant memory, and keeps beside the annotations, per frame, its
-time, a 48x27 thumbnail, its range of gray and its sharpness.
+A scan reads every frame once, in constant memory, and keeps of each its time, a 48x27 thumbnail,
+its range of gray and its sharpness.
 """
 
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,8 @@ CHUNK_FRAMES = 256
 SCAN_VERSION = 1
 
 # Pixel formats whose first plane is 8-bit luma; all others are converted first.
-LUMA_PLANES = {
-    *("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "nv12", "gray"),
-}
+LIMITED_PLANES = {"yuv420p", "yuv422p", "yuv444p", "nv12"}  # unless the frame says otherwise
+FULL_PLANES = {"yuvj420p", "yuvj422p", "yuvj444p", "gray"}
 # Limited-range luma runs from 16 to 235 (ITU-R BT.601 and BT.709).
 LIMITED_BLACK, LIMITED_LEVELS = 16, 219
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
@@ -49,30 +49,20 @@ BROKEN_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Scan:
-    """What one scan of a video found; n frames.
+    """What one scan of a video measured; n frames."""
 
-    Attributes:
-        path: the file the scan is kept in; holds the thumbnails.
-        pts: (n,) int64, presentation time stamps in units of the stream's time base.
-        times: (n,) float64, seconds from the first frame.
-        end_time: float, the time at which the last frame stops being shown.
-        gray_min, gray_max: (n,) uint8, the darkest and the brightest gray level, full range.
-        sharpness: (n,) float32, see `tools.video.sharpness`.
-        key: (n,) bool, whether a decoder can start at this frame.
-        seekable: whether time stamps are there and rise, so that a frame can be found by its own.
-        average_rate: frames a second.
-    """
-
-    path: Path
-    pts: np.ndarray
-    times: np.ndarray
-    end_time: float
-    gray_min: np.ndarray
-    gray_max: np.ndarray
-    sharpness: np.ndarray
-    key: np.ndarray
-    seekable: bool
-    average_rate: float
+    path: Path  # the file the scan is kept in; holds the thumbnails
+    pts: np.ndarray  # (n,) int64, presentation time stamps in units of the stream's time base
+    times: np.ndarray  # (n,) float64, seconds from the first frame
+    gray_min: np.ndarray  # (n,) uint8, the darkest gray level, full range
+    gray_max: np.ndarray  # (n,) uint8, the brightest
+    sharpness: np.ndarray  # (n,) float32, see `tools.video.sharpness`
+    key: np.ndarray  # (n,) bool, whether a decoder can start at this frame
+    end_time: float  # when the last frame stops being shown, seconds from the first frame
+    seekable: bool  # whether time stamps are there and rise: a frame can be found by its own
+    average_rate: float  # frames a second
+    # Version of the scan, size and time of change (ns) of the file that was scanned.
+    source: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -85,15 +75,9 @@ class Scan:
 
     def thumbnails_at(self, indices: Iterable[int]) -> np.ndarray:
         """The thumbnails of some frames, (len(indices), 27, 48, 3) uint8 RGB."""
-        chunks: dict[int, np.ndarray] = {}
         with np.load(self.path) as archive:
-            found = []
-            for index in indices:
-                chunk, place = divmod(index, CHUNK_FRAMES)
-                if chunk not in chunks:
-                    chunks = {chunk: _thumbnail_chunk(archive, chunk)}
-                found.append(chunks[chunk][place])
-        return np.stack(found)
+            chunk = lru_cache(1)(partial(_thumbnail_chunk, archive))  # of neighbours, read once
+            return np.stack([chunk(i // CHUNK_FRAMES)[i % CHUNK_FRAMES] for i in indices])
 
     def span_times(self, start: int, end: int) -> tuple[float, float]:
         """From when to when the frames start..end (inclusive) are shown, in seconds."""
@@ -102,68 +86,45 @@ class Scan:
 
 
 def _thumbnail_chunk(archive: Any, chunk: int) -> np.ndarray:
-    # Stored as differences from frame to frame, modulo 256: a third smaller, and faster to pack.
-    differences = archive[f"thumbnails_{chunk:05d}"]
-    return np.add.accumulate(differences, axis=0, dtype=np.uint8)
+    return np.add.accumulate(archive[f"thumbnails_{chunk:05d}"], axis=0, dtype=np.uint8)
 
 
 def scan_file(video: Path, kept: Path, threads: int = 1) -> Scan:
     """The scan of a video: the one kept in `kept` if the file has not changed since, else a new
-    one.
-
-    Raises:
-        VideoError: the file cannot be used as a video.
-        StorageError: the disk refuses.
-    """
+    one. Raises VideoError where the file cannot be used as a video."""
     with readable(video):
         now = video.stat()
     source = [SCAN_VERSION, now.st_size, now.st_mtime_ns]
-    if _source(kept) == source:
-        return load_scan(kept)
-    with replace_atomically(kept) as file, zipfile.ZipFile(file, "w") as archive:
-        _scan(video, archive, np.array(source), threads)
-    return load_scan(kept)
+    scan = load_scan(kept)
+    if scan is None or scan.source != source:
+        with replace_atomically(kept) as file, zipfile.ZipFile(file, "w") as archive:
+            _scan(video, archive, np.array(source), threads)
+        scan = load_scan(kept)
+        assert scan is not None
+    return scan
 
 
 def kept_scan(video: Path, kept: Path) -> Scan | None:
-    """The scan that is kept of a video; None if none is.
-
-    Raises:
-        VideoError: the file is not there, or is not the one that was scanned.
-    """
+    """The scan that is kept of a video, None if none is; raises VideoError where the file is not
+    there, or is not the one that was scanned."""
     with readable(video):
         size = video.stat().st_size
-    source = _source(kept)
-    if source and source[1] != size:
+    scan = load_scan(kept)
+    if scan and scan.source[1] != size:
         raise VideoError("changed: the file is not the one that stage 1 scanned")
-    return load_scan(kept) if source else None
+    return scan
 
 
-def _source(kept: Path) -> list[int] | None:
-    """[version, size, time of change] of the file that was scanned; None without a whole scan."""
+def load_scan(kept: Path) -> Scan | None:
+    """Read a kept scan, whose thumbnails stay on disk; None without a whole one."""
+    names = ("pts", "times", "gray_min", "gray_max", "sharpness", "key")
     try:
         with np.load(kept) as archive:
-            return list(archive["source"].tolist())
-    except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile):
+            end_time, seekable, rate = archive["one"].tolist()
+            values = [*(archive[name] for name in names), end_time, bool(seekable), rate]
+            return Scan(kept, *values, source=archive["source"].tolist())
+    except (FileNotFoundError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return None
-
-
-def load_scan(kept: Path) -> Scan:
-    """Read a kept scan; its thumbnails stay on disk."""
-    with np.load(kept) as archive:
-        one = archive["one"]
-        return Scan(
-            kept,
-            archive["pts"],
-            archive["times"],
-            float(one[0]),
-            archive["gray_min"],
-            archive["gray_max"],
-            archive["sharpness"],
-            archive["key"],
-            bool(one[1]),
-            float(one[2]),
-        )
 
 
 def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: int) -> None:
@@ -183,7 +144,7 @@ def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: in
                 last_duration = frame.duration
                 waiting.append(measure.thumbnail(frame))
                 if len(waiting) == CHUNK_FRAMES:
-                    _keep(archive, f"thumbnails_{chunks:05d}", _differences(waiting))
+                    _keep_thumbnails(archive, chunks, waiting)
                     waiting, chunks = [], chunks + 1
         times, end_time, rate, seekable = _timeline(pts, last_duration, stream)
         declared = _declared_seconds(stream, pts)
@@ -194,7 +155,7 @@ def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: in
     if end_time < TRUNCATED_SHARE * declared:
         raise VideoError(f"truncated: {end_time:.1f} s of {declared:.1f} s can be decoded")
     if waiting:
-        _keep(archive, f"thumbnails_{chunks:05d}", _differences(waiting))
+        _keep_thumbnails(archive, chunks, waiting)
     gray_min, gray_max, sharpness, key = zip(*rows, strict=True)
     _keep(archive, "pts", np.array([p if p is not None else -1 for p in pts], np.int64))
     _keep(archive, "times", times)
@@ -218,10 +179,10 @@ def _declared_seconds(stream: av.VideoStream, pts: list[int | None]) -> float:
     return end - float((pts[0] or 0 if pts else 0) * (stream.time_base or 0))
 
 
-def _differences(thumbnails: list[np.ndarray]) -> np.ndarray:
-    stacked = np.stack(thumbnails)
-    stacked[1:] -= stacked[:-1].copy()
-    return stacked
+def _keep_thumbnails(archive: zipfile.ZipFile, chunk: int, thumbnails: list[np.ndarray]) -> None:
+    # As differences from frame to frame, modulo 256: a third smaller, and faster to pack.
+    differences = np.diff(np.stack(thumbnails), axis=0, prepend=np.uint8(0))
+    _keep(archive, f"thumbnails_{chunk:05d}", differences)
 
 
 def _keep(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
@@ -236,10 +197,8 @@ def _keep(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
 def _timeline(
     pts: list[int | None], last_duration: int, stream: av.VideoStream
 ) -> tuple[np.ndarray, float, float, bool]:
-    """Times in seconds from the first frame, the end, frames a second, and whether pts rise.
-
-    Without time stamps that are in order, frames are taken to come evenly.
-    """
+    """Times in seconds from the first frame, the end, frames a second, and whether pts rise;
+    without time stamps that are in order, frames are taken to come evenly."""
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     base = float(stream.time_base or 0)
     stamps = np.array([p for p in pts if p is not None], np.int64)
@@ -272,10 +231,8 @@ class FrameMeter:
 
     def gray(self, frame: VideoFrame) -> tuple[int, int, float]:
         """(darkest level, brightest level, sharpness) of the frame's luma, levels 0..255."""
-        limited = frame.format.name in LUMA_PLANES and not (
-            frame.format.name.startswith(("yuvj", "gray")) or frame.color_range == FULL_RANGE
-        )
-        if frame.format.name not in LUMA_PLANES:
+        limited = frame.format.name in LIMITED_PLANES and frame.color_range != FULL_RANGE
+        if frame.format.name not in LIMITED_PLANES | FULL_PLANES:
             frame = self._to_gray.reformat(frame, format="gray", threads=1)
         luma = luma_plane(frame)
         low, high, scale = int(luma.min()), int(luma.max()), 1.0

@@ -11,23 +11,14 @@ BAND_STEP = 64
 
 
 def sharpness(gray: np.ndarray) -> float:
-    """Mean absolute Laplacian (3x3) of the slightly blurred (Gaussian 3x3) gray frame.
-
-    Args:
-        gray: (height, width) uint8.
-
-    Source: TEMPLE's key-frame choice.
-    """
+    """Mean absolute Laplacian (3x3) of the slightly blurred (Gaussian 3x3) gray frame, (height,
+    width) uint8. Source: TEMPLE's key-frame choice."""
     blurred = cv2.GaussianBlur(gray, (3, 3), 0)
     return float(cv2.norm(cv2.Laplacian(blurred, cv2.CV_16S, ksize=3), cv2.NORM_L1)) / gray.size
 
 
 def band_sharpness(gray: np.ndarray) -> float:
-    """`sharpness` of evenly spaced bands of rows; of the whole frame where it is low.
-
-    Args:
-        gray: (height, width) uint8.
-    """
+    """`sharpness` of evenly spaced bands of rows; of the whole frame where it is low."""
     height = gray.shape[0]
     if height < 2 * BAND_STEP:
         return sharpness(gray)

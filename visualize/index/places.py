@@ -125,7 +125,7 @@ def scan(root: Path, source: int, files: Mapping[str, int]) -> tuple[pa.Table, l
     for name, number in files.items():
         path = root / name
         with suppress(FileNotFoundError):  # It has just been merged: the next renewal sees that.
-            for start, line in lines_from(path, merged=path.suffix == ".jsonl"):
+            for _, start, line in lines_from(path, merged=path.suffix == ".jsonl"):
                 try:
                     video_id = _video_id(line, path)
                 except CorruptLine as error:
