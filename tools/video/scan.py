@@ -121,8 +121,9 @@ def load_scan(kept: Path) -> Scan | None:
     try:
         with np.load(kept) as archive:
             end_time, seekable, rate = archive["one"].tolist()
-            values = [*(archive[name] for name in names), end_time, bool(seekable), rate]
-            return Scan(kept, *values, source=archive["source"].tolist())
+            source = archive["source"].tolist()
+            values = [*(archive[name] for name in names), end_time, bool(seekable), rate, source]
+            return Scan(kept, *values)
     except (FileNotFoundError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return None
 
