@@ -1,6 +1,6 @@
 """What became of every pair: counts for each noise and magnitude, and how long the kept ones are.
 
-made = all that was dropped + kept, in every row.
+In every row, the dropped and the kept pairs add up to those made.
 """
 
 from array import array

@@ -72,8 +72,8 @@ def judge(
     blind: bool = False,
     sides: tuple[str, str] = CHOSEN_LEFT,
     comment: str = "",
-) -> Judgement:
-    """Add a verdict to the dataset's file, under a lock, and return it.
+) -> None:
+    """Add a verdict to the dataset's file, under a lock.
 
     Raises:
         UserError: `name` is empty or `verdict` is not one of VERDICTS.
@@ -92,7 +92,6 @@ def judge(
     # Appender first cuts off a torn end, so it must be made under the lock.
     with locked(path.with_name(f".{path.name}.lock")), closing(Appender(path)) as log:
         log.append(dumps(asdict(judgement)))
-    return judgement
 
 
 def read(dataset: Dataset) -> Iterator[Judgement]:
