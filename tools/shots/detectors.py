@@ -4,12 +4,10 @@ A shot is [start, end], frame indices, end inclusive. Frames inside a dissolve o
 no shot.
 """
 
-from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
 
-from tools.shots.settings import SHOT_THRESHOLDS
 from tools.video.scan import Scan
 
 # A shot is at least this many frames (TEMPLE); what is shorter is a flash or part of a transition.
@@ -22,9 +20,7 @@ ADAPTIVE_MIN_SECONDS = 0.6
 Shots = list[tuple[int, int]]
 
 
-def shots_from_probabilities(
-    probabilities: np.ndarray, threshold: float = SHOT_THRESHOLDS["transnetv2"]
-) -> Shots:
+def shots_from_probabilities(probabilities: np.ndarray, threshold: float) -> Shots:
     """Shots between the runs of frames whose transition probability is above the threshold.
 
     A run's first frame still belongs to the shot before it, and the next shot starts behind its
@@ -33,20 +29,13 @@ def shots_from_probabilities(
     Args:
         probabilities: (n,) float, one a frame.
     """
-    inside = np.concatenate([[False], probabilities > threshold, [False]])
-    first = np.flatnonzero(~inside[:-1] & inside[1:])
-    last = np.flatnonzero(inside[:-1] & ~inside[1:]) - 1
-    starts = [0, *(last + 1).tolist()]
-    ends = [*first.tolist(), len(probabilities) - 1]
-    return long_enough(zip(starts, ends, strict=True))
+    inside = probabilities > threshold
+    # In turn: where a run begins, and where it has ended.
+    edges = np.flatnonzero(np.diff(inside, prepend=False, append=False)).tolist()
+    return _long_enough([0, *edges[1::2]], [*edges[::2], len(probabilities) - 1])
 
 
-def long_enough(shots: Iterable[tuple[int, int]]) -> Shots:
-    """The shots of at least MIN_SHOT_FRAMES frames."""
-    return [(start, end) for start, end in shots if end - start + 1 >= MIN_SHOT_FRAMES]
-
-
-def adaptive_shots(scan: Scan, threshold: float = SHOT_THRESHOLDS["adaptive"]) -> Shots:
+def adaptive_shots(scan: Scan, threshold: float) -> Shots:
     """Shots by PySceneDetect's adaptive detector on the scan's thumbnails: light, hard cuts
     only."""
     from scenedetect import AdaptiveDetector, FrameTimecode
@@ -66,9 +55,12 @@ def adaptive_shots(scan: Scan, threshold: float = SHOT_THRESHOLDS["adaptive"]) -
         if detector.process_frame(now, np.ascontiguousarray(thumbnail)):
             # The detector decides on a frame once it has seen the frames behind it.
             cuts.append(index - ADAPTIVE_WINDOW)
-    starts = [0, *cuts]
-    ends = [cut - 1 for cut in cuts] + [len(scan) - 1]
-    return long_enough(zip(starts, ends, strict=True))
+    return _long_enough([0, *cuts], [cut - 1 for cut in [*cuts, len(scan)]])
+
+
+def _long_enough(starts: list[int], ends: list[int]) -> Shots:
+    shots = zip(starts, ends, strict=True)
+    return [(start, end) for start, end in shots if end - start + 1 >= MIN_SHOT_FRAMES]
 
 
 def kept_shots(

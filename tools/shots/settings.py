@@ -24,7 +24,11 @@ def _each(defaults: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """What shapes the output of stage 1; None is the default of the detector or embedder."""
+    """What shapes the output of stage 1; None is the default of the detector or embedder.
+
+    Raises:
+        UserError: two settings contradict each other.
+    """
 
     shot_detector: str = setting(
         "transnetv2",
@@ -90,13 +94,6 @@ class Settings:
         ):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-
-    def check(self) -> None:
-        """Check that no two settings contradict each other.
-
-        Raises:
-            UserError: they do.
-        """
         if self.shot_detector == "transnetv2" and self.shot_threshold >= 1:
             raise UserError(f"--shot_threshold {self.shot_threshold}: a probability is below 1")
         if self.min_shots > self.max_shots:

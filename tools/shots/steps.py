@@ -10,10 +10,12 @@ import numpy as np
 from tools.errors import Filtered
 from tools.features.embedding import check_embedder, open_embedder, similarity_matrix
 from tools.runner.step import Step
+from tools.shots import transnet
 from tools.shots.detectors import adaptive_shots, kept_shots, shots_from_probabilities
 from tools.shots.grouping import group_shots, merge_neighbours
 from tools.shots.keyframes import key_frames
 from tools.shots.settings import Settings
+from tools.shots.spans import shot_spans
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
 from tools.video.frames import read_frames
@@ -45,7 +47,6 @@ class StageOneStep(Step):
         self.writes = (self.dataset.table(self.target or self.name),)
 
     def params(self) -> dict[str, Any]:
-        """The settings that shape this step's output."""
         return {name: getattr(self.settings, name) for name in self.shaped_by}
 
     def scan(self, record: Record, threads: int = 1) -> Scan:
@@ -66,24 +67,17 @@ class SceneStep(StageOneStep):
         decoder = {"av": version("av"), "scan": str(SCAN_VERSION)}
         if self.settings.shot_detector == "adaptive":
             return {**decoder, "scenedetect": version("scenedetect-headless")}
-        from tools.shots import transnet
-
         return {**decoder, **transnet.versions()}
 
     def check(self, device: str) -> None:
         """Prepare the detector's networks for the CPU once, before the workers need them."""
         if self.settings.shot_detector == "transnetv2" and device != "cuda":
-            from tools.shots import transnet
-
             transnet.prepare()
 
     def setup(self, device: str, threads: int) -> None:
-        """Load the detector."""
         self.threads = threads
         if self.settings.shot_detector == "transnetv2":
-            from tools.shots.transnet import TransNetV2
-
-            self.network = TransNetV2(device, threads)
+            self.network = transnet.TransNetV2(device, threads)
 
     def process(self, record: Record) -> Record:
         """Add fps, raw_cuts, cut_times, filtered_cuts."""
@@ -114,24 +108,15 @@ class FilterSceneStep(StageOneStep):
     batch_size = CHEAP_BATCH
 
     def process(self, record: Record) -> Record:
-        """Pass the record on, or reject it."""
-        cuts = record["filtered_cuts"]
-        if len(cuts) < self.settings.min_shots:
+        spans = shot_spans(record)
+        if len(spans) < self.settings.min_shots:
             raise Filtered("too_few_shots")
-        if len(cuts) > self.settings.max_shots:
+        if len(spans) > self.settings.max_shots:
             raise Filtered("too_many_shots")
-        if any(_seconds(record, cut) > self.settings.max_shot_seconds for cut in cuts):
+        # Records hold times to 0.1 ms: a difference of two of them is no more exact than that.
+        if any(round(end - start, 4) > self.settings.max_shot_seconds for start, end in spans):
             raise Filtered("shot_too_long")
         return record
-
-
-def _seconds(record: Record, cut: list[int]) -> float:
-    """How long a shot lasts, by frame times; by the frame rate in records of the reference."""
-    position, start, end = cut
-    if "cut_times" in record:
-        begin, after = record["cut_times"][position]
-        return round(after - begin, 4)
-    return float((end - start + 1) / record["fps"])
 
 
 class SimilarityStep(StageOneStep):
@@ -151,7 +136,6 @@ class SimilarityStep(StageOneStep):
         self.folder = check_embedder(self.settings.embedder, self.settings.checkpoint)
 
     def setup(self, device: str, threads: int) -> None:
-        """Load the embedder."""
         self.threads = threads
         self.embedder = open_embedder(self.folder, device, threads)
 
@@ -192,7 +176,6 @@ class FilterGroupStep(StageOneStep):
     batch_size = CHEAP_BATCH
 
     def process(self, record: Record) -> Record:
-        """Pass the record on, or reject it."""
         ids = [group for group, _ in record["merged_groups"]]
         if len(ids) < self.settings.min_clips:
             raise Filtered("too_few_groups")
@@ -230,7 +213,6 @@ class FinalizeStep(StageOneStep):
     batch_size = CHEAP_BATCH
 
     def process(self, record: Record) -> Record:
-        """Pass the record on."""
         return record
 
 
