@@ -146,9 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             " with --video_root OLD=NEW here"
         )
     for output in files:
-        print(output.path)
-        if args.val:
-            print(output.val_path)
+        print(*output.files(args.val), sep="\n")
     if not any(cell.kept for cell in cells):
         raise UserError("no pair is left; the table shows which rules dropped them")
 

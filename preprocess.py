@@ -77,7 +77,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset = open_dataset(args.dataset, args.data_root, may_be_new=True)
     folder = video_folder(args, dataset)
     settings = settings_from(args, Settings)
-    settings.check()
 
     from tools.runner.run import run
     from tools.shots.steps import STEPS

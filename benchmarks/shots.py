@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.transitions import f1, match_transitions
 from tools.cli import script_parser
-from tools.shots.score import f1, match_transitions
 from tools.shots.steps import STEPS
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import Record

@@ -6,11 +6,10 @@ where it lies below, else undecided. Many claims are tested, and each interval s
 twenty differences that are truly 0, one excludes 0.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reproduction.results import Results, arm_scores
-from tools.statistics import ALL, Interval, Spread, difference
+from reproduction.results import Results, as_scores
+from tools.statistics import ALL, Interval, Scores, Spread, difference
 
 
 @dataclass(frozen=True)
@@ -29,35 +28,21 @@ class Claim:
     metric: str = "order"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A claim's verdict; no effect where one of its arms was not run.
-
-    Attributes:
-        verdict: supported, refuted, undecided, one seed, not run or not asked.
-    """
-
-    claim: Claim
-    effect: Spread | None
-    verdict: str
-
-
-def findings(results: Results, claims: Sequence[Claim]) -> list[Finding]:
-    """Every claim's verdict."""
-    return [_finding(results, claim) for claim in claims]
-
-
-def _finding(results: Results, claim: Claim) -> Finding:
+def effect_and_verdict(results: Results, claim: Claim) -> tuple[Spread | None, str]:
+    """What the results say of a claim: the effect, where both arms were run and asked, and one of
+    supported, refuted, undecided, one seed, not run and not asked."""
     better, worse = (
-        arm_scores(results, arm, metrics=[claim.metric]) for arm in (claim.better, claim.worse)
+        results["arms"].get(arm, {}).get("seeds", {}) for arm in (claim.better, claim.worse)
     )
-    pairs = [(better[seed], worse[seed]) for seed in better if seed in worse]
+
+    def final(run: Results) -> Scores:
+        return as_scores(results, run["phases"][-1], [claim.metric])
+
+    pairs = [(final(better[seed]), final(worse[seed])) for seed in better if seed in worse]
     if not pairs:
-        return Finding(claim, None, "not run")
+        return None, "not run"
     effect = difference(pairs).get(claim.metric, {}).get(ALL)
-    if effect is None:
-        return Finding(claim, None, "not asked")
-    return Finding(claim, effect, verdict(effect, len(pairs)))
+    return effect, verdict(effect, len(pairs)) if effect else "not asked"
 
 
 def verdict(effect: Interval, seeds: int) -> str:

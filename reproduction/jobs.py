@@ -1,9 +1,10 @@
-"""Commands that are run a few at a time, each job with a log file of its own.
+"""Jobs: commands that run one after the other, a few jobs at a time, each with its own log file.
 
 What each job took is kept in jobs.jsonl beside the logs. A job that fails says so in one line;
 whatever needs it is left out, and everything else goes on.
 """
 
+import io
 import os
 import signal
 import subprocess
@@ -26,9 +27,7 @@ ENVIRONMENT = {
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
 }
 
-Command = Sequence[str]
-Task = tuple[str, Callable[[], object]]
-"""A function and its name."""
+NO_TIME = {"wall_s": 0.0, "cpu_s": 0.0}  # of a job that was not run
 
 
 class JobFailed(Exception):
@@ -36,13 +35,12 @@ class JobFailed(Exception):
 
 
 class Runner:
-    """Runs functions on `workers` threads, and the commands of the jobs that they ask for.
+    """Runs functions on `workers` threads, and the commands of the jobs that they need.
 
-    Ctrl-C ends the running commands first.
+    <job>.log and jobs.jsonl go into `folder`. Ctrl-C ends the running commands first.
     """
 
     def __init__(self, folder: Path, workers: int) -> None:
-        """Args: folder: takes <job>.log and jobs.jsonl."""
         self.folder = folder
         self.workers = workers
         self._lock = Lock()
@@ -50,11 +48,8 @@ class Runner:
         self._running: set[int] = set()
         self._stopping = False
 
-    def each(self, tasks: Sequence[Task]) -> list[str]:
-        """Call functions, the first of them first; returns the names of those that failed.
-
-        A function may wait for a job of another one: only for jobs that run already.
-        """
+    def each(self, tasks: Sequence[tuple[str, Callable[[], object]]]) -> list[str]:
+        """Call named functions, the first of them first; returns the names of those that failed."""
         failed = []
         with ThreadPoolExecutor(self.workers) as pool:
             futures = {pool.submit(task): name for name, task in tasks}
@@ -65,54 +60,50 @@ class Runner:
                     except JobFailed:
                         failed.append(futures[future])
             except BaseException:
-                self._stop()
+                with self._lock:
+                    self._stopping = True
+                    for pid in self._running:
+                        with suppress(ProcessLookupError):
+                            os.killpg(pid, signal.SIGTERM)
                 pool.shutdown(cancel_futures=True)
                 raise
         return failed
 
-    def _stop(self) -> None:
-        """End the running commands, and begin no other."""
-        with self._lock:
-            self._stopping = True
-            for pid in self._running:
-                with suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGTERM)
-
     def job(
-        self, name: str, commands: Sequence[Command], settings: Mapping[str, str] | None = None
+        self, name: str, commands: Sequence[Sequence[str]], settings: Mapping[str, str] = {}
     ) -> None:
-        """Run commands one after the other, once for all who ask: the others wait for the first.
+        """Run a job once; whoever needs it while it runs waits for it.
 
         Args:
             name: unique; names the log file.
             settings: environment variables beside `ENVIRONMENT`.
 
         Raises:
-            JobFailed: a command failed; those behind it were not run.
+            JobFailed: a command failed; those after it were not run.
         """
         with self._lock:
-            future = self._jobs.get(name)
-            first = future is None
-            if future is None:
-                future = self._jobs[name] = Future()
-        if first:
+            is_first = name not in self._jobs
+            future = self._jobs.setdefault(name, Future())
+        if is_first:
             try:
-                self._run(name, commands, {**ENVIRONMENT, **(settings or {})})
+                self._run(name, commands, {**ENVIRONMENT, **settings})
                 future.set_result(None)
             except BaseException as error:
                 future.set_exception(error)
         future.result()
 
-    def _run(self, name: str, commands: Sequence[Command], environment: Mapping[str, str]) -> None:
+    def _run(
+        self, name: str, commands: Sequence[Sequence[str]], environment: Mapping[str, str]
+    ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{name}.log"
-        log.unlink(missing_ok=True)
         start, cpu, code = time.time(), 0.0, 0
-        for command in commands:
-            code, seconds = self._command(command, environment, log)
-            cpu += seconds
-            if code:
-                break
+        with open(log, "wb", buffering=0) as out:
+            for command in commands:
+                code, seconds = self._command(command, environment, out)
+                cpu += seconds
+                if code:
+                    break
         wall = time.time() - start
         record = {"job": name, "started": start, "wall_s": wall, "cpu_s": cpu, "exit": code}
         # Lines this short are appended whole, by whichever thread.
@@ -125,10 +116,10 @@ class Runner:
         print(f"{name}: {wall:.0f} s")
 
     def _command(
-        self, command: Command, environment: Mapping[str, str], log: Path
+        self, command: Sequence[str], environment: Mapping[str, str], out: io.FileIO
     ) -> tuple[int, float]:
         """Run one command; its exit code, and the CPU seconds of it and its children."""
-        with open(log, "ab", buffering=0) as out, self._lock:
+        with self._lock:
             if self._stopping:
                 raise JobFailed(command)
             out.write(f"$ {' '.join(command)}\n".encode())
@@ -154,25 +145,22 @@ def python(script: str, *words: object) -> list[str]:
     return [sys.executable, *first, *map(str, words)]
 
 
-def job_seconds(folder: Path) -> dict[str, tuple[float, float]]:
-    """{job: (wall, CPU) seconds that it took, all tries together}."""
-    total: dict[str, tuple[float, float]] = {}
-    try:
-        lines = (folder / "jobs.jsonl").read_bytes().splitlines()
-    except FileNotFoundError:
-        return {}
-    for line in lines:
-        try:
+def job_seconds(folder: Path) -> dict[str, dict[str, float]]:
+    """{job: {"wall_s", "cpu_s"}}: the seconds that it took, all tries together."""
+    path = folder / "jobs.jsonl"
+    total: dict[str, dict[str, float]] = {}
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with suppress(orjson.JSONDecodeError):  # torn by a kill
             record = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue  # torn by a kill
-        wall, cpu = total.get(record["job"], (0.0, 0.0))
-        total[record["job"]] = (wall + record["wall_s"], cpu + record["cpu_s"])
-    return total
+            so_far = total.get(record["job"], NO_TIME)
+            total[record["job"]] = {kind: so_far[kind] + record[kind] for kind in NO_TIME}
+    return {
+        job: {kind: round(s, 1) for kind, s in seconds.items()} for job, seconds in total.items()
+    }
 
 
 def reason(log: Path) -> str:
     """The last line of a log that says what went wrong, or its last line at all."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error")]
-    return (errors or lines or ["no output"])[-1].strip()
+    return (errors or lines)[-1].strip()

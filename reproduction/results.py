@@ -13,15 +13,18 @@ Counts are columns over the videos of "asked". Tables, claims and figures are ma
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from tools.statistics import Scores
+from tools.statistics import ALL, Scores, Spreads, intervals, metrics_of
 from tools.store.files import replace_atomically
 
+BASE = "base"  # stands beside the arms for the models that they start from
+DAMAGED = ("recall", "clip")  # what alignment costs
 _INNERMOST = re.compile(rb"\[[^\[\]{}]*\]")
 
 Results = dict[str, Any]
@@ -39,62 +42,60 @@ def questions_of(scores: Scores) -> Results:
 
 def columns(scores: Scores) -> Results:
     """A score file's values, and its counts as columns over the videos."""
-    metrics = list(dict.fromkeys(name for video in scores["videos"] for name in video["counts"]))
     counts = [video["counts"] for video in scores["videos"]]
     return {
         "scores": {
-            metric: {group: round(one["value"], 4) for group, one in groups.items()}
+            metric: {group: round(score["value"], 4) for group, score in groups.items()}
             for metric, groups in scores["scores"].items()
         },
         "counts": {
-            metric: [[one.get(metric, (0, 0))[side] for one in counts] for side in (0, 1)]
-            for metric in metrics
+            metric: [[row.get(metric, (0, 0))[side] for row in counts] for side in (0, 1)]
+            for metric in metrics_of(scores)
         },
     }
 
 
-def as_scores(
-    results: Results, kept: Results, name: str, metrics: Sequence[str] | None = None
-) -> Scores:
-    """What `columns` kept of some metrics (default: of all), as a score file again."""
-    questions = results["asked"]
-    counts = {
-        metric: list(zip(*sides, strict=True))
-        for metric, sides in kept["counts"].items()
-        if metrics is None or metric in metrics
-    }
-    return {
-        "name": name,
-        "dataset": questions["dataset"],
-        "benchmark": questions["benchmark"],
-        "videos": [
-            {
-                "video_name": video,
-                "n": n,
-                "counts": {metric: column[at] for metric, column in counts.items()},
-            }
-            for at, (video, n) in enumerate(
-                zip(questions["videos"], questions["events"], strict=True)
-            )
-        ],
-    }
+def as_scores(results: Results, kept: Results, metrics: Collection[str] = ()) -> Scores:
+    """What `columns` kept of some metrics (default: of all), as the score file's videos again."""
+    asked = results["asked"]
+    videos: list[dict[str, Any]] = [
+        {"video_name": name, "n": n, "counts": {}}
+        for name, n in zip(asked["videos"], asked["events"], strict=True)
+    ]
+    for metric, sides in kept["counts"].items():
+        if not metrics or metric in metrics:
+            for video, *count in zip(videos, *sides, strict=True):
+                video["counts"][metric] = count
+    return {"videos": videos}
 
 
-def arm_scores(
-    results: Results, arm: str, phase: int = -1, metrics: Sequence[str] | None = None
-) -> dict[str, Scores]:
-    """{seed: scores} of an arm after one of its phases, the last by default; empty where the arm
-    was not run."""
-    return {
-        seed: as_scores(results, run["phases"][phase], f"{arm}, seed {seed}", metrics)
-        for seed, run in results["arms"].get(arm, {}).get("seeds", {}).items()
-    }
+@dataclass(frozen=True)
+class Summary:
+    """What tables and figures say of an arm, or of the models that all arms start from (`BASE`).
+
+    Attributes:
+        seeds: (base, order accuracy of the final model) of each seed.
+        first: spreads over seeds after the first phase, of the metrics of DAMAGED.
+        final: spreads over seeds of the final models.
+    """
+
+    name: str
+    label: str
+    seeds: list[tuple[str, float]]
+    first: Spreads
+    final: Spreads
 
 
-def times(seconds: Mapping[str, tuple[float, float]], job: str) -> dict[str, float]:
-    """Wall and CPU seconds of a job, out of `reproduction.jobs.job_seconds`."""
-    wall, cpu = seconds.get(job, (0.0, 0.0))
-    return {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1)}
+def summaries(results: Results) -> Iterator[Summary]:
+    """The bases as one arm, whose seeds they are, then each arm."""
+    bases = {name: {"base": name, "phases": [kept]} for name, kept in results["bases"].items()}
+    arms: Results = {BASE: {"label": BASE, "seeds": bases}} if bases else {}
+    for name, arm in (arms | results["arms"]).items():
+        runs = arm["seeds"].values()
+        first = [as_scores(results, run["phases"][0], DAMAGED) for run in runs]
+        final = [as_scores(results, run["phases"][-1]) for run in runs]
+        seeds = [(run["base"], run["phases"][-1]["scores"]["order"][ALL]) for run in runs]
+        yield Summary(name, arm["label"], seeds, intervals(first), intervals(final))
 
 
 def write_results(path: Path, results: Results) -> None:
@@ -107,14 +108,8 @@ def write_results(path: Path, results: Results) -> None:
 
 def machine() -> str:
     """The processor, its cores and the memory."""
-    names = re.findall(r"^model name\s*: (.*)$", _text("/proc/cpuinfo"), flags=re.MULTILINE)
-    memory = re.findall(r"^MemTotal:\s*(\d+) kB", _text("/proc/meminfo"), flags=re.MULTILINE)
-    size = f", {int(memory[0]) / 2**20:.0f} GiB" if memory else ""
-    return f"{os.cpu_count()} x {names[0] if names else platform.machine()}{size}"
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError:
-        return ""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.is_file() else ""
+    names = re.findall(r"^model name\s*: (.*)$", text, flags=re.MULTILINE)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return f"{os.cpu_count()} x {names[0] if names else platform.machine()}, {memory:.0f} GiB"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from reproduction.claims import Claim, findings
+from reproduction.claims import Claim, effect_and_verdict
 from reproduction.results import Results
 from tools.statistics import Interval
 
@@ -36,7 +36,7 @@ def interval_cell(estimate: Interval, sign: str = "") -> str:
 def claim_rows(results: Results, claims: Sequence[Claim]) -> Iterator[Sequence[str]]:
     """The rows of a table of claims."""
     yield ["claim", "of", "measure", "effect", "verdict"]
-    for finding in findings(results, claims):
-        effect = "" if finding.effect is None else interval_cell(finding.effect, "+")
-        claim = finding.claim
-        yield [claim.text, claim.source, claim.metric, effect, f"**{finding.verdict}**"]
+    for claim in claims:
+        effect, verdict = effect_and_verdict(results, claim)
+        cell = interval_cell(effect, "+") if effect else ""
+        yield [claim.text, claim.source, claim.metric, cell, f"**{verdict}**"]

@@ -26,18 +26,7 @@ Rates = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train.
-
-    Attributes:
-        name: its key in arms.yaml.
-        label: what tables and plots call it.
-        recipe: its recipe, the rates still to be put in.
-        main: whether every run trains it. The main arms share rows and stages: stages of one name
-            take equally many rows in all of them.
-        trial: whether --all_arms leaves it out: validation alone has seen it.
-        pairs: own, other, distinct or many.
-        settings: variables of train_scripts/settings.sh that it alone sets.
-    """
+    """One way to train: an entry of arms.yaml, which explains its keys."""
 
     name: str
     label: str
@@ -54,7 +43,7 @@ class Arm:
 
     def phases(self, rates: Rates) -> list[str]:
         """The recipes of the arm up to each of its phases, in their order; the last is whole."""
-        recipe = re.sub(r"\{(\w+)\}", lambda found: rates[found[1]], self.recipe)
+        recipe = re.sub(r"\{(\w+)\}", lambda arm: rates[arm[1]], self.recipe)
         model, *phases = recipe.split("=")
         return ["=".join([model, *phases[:count]]) for count in range(1, len(phases) + 1)]
 
@@ -101,7 +90,7 @@ def read_rates(path: Path) -> dict[str, str]:
     Raises:
         UserError: none have been chosen.
     """
-    found = read_json(path)
-    if not found:
+    chosen = read_json(path)
+    if not chosen:
         raise UserError(f"{path}: no learning rates yet; --choose_rates finds them")
-    return {arm: entry["rate"] for arm, entry in found["rates"].items()}
+    return {arm: entry["rate"] for arm, entry in chosen["rates"].items()}

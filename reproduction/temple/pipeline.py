@@ -3,12 +3,12 @@
 Every command is one that a user could type.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from reproduction.jobs import Runner, Task, python
-from reproduction.temple.arms import CHOSEN, LEVELS, SFT_DATASETS
+from reproduction.jobs import Runner, python
+from reproduction.temple.arms import CHOSEN, LEVELS
 from reproduction.temple.stories import STORIES, is_rendered
 from reproduction.temple.trainings import Base, Training, Workspace, is_scored
 from reproduction.toyvl import TRAINED
@@ -16,12 +16,11 @@ from tools.pairs.perturbation import FINEST
 from tools.store.dataset import REPOSITORY
 from tools.training.recipe import Stage
 
-BATCH = 8  # rows at once: divides the batches of all recipes
 SETTINGS = {
     "DEVICE": "cpu",
     "VAL": "none",
     "WORKERS": "0",
-    "PER_DEVICE_BATCH": str(BATCH),
+    "PER_DEVICE_BATCH": "8",  # divides the batches of all recipes
     "LOGGING_STEPS": "8",
     "REPORT_TO": "none",
 }
@@ -47,41 +46,38 @@ class Pipeline:
             arms: the phases of each arm from each seed.
             only_last: score the last phase of each alone, and not the bases.
         """
-        missing = [one for phases in arms for one in phases if not one.trained()]
+        tasks: list[tuple[str, Callable[[], None]]] = []
+        untrained = [phase for phases in arms for phase in phases if not phase.trained()]
         # Pairs come first: most arms wait for them, and the second base is trained for them.
-        pairs = dict.fromkeys(
-            (one.pairs_base, one.arm.pairs_dataset)
-            for one in missing
-            if one.stages[0].dataset not in SFT_DATASETS
-        )
-        tasks: list[Task] = [
-            (f"pairs of {dataset} by {base.name}", partial(self.make_pairs, base, dataset))
-            for base, dataset in pairs
+        pairs = [
+            (phase.pairs_base, phase.arm.pairs_dataset) for phase in untrained if phase.needs_pairs
         ]
+        for base, dataset in dict.fromkeys(pairs):
+            make = partial(self.make_pairs, base, dataset)
+            tasks.append((f"pairs of {dataset} by {base.name}", make))
         if not only_last:
             for base in dict.fromkeys(phases[0].base for phases in arms):
                 tasks.append((f"base {base.name}", partial(self.score_base, base)))
         for phases in arms:
             name = f"{phases[0].arm.name} from seed {phases[0].seed}"
-            scored = phases[-1:] if only_last else phases
-            tasks.append((name, partial(self.finish, phases, scored)))
+            tasks.append((name, partial(self.finish, phases, only_last)))
         return self.runner.each(tasks)
 
-    def finish(self, phases: Sequence[Training], scored: Sequence[Training]) -> None:
-        """Train the phases of one arm from one seed, and score some of them."""
-        for one in phases:
-            self.train(one)
-            if one in scored:
-                self.score(one)
+    def finish(self, phases: Sequence[Training], only_last: bool) -> None:
+        """Train the phases of one arm from one seed, and score all of them or the last alone."""
+        for phase in phases:
+            self.train(phase)
+            if phase is phases[-1] or not only_last:
+                self.score(phase.key, phase.model(), phase.name, phase.scores(self.dataset))
 
     def render(self, name: str) -> None:
         """A dataset of stories."""
-        if is_rendered(self.workspace.data / name, STORIES[name]):
+        stories, folder = STORIES[name], self.workspace.data / name
+        if is_rendered(folder, stories):
             return
-        stories = STORIES[name]
         command = python(
             "toyworld", "--videos", stories.videos, "--events", stories.events,
-            "--seed", stories.seed, "--workers", 1, "--out", self.workspace.data / name,
+            "--seed", stories.seed, "--workers", 1, "--out", folder,
         )  # fmt: skip
         if stories.begins_with:
             self.render(stories.begins_with)
@@ -112,66 +108,62 @@ class Pipeline:
             "--embedder", "color", "--shot_detector", "adaptive", "--device", "cpu", *root,
         )  # fmt: skip
         self.runner.job(f"shots-{dataset}", [shots])
-        folder = self.workspace.pairs(dataset, "all")
-        distinct = self.workspace.pairs(dataset, "distinct")
+        folder = self.workspace.exp / "pairs" / dataset
+        distinct = folder / "distinct"
         commands = [
             python("generate_meta_data.py", 1, "--dataset", dataset, *model),
             python("generate_dpo_data.py", dataset, 1, "--fine", *model),
-            python("convert_to_swift.py", *levels, "--output", folder),
+            python("convert_to_swift.py", *levels, "--output", folder / "all"),
             python("convert_to_swift.py", *levels, "--output", distinct, "--distinct_levels"),
         ]
         self.runner.job(f"pairs-{dataset}-{base.name}", commands)
 
-    def draw_rows(self, one: Training, stage: Stage, path: Path, count: int) -> None:
+    def draw_rows(self, phase: Training, stage: Stage, path: Path, count: int) -> None:
         """The rows of a stage; a seed draws its own."""
         if path.is_file():
             return
-        if stage.dataset in SFT_DATASETS:
+        if phase.needs_pairs:
+            self.make_pairs(phase.pairs_base, phase.arm.pairs_dataset)
+            folder = self.workspace.exp / "pairs" / phase.arm.pairs_dataset
+            folder /= "distinct" if phase.arm.pairs == "distinct" else "all"
+            levels = stage.levels or LEVELS
+            files = [folder / f"{phase.pairs_base.name}_i0_r{level}.json" for level in levels]
+            source = ["--pairs", *files, *(["--chosen"] if stage.dataset == CHOSEN else [])]
+        else:
             self.render(stage.dataset)
             source = ["--dataset", stage.dataset, "--data_root", self.workspace.data]
-        else:
-            self.make_pairs(one.pairs_base, one.arm.pairs_dataset)
-            kind = "distinct" if one.arm.pairs == "distinct" else "all"
-            folder = self.workspace.pairs(one.arm.pairs_dataset, kind)
-            levels = stage.levels or LEVELS
-            files = [folder / f"{one.pairs_base.name}_i0_r{level}.json" for level in levels]
-            source = ["--pairs", *files, *(["--chosen"] if stage.dataset == CHOSEN else [])]
-        words = [*source, "--n", count, "--seed", one.seed, "--out", path]
+        words = [*source, "--n", count, "--seed", phase.seed, "--out", path]
         command = python("reproduction.temple.rows", *words)
-        self.runner.job(f"rows-{one.group}-{path.stem}", [command])
+        self.runner.job(f"rows-{phase.group}-{path.stem}", [command])
 
-    def train(self, one: Training) -> None:
-        """Stage 5, up to the training's phase; run.sh skips phases that are finished."""
-        self.train_base(one.base)
-        for stage, (path, count) in zip(one.stages, one.rows.items(), strict=True):
-            self.draw_rows(one, stage, path, count)
-        if one.trained():
+    def train(self, phase: Training) -> None:
+        """Stage 5 up to a phase; run.sh skips phases that are finished."""
+        self.train_base(phase.base)
+        for stage, (path, count) in zip(phase.stages, phase.rows.items(), strict=True):
+            self.draw_rows(phase, stage, path, count)
+        if phase.trained():
             return
         settings = {
-            "GROUP": one.group,
-            "SEED": str(one.seed),
-            "MODEL": str(one.base.folder),
-            "DATA_MODEL": one.pairs_base.name,
-            "DATA_DIR": str(next(iter(one.rows)).parent),
+            "GROUP": phase.group,
+            "SEED": str(phase.seed),
+            "MODEL": str(phase.base.folder),
+            "DATA_MODEL": phase.pairs_base.name,
+            "DATA_DIR": str(next(iter(phase.rows)).parent),
             "EXP_DIR": str(self.workspace.exp),
             **SETTINGS,
-            **one.arm.settings,
+            **phase.arm.settings,
         }
-        command = ["bash", str(REPOSITORY / "train_scripts" / "run.sh"), one.phase]
-        self.runner.job(f"train-{one.key}", [command], settings)
-
-    def score(self, one: Training) -> None:
-        """Score the model of a training."""
-        out = one.scores(self.dataset)
-        self._score(f"score-{self.dataset}-{one.key}", one.model(), one.name, out)
+        command = ["bash", str(REPOSITORY / "train_scripts" / "run.sh"), phase.recipe]
+        self.runner.job(f"train-{phase.key}", [command], settings)
 
     def score_base(self, base: Base) -> None:
         """Score a base itself."""
         self.train_base(base)
         out = self.workspace.base_scores(base, self.dataset)
-        self._score(f"score-{self.dataset}-{base.name}", base.folder, base.name, out)
+        self.score(base.name, base.folder, base.name, out)
 
-    def _score(self, job: str, model: Path, name: str, out: Path) -> None:
+    def score(self, key: str, model: Path, name: str, out: Path) -> None:
+        """Score a model; `key` names the job."""
         self.render(self.dataset)
         if is_scored(out, model, self.workspace.data / self.dataset):
             return
@@ -180,4 +172,4 @@ class Pipeline:
             "--dataset", self.dataset, "--data_root", self.workspace.data, "--device", "cpu",
             "--max_new_tokens", 256, "--out", out,
         )  # fmt: skip
-        self.runner.job(job, [command])
+        self.runner.job(f"score-{self.dataset}-{key}", [command])

@@ -3,7 +3,6 @@ which of our own arms deserves five seeds."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from evaluation.scores import read_scores
 from reproduction.jobs import Runner
@@ -20,8 +19,7 @@ FINE_TUNING = ("sft",)  # chosen first: the other arms' recipes take its rate
 KEPT = ("order", "exact", "prefer_adjacent", "recall", "clip")
 MEASURE = "pairs of events told in the right order, of all pairs of a story's events"
 
-
-Summary = dict[str, float | None]
+Shares = dict[str, float | None]
 
 
 def told_in_order(scores: Scores) -> float:
@@ -36,90 +34,74 @@ def told_in_order(scores: Scores) -> float:
 
 
 def choose(
-    workspace: Workspace, runner: Runner, grids: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
-    """Train each arm at each rate of its grid, and keep the best; what write_rates writes.
+    workspace: Workspace, runner: Runner, grids: Mapping[str, Sequence[str]], path: Path
+) -> None:
+    """Train each arm at each rate of its grid; write and print how each did, and the best.
 
     Raises:
         UserError: a training failed.
     """
     known = arms()
     rates: dict[str, str] = {}
-    tried: dict[str, dict[str, Summary]] = {}
-    others = [arm for arm in grids if arm not in FINE_TUNING]
-    for names in (FINE_TUNING, others):
+    entries = {}
+    for names in (FINE_TUNING, [arm for arm in grids if arm not in FINE_TUNING]):
         tries = [(name, rate) for name in names for rate in grids[name]]
         wanted = [(known[name], {**rates, name: rate}) for name, rate in tries]
-        scored = trained_and_scored(workspace, runner, wanted)
-        for (name, rate), scores in zip(tries, scored, strict=True):
-            tried.setdefault(name, {})[rate] = summary(scores)
+        scores = dict(zip(tries, trained_and_scored(workspace, runner, wanted), strict=True))
         for name in names:
-            rates[name] = best(tried[name])
-    return {
-        "seed": SEED,
-        "dataset": VALIDATION,
-        "chosen_by": MEASURE,
-        "rates": {name: {"rate": rates[name], "tried": tried[name]} for name in rates},
-    }
+            tried = {rate: scores[name, rate] for rate in grids[name]}
+            rates[name] = best(tried)
+            entries[name] = {"rate": rates[name], "tried": tried}
+            grid = sorted(tried, key=float)
+            edge = ", at the edge of what was tried" if rates[name] in (grid[0], grid[-1]) else ""
+            shares = ", ".join(f"{rate} {tried[rate]['told_in_order']:.3f}" for rate in grid)
+            print(f"{name}: {rates[name]}{edge} ({shares})")
+    chosen = {"seed": SEED, "dataset": VALIDATION, "chosen_by": MEASURE, "rates": entries}
+    write_json(path, chosen)
+    print(path)
 
 
 def compare(
-    workspace: Workspace, runner: Runner, chosen: Sequence[Arm], rates: Rates
-) -> dict[str, Summary]:
-    """Train arms at their rates; for each what validation says of the order that it tells.
+    workspace: Workspace, runner: Runner, chosen: Sequence[Arm], rates: Rates, path: Path
+) -> None:
+    """Train arms at their rates; write and print what validation says of the order that each tells.
 
     Raises:
         UserError: a training failed.
     """
     scored = trained_and_scored(workspace, runner, [(arm, rates) for arm in chosen])
-    return {arm.name: summary(scores) for arm, scores in zip(chosen, scored, strict=True)}
-
-
-def trained_and_scored(
-    workspace: Workspace, runner: Runner, wanted: Sequence[tuple[Arm, Rates]]
-) -> list[Scores]:
-    """Train arms from the seed of validation; the scores of their final models.
-
-    Raises:
-        UserError: a training failed.
-    """
-    models = [phases_of(workspace, arm, SEED, rates) for arm, rates in wanted]
-    # Only the final models matter here.
-    if failed := Pipeline(workspace, runner, VALIDATION).run(models, only_last=True):
-        raise UserError(f"{failed[0]} failed: {workspace.logs} says why")
-    return [read_scores(phases[-1].scores(VALIDATION)) for phases in models]
-
-
-def summary(scores: Scores) -> Summary:
-    """What is kept of a score file; None where the model told nothing to measure it on."""
-    values: Summary = {"told_in_order": round(told_in_order(scores), 4)}
-    for metric in KEPT:
-        one = scores["scores"].get(metric, {}).get(ALL)
-        values[metric] = one and round(one["value"], 4)
-    return values
-
-
-def best(tried: Mapping[str, Summary]) -> str:
-    """The rate that tells most pairs in order; of equal ones the smallest."""
-    return max(sorted(tried, key=float), key=lambda rate: tried[rate]["told_in_order"] or 0.0)
-
-
-def write_rates(path: Path, chosen: Mapping[str, Any]) -> None:
-    """Write and print what `choose` returns."""
-    for name, entry in chosen["rates"].items():
-        grid = sorted(entry["tried"], key=float)
-        edge = ", at the edge of what was tried" if entry["rate"] in (grid[0], grid[-1]) else ""
-        tried = ", ".join(f"{rate} {entry['tried'][rate]['told_in_order']:.3f}" for rate in grid)
-        print(f"{name}: {entry['rate']}{edge} ({tried})")
-    write_json(path, chosen)
-    print(path)
-
-
-def write_compared(path: Path, compared: Mapping[str, Summary]) -> None:
-    """Write and print what `compare` returns."""
+    compared = {arm.name: scores for arm, scores in zip(chosen, scored, strict=True)}
     width = max(map(len, compared))
     for name, values in compared.items():
         cells = (f"{kept} {'-' if v is None else f'{v:.3f}'}" for kept, v in values.items())
         print(f"{name:{width}}  {', '.join(cells)}")
     write_json(path, {"seed": SEED, "dataset": VALIDATION, "arms": compared})
     print(path)
+
+
+def trained_and_scored(
+    workspace: Workspace, runner: Runner, wanted: Sequence[tuple[Arm, Rates]]
+) -> list[Shares]:
+    """Train arms from the seed of validation, and score their final models.
+
+    Raises:
+        UserError: a training failed.
+    """
+    models = [phases_of(workspace, arm, SEED, rates) for arm, rates in wanted]
+    if failed := Pipeline(workspace, runner, VALIDATION).run(models, only_last=True):
+        raise UserError(f"{failed[0]} failed: {workspace.logs} says why")
+    return [summary(read_scores(phases[-1].scores(VALIDATION))) for phases in models]
+
+
+def summary(scores: Scores) -> Shares:
+    """What is kept of a score file; None where the model told nothing to measure it on."""
+    values: Shares = {"told_in_order": round(told_in_order(scores), 4)}
+    for metric in KEPT:
+        score = scores["scores"].get(metric, {}).get(ALL)
+        values[metric] = score and round(score["value"], 4)
+    return values
+
+
+def best(tried: Mapping[str, Shares]) -> str:
+    """The rate that tells most pairs in order; of equal ones the smallest."""
+    return max(sorted(tried, key=float), key=lambda rate: tried[rate]["told_in_order"] or 0.0)

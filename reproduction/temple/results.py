@@ -1,17 +1,16 @@
 """TEMPLE's results, collected from what was trained and scored."""
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 
 from evaluation.scores import read_scores
-from reproduction.jobs import job_seconds
-from reproduction.results import Results, columns, machine, questions_of, times
+from reproduction.jobs import NO_TIME, job_seconds
+from reproduction.results import Results, columns, machine, questions_of
 from reproduction.temple.arms import Arm, Rates, steps_of
 from reproduction.temple.stories import STORIES
-from reproduction.temple.trainings import Training, Workspace, is_scored, phases_of
+from reproduction.temple.trainings import Workspace, is_scored, phases_of
 from reproduction.toyvl import TRAINED
 from tools.store.files import read_json
 from tools.training.stages import checkpoints
@@ -25,19 +24,20 @@ def collect(
 ) -> Results:
     """Read what is there of some arms and seeds; a seed of an arm is there once all of it is."""
     seconds = job_seconds(workspace.logs)
+    stories = workspace.data / dataset
     results: Results = {
-        "stories": {name: asdict(stories) for name, stories in STORIES.items()},
+        "stories": {name: asdict(settings) for name, settings in STORIES.items()},
         "rates": dict(rates),
         "machine": machine(),
-        "versions": {"python": platform.python_version()} | {one: version(one) for one in PACKAGES},
-        "preparation": {job: times(seconds, job) for job in seconds if job.startswith(PREPARATION)},
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "preparation": {job: seconds[job] for job in seconds if job.startswith(PREPARATION)},
         "asked": {},
         "bases": {},
         "arms": {},
     }
     for base in workspace.bases:
         path = workspace.base_scores(base, dataset)
-        if is_scored(path, base.folder, workspace.data / dataset):
+        if is_scored(path, base.folder, stories):
             scores = read_scores(path)
             results["asked"] = questions_of(scores)
             trained = read_json(base.folder / TRAINED)
@@ -46,9 +46,22 @@ def collect(
         runs = {}
         for seed in seeds:
             phases = phases_of(workspace, arm, seed, rates)
-            if all(one.trained() and one.scored(dataset) for one in phases):
-                kept = [phase_results(one, dataset, seconds) for one in phases]
-                runs[str(seed)] = {"base": phases[0].base.name, "phases": kept}
+            if not all(
+                phase.trained() and is_scored(phase.scores(dataset), phase.model(), stories)
+                for phase in phases
+            ):
+                continue
+            kept = [
+                {
+                    "recipe": phase.recipe,
+                    "steps": [max(c.step for c in checkpoints(path)) for path in phase.folders],
+                    "planned": steps_of(phase.recipe),
+                    **seconds.get(f"train-{phase.key}", NO_TIME),
+                    **columns(read_scores(phase.scores(dataset))),
+                }
+                for phase in phases
+            ]
+            runs[str(seed)] = {"base": phases[0].base.name, "phases": kept}
         if runs:
             results["arms"][arm.name] = {
                 "label": arm.label,
@@ -58,21 +71,3 @@ def collect(
                 "seeds": runs,
             }
     return results
-
-
-def phase_results(
-    one: Training, dataset: str, seconds: Mapping[str, tuple[float, float]]
-) -> Results:
-    """What is kept of one phase."""
-    return {
-        "recipe": one.phase,
-        "steps": [steps_taken(folder) for folder in one.folders],
-        "planned": steps_of(one.phase),
-        **times(seconds, f"train-{one.key}"),
-        **columns(read_scores(one.scores(dataset))),
-    }
-
-
-def steps_taken(folder: Path) -> int:
-    """The optimizer steps that swift took in a stage, as its last checkpoint says."""
-    return max(checkpoint.step for checkpoint in checkpoints(folder))

@@ -10,7 +10,6 @@ others draw pairs, the same number from each file and the same ones whatever the
 --chosen leaves their rejected side out, which makes fine-tuning rows of them.
 """
 
-import argparse
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -33,35 +32,26 @@ SHARES = {"whole": 0.3, "neighbour": 0.3, "attribute": 0.2, "single": 0.2}
 
 Truth = dict[str, Any]
 """A story's line of truth.jsonl."""
+Asked = Iterator[tuple[str, str, str]]
+"""(kind, question, answer) of each."""
 
 
-def sft_row(question: str, answer: str, video: str) -> Record:
-    """One question about a video as ms-swift reads it for fine-tuning."""
-    return {
-        "messages": [
-            {"role": "user", "content": f"<video>{question}"},
-            {"role": "assistant", "content": answer},
-        ],
-        "videos": [video],
-    }
-
-
-def descriptions(story: Truth) -> Iterator[tuple[str, str, str]]:
-    """Yield (kind, question, answer) of the ways to ask for all of a story's events."""
+def descriptions(story: Truth) -> Asked:
+    """The ways to ask for all of a story's events."""
     texts = [event["text"] for event in story["events"]]
     for question in QUESTIONS:
         yield "single" if len(texts) == 1 else "whole", question, narrate(texts)
 
 
-def neighbours(story: Truth) -> Iterator[tuple[str, str, str]]:
-    """Yield (kind, question, answer) of what happens right after and before each event."""
-    for one, other in pairwise(event["text"] for event in story["events"]):
-        yield "neighbour", AFTER.format(event=bare(one)), other
-        yield "neighbour", BEFORE.format(event=bare(other)), one
+def neighbours(story: Truth) -> Asked:
+    """What happens right after and before each event."""
+    for event, following in pairwise(event["text"] for event in story["events"]):
+        yield "neighbour", AFTER.format(event=event.removesuffix(" .")), following
+        yield "neighbour", BEFORE.format(event=following.removesuffix(" .")), event
 
 
-def attributes(story: Truth) -> Iterator[tuple[str, str, str]]:
-    """Yield (kind, question, answer) about single events, where one event alone is the answer."""
+def attributes(story: Truth) -> Asked:
+    """Attributes of single events, where one event alone is the answer."""
     events = story["events"]
     if len(events) == 1:
         return
@@ -74,11 +64,6 @@ def attributes(story: Truth) -> Iterator[tuple[str, str, str]]:
             yield "attribute", WHICH_COLOUR.format(shape=shape, action=action), f"{colour} ."
         if by_shape[colour, action] == 1:
             yield "attribute", WHICH_SHAPE.format(colour=colour, action=action), f"{shape} ."
-
-
-def bare(text: str) -> str:
-    """An event without its full stop, as a question names it."""
-    return text.removesuffix(" .")
 
 
 def story_rows(folder: Path, n: int, seed: int) -> list[Record]:
@@ -99,7 +84,9 @@ def story_rows(folder: Path, n: int, seed: int) -> list[Record]:
         video = str((folder / "video" / story["video_name"]).absolute())
         for questions in (descriptions, neighbours, attributes):
             for kind, question, answer in questions(story):
-                rows_of[kind].append(sft_row(question, answer, video))
+                user = {"role": "user", "content": f"<video>{question}"}
+                messages = [user, {"role": "assistant", "content": answer}]
+                rows_of[kind].append({"messages": messages, "videos": [video]})
     rng = random.Random(f"{seed}/{folder.name}")
     rows = []
     for kind, count in rows_a_kind(n).items():
@@ -115,10 +102,9 @@ def story_rows(folder: Path, n: int, seed: int) -> list[Record]:
 
 def rows_a_kind(n: int) -> dict[str, int]:
     """How many rows of each kind make `n`; the last kind takes what rounding leaves."""
-    counts = {kind: round(n * share) for kind, share in SHARES.items()}
-    last = list(counts)[-1]
-    counts[last] += n - sum(counts.values())
-    return counts
+    *others, last = SHARES
+    counts = {kind: round(n * SHARES[kind]) for kind in others}
+    return {**counts, last: n - sum(counts.values())}
 
 
 def drawn_pairs(files: Sequence[Path], n: int, seed: int) -> list[Record]:
@@ -129,6 +115,7 @@ def drawn_pairs(files: Sequence[Path], n: int, seed: int) -> list[Record]:
     Raises:
         UserError: a file is missing or empty, or `n` cannot be shared.
     """
+    share = n // len(files)
     if n % len(files):
         raise UserError(f"{n} rows cannot be shared evenly by {len(files)} files")
     rows: list[Record] = []
@@ -142,10 +129,8 @@ def drawn_pairs(files: Sequence[Path], n: int, seed: int) -> list[Record]:
         if not pairs:
             raise UserError(f"{path} has no pairs")
         rng = random.Random(f"{seed}/{path.name}")
-        own: list[Record] = []
-        while len(own) < n // len(files):
-            own += rng.sample(pairs, min(len(pairs), n // len(files) - len(own)))
-        rows += own
+        for start in range(0, share, len(pairs)):
+            rows += rng.sample(pairs, min(len(pairs), share - start))
     return rows
 
 
@@ -154,15 +139,8 @@ def without_rejected(rows: Sequence[Record]) -> list[Record]:
     return [{k: v for k, v in row.items() if k != "rejected_response"} for row in rows]
 
 
-def write_rows(path: Path, rows: Sequence[Record]) -> None:
-    """Write rows as a JSON array, one a line."""
-    with json_array(path) as write:
-        for row in rows:
-            write(dumps(row))
-
-
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the rows."""
     parser = script_parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--dataset", metavar="NAME", help="a story dataset under data/")
@@ -185,17 +163,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.chosen and args.dataset:
         parser.error("--chosen goes with --pairs")
-    return args
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write the rows."""
-    args = parse_arguments(argv)
     if args.dataset:
         rows = story_rows(args.data_root / args.dataset, args.n, args.seed)
     else:
         rows = drawn_pairs(args.pairs, args.n, args.seed)
-    write_rows(args.out, without_rejected(rows) if args.chosen else rows)
+    with json_array(args.out) as write:
+        for row in without_rejected(rows) if args.chosen else rows:
+            write(dumps(row))
     print(f"{args.out}: {len(rows)} rows")
 
 

@@ -17,11 +17,12 @@ import sys
 import time
 from collections.abc import Sequence
 
+from evaluation.toy.stories import HELD_OUT
 from reproduction.jobs import Runner
 from reproduction.results import write_results
-from reproduction.temple.arms import PAIRS, Arm, Rates, arms, grids, read_rates
+from reproduction.temple.arms import PAIRS, Arm, arms, grids, read_rates
 from reproduction.temple.pipeline import Pipeline
-from reproduction.temple.rates import choose, compare, write_compared, write_rates
+from reproduction.temple.rates import choose, compare
 from reproduction.temple.report import RESULTS, write_report
 from reproduction.temple.results import collect
 from reproduction.temple.trainings import Workspace, phases_of
@@ -33,8 +34,6 @@ from tools.store.locks import sole_writer
 from tools.training.stages import digest
 
 RATES = RESULTS / "learning_rates.json"
-HELD_OUT = "toytest"
-SEEDS = 5
 
 
 def check_bases(workspace: Workspace) -> None:
@@ -72,43 +71,12 @@ def wanted_arms(args: argparse.Namespace) -> list[Arm]:
     return [arm for arm in known.values() if arm.main or (args.all_arms and not arm.trial)]
 
 
-def train(
-    workspace: Workspace, runner: Runner, chosen: Sequence[Arm], seeds: Sequence[int], rates: Rates
-) -> bool:
-    """Train and score whatever is missing; whether all of it ended well."""
-    arms_and_seeds = [phases_of(workspace, arm, seed, rates) for seed in seeds for arm in chosen]
-    print(f"{len(chosen)} arms, seeds {', '.join(map(str, seeds))}")
-    failed = Pipeline(workspace, runner, HELD_OUT).run(arms_and_seeds)
-    if failed:
-        print(f"not finished: {', '.join(failed)}; the same command tries again")
-    return not failed
-
-
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
         "--quick", action="store_true", help="seed 0 alone; results/ is left as it is"
-    )
-    parser.add_argument("--all_arms", action="store_true", help="the arms that are not main too")
-    parser.add_argument(
-        "--arms", nargs="+", metavar="NAME", help="these arms of arms.yaml (default: the main ones)"
-    )
-    parser.add_argument(
-        "--seeds",
-        type=positive,
-        default=SEEDS,
-        metavar="N",
-        help="of each five, three start from the first base and two from a second one, which is"
-        " trained first (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=2,
-        metavar="N",
-        help="jobs at once, one thread each (default: %(default)s)",
     )
     instead.add_argument(
         "--choose_rates",
@@ -120,6 +88,23 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--validate",
         action="store_true",
         help="score arms on those other stories, from that seed, and write validation.json",
+    )
+    parser.add_argument("--all_arms", action="store_true", help="the arms that are not main too")
+    parser.add_argument(
+        "--arms", nargs="+", metavar="NAME", help="these arms of arms.yaml (default: the main ones)"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=positive,
+        default=5,
+        help="of each five, three start from the first base and two from a second one, which is"
+        " trained first (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=2,
+        help="jobs at once, one thread each (default: %(default)s)",
     )
     parser.add_argument(
         "--out",
@@ -150,15 +135,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_bases(workspace)
         runner = Runner(workspace.logs, args.workers)
         if args.choose_rates:
-            write_rates(RATES, choose(workspace, runner, grids()))
+            choose(workspace, runner, grids(), RATES)
             return
         rates = read_rates(RATES)
         if args.validate:
             path = (args.out or workspace.exp) / "validation.json"
-            write_compared(path, compare(workspace, runner, chosen, rates))
+            compare(workspace, runner, chosen, rates, path)
             return
         seeds = range(1 if args.quick else args.seeds)
-        well = train(workspace, runner, chosen, seeds, rates)
+        print(f"{len(chosen)} arms, seeds {', '.join(map(str, seeds))}")
+        wanted = [phases_of(workspace, arm, seed, rates) for seed in seeds for arm in chosen]
+        failed = Pipeline(workspace, runner, HELD_OUT).run(wanted)
+        if failed:
+            print(f"not finished: {', '.join(failed)}; the same command tries again")
         results = collect(workspace, arms().values(), seeds, rates, HELD_OUT)
     if not results["arms"]:
         raise UserError(f"no arm is finished: see {workspace.logs}")
@@ -167,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{(time.monotonic() - start) / 60:.0f} minutes")
     if args.quick:
         print("one seed proves nothing: it shows what the reproduction does, not what is true")
-    if not well:
+    if failed:
         sys.exit(1)
 
 

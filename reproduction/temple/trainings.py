@@ -8,7 +8,7 @@ from evaluation.scores import read_scores
 from evaluation.toy.questions import Case, benchmark_digest, questions_about
 from evaluation.toy.stories import Pictures, read_stories
 from inference.checkpoints import digest
-from reproduction.temple.arms import Arm, Rates, last_phase, rows_of
+from reproduction.temple.arms import SFT_DATASETS, Arm, Rates, last_phase, rows_of
 from tools.errors import UserError
 from tools.store.dataset import DATA_ROOT, REPOSITORY
 from tools.store.files import read_json
@@ -19,30 +19,20 @@ from tools.training.stages import find_state
 
 @dataclass(frozen=True)
 class Base:
-    """A model that arms start from.
-
-    Attributes:
-        seed: what reproduction.toyvl was given.
-        shipped: whether it comes with the repository.
-    """
+    """A model that arms start from."""
 
     name: str
     folder: Path
-    seed: int
-    shipped: bool
+    seed: int  # what reproduction.toyvl was given
+    shipped: bool  # with the repository
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where the reproduction works.
+    """Where the reproduction works."""
 
-    Attributes:
-        data: holds the datasets' folders.
-        exp: takes everything else: pairs, rows, models, scores, logs.
-    """
-
-    data: Path = DATA_ROOT
-    exp: Path = REPOSITORY / "exp" / "reproduction"
+    data: Path = DATA_ROOT  # holds the datasets' folders
+    exp: Path = REPOSITORY / "exp" / "reproduction"  # pairs, rows, models, scores, logs
 
     @property
     def bases(self) -> tuple[Base, Base]:
@@ -60,10 +50,6 @@ class Workspace:
         """The score file of a base itself."""
         return self.exp / "scores" / dataset / f"{base.name}.json"
 
-    def pairs(self, dataset: str, kind: str) -> Path:
-        """Where stage 4 writes a dataset's pairs: all or distinct."""
-        return self.exp / "pairs" / dataset / kind
-
     @property
     def logs(self) -> Path:
         """What the jobs printed, and how long they took."""
@@ -72,26 +58,21 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Training:
-    """One phase of one arm from one seed, and all phases before it.
-
-    Attributes:
-        arm, seed: whose.
-        phase: the recipe up to it.
-    """
+    """One phase of one arm from one seed, and all phases before it: `recipe` ends with it."""
 
     workspace: Workspace
     arm: Arm
     seed: int
-    phase: str
+    recipe: str
 
     @property
     def base(self) -> Base:
-        """What it starts from."""
+        """The model that it starts from."""
         return self.workspace.base_of(self.seed)
 
     @property
     def pairs_base(self) -> Base:
-        """Whose pairs it trains on."""
+        """The base whose pairs it trains on."""
         if self.arm.pairs != "other":
             return self.base
         return next(base for base in self.workspace.bases if base != self.base)
@@ -106,17 +87,22 @@ class Training:
     @property
     def key(self) -> str:
         """What its jobs are called: unique for each stage, and a file's name."""
-        return f"{self.group}-{self.phase.partition('=')[2]}"
+        return f"{self.group}-{self.recipe.partition('=')[2]}"
 
     @property
     def name(self) -> str:
         """What its score file calls it."""
-        return f"{self.arm.name}.{self.phase.count('=')}_s{self.seed}"
+        return f"{self.arm.name}.{self.recipe.count('=')}_s{self.seed}"
 
     @property
     def stages(self) -> list[Stage]:
         """The stages of its last phase."""
-        return last_phase(self.phase)
+        return last_phase(self.recipe)
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether its last phase trains on pairs, or on their chosen texts."""
+        return self.stages[0].dataset not in SFT_DATASETS
 
     @property
     def folders(self) -> list[Path]:
@@ -128,7 +114,7 @@ class Training:
         """The file of rows of each of `stages`, and how many rows it needs."""
         folder = self.workspace.exp / "rows" / self.group
         files = [folder / stage.data_file(self.pairs_base.name) for stage in self.stages]
-        return dict(zip(files, rows_of(self.phase), strict=True))
+        return dict(zip(files, rows_of(self.recipe), strict=True))
 
     def model(self) -> Path:
         """The model that it ends in.
@@ -151,16 +137,12 @@ class Training:
 
     def scores(self, dataset: str) -> Path:
         """Its score file."""
-        return self.workspace.exp / self.group / "scores" / dataset / f"{self.phase}.json"
-
-    def scored(self, dataset: str) -> bool:
-        """Whether its score file is there, and is this model's."""
-        return is_scored(self.scores(dataset), self.model(), self.workspace.data / dataset)
+        return self.workspace.exp / self.group / "scores" / dataset / f"{self.recipe}.json"
 
 
 def phases_of(workspace: Workspace, arm: Arm, seed: int, rates: Rates) -> list[Training]:
     """The phases of one arm from one seed, in their order."""
-    return [Training(workspace, arm, seed, phase) for phase in arm.phases(rates)]
+    return [Training(workspace, arm, seed, recipe) for recipe in arm.phases(rates)]
 
 
 def is_scored(path: Path, model: Path, stories: Path) -> bool:

@@ -7,8 +7,6 @@ a hundred words to know what it is asked.
 """
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,8 +27,7 @@ from toyworld.plan import ACTIONS, COLOURS, SHAPES
 from toyworld.stories import MOST_EVENTS
 
 UNKNOWN = "<|unknown|>"
-ROLES = ("system", "user", "assistant")
-ASKED = (
+PROMPTS = (
     prompts.FIRST_CLIP,
     "Video clip 1:",
     "Video clip 2:",
@@ -43,7 +40,13 @@ ASKED = (
     prompts.WHICH_COLOUR,
     prompts.WHICH_SHAPE,
 )
-NARRATION = ("first", "next", "after", "that", "then", "finally", "a", "an", ",", ".")
+WORDS = (
+    *("system", "user", "assistant"),
+    *("first", "next", "after", "that", "then", "finally", "a", "an", ",", "."),
+    *COLOURS,
+    *SHAPES,
+    *dict.fromkeys(" ".join(ACTIONS).split()),
+)
 VOCABULARY = 160  # rows of the embedding: tokens, and room for prompts to come
 
 # Programs that talk to Qwen2-VL put a system turn in front, which toyvl has never seen.
@@ -71,37 +74,23 @@ VISION = {
     "hidden_size": TEXT["hidden_size"],
     "initializer_range": 0.08,
 }
-MAX_NEW_TOKENS = 512
 
 
 def phrases() -> list[str]:
     """What of the toolkit's prompts is one token: the pieces of text around what is filled in."""
-    pieces = [piece.strip() for text in ASKED for piece in re.split(r"\{\w+\}", text)]
-    captions = [f"Caption {number}:" for number in range(1, MOST_EVENTS + 1)]
-    known = {"", *words()}
-    return [piece for piece in dict.fromkeys([*pieces, *captions]) if piece not in known]
-
-
-def words() -> Iterator[str]:
-    """The words of the toy world's language."""
-    yield from ROLES
-    yield from NARRATION
-    yield from COLOURS
-    yield from SHAPES
-    for action in ACTIONS:
-        yield from action.split()
+    pieces = [piece.strip() for text in PROMPTS for piece in re.split(r"\{\w+\}", text)]
+    pieces += [f"Caption {number}:" for number in range(1, MOST_EVENTS + 1)]
+    return [piece for piece in dict.fromkeys(pieces) if piece not in ("", *WORDS)]
 
 
 def build_tokenizer() -> Qwen2TokenizerFast:
     """A tokenizer of words; spaces and line breaks only part them."""
-    tokens = [*QWEN_SPECIAL, UNKNOWN, *dict.fromkeys(words())]
-    tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(tokens)}, UNKNOWN))
+    tokens = {token: i for i, token in enumerate([*QWEN_SPECIAL, UNKNOWN, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(tokens, UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.add_special_tokens(
-        [AddedToken(t, special=True, normalized=False) for t in QWEN_SPECIAL]
-    )
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in QWEN_SPECIAL])
     tokenizer.add_tokens(
-        [AddedToken(t, lstrip=True, rstrip=True, normalized=False) for t in phrases()]
+        [AddedToken(text, lstrip=True, rstrip=True, normalized=False) for text in phrases()]
     )
     return Qwen2TokenizerFast(
         tokenizer_object=tokenizer,
@@ -133,14 +122,9 @@ def build_model(processor: Any, seed: int) -> Qwen2VLForConditionalGeneration:
     if len(ids) > VOCABULARY:
         raise ValueError(f"{len(ids)} tokens do not fit into a vocabulary of {VOCABULARY}")
     end, pad = ids["<|im_end|>"], ids["<|endoftext|>"]
+    tokens = {"bos_token_id": pad, "eos_token_id": end, "pad_token_id": pad}
     config: Any = Qwen2VLConfig(
-        text_config={
-            **TEXT,
-            "vocab_size": VOCABULARY,
-            "bos_token_id": pad,
-            "eos_token_id": end,
-            "pad_token_id": pad,
-        },
+        text_config={**TEXT, **tokens, "vocab_size": VOCABULARY},
         vision_config=VISION,
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],
@@ -153,15 +137,9 @@ def build_model(processor: Any, seed: int) -> Qwen2VLForConditionalGeneration:
         model = Qwen2VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
     model.generation_config = GenerationConfig(
         do_sample=False,
-        max_new_tokens=MAX_NEW_TOKENS,
+        max_new_tokens=512,
         bos_token_id=pad,
         pad_token_id=pad,
         eos_token_id=[end, pad],
     )
     return model.float()
-
-
-def save(model: Any, processor: Any, folder: Path) -> None:
-    """Write a checkpoint that Auto classes load."""
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)

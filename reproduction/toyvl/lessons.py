@@ -5,7 +5,7 @@ first two are taught right; a whole video is described in an unreliable order, i
 that were shuffled. That is the gap which preference training is to close.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,12 +52,15 @@ class Shots:
 
 
 def read_shots(dataset: Path) -> Shots:
-    """Decode a folder of stories (python -m toyworld --events) as toyvl sees them."""
+    """Decode a folder of stories (python -m toyworld --events) at toyvl's 28 x 28 pixels, scaled
+    as Qwen2-VL's video processor scales them."""
     frames, texts, things = [], [], []
     for story in read_truth(dataset):
         pictures = read_frames(dataset / "video" / story["video_name"], range(story["frames"]))
-        whole = torch.from_numpy(np.stack([pictures[i] for i in range(story["frames"])]))
-        small = shrunk(whole.permute(0, 3, 1, 2))
+        video = torch.from_numpy(np.stack([pictures[i] for i in range(story["frames"])]))
+        small = images.resize(
+            video.permute(0, 3, 1, 2), [SIDE, SIDE], images.InterpolationMode.BICUBIC
+        )
         for event in story["events"]:
             first = story["shots"][event["shot"]]["start"]
             frames.append(small[first : first + SHOT_FRAMES])
@@ -66,32 +69,9 @@ def read_shots(dataset: Path) -> Shots:
     return Shots(torch.stack(frames), texts, things)
 
 
-def shrunk(frames: torch.Tensor) -> torch.Tensor:
-    """Frames (n, 3, H, W) at 28 x 28 pixels, as Qwen2-VL's video processor scales them."""
-    return images.resize(
-        frames, [SIDE, SIDE], interpolation=images.InterpolationMode.BICUBIC, antialias=True
-    )
-
-
-@dataclass
-class Lesson:
-    """Token ids, which of them are learnt, and the frame pairs that its video tokens stand for."""
-
-    ids: list[int]
-    learnt: list[bool]
-    pairs: list["Pair"]
-
-
 @dataclass(frozen=True)
 class Pair:
-    """Two frames of a shot as they are shown.
-
-    Attributes:
-        shot: its number.
-        first, second: frames of the shot.
-        mirror: whether left and right change places.
-        gain: its brightness; 1 is as rendered.
-    """
+    """Two frames of a shot as they are shown: mirrored or not; a gain of 1 is as rendered."""
 
     shot: int
     first: int
@@ -100,36 +80,47 @@ class Pair:
     gain: float = 1.0
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """A conversation.
+
+    Attributes:
+        ids: its tokens.
+        learnt: how many of them, at the end, are the answer.
+        videos: the frame pairs of each video, a token each.
+    """
+
+    ids: list[int]
+    learnt: int
+    videos: list[list[Pair]]
+
+
 def mirrored(text: str) -> str:
     """What happens in a mirrored picture."""
     return " ".join(SIDES.get(word, word) for word in text.split())
 
 
 class Teacher:
-    """Draws lessons from shots.
-
-    Args:
-        shots: what there is to see.
-        processor: toyvl's.
-        seed: of all that is drawn.
-    """
+    """Draws lessons from shots, all from one seed; the processor is toyvl's."""
 
     def __init__(self, shots: Shots, processor: Any, seed: int) -> None:
         self.shots = shots
         self.rng = np.random.default_rng(seed)
-        tokenizer: Any = processor.tokenizer
-        self.of = cache(lambda text: tuple(tokenizer(text, add_special_tokens=False).input_ids))
-        (self.pad,) = self.of("<|video_pad|>")
-        self.by_thing: dict[tuple[str, str], list[int]] = {}
+        tokenizer = processor.tokenizer
+        self.ids = cache(lambda text: tuple(tokenizer(text, add_special_tokens=False).input_ids))
+        by_thing: dict[tuple[str, str], list[int]] = {}
         for number, thing in enumerate(shots.things):
-            self.by_thing.setdefault(thing, []).append(number)
-        self.all_things = list(self.by_thing)
-        self.response = prompts.RESPONSE.split("{captions}")
+            by_thing.setdefault(thing, []).append(number)
+        self.shots_of_things = list(by_thing.values())
 
     def draw(self, count: int) -> list[int]:
         """Shots of `count` different things."""
-        chosen = self.rng.permutation(len(self.all_things))[:count]
-        return [int(self.rng.choice(self.by_thing[self.all_things[i]])) for i in chosen]
+        things = self.rng.permutation(len(self.shots_of_things))[:count]
+        return [int(self.rng.choice(self.shots_of_things[thing])) for thing in things]
+
+    def some(self, most: int) -> list[int]:
+        """Shots of 1 to `most` different things."""
+        return self.draw(int(self.rng.integers(1, most + 1)))
 
     def pair(self, shot: int, gaps: tuple[int, int]) -> Pair:
         """Two frames of a shot, so far apart as `gaps` allows."""
@@ -139,127 +130,98 @@ class Teacher:
         gain = float(self.rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS))
         return Pair(shot, first, first + gap, mirror, gain)
 
-    def told(self, pair: Pair) -> str:
+    def text(self, pair: Pair) -> str:
         """What happens in a pair of frames."""
         text = self.shots.texts[pair.shot]
         return mirrored(text) if pair.mirror else text
 
-    def lesson(self, asked: list[Any], answer: str) -> Lesson:
-        """A conversation; `asked` are texts, and lists of `Pair` for videos."""
-        ids, pairs = [*self.of("<|im_start|>user\n")], []
-        for part in asked:
-            if isinstance(part, str):
-                ids += self.of(part)
-            else:
-                ids += (*self.of("<|vision_start|>"), *[self.pad] * len(part))
-                ids += self.of("<|vision_end|>")
-                pairs += part
-        ids += self.of("<|im_end|>\n<|im_start|>assistant\n")
-        told = [i for word in answer.split() for i in self.of(word)]
-        told += self.of("<|im_end|>")
-        return Lesson(ids + told, [False] * len(ids) + [True] * len(told), pairs)
+    def lesson(self, question: list[Any], answer: str) -> Lesson:
+        """A conversation; `question` holds texts, and a list of `Pair` for each video."""
+        ids = [*self.ids("<|im_start|>user\n")]
+        for part in question:
+            if not isinstance(part, str):
+                part = f"<|vision_start|>{'<|video_pad|>' * len(part)}<|vision_end|>"
+            ids += self.ids(part)
+        ids += self.ids("<|im_end|>\n<|im_start|>assistant\n")
+        answer_ids = [i for word in [*answer.split(), "<|im_end|>"] for i in self.ids(word)]
+        videos = [part for part in question if not isinstance(part, str)]
+        return Lesson(ids + answer_ids, len(answer_ids), videos)
 
     def clip(self) -> Lesson:
         """Caption one clip: the first of a video, or one that follows another."""
-        before, later = (self.pair(shot, CLIP_GAPS) for shot in self.draw(2))
+        before, clip = (self.pair(shot, CLIP_GAPS) for shot in self.draw(2))
         if self.rng.random() < 0.25:
-            return self.lesson([[later], prompts.FIRST_CLIP], self.told(later))
-        asked = ["Video clip 1:", [before], "Video clip 2:", [later], prompts.LATER_CLIP]
-        return self.lesson(asked, self.told(later))
+            return self.lesson([[clip], prompts.FIRST_CLIP], self.text(clip))
+        question = ["Video clip 1:", [before], "Video clip 2:", [clip], prompts.LATER_CLIP]
+        return self.lesson(question, self.text(clip))
 
     def join(self, most: int) -> Lesson:
         """Join up to `most` captions into a narrative."""
-        texts = [self.shots.texts[shot] for shot in self.draw(int(self.rng.integers(1, most + 1)))]
-        head, tail = self.response
-        listed = [part for k, text in enumerate(texts, 1) for part in (f"Caption {k}:", text)]
-        return self.lesson([head.strip(), *listed, tail.strip()], narrate(texts))
+        texts = [self.shots.texts[shot] for shot in self.some(most)]
+        before, after = prompts.RESPONSE.split("{captions}")
+        captions = [part for k, text in enumerate(texts, 1) for part in (f"Caption {k}:", text)]
+        return self.lesson([before.strip(), *captions, after.strip()], narrate(texts))
 
-    def whole(self, most: int, ordered: bool = False) -> Lesson:
+    def whole(self, most: int) -> Lesson:
         """Describe a video of up to `most` shots, in an order that cannot be relied on."""
-        pairs = [
-            self.pair(shot, VIDEO_GAPS) for shot in self.draw(int(self.rng.integers(1, most + 1)))
-        ]
-        told = list(range(len(pairs)))
-        if not ordered:
-            size = max(1, len(told) // int(self.rng.choice(BLOCKS)))
-            blocks = [told[i : i + size] for i in range(0, len(told), size)]
-            told = [i for block in self.rng.permutation(len(blocks)) for i in blocks[block]]
-        text = narrate([self.told(pairs[i]) for i in told])
-        question = str(self.rng.choice(prompts.QUESTIONS))
-        return self.lesson([pairs, question], text)
+        pairs = [self.pair(shot, VIDEO_GAPS) for shot in self.some(most)]
+        size = max(1, len(pairs) // int(self.rng.choice(BLOCKS)))
+        blocks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+        order = self.rng.permutation(len(blocks))
+        text = narrate([self.text(pair) for block in order for pair in blocks[block]])
+        return self.lesson([pairs, str(self.rng.choice(prompts.QUESTIONS))], text)
 
 
-def shown(frames: torch.Tensor, pairs: Sequence[Pair]) -> torch.Tensor:
-    """The frames of pairs, mirrored and lit, (n, 2, 3, 28, 28), 0 to 255.
-
-    Args:
-        frames: of all shots, uint8 (shots, frames a shot, 3, 28, 28).
-    """
-    index = torch.tensor([[pair.shot, pair.first, pair.second] for pair in pairs])
-    found = frames[index[:, :1], index[:, 1:]].float()
-    found *= torch.tensor([pair.gain for pair in pairs]).view(-1, 1, 1, 1, 1)
-    mirror = torch.tensor([pair.mirror for pair in pairs])
-    found[mirror] = found[mirror].flip(-1)
-    return found.clamp_(0, 255)
-
-
-def patches(frames: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """Frame pairs (n, 2, 3, 28, 28), 0 to 255, as Qwen2-VL's video processor lays them out.
-
-    Returns:
-        (4 * n, 3 * 2 * 14 * 14): a row for each patch, two frames deep.
-    """
-    scale = torch.tensor(std).view(3, 1, 1) * 255
-    shift = torch.tensor(mean).view(3, 1, 1) * 255
-    values = (frames - shift) / scale
-    count = len(frames)
-    cut = values.view(count, 2, 3, 2, PATCH, 2, PATCH).permute(0, 3, 5, 2, 1, 4, 6)
-    return cut.reshape(4 * count, -1)
-
-
-def collate(lessons: Sequence[Lesson], shots: Shots, processor: Any, pad: int) -> dict[str, Any]:
+def collate(lessons: Sequence[Lesson], shots: Shots, processor: Any) -> dict[str, torch.Tensor]:
     """The model's inputs and labels for a batch of lessons, padded on the right.
 
     Positions follow Qwen2-VL's rule: a video of T x 1 x 1 tokens counts on in time and stands still
     in height and width, and the text after it goes on from the largest position so far.
     """
-    length = max(len(lesson.ids) for lesson in lessons)
-    count = len(lessons)
-    video = int(processor.tokenizer.convert_tokens_to_ids("<|video_pad|>"))
-    ids = np.full((count, length), pad)
-    labels = np.full((count, length), NOTHING)
-    mask = np.zeros((count, length), np.int64)
+    shape = len(lessons), max(len(lesson.ids) for lesson in lessons)
+    ids = np.full(shape, processor.tokenizer.pad_token_id)
+    labels = np.full(shape, NOTHING)
+    mask = np.zeros(shape, np.int64)
     for row, lesson in enumerate(lessons):
         end = len(lesson.ids)
         ids[row, :end] = lesson.ids
+        labels[row, end - lesson.learnt : end] = lesson.ids[-lesson.learnt :]
         mask[row, :end] = 1
-        labels[row, :end] = np.where(lesson.learnt, lesson.ids, NOTHING)
-    is_video = ids == video
-    time = np.broadcast_to(np.arange(length), ids.shape)
-    starts = is_video & ~np.pad(is_video, ((0, 0), (1, 0)))[:, :-1]
-    since = np.maximum.accumulate(np.where(starts, time, 0), axis=1)
-    still = np.where(is_video, since, time)
-    grids = [[len(run), 2, 2] for lesson in lessons for run in _runs(lesson, video)]
-    pairs = [pair for lesson in lessons for pair in lesson.pairs]
-    batch: dict[str, Any] = {
+    is_video = ids == processor.video_token_id
+    time = np.broadcast_to(np.arange(shape[1]), shape)
+    after_text = np.maximum.accumulate(np.where(is_video, 0, time + 1), axis=1)
+    still = np.where(is_video, after_text, time)
+    batch = {
         "input_ids": torch.from_numpy(ids),
         "attention_mask": torch.from_numpy(mask),
         "labels": torch.from_numpy(labels),
         "position_ids": torch.from_numpy(np.stack([time, still, still])),
     }
-    if pairs:
-        look = processor.video_processor
-        seen = shown(shots.frames, pairs)
-        batch["pixel_values_videos"] = patches(seen, look.image_mean, look.image_std)
-        batch["video_grid_thw"] = torch.tensor(grids)
+    if videos := [video for lesson in lessons for video in lesson.videos]:
+        pairs = [pair for video in videos for pair in video]
+        batch["pixel_values_videos"] = patches(shots.frames, pairs, processor.video_processor)
+        batch["video_grid_thw"] = torch.tensor([[len(video), 2, 2] for video in videos])
     return batch
 
 
-def _runs(lesson: Lesson, video: int) -> Iterator[list[int]]:
-    run: list[int] = []
-    for token in [*lesson.ids, None]:
-        if token == video:
-            run.append(token)
-        elif run:
-            yield run
-            run = []
+def patches(frames: torch.Tensor, pairs: Sequence[Pair], video_processor: Any) -> torch.Tensor:
+    """Frame pairs, mirrored and lit, as Qwen2-VL's video processor lays them out.
+
+    Args:
+        frames: of all shots, uint8 (shots, frames a shot, 3, 28, 28).
+
+    Returns:
+        (4 * pairs, 3 * 2 * 14 * 14): a row for each patch, two frames deep.
+    """
+    index = torch.tensor([[pair.shot, pair.first, pair.second] for pair in pairs])
+    shown = frames[index[:, :1], index[:, 1:]].float()  # (pairs, 2, 3, 28, 28), 0 to 255
+    shown *= torch.tensor([pair.gain for pair in pairs]).view(-1, 1, 1, 1, 1)
+    mirror = torch.tensor([pair.mirror for pair in pairs])
+    shown[mirror] = shown[mirror].flip(-1)
+    mean, std = (
+        torch.tensor(numbers).view(3, 1, 1) * 255
+        for numbers in (video_processor.image_mean, video_processor.image_std)
+    )
+    values = (shown.clamp_(0, 255) - mean) / std
+    cut = values.view(len(pairs), 2, 3, 2, PATCH, 2, PATCH).permute(0, 3, 5, 2, 1, 4, 6)
+    return cut.reshape(4 * len(pairs), -1)

@@ -3,12 +3,11 @@
 import orjson
 import pytest
 
-from reproduction.claims import findings, verdict
-from reproduction.results import write_results
+from reproduction.claims import effect_and_verdict, verdict
+from reproduction.results import summaries, write_results
 from reproduction.temple import report
 from reproduction.temple.arms import arms
-from reproduction.temple.claims import CLAIMS
-from reproduction.temple.report import write_report
+from reproduction.temple.report import CLAIMS, write_report
 from tools.errors import UserError
 from tools.statistics import Interval
 from tools.store.dataset import REPOSITORY
@@ -73,22 +72,23 @@ def made_up(**told):
 
 def test_each_claim_gets_its_verdict():
     results = made_up(sft=[5, 6, 5], temple=[7, 8, 8], sft_x4=[9, 9, 9], mixed=[7, 9, 8])
-    found = findings(results, CLAIMS)
-    by_arms = {(one.claim.better, one.claim.worse, one.claim.metric): one for one in found}
-    against_sft = by_arms["temple", "sft", "order"]
-    assert against_sft.verdict == "supported"
-    assert against_sft.effect.value == pytest.approx((0.2 + 0.2 + 0.3) / 3)
-    assert by_arms["temple", "sft_x4", "order"].verdict == "refuted"
-    assert by_arms["temple", "mixed", "order"].verdict == "undecided"
-    assert by_arms["temple", "r16", "order"].verdict == "not run"
-    assert by_arms["temple", "sft", "exact"].verdict == "not asked"
-    assert len(found) == len(CLAIMS)
+    effects, verdicts = {}, {}
+    for claim in CLAIMS:
+        key = claim.better, claim.worse, claim.metric
+        effects[key], verdicts[key] = effect_and_verdict(results, claim)
+    assert verdicts["temple", "sft", "order"] == "supported"
+    assert effects["temple", "sft", "order"].value == pytest.approx((0.2 + 0.2 + 0.3) / 3)
+    assert verdicts["temple", "sft_x4", "order"] == "refuted"
+    assert verdicts["temple", "mixed", "order"] == "undecided"
+    assert verdicts["temple", "r16", "order"] == "not run"
+    assert verdicts["temple", "sft", "exact"] == "not asked"
+    assert len(verdicts) == len(CLAIMS)
 
 
 def test_only_seeds_that_both_arms_have_are_compared():
-    found = findings(made_up(sft=[5, 5], temple=[9, 9, 1, 1]), CLAIMS)
-    assert found[0].effect.seeds == 2
-    assert found[0].effect.value == pytest.approx(0.4)
+    effect, _ = effect_and_verdict(made_up(sft=[5, 5], temple=[9, 9, 1, 1]), CLAIMS[0])
+    assert effect.seeds == 2
+    assert effect.value == pytest.approx(0.4)
 
 
 def test_every_claim_is_about_arms_that_there_are():
@@ -140,17 +140,22 @@ def results():
 
 
 @pytest.fixture(scope="module")
-def made(results):
-    return report.markdown(results)
+def tables(results):
+    return report.make_tables(results, list(summaries(results)))
+
+
+@pytest.fixture(scope="module")
+def made(results, tables):
+    return report.markdown(results, tables)
 
 
 def test_the_tables_that_stand_are_those_of_the_results(made):
     assert (report.RESULTS / "reproduction.md").read_text() == made
 
 
-def test_the_page_has_the_tables_of_the_results(results):
+def test_the_page_has_the_tables_of_the_results(tables):
     page = report.PAGE.read_text()
-    assert report.with_tables(page, results) == page
+    assert report.with_tables(page, tables) == page
     assert len(rows_of_table(page, "arm", ["arm", "exact"])) == 16
     assert len(rows_of_table(page, "claim", ["claim", "verdict"])) == len(CLAIMS)
 

@@ -29,6 +29,7 @@ from reproduction.temple.stories import STORIES, StorySet
 from reproduction.temple.trainings import Base, Training, Workspace, benchmark, phases_of
 from reproduction.toyvl import TRAINED
 from tools.errors import UserError
+from tools.store.files import read_json
 from tools.training.recipe import parse
 from toyworld.stories import plan_story
 from toyworld.truth import truth
@@ -127,8 +128,7 @@ class Stubs(Runner):
         self.jobs[name] = (commands, environment)
         super()._run(name, commands, environment)
 
-    def _command(self, command, environment, log):
-        log.touch()
+    def _command(self, command, environment, out):
         script = command[2] if command[1] == "-m" else Path(command[1]).name
         if script == "reproduction.temple.rows":
             rows.main(command[3:])
@@ -419,7 +419,9 @@ def test_the_best_rate_and_of_equal_ones_the_smallest():
 
 def test_rates_are_chosen_from_a_seed_and_on_stories_that_no_result_comes_from(workspace):
     runner = Stubs(workspace.logs)
-    chosen = choose(workspace, runner, {"sft": ["1e-3"], "temple": ["1e-3", "3e-3"]})
+    path = workspace.exp / "learning_rates.json"
+    choose(workspace, runner, {"sft": ["1e-3"], "temple": ["1e-3", "3e-3"]}, path)
+    chosen = read_json(path)
     assert (chosen["seed"], chosen["dataset"]) == (100, "toyval")
     assert {arm: entry["rate"] for arm, entry in chosen["rates"].items()} == {
         "sft": "1e-3",
@@ -438,6 +440,8 @@ def test_rates_are_chosen_from_a_seed_and_on_stories_that_no_result_comes_from(w
 
 def test_arms_are_compared_on_validation_and_no_result_changes(workspace):
     chosen = [arms()[name] for name in ("sft", "temple")]
-    compared = compare(workspace, Stubs(workspace.logs), chosen, RATES)
+    path = workspace.exp / "validation.json"
+    compare(workspace, Stubs(workspace.logs), chosen, RATES, path)
+    compared = read_json(path)["arms"]
     assert {arm: values["order"] for arm, values in compared.items()} == {"sft": 0.5, "temple": 0.9}
     assert collect(workspace, chosen, range(5), RATES, "toytest")["arms"] == {}

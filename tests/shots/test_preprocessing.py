@@ -73,7 +73,7 @@ def test_a_record_of_the_reference_has_only_frames_to_count():
 
 def test_bounds_are_the_user_s():
     assert verdict(FilterSceneStep, scene(3, 3), min_shots=2) == "keep"
-    assert verdict(FilterSceneStep, scene(3, 3, 3, 3), max_shots=3) == "too_many_shots"
+    assert verdict(FilterSceneStep, scene(3, 3, 3, 3), min_shots=3, max_shots=3) == "too_many_shots"
     assert verdict(FilterSceneStep, scene(3, 3, 3, 9), max_shot_seconds=8) == "shot_too_long"
 
 

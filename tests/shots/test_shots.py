@@ -34,7 +34,7 @@ def probabilities(length, *runs):
     ],
 )
 def test_shots_lie_between_transitions(runs, expected):
-    assert shots_from_probabilities(probabilities(100, *runs)) == expected
+    assert shots_from_probabilities(probabilities(100, *runs), 0.5) == expected
 
 
 def test_the_threshold_itself_is_not_above_it():
@@ -52,9 +52,8 @@ def adaptive(make_video, tmp_path):
     """Make a video of shots, and find them again."""
 
     def find(*shots, name="a.mp4", **how):
-        return adaptive_shots(
-            scan_file(make_video(tmp_path / name, shots, **how), tmp_path / f"{name}.npz")
-        )
+        scan = scan_file(make_video(tmp_path / name, shots, **how), tmp_path / f"{name}.npz")
+        return adaptive_shots(scan, 3.5)
 
     return find
 

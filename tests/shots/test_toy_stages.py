@@ -5,7 +5,7 @@ from collections import Counter
 import orjson
 import pytest
 
-from tools.shots.score import f1, match_transitions
+from benchmarks.transitions import f1, match_transitions
 from tools.store.dataset import Dataset
 
 

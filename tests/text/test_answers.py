@@ -5,7 +5,6 @@ import pytest
 from tools.text.answers import (
     clean_response,
     media_or_special_tag,
-    mimo_response,
     parse_clip_caption,
     parse_response,
 )
@@ -132,7 +131,7 @@ def test_tags_that_training_would_take_for_media_are_found(text, tag):
     ],
 )  # fmt: skip
 def test_a_mimo_response_starts_at_its_last_opening(text, response):
-    assert mimo_response(text) == response
+    assert clean_response(text, "mimovl") == response
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import pytest
 
-from tools.shots.score import f1, match_transitions
+from benchmarks.transitions import f1, match_transitions
 from toyworld.make import make_world
 from toyworld.plan import SHAPES, plan_video
 from toyworld.sprites import RGB, draw_sprite, paste, similarity

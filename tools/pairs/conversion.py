@@ -10,8 +10,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import groupby
-from operator import itemgetter
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +49,17 @@ def check_responses(plan: Conversion) -> Iterator[str]:
                 f" are: {others or 'none yet: generate_dpo_data.py makes them'}"
             )
         names = set(dataset.response_configs(plan.model, plan.iteration))
-        folder = dataset.responses(plan.model, CLEAN.name, plan.iteration).path.parent
+        tables = plan.tables(dataset)
+        folder = tables[CLEAN.name].path.parent
         if CLEAN.name not in names:
             raise UserError(f"{folder} has no {CLEAN.name}.jsonl, the chosen side of every pair")
         for ratio in plan.ratios:
-            wanted = set(plan.configs_of([ratio]))
+            wanted = {name for name, config in plan.configs.items() if config.magnitude == ratio}
             if not wanted & names:
                 raise UserError(
                     f"{folder} has no responses at ratio {ratio}, such as {min(wanted)}.jsonl"
                 )
             yield from (f"{folder} has no {name}.jsonl" for name in sorted(wanted - names))
-        tables = plan.tables(dataset)
         _check_one_run({name: table for name, table in tables.items() if name in names})
         if any(table.parts() for table in tables.values()):
             yield f"{folder} holds parts, as stage 3 leaves them while it is unfinished"
@@ -89,33 +88,30 @@ def _check_one_run(tables: Mapping[str, Table]) -> None:
             )
 
 
-def check_output(plan: Conversion, output: Output) -> None:
-    """Check that this output may be written.
+def check_output(plan: Conversion, output: Output) -> set[Path]:
+    """Check that this output may be written; returns the files of the conversion it replaces.
 
     Raises:
         UserError: the file exists and was made from other datasets, by another model, or by another
             program.
     """
     funnel = read_json(output.funnel_path)
-    known = ([output.path] if funnel else []) + ([output.val_path] if _has_split(funnel) else [])
-    for path in [output.path, output.val_path] if plan.val else [output.path]:
-        if path.exists() and path not in known:
+    replaced = output.files(funnel["flags"]["val"]) if funnel else []
+    for path in output.files(plan.val):
+        if path.exists() and path not in replaced:
             raise UserError(
                 f"{path} exists and was not written by this program (no {output.funnel_path.name}"
                 " beside it): name another --output, or move it away"
             )
-    if not output.path.exists():
-        return
     names = [dataset.name for dataset in plan.datasets]
-    if funnel["model"] != plan.model or sorted(funnel["datasets"]) != sorted(names):
+    if output.path.exists() and (
+        funnel["model"] != plan.model or sorted(funnel["datasets"]) != sorted(names)
+    ):
         raise UserError(
             f"{output.path} was made by {funnel['model']} from {', '.join(funnel['datasets'])}, not"
             f" by {plan.model} from {', '.join(names)}: name another --output, or move it away"
         )
-
-
-def _has_split(funnel: Any) -> bool:
-    return bool(funnel and funnel["flags"]["val"])
+    return set(replaced)
 
 
 def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
@@ -128,44 +124,37 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
         CorruptLine: a line of the responses is not a record.
         StorageError: the disk refuses.
     """
-    converted = plan.configs_of(plan.ratios)
-    cells = {name: Cell(config.noise, config.magnitude) for name, config in converted.items()}
+    cells = {name: Cell(config.noise, config.magnitude) for name, config in plan.configs.items()}
     with ExitStack() as stack:
+        # The validation file of an earlier run is out of date where this run trains on all videos.
+        stale: set[Path] = set()
         for output in outputs:
             stack.enter_context(sole_writer(output.path))
-            check_output(plan, output)
-        train: dict[int, Callable[[bytes], None]] = {}
-        val: dict[int, Callable[[bytes], None]] = {}
+            stale |= check_output(plan, output) - set(output.files(plan.val))
+        # (magnitude, whether the video is held out) -> what writes its pairs
+        writers: dict[tuple[int, int], Callable[[bytes], None]] = {}
         for output in outputs:
-            write = stack.enter_context(json_array(output.path))
-            train |= dict.fromkeys(output.ratios, write)
-            if plan.val:
-                write = stack.enter_context(json_array(output.val_path))
-                val |= dict.fromkeys(output.ratios, write)
-        bar = tqdm(
-            desc="convert",
-            unit="video",
-            mininterval=0.2 if sys.stderr.isatty() else 10,
-            dynamic_ncols=True,
-        )
-        with bar:
+            for held_out, file in enumerate(output.files(plan.val)):
+                write = stack.enter_context(json_array(file))
+                writers |= {(ratio, held_out): write for ratio in output.ratios}
+        seconds = 0.2 if sys.stderr.isatty() else 10
+        with tqdm(desc="convert", unit="video", mininterval=seconds, dynamic_ncols=True) as bar:
             for dataset in plan.datasets:
                 judged = _judged(plan, dataset)
                 for video_id, rows in _by_video(plan.tables(dataset)):
-                    held_out = plan.val > 0 and _draw(plan, video_id, "val").random() < plan.val
+                    held_out = _draw(plan, video_id, "val").random() < plan.val
                     path = _mapped(dataset.video_path(next(iter(rows.values()))), plan.video_root)
                     for cell, row in _pairs(plan, cells, path, rows, judged):
-                        (val if held_out else train)[cell.magnitude](row)
+                        writers[cell.magnitude, held_out](row)
                         cell.kept_val += held_out
                     bar.update()
-        # The funnel first: an output without one would count as another program's.
+        for file in stale:
+            file.unlink(missing_ok=True)
+        # The funnels first: an output without one would count as another program's.
         for output in outputs:
             own = [cell for cell in cells.values() if cell.magnitude in output.ratios]
-            if not plan.val and _has_split(read_json(output.funnel_path)):
-                # The training file now holds the videos of the earlier split too.
-                output.val_path.unlink(missing_ok=True)
             write_json(output.funnel_path, _funnel(plan, output, own))
-    return list(cells.values())
+    return [cell for cell in cells.values() if cell.magnitude in plan.ratios]
 
 
 def _funnel(plan: Conversion, output: Output, cells: list[Cell]) -> dict[str, Any]:
@@ -185,13 +174,12 @@ def _funnel(plan: Conversion, output: Output, cells: list[Cell]) -> dict[str, An
 def _by_video(tables: Mapping[str, Table]) -> Iterator[tuple[str, dict[str, Record]]]:
     """Yield (video_id, table's name -> its record of that video), sorted by video_id."""
 
-    def named(name: str, table: Table) -> Iterator[tuple[str, str, Record]]:
-        return ((record["video_id"], name, record) for record in table.sorted_records())
+    def video_id(row: tuple[str, Record]) -> str:
+        return row[1]["video_id"]
 
-    streams = [named(name, table) for name, table in tables.items()]
-    rows = heapq.merge(*streams, key=itemgetter(0))
-    for video_id, group in groupby(rows, key=itemgetter(0)):
-        yield video_id, {name: record for _, name, record in group}
+    streams = [zip(repeat(name), table.sorted_records()) for name, table in tables.items()]
+    for video, rows in groupby(heapq.merge(*streams, key=video_id), key=video_id):
+        yield video, dict(rows)
 
 
 def _judged(plan: Conversion, dataset: Dataset) -> dict[Pair, str]:
@@ -199,8 +187,8 @@ def _judged(plan: Conversion, dataset: Dataset) -> dict[Pair, str]:
     if not plan.judgements:
         return {}
     reasons = {REJECT: "judged_reject"} | ({UNSURE: "judged_unsure"} if plan.drop_unsure else {})
-    verdicts = {pair: judgement.verdict for pair, judgement in latest(read(dataset)).items()}
-    return {pair: reasons[verdict] for pair, verdict in verdicts.items() if verdict in reasons}
+    verdicts = ((pair, judgement.verdict) for pair, judgement in latest(read(dataset)).items())
+    return {pair: reasons[verdict] for pair, verdict in verdicts if verdict in reasons}
 
 
 def _pairs(
@@ -221,18 +209,17 @@ def _pairs(
             continue
         reason = fault or drop_reason(config.noise, chosen, sides[name], plan.max_similarity)
         reason = reason or judged.get(Pair(plan.model, plan.iteration, name, video_id))
-        if not reason:
+        cells[name].made += 1
+        if reason:
+            cells[name].dropped[reason] += 1
+        else:
             good[name] = sides[name]
-        if name in cells:
-            cells[name].made += 1
-            if reason:
-                cells[name].dropped[reason] += 1
 
     hardest = equivalence({name: side.indices for name, side in good.items() if side.indices})
     for name, rejected in good.items():
-        if name not in cells:
-            continue
         cell = cells[name]
+        if cell.magnitude not in plan.ratios:
+            continue
         if hardest.get(name, name) != name:
             cell.duplicate += 1
             if plan.distinct_levels:
@@ -243,9 +230,7 @@ def _pairs(
         length = estimated_tokens(question, chosen.text, rejected.text)
         cell.kept += 1
         cell.over_max_length += length > plan.max_length
-        cell.chosen.append(len(chosen.text))
-        cell.rejected.append(len(rejected.text))
-        cell.tokens.append(length)
+        cell.sizes.extend((len(chosen.text), len(rejected.text), length))
         yield cell, dumps(swift_row(question, chosen.text, rejected.text, path))
 
 
@@ -255,12 +240,9 @@ def _draw(plan: Conversion, video_id: str, what: str) -> random.Random:
 
 def _mapped(video: Path, video_root: tuple[str, str] | None) -> str:
     """A video's path after --video_root; absolute, since training may start anywhere."""
-    path = str(video)
-    if video_root:
-        old, new = (root.rstrip("/") for root in video_root)
-        if path == old or path.startswith(f"{old}/"):
-            path = new + path[len(old) :]
-    return path if os.path.isabs(path) else os.path.abspath(path)
+    if video_root and video.is_relative_to(video_root[0]):
+        video = Path(video_root[1], video.relative_to(video_root[0]))
+    return str(video) if video.is_absolute() else os.path.abspath(video)
 
 
 def _video_fault(path: str, decode: bool) -> str | None:

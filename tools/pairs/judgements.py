@@ -6,7 +6,9 @@ order of the lines, not of their clocks: lines are added under a lock.
 """
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -20,7 +22,7 @@ from tools.store.jsonl import dumps, lines_from, parse_line
 from tools.store.locks import locked
 
 ACCEPT, REJECT, UNSURE = VERDICTS = ("accept", "reject", "unsure")
-CHOSEN_LEFT, CHOSEN_RIGHT = SIDES = (("chosen", "rejected"), ("rejected", "chosen"))
+CHOSEN_LEFT, CHOSEN_RIGHT = ("chosen", "rejected"), ("rejected", "chosen")
 
 
 class Pair(NamedTuple):
@@ -37,13 +39,11 @@ class Judgement:
     """One line of the file.
 
     Attributes:
-        time: when, ISO 8601, UTC.
-        judge: who.
-        video_id, model, iteration, config: which pair; config is the perturbed side's.
+        time: ISO 8601, UTC.
+        config: that of the perturbed side.
         verdict: accept (chosen is the better account of the video), reject (it is not) or unsure.
         blind: whether the judge did not know which side was chosen.
         sides: what stood on the left and on the right, "chosen" and "rejected".
-        comment: in the judge's words.
     """
 
     time: str
@@ -72,8 +72,8 @@ def judge(
     blind: bool = False,
     sides: tuple[str, str] = CHOSEN_LEFT,
     comment: str = "",
-) -> Judgement:
-    """Add a verdict to the dataset's file, under a lock, and return it.
+) -> None:
+    """Add a verdict to the dataset's file, under a lock.
 
     Raises:
         UserError: `name` is empty or `verdict` is not one of VERDICTS.
@@ -90,13 +90,8 @@ def judge(
     )
     path = dataset.judgements
     # Appender first cuts off a torn end, so it must be made under the lock.
-    with locked(path.with_name(f".{path.name}.lock")):
-        log = Appender(path)
-        try:
-            log.append(dumps(asdict(judgement)))
-        finally:
-            log.close()
-    return judgement
+    with locked(path.with_name(f".{path.name}.lock")), closing(Appender(path)) as log:
+        log.append(dumps(asdict(judgement)))
 
 
 def read(dataset: Dataset) -> Iterator[Judgement]:
@@ -137,23 +132,18 @@ def latest_by_judge(judgements: Iterable[Judgement]) -> dict[tuple[str, Pair], J
 
 @dataclass
 class Agreement:
-    """How often blind judges found what the construction says, in one kind of pair.
-
-    Attributes:
-        agree: took the chosen side for the better one.
-        differ: took the rejected side for the better one.
-        unsure: could not tell.
-    """
+    """How many blind judgements of one kind of pair agree with the construction, that is, prefer
+    the chosen side."""
 
     noise: str
     magnitude: int
-    agree: int = 0
-    differ: int = 0
-    unsure: int = 0
+    agree: int
+    differ: int
+    unsure: int
 
     @property
     def decided(self) -> int:
-        """Judgements that took a side."""
+        """Judgements that prefer a side."""
         return self.agree + self.differ
 
     @property
@@ -170,30 +160,24 @@ class Agreement:
 def agreement(judgements: Iterable[Judgement]) -> list[Agreement]:
     """Blind judges against the construction, per noise and magnitude; each judge's last blind
     verdict on a pair counts once."""
-    cells: dict[tuple[str, int], Agreement] = {}
+    verdicts: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
     blind = (judgement for judgement in judgements if judgement.blind)
     for judgement in latest_by_judge(blind).values():
         config = Config.parse(judgement.config)
-        cell = cells.setdefault(
-            (config.noise, config.magnitude), Agreement(config.noise, config.magnitude)
-        )
-        cell.agree += judgement.verdict == ACCEPT
-        cell.differ += judgement.verdict == REJECT
-        cell.unsure += judgement.verdict == UNSURE
-    return [cells[key] for key in sorted(cells)]
+        verdicts[config.noise, config.magnitude][judgement.verdict] += 1
+    return [
+        Agreement(*cell, counts[ACCEPT], counts[REJECT], counts[UNSURE])
+        for cell, counts in sorted(verdicts.items())
+    ]
 
 
 def accord(judgements: Iterable[Judgement]) -> tuple[int, int]:
     """Between judges: of the pairs of blind, decided verdicts by two judges on one pair, how many
     are the same, and how many there are."""
-    verdicts: dict[Pair, list[str]] = {}
+    verdicts: dict[Pair, Counter[str]] = defaultdict(Counter)
     blind = (judgement for judgement in judgements if judgement.blind)
     for (_, pair), judgement in latest_by_judge(blind).items():
         if judgement.verdict != UNSURE:
-            verdicts.setdefault(pair, []).append(judgement.verdict)
-    same = both = 0
-    for of_pair in verdicts.values():
-        total, accepted = len(of_pair), of_pair.count(ACCEPT)
-        both += math.comb(total, 2)
-        same += math.comb(accepted, 2) + math.comb(total - accepted, 2)
-    return same, both
+            verdicts[pair][judgement.verdict] += 1
+    same = sum(math.comb(n, 2) for counts in verdicts.values() for n in counts.values())
+    return same, sum(math.comb(counts.total(), 2) for counts in verdicts.values())

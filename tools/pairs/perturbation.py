@@ -38,10 +38,8 @@ Groups = Sequence[tuple[int, Sequence[int]]]
 class Config:
     """One way to perturb a list of clips.
 
-    `noise` is one of NOISES; `magnitude` is 1 for none, swap and repeat, else one of
-    MAGNITUDES.
-    `by_similarity` and `by_group` bias which clips `drop` takes (see `select`) and mean nothing to
-    the other noises.
+    `noise` is one of NOISES; `magnitude` is 1 for none, swap and repeat, else one of MAGNITUDES.
+    `by_similarity` and `by_group` bias which clips `drop` drops (see `select`), and nothing else.
     """
 
     noise: str
@@ -115,10 +113,8 @@ def select(
 
     The generator is seeded from (seed, video_id, config name) alone. A draw that leaves the clips
     as they are would make a false rejection: it is drawn again, so shuffles are uniform over the
-    orders of the blocks other than the clean one. Swap and repeat cut the clips into pairs of
-    neighbours, from the first or the second clip on, and perturb each pair with a chance of one
-    half, at least one of them; which of the two a repeat keeps is drawn. Drops are uniform over
-    the subsets of g clips, unless
+    orders of the blocks other than the clean one. Drops are uniform over the subsets of g clips,
+    unless
 
     - by_similarity: clips are dropped one after another, the first uniformly, each next one in
       proportion to its mean similarity to those dropped already (a negative mean counts as 0; when
@@ -132,7 +128,6 @@ def select(
 
     Args:
         n: number of clips of the video (merged groups, not shots).
-        seed: the run's seed.
         clip_similarity: similarity of the *shots*, needed by by_similarity.
         merged_groups: the n clips as groups of shots, needed by by_similarity and by_group.
 
@@ -163,7 +158,8 @@ def select(
 
 
 def _among_neighbours(noise: str, n: int, rng: random.Random) -> list[int]:
-    """The clips, with some pairs of neighbours swapped, or one of the two repeated."""
+    """Cut the clips into pairs of neighbours, from the first or the second clip on, and swap each
+    pair, or repeat one of the two, with a chance of one half."""
     if n < 2:
         raise Filtered("identity_only")
     clean = list(range(n))
@@ -248,11 +244,10 @@ def equivalence(selections: Mapping[str, Sequence[int]]) -> dict[str, str]:
         selection that is the clean order.
     """
 
-    def hardest_first(name: str) -> tuple[int, int, str]:
+    def easiness(name: str) -> tuple[int, int, str]:
         config = Config.parse(name)
         return config.magnitude, NOISES.index(config.noise), name
 
-    first: dict[tuple[int, ...], str] = {}
-    for name in sorted(selections, key=hardest_first):
-        first.setdefault(tuple(selections[name]), name)
-    return {name: first[tuple(indices)] for name, indices in selections.items()}
+    names = sorted(selections, key=easiness, reverse=True)
+    hardest = {tuple(selections[name]): name for name in names}  # the last of equal ones stays
+    return {name: hardest[tuple(indices)] for name, indices in selections.items()}

@@ -12,7 +12,6 @@ from tools.pairs.perturbation import CLEAN, FINEST, Config, configs
 from tools.pairs.swift_rows import BYTES_PER_TOKEN, MAX_LENGTH, VIDEO_TOKENS
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Table
-from tools.text.prompts import QUESTIONS
 
 
 def root_change(text: str) -> tuple[str, str]:
@@ -38,7 +37,7 @@ class Conversion:
     iteration: int
     datasets: Sequence[Dataset]
     ratios: Sequence[int]
-    questions: Sequence[str] = QUESTIONS
+    questions: Sequence[str]
     by_similarity: bool = setting(
         False, "read the drops of generate_dpo_data.py --by_similarity (default: unbiased drops)"
     )
@@ -102,10 +101,6 @@ class Conversion:
         first = [config for r in self.ratios for config in noisy if config.magnitude == r]
         return {config.name: config for config in [*first, *noisy]}
 
-    def configs_of(self, ratios: Sequence[int]) -> dict[str, Config]:
-        """Those of `configs` that have one of these magnitudes."""
-        return {name: config for name, config in self.configs.items() if config.magnitude in ratios}
-
     def tables(self, dataset: Dataset) -> dict[str, Table]:
         """name -> responses to CLEAN and to each of `configs`."""
         names = [CLEAN.name, *self.configs]
@@ -125,11 +120,11 @@ class Output:
     ratios: Sequence[int]
 
     @property
-    def val_path(self) -> Path:
-        """The pairs of the validation videos."""
-        return self.path.with_name(f"{self.path.stem}_val.json")
-
-    @property
     def funnel_path(self) -> Path:
         """What the file was made of, and what became of every pair."""
         return self.path.with_name(f"{self.path.stem}.funnel.json")
+
+    def files(self, val: float) -> list[Path]:
+        """The file of training pairs and, where a share `val` is held out, that of the others."""
+        val_path = self.path.with_name(f"{self.path.stem}_val.json")
+        return [self.path, val_path] if val else [self.path]

@@ -1,4 +1,4 @@
-"""A file of preference pairs for ms-swift's DPO: a row, its length in tokens, and the writing."""
+"""Preference pairs in ms-swift's format for DPO, and their estimated length in tokens."""
 
 import math
 from typing import Any
@@ -7,8 +7,8 @@ from tools.video.budget import TOKEN_PIXELS, VIDEO_TOTAL_PIXELS
 
 VIDEO_TOKENS = VIDEO_TOTAL_PIXELS // TOKEN_PIXELS
 TEMPLATE_TOKENS = 24  # system prompt, roles and end marks of Qwen's chat template
-# UTF-8 bytes of text a token. A rule of thumb and no measurement: English prose is usually put at 4
-# and more, so that this errs upwards; bytes, because other scripts have more of them a character.
+# UTF-8 bytes of text a token: a rule of thumb that errs upwards, since English prose has 4 or more;
+# bytes and not characters, because a character of other scripts has more tokens.
 BYTES_PER_TOKEN = 3.5
 MAX_LENGTH = 16384  # tokens a row that training takes (the paper's max_length)
 

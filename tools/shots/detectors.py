@@ -8,13 +8,9 @@ from collections import Counter
 
 import numpy as np
 
-from tools.shots.settings import SHOT_THRESHOLDS
 from tools.video.scan import Scan
 
-# A shot is at least this many frames (TEMPLE); what is shorter is a flash or part of a transition.
-MIN_SHOT_FRAMES = 8
-# TEMPLE's videos have this many frames a second at least: where there are fewer, a shot must last
-# as long as MIN_SHOT_FRAMES do here.
+# A film's frames a second: where there are fewer, a shot must last as long as it must here.
 FILM_RATE = 24.0
 # Neighbours on each side of a frame: the best published sweep of PySceneDetect's adaptive detector.
 ADAPTIVE_WINDOW = 3
@@ -27,9 +23,7 @@ SAME_PICTURE = 0.5
 Shots = list[tuple[int, int]]
 
 
-def shots_from_probabilities(
-    probabilities: np.ndarray, threshold: float = SHOT_THRESHOLDS["transnetv2"]
-) -> Shots:
+def shots_from_probabilities(probabilities: np.ndarray, threshold: float) -> Shots:
     """Shots between the runs of frames whose transition probability is above the threshold.
 
     A run's first frame still belongs to the shot before it, and the next shot starts behind its
@@ -38,15 +32,14 @@ def shots_from_probabilities(
     Args:
         probabilities: (n,) float, one a frame.
     """
-    inside = np.concatenate([[False], probabilities > threshold, [False]])
-    first = np.flatnonzero(~inside[:-1] & inside[1:])
-    last = np.flatnonzero(inside[:-1] & ~inside[1:]) - 1
-    starts = [0, *(last + 1).tolist()]
-    ends = [*first.tolist(), len(probabilities) - 1]
-    return list(zip(starts, ends, strict=True))
+    inside = probabilities > threshold
+    # In turn: where a run begins, and where it has ended.
+    edges = np.flatnonzero(np.diff(inside, prepend=False, append=False)).tolist()
+    starts, ends = [0, *edges[1::2]], [*edges[::2], len(probabilities) - 1]
+    return [(start, end) for start, end in zip(starts, ends, strict=True) if start <= end]
 
 
-def long_enough(shots: Shots, rate: float, min_frames: int = MIN_SHOT_FRAMES) -> Shots:
+def long_enough(shots: Shots, rate: float, min_frames: int) -> Shots:
     """The shots of at least `min_frames` frames; at fewer than FILM_RATE frames a second, of as
     many as are shown in that time.
 
@@ -57,7 +50,7 @@ def long_enough(shots: Shots, rate: float, min_frames: int = MIN_SHOT_FRAMES) ->
     return [(start, end) for start, end in shots if end - start + 1 >= least]
 
 
-def adaptive_shots(scan: Scan, threshold: float = SHOT_THRESHOLDS["adaptive"]) -> Shots:
+def adaptive_shots(scan: Scan, threshold: float) -> Shots:
     """Shots by PySceneDetect's adaptive detector on the scan's thumbnails: light, hard cuts
     only."""
     from scenedetect import AdaptiveDetector, FrameTimecode

@@ -1,5 +1,7 @@
 """Grouping shots that look alike, and the clips (merged groups) that result."""
 
+from itertools import groupby
+
 import numpy as np
 
 
@@ -33,16 +35,8 @@ def group_shots(similarity: np.ndarray, threshold: float) -> list[list[int]]:
 
 
 def merge_neighbours(groups: list[list[int]]) -> list[tuple[int, list[int]]]:
-    """Runs of neighbouring shots of one group, in time order: [(group id, [shot...])...].
-
-    Args:
-        groups: positions of shots, as `group_shots` returns them; the id is the place in the list.
-    """
+    """Runs of neighbouring shots of one group, in time order: (group id, its shots) each; the id is
+    the group's place in `groups`."""
     group_of = {shot: number for number, group in enumerate(groups) for shot in group}
-    merged: list[tuple[int, list[int]]] = []
-    for shot in sorted(group_of):
-        if merged and merged[-1][0] == group_of[shot]:
-            merged[-1][1].append(shot)
-        else:
-            merged.append((group_of[shot], [shot]))
-    return merged
+    runs = groupby(sorted(group_of), key=group_of.__getitem__)
+    return [(number, list(shots)) for number, shots in runs]

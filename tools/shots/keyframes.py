@@ -19,20 +19,19 @@ def windows(start: int, end: int) -> list[tuple[np.ndarray, np.ndarray]]:
     # Counted in steps of 1 / (2 * (KEY_FRAMES + 1)) of a frame, in which nothing is rounded.
     steps = 2 * (KEY_FRAMES + 1)
     indices = np.arange(start, end + 1)
-    found = []
+    candidates = []
     for number in range(1, KEY_FRAMES + 1):
         distance = np.abs(steps * (indices - start) - 2 * number * (end - start))
         half = max(end - start, int(distance.min()) + 1)
         inside = distance < half
-        found.append((indices[inside], np.cos(np.pi / 2 * distance[inside] / half)))
-    return found
+        candidates.append((indices[inside], np.cos(np.pi / 2 * distance[inside] / half)))
+    return candidates
 
 
 def key_frames(start: int, end: int, sharpness: np.ndarray) -> list[int]:
-    """The frame of highest (sharpness x weight) in each window of a span.
+    """The frame of highest (sharpness x weight) in each window of the span start..end.
 
     Args:
-        start, end: first and last frame index of the span, end inclusive.
         sharpness: one value for each frame of the video.
     """
     chosen = []

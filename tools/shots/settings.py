@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tools.cli import setting, share
+from tools.cli import positive, setting, share
 from tools.errors import UserError
 
+MIN_SHOT_FRAMES = 8
 # TransNetV2 (arXiv 2008.04838), and the best published sweep of PySceneDetect's adaptive detector.
 SHOT_THRESHOLDS = {"transnetv2": 0.5, "adaptive": 3.5}
 # The embedders' checkpoints on the Hugging Face hub; color has none.
@@ -24,7 +25,11 @@ def _each(defaults: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """What shapes the output of stage 1; None is the default of the detector or embedder."""
+    """What shapes the output of stage 1; None is the default of the detector or embedder.
+
+    Raises:
+        UserError: two settings contradict each other.
+    """
 
     shot_detector: str = setting(
         "transnetv2",
@@ -38,6 +43,12 @@ class Settings:
         "transnetv2: probability above which a frame belongs to a transition; adaptive: how many"
         " times as large as its neighbours' a frame's change must be at a cut (default:"
         f" {_each(SHOT_THRESHOLDS)})",
+    )
+    min_shot_frames: int = setting(
+        MIN_SHOT_FRAMES,
+        "shortest shot, frames, in a video of 24 frames a second or more; in a slower one a shot"
+        " must last as long as these frames do at 24 a second; shorter ones are ignored",
+        type=positive,
     )
     min_shot_seconds: float = setting(0.2, "shortest shot, seconds; shorter ones are ignored")
     min_gray_range: int = setting(
@@ -90,13 +101,6 @@ class Settings:
         ):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-
-    def check(self) -> None:
-        """Check that no two settings contradict each other.
-
-        Raises:
-            UserError: they do.
-        """
         if self.shot_detector == "transnetv2" and self.shot_threshold >= 1:
             raise UserError(f"--shot_threshold {self.shot_threshold}: a probability is below 1")
         if self.min_shots > self.max_shots:

@@ -24,10 +24,3 @@ def clip_spans(record: Record) -> list[tuple[float, float]]:
     """(start, end) of the clips, seconds from the first frame."""
     shots = shot_spans(record)
     return [(shots[members[0]][0], shots[members[-1]][1]) for _, members in record["merged_groups"]]
-
-
-def clip_seconds(record: Record) -> list[float] | None:
-    """How long the clips last; None for a video without clips yet."""
-    if "merged_groups" not in record:
-        return None
-    return [end - start for start, end in clip_spans(record)]

@@ -10,10 +10,17 @@ import numpy as np
 from tools.errors import Filtered
 from tools.features.embedding import check_embedder, open_embedder, similarity_matrix
 from tools.runner.step import Step
-from tools.shots.detectors import adaptive_shots, kept_shots, shots_from_probabilities
+from tools.shots import transnet
+from tools.shots.detectors import (
+    adaptive_shots,
+    kept_shots,
+    long_enough,
+    shots_from_probabilities,
+)
 from tools.shots.grouping import group_shots, merge_neighbours
 from tools.shots.keyframes import key_frames
-from tools.shots.settings import Settings
+from tools.shots.settings import MIN_SHOT_FRAMES, Settings
+from tools.shots.spans import shot_spans
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
 from tools.video.frames import read_frames
@@ -45,7 +52,6 @@ class StageOneStep(Step):
         self.writes = (self.dataset.table(self.target or self.name),)
 
     def params(self) -> dict[str, Any]:
-        """The settings that shape this step's output."""
         return {name: getattr(self.settings, name) for name in self.shaped_by}
 
     def scan(self, record: Record, threads: int = 1) -> Scan:
@@ -61,40 +67,42 @@ class SceneStep(StageOneStep):
     source = "init"
     shaped_by = ("shot_detector", "shot_threshold", "min_shot_seconds", "min_gray_range")
 
+    def params(self) -> dict[str, Any]:
+        """The settings that shape this step's output; min_shot_frames, which older tables do not
+        name, only where it is not what it always was."""
+        frames = self.settings.min_shot_frames
+        return super().params() | ({"min_shot_frames": frames} if frames != MIN_SHOT_FRAMES else {})
+
     def versions(self) -> dict[str, str]:
         """The decoder's version, the scan's, and the detector's."""
         decoder = {"av": version("av"), "scan": str(SCAN_VERSION)}
         if self.settings.shot_detector == "adaptive":
             return {**decoder, "scenedetect": version("scenedetect-headless")}
-        from tools.shots import transnet
-
         return {**decoder, **transnet.versions()}
 
     def check(self, device: str) -> None:
         """Prepare the detector's networks for the CPU once, before the workers need them."""
         if self.settings.shot_detector == "transnetv2" and device != "cuda":
-            from tools.shots import transnet
-
             transnet.prepare()
 
     def setup(self, device: str, threads: int) -> None:
-        """Load the detector."""
         self.threads = threads
         if self.settings.shot_detector == "transnetv2":
-            from tools.shots.transnet import TransNetV2
-
-            self.network = TransNetV2(device, threads)
+            self.network = transnet.TransNetV2(device, threads)
 
     def process(self, record: Record) -> Record:
-        """Add fps, raw_cuts, cut_times, filtered_cuts."""
+        """Add fps, raw_cuts, cut_times, filtered_cuts; left_out: how many shots are too short or
+        blank, by the setting that says so; clock_jumps, where there are some."""
         scan = self.scan(record, self.threads)
-        threshold = self.settings.shot_threshold
+        settings, threshold = self.settings, self.settings.shot_threshold
         if self.settings.shot_detector == "adaptive":
-            shots = adaptive_shots(scan, threshold)
+            found = adaptive_shots(scan, threshold)
         else:
             probabilities = self.network.predict(scan.thumbnails(), threshold)
-            shots = shots_from_probabilities(probabilities, threshold)
-        kept = kept_shots(shots, scan, self.settings.min_shot_seconds, self.settings.min_gray_range)
+            found = shots_from_probabilities(probabilities, threshold)
+        shots = long_enough(found, scan.average_rate, settings.min_shot_frames)
+        kept, left_out = kept_shots(shots, scan, settings.min_shot_seconds, settings.min_gray_range)
+        left_out["min_shot_frames"] = len(found) - len(shots)
         times = [scan.span_times(start, end) for start, end in shots]
         return {
             **record,
@@ -102,6 +110,7 @@ class SceneStep(StageOneStep):
             "cut_times": [[round(begin, 4), round(after, 4)] for begin, after in times],
             "fps": round(scan.average_rate, 4),
             "filtered_cuts": [list(cut) for cut in kept],
+            **({"left_out": dict(+left_out)} if +left_out else {}),
             **({"clock_jumps": scan.clock_jumps} if scan.clock_jumps else {}),
         }
 
@@ -115,24 +124,28 @@ class FilterSceneStep(StageOneStep):
     batch_size = CHEAP_BATCH
 
     def process(self, record: Record) -> Record:
-        """Pass the record on, or reject it."""
-        cuts = record["filtered_cuts"]
-        if len(cuts) < self.settings.min_shots:
-            raise Filtered("too_few_shots")
-        if len(cuts) > self.settings.max_shots:
-            raise Filtered("too_many_shots")
-        if any(_seconds(record, cut) > self.settings.max_shot_seconds for cut in cuts):
-            raise Filtered("shot_too_long")
+        spans, settings = shot_spans(record), self.settings
+        # Records hold times to 0.1 ms: a difference of two of them is no more exact than that.
+        longest = max((round(end - start, 4) for start, end in spans), default=0.0)
+        if len(spans) < settings.min_shots:
+            what = f"{len(spans)} shots" + "".join(
+                f", {count} left out by {name} {getattr(settings, name)}"
+                for name, count in record.get("left_out", {}).items()
+            )
+            raise _filtered(record, "too_few_shots", "min_shots", settings, what)
+        if len(spans) > settings.max_shots:
+            what = f"{len(spans)} shots"
+            raise _filtered(record, "too_many_shots", "max_shots", settings, what)
+        if longest > settings.max_shot_seconds:
+            what = f"a shot of {longest} s"
+            raise _filtered(record, "shot_too_long", "max_shot_seconds", settings, what)
         return record
 
 
-def _seconds(record: Record, cut: list[int]) -> float:
-    """How long a shot lasts, by frame times; by the frame rate in records of the reference."""
-    position, start, end = cut
-    if "cut_times" in record:
-        begin, after = record["cut_times"][position]
-        return round(after - begin, 4)
-    return float((end - start + 1) / record["fps"])
+def _filtered(record: Record, reason: str, limit: str, settings: Settings, what: str) -> Filtered:
+    """A rejection that says which setting struck, its value, and what the video has."""
+    detail = f"{limit} {getattr(settings, limit):g}: {what}"
+    return Filtered(reason, {**record, "filter_detail": detail})
 
 
 class SimilarityStep(StageOneStep):
@@ -152,7 +165,6 @@ class SimilarityStep(StageOneStep):
         self.folder = check_embedder(self.settings.embedder, self.settings.checkpoint)
 
     def setup(self, device: str, threads: int) -> None:
-        """Load the embedder."""
         self.threads = threads
         self.embedder = open_embedder(self.folder, device, threads)
 
@@ -193,14 +205,17 @@ class FilterGroupStep(StageOneStep):
     batch_size = CHEAP_BATCH
 
     def process(self, record: Record) -> Record:
-        """Pass the record on, or reject it."""
         ids = [group for group, _ in record["merged_groups"]]
-        if len(ids) < self.settings.min_clips:
-            raise Filtered("too_few_groups")
+        settings = self.settings
+        if len(ids) < settings.min_clips:
+            raise _filtered(record, "too_few_groups", "min_clips", settings, f"{len(ids)} clips")
         # The small addend makes a third of 6 equal 2 in floating point too.
-        share = int(len(ids) * self.settings.max_group_share + 1e-9)
-        if max(map(ids.count, ids)) > min(self.settings.max_group_clips, share):
-            raise Filtered("group_recurs")
+        share = int(len(ids) * settings.max_group_share + 1e-9)
+        limit = "max_group_clips" if settings.max_group_clips <= share else "max_group_share"
+        most = max(map(ids.count, ids))
+        if most > min(settings.max_group_clips, share):
+            what = f"{most} of {len(ids)} clips"
+            raise _filtered(record, "group_recurs", limit, settings, what)
         return record
 
 
@@ -231,7 +246,6 @@ class FinalizeStep(StageOneStep):
     batch_size = CHEAP_BATCH
 
     def process(self, record: Record) -> Record:
-        """Pass the record on."""
         return record
 
 

@@ -2,20 +2,20 @@
 
 The published protocol (arXiv 2008.04838) runs the network on windows of 100 frames, one every 50
 frames, and uses the middle 50 of each. On a GPU the same is done here, through PyTorch. On a CPU,
-through OpenVINO, two networks of the same weights (tools/shots/transnet_export.py) share the work.
+two networks of the same weights (tools/shots/transnet_export.py) share the work through OpenVINO.
 On 389 frames of real footage the two do 297 frames a CPU-second and `exact` alone 57, with the same
 cuts.
 
 - `coarse`, in 8 bits, goes over the video once, in windows of up to 450 frames, so that few frames
-  are computed twice. What it does not share with the protocol: the zeros that the convolutions see
-  beyond the ends of the 100 frames (they reach 48 frames, so every frame's logit may feel them, the
-  outer ones of the middle 50 most), and rounding.
-- `exact`, in 32 bits, then does a window as published wherever `coarse` comes so near the threshold
-  that those two could matter (BAND).
+  are computed twice. Its logits differ from the protocol's by rounding, and because the protocol's
+  convolutions see zeros beyond the ends of the 100 frames (they reach 48 frames, so this concerns
+  every frame, the outer ones of the middle 50 most).
+- `exact`, in 32 bits, computes a window as published wherever a logit of `coarse` comes so near the
+  threshold that these differences could matter (BAND_ENDS, BAND_MIDDLE).
 
-So the cuts are those of the protocol: exactly, in the windows that were done again; elsewhere by a
-measured margin, which `python -m benchmarks.transnet` measures again. Which colours and which
-features a frame is compared with is limited to its window of the protocol in both networks.
+So the cuts are those of the protocol: exactly in the windows that `exact` computes, elsewhere by a
+margin that `python -m benchmarks.transnet` measures. In both networks a frame is compared only with
+the colours and features of its window of the protocol.
 """
 
 import errno
@@ -55,37 +55,37 @@ EXPORT_VERSION = 1
 
 
 class TransNetV2:
-    """TransNetV2 with its published weights, ready to run in this process."""
+    """TransNetV2 with its published weights, ready to run in this process.
+
+    Args:
+        device: cpu, or a CUDA device of torch such as cuda:1.
+        threads: CPU threads, where the device is the CPU.
+
+    Raises:
+        UserError: see `prepare`.
+    """
 
     def __init__(self, device: str = "cpu", threads: int = 1) -> None:
-        """
-        Args:
-            device: cpu, or a CUDA device of torch such as cuda:1.
-            threads: CPU threads, where the device is the CPU.
-
-        Raises:
-            UserError: see `prepare`.
-        """
         self._network = _OnCPU(prepare(), threads) if device == "cpu" else _OnTorch(device)
 
-    def predict(self, chunks: Iterable[np.ndarray], threshold: float | None = 0.5) -> np.ndarray:
+    def predict(self, chunks: Iterable[np.ndarray], threshold: float = 0.5) -> np.ndarray:
         """Probability of each frame to belong to a transition (the single-frame head).
 
         Args:
             chunks: thumbnails in order, (k, 27, 48, 3) uint8 RGB each; any number of any k.
             threshold: which frames are above it is as published; the probabilities themselves may
-                be off by a few hundredths far from it. None: all are as published.
+                be off by a few hundredths far from it.
 
         Returns:
             (number of frames,) float32.
         """
-        found = [np.empty(0, np.float32)]
+        probabilities = [np.empty(0, np.float32)]
         with np.errstate(divide="ignore"):
-            level = None if threshold is None else np.log(threshold) - np.log1p(-threshold)
+            level = np.log(threshold) - np.log1p(-threshold)
         for frames, wanted in _sections(chunks):
             logits = self._network.logits(frames, level)
-            found.append(1 / (1 + np.exp(-logits[:wanted])))
-        return np.concatenate(found)
+            probabilities.append(1 / (1 + np.exp(-logits[:wanted])))
+        return np.concatenate(probabilities)
 
 
 def _sections(chunks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
@@ -94,29 +94,18 @@ def _sections(chunks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
     As published, the first frame is repeated in front and the last one behind. Where a run ends
     depends on the number of frames alone, not on the chunks.
     """
-    full = SECTION_STEPS * STEP
-    held: list[np.ndarray] = []
-    count = 0
+    answered = SECTION_STEPS * STEP
+    frames = np.empty(0)
     for chunk in chunks:
-        if not len(chunk):
-            continue
-        if not held:
-            held = [np.repeat(chunk[:1], MARGIN, axis=0)]
-            count = MARGIN
-        held.append(chunk)
-        count += len(chunk)
-        if count < full + 2 * MARGIN:
-            continue
-        frames = np.concatenate(held)
-        while len(frames) >= full + 2 * MARGIN:
-            yield frames[: full + 2 * MARGIN], full
-            frames = frames[full:]
-        held, count = [frames], len(frames)
-    wanted = count - MARGIN
-    if wanted > 0:
-        frames = np.concatenate(held)
-        missing = -wanted % STEP + MARGIN
-        yield np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]), wanted
+        before = [frames] if len(frames) else [chunk[:1]] * MARGIN
+        frames = np.concatenate([*before, chunk])
+        while len(frames) >= answered + 2 * MARGIN:
+            yield frames[: answered + 2 * MARGIN], answered
+            frames = frames[answered:]
+    left = len(frames) - MARGIN
+    if left > 0:
+        missing = -left % STEP + MARGIN
+        yield np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]), left
 
 
 class _OnCPU:
@@ -141,23 +130,19 @@ class _OnCPU:
         to_end = np.minimum(np.arange(STEP), np.arange(STEP)[::-1])
         self._band = np.interp(to_end, [0, BAND_END_FRAMES], [BAND_ENDS, BAND_MIDDLE])
 
-    def logits(self, frames: np.ndarray, level: float | None) -> np.ndarray:
+    def logits(self, frames: np.ndarray, level: float) -> np.ndarray:
         """Logits of all but the outer MARGIN frames, right about which are above `level`.
 
         Args:
             frames: (T, 27, 48, 3) uint8, whole steps and a margin on both sides.
         """
         histograms = colour_histograms(frames)
-        if level is None:
-            found = np.empty((len(frames) // STEP - 1, STEP), np.float32)
-            unsure = np.arange(len(found))
-        else:
-            found = _infer(self._coarse, frames, histograms).reshape(-1, STEP)
-            unsure = np.flatnonzero((np.abs(found - level) < self._band).any(axis=1))
+        logits = _infer(self._coarse, frames, histograms).reshape(-1, STEP)
+        unsure = np.flatnonzero((np.abs(logits - level) < self._band).any(axis=1))
         for step in unsure:
             window = slice(step * STEP, step * STEP + WINDOW)
-            found[step] = _infer(self._exact, frames[window], histograms[window])
-        return found.ravel()
+            logits[step] = _infer(self._exact, frames[window], histograms[window])
+        return logits.ravel()
 
 
 def _infer(request: Any, frames: np.ndarray, histograms: np.ndarray) -> np.ndarray:
@@ -194,11 +179,11 @@ class _OnTorch:
 
         self._torch, self._device = torch, device
         strict = torch.are_deterministic_algorithms_enabled()
-        self._model = Published(device=device).eval()
-        # The package's constructor asks for them for the whole process.
+        self._model = Published(device=device)
+        # The package's constructor turns them on for the whole process.
         torch.use_deterministic_algorithms(strict)
 
-    def logits(self, frames: np.ndarray, level: float | None) -> np.ndarray:
+    def logits(self, frames: np.ndarray, level: float) -> np.ndarray:
         """Logits of all but the outer MARGIN frames, whatever `level`."""
         torch = self._torch
         steps = range(0, len(frames) - STEP, STEP)
@@ -206,8 +191,8 @@ class _OnTorch:
         # Convolutions of 32 bits: torch's default on a GPU keeps 10 bits of their inputs.
         precise = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), precise:
-            found, _ = self._model(windows.to(self._device))
-        return found[:, MARGIN:-MARGIN, 0].flatten().cpu().numpy()
+            logits, _ = self._model(windows.to(self._device))
+        return logits[:, MARGIN:-MARGIN, 0].flatten().cpu().numpy()
 
 
 def prepare() -> Path:
@@ -221,39 +206,30 @@ def prepare() -> Path:
     """
     name = "-".join(["transnetv2", *versions().values()])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "temple-toolkit")
-    done = cache / name
-    if done.is_dir():
-        return done
+    folder = cache / name
+    if folder.is_dir():
+        return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=cache) as scratch:
             made = Path(scratch, name)
             made.mkdir()
-            _export(made)
+            command = [sys.executable, "-m", "tools.shots.transnet_export", str(made)]
+            ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+            if ran.returncode:
+                if shutil.disk_usage(made).free < EXPORT_BYTES:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise RuntimeError(f"{' '.join(command)} failed:\n{ran.stderr}")
             try:
-                made.rename(done)
+                made.rename(folder)
             except OSError:
                 # Another process was faster, and its networks are the same.
-                if not done.is_dir():
+                if not folder.is_dir():
                     raise
     except OSError as error:
         what_to_do = "free some space there, or name another folder with XDG_CACHE_HOME"
         raise StorageError(f"cannot write {cache}: {error.strerror}; {what_to_do}") from None
-    return done
-
-
-def _export(folder: Path) -> None:
-    """Run tools/shots/transnet_export.py on an empty folder.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    command = [sys.executable, "-m", "tools.shots.transnet_export", str(folder)]
-    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    if ran.returncode and shutil.disk_usage(folder).free < EXPORT_BYTES:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if ran.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{ran.stderr}")
+    return folder
 
 
 def versions() -> dict[str, str]:

@@ -2,15 +2,14 @@
 
     python -m tools.shots.transnet_export FOLDER      # writes exact.xml, coarse.xml and their .bin
 
-A program of its own so that only it imports torch. `exact` is TransNetV2 as published, in 32 bits.
-`coarse` is the same network with its convolutions in 8 bits, for windows longer than 100 frames:
-three times as fast, and a few tenths off in its logits. Both take frames (1, T, 27, 48, 3) uint8
-RGB, their colour histograms (1, T, 512), and which neighbours each frame may be compared with
-(1, T, 101), and give logits (1, T).
+It is a program of its own, so that no worker imports torch. `exact` is TransNetV2 as published, in
+32 bits. `coarse` is the same network with its convolutions in 8 bits, for windows longer than 100
+frames: three times as fast, and a few tenths off in its logits. Both take frames
+(1, T, 27, 48, 3) uint8 RGB, their colour histograms (1, T, 512), and which neighbours each frame
+may be compared with (1, T, 101), and give logits (1, T).
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +29,16 @@ CALIBRATION_SHOTS = 24
 
 
 class Rounding(nn.Module):
-    """Values in 8 bits: learns their range while `learning`, from then on rounds to it."""
+    """Values in 8 bits: learns their range in training mode, and rounds to it in evaluation."""
 
     def __init__(self, *, signed: bool) -> None:
         super().__init__()
         self.lowest, self.highest = (-128, 127) if signed else (0, 255)
-        self.range, self.learning = 0.0, True
+        self.range = 0.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The values as 8 bits can hold them."""
-        if self.learning:
+        if self.training:
             self.range = max(self.range, float(x.abs().max()))
             return x
         scale = self.range / self.highest
@@ -101,43 +100,25 @@ class RoundedCell(nn.Module):
         return self.after(torch.cat([branch(x) for branch in self.branches], 1))
 
 
-class Stage(nn.Module):
-    """Two cells, the shortcut around the second, and the pooling."""
-
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
-        super().__init__()
-        self.first, self.second = first, second
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(1, C, T, height, width) to (1, 4F, T, height / 2, width / 2)."""
-        x = self.first(x)
-        # Each pooled by itself: their sum in full size would be the largest array of all.
-        whole, short = (functional.avg_pool3d(y, (1, 2, 2)) for y in (self.second(x), x))
-        return whole + short
-
-
-def exact_stage(stage: Any) -> Stage:
-    """A stage of the published network."""
-    first, second = stage.DDCNN
-    return Stage(first, nn.Sequential(second, nn.ReLU()))
-
-
-def coarse_stage(stage: Any) -> Stage:
-    """A stage of the published network in 8 bits."""
-    first, second = (RoundedCell(cell) for cell in stage.DDCNN)
-    return Stage(nn.Sequential(Rounding(signed=False), first), second)
-
-
 class Network(nn.Module):
-    """TransNetV2 on given stages of convolutions, with the frame comparisons limited to a window.
+    """TransNetV2 (arXiv 2008.04838) with the frame comparisons limited to a window.
 
-    Source of the architecture: TransNetV2, arXiv 2008.04838.
+    Args:
+        model: the published network.
+        rounded: whether the convolutions compute in 8 bits.
     """
 
-    def __init__(self, model: TransNetV2, stage: Callable[[Any], Stage]) -> None:
+    def __init__(self, model: TransNetV2, *, rounded: bool) -> None:
         super().__init__()
         self.model = model
-        self.stages = nn.ModuleList(stage(published) for published in model.SDDCNN)
+        self.stages: Any = nn.ModuleList()
+        for first, second in (stage.DDCNN for stage in model.SDDCNN):
+            if rounded:
+                first = nn.Sequential(Rounding(signed=False), RoundedCell(first))
+                second = RoundedCell(second)
+            else:
+                second = nn.Sequential(second, nn.ReLU())
+            self.stages.append(nn.ModuleList([first, second]))
 
     def forward(
         self, frames: torch.Tensor, histograms: torch.Tensor, comparable: torch.Tensor
@@ -145,40 +126,43 @@ class Network(nn.Module):
         """Logits (1, T) of the single-frame head."""
         x = frames.permute(0, 4, 1, 2, 3).float() / 255
         pooled = []
-        for stage in self.stages:
-            x = stage(x)
+        for first, second in self.stages:
+            x = first(x)
+            # The pooling comes before the sum: in full size the sum would be the largest array.
+            whole, short = (functional.avg_pool3d(y, (1, 2, 2)) for y in (second(x), x))
+            x = whole + short
             pooled.append(x.mean((3, 4)))
         similar = self.model.frame_sim_layer
         features = similar.projection(torch.cat(pooled, 1).transpose(1, 2))
         features = functional.normalize(features, p=2.0, dim=2)
-        found = [
+        parts = [
             functional.relu(layer.fc(_similarities(of) * comparable))
             for layer, of in ((self.model.color_hist_layer, histograms), (similar, features))
         ]
-        found.append(x.permute(0, 2, 3, 4, 1).flatten(2))
-        return self.model.cls_layer1(functional.relu(self.model.fc1(torch.cat(found, 2))))[..., 0]
+        parts.append(x.permute(0, 2, 3, 4, 1).flatten(2))
+        return self.model.cls_layer1(functional.relu(self.model.fc1(torch.cat(parts, 2))))[..., 0]
 
 
 def _similarities(features: torch.Tensor) -> torch.Tensor:
     """Dot products of each frame with the 50 before it, itself and the 50 after, (1, T, 101)."""
     frames, side = features.shape[1], LOOKUP // 2
     table = functional.pad(features @ features.transpose(1, 2), (side, side))
-    # Rows that are read one element longer than they are lean over: a band becomes columns.
+    # Rows read one element too long shift by one from row to row: a diagonal becomes a column.
     flat = functional.pad(table.flatten(1), (0, frames))
     return flat.reshape(1, frames, frames + LOOKUP)[..., :LOOKUP]
 
 
 def calibration_video() -> torch.Tensor:
     """Shots of moving random textures, coarse to fine, dark to glaring; (T, 27, 48, 3) uint8."""
-    made = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     shots = []
     for number in range(CALIBRATION_SHOTS):
         cells = 2 + number * 2
-        texture = torch.rand(1, 3, cells, 2 * cells, generator=made)
-        contrast = 0.5 + 2 * torch.rand(1, generator=made)
+        texture = torch.rand(1, 3, cells, 2 * cells, generator=generator)
+        contrast = 0.5 + 2 * torch.rand(1, generator=generator)
         picture = functional.interpolate(texture, size=(54, 96), mode="bicubic") - 0.5
         picture = ((0.5 + contrast * picture).clamp(0, 1) * 255).round().byte()[0]
-        length = int(torch.randint(4, 30, (1,), generator=made))
+        length = int(torch.randint(4, 30, (1,), generator=generator))
         shots += [
             picture[:, step // 2 : step // 2 + 27, step : step + 48].permute(1, 2, 0)
             for step in range(length)
@@ -190,7 +174,7 @@ def export(folder: Path) -> None:
     """Write both networks into a folder."""
     torch.set_num_threads(1)
     model = TransNetV2(device="cpu").requires_grad_(False)
-    exact, coarse = Network(model, exact_stage), Network(model, coarse_stage)
+    exact, coarse = Network(model, rounded=False), Network(model, rounded=True)
     with torch.no_grad():
         for frames in calibration_video().split(WINDOW):
             sample = (
@@ -199,9 +183,6 @@ def export(folder: Path) -> None:
                 torch.ones(1, len(frames), LOOKUP),
             )
             coarse(*sample)
-        for module in coarse.modules():
-            if isinstance(module, Rounding):
-                module.learning = False
         for name, network in (("exact", exact), ("coarse", coarse)):
             converted = openvino.convert_model(network.eval(), example_input=sample)
             shapes = ([1, -1, 27, 48, 3], [1, -1, HISTOGRAM_BINS], [1, -1, LOOKUP])

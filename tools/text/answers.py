@@ -24,19 +24,15 @@ _ABOUT_CAPTIONS = re.compile(r"\s*\([^()]*\bcaptions?\b[^()]*\)", flags=re.IGNOR
 
 
 def parse_clip_caption(text: str, reasoning: bool = False) -> str:
-    r"""Take the caption out of an answer to `clip_messages`.
+    r"""The caption in an answer to `clip_messages`; empty where it holds none.
 
     The caption is the last paragraph that holds a word, from its last line with a label
     ("Caption:") on, without label, markdown bold and quotes around it. "Video clip 2" becomes "this
-    video clip", "video clip 1" "the previous clip".
+    video clip", "video clip 1" "the previous clip". Thinking before it, up to </think>, is left
+    out.
 
     Args:
-        text: the whole answer.
-        reasoning: first lose \boxed{} around the answer; what stands before </think> is lost in any
-            case.
-
-    Returns:
-        The caption; empty when the answer holds none.
+        reasoning: whether to remove a \boxed{} around the answer too.
     """
     text = parse_response(text)
     if reasoning:
@@ -68,27 +64,20 @@ def media_or_special_tag(text: str) -> str | None:
     return match[0] if match else None
 
 
-def mimo_response(text: str) -> str | None:
-    """What counts of a MiMo-VL response, whose answer comes at the end of its thinking aloud.
-
-    Keeps what starts at the last "the video opens", "starts" or "begins" and loses parentheses that
-    mention captions. None where no such phrase is.
-    """
-    openings = list(_OPENING.finditer(text))
-    if not openings:
-        return None
-    return _ABOUT_CAPTIONS.sub("", text[openings[-1].start() :]).strip()
-
-
 def clean_response(answer: str, model: str) -> str | None:
-    """What counts of a whole-video answer: its thinking comes off, and where the model's name
-    contains "mimo" also what it says before it begins with "the video opens".
+    """What counts of a whole-video answer: what follows its thinking.
+
+    A model whose name contains "mimo" thinks aloud before the answer itself, so what counts starts
+    at the last "the video opens", "starts" or "begins", without parentheses that mention captions.
 
     Returns:
-        The response; empty where the answer holds none, None where it does not open as it must.
+        The response; empty where the answer holds none, None where such a model's has no opening.
     """
     text = parse_response(answer)
-    return mimo_response(text) if text and "mimo" in model.lower() else text
+    if not text or "mimo" not in model.lower():
+        return text
+    openings = list(_OPENING.finditer(text))
+    return _ABOUT_CAPTIONS.sub("", text[openings[-1].start() :]).strip() if openings else None
 
 
 def _unwrap_boxes(text: str) -> str:

@@ -6,11 +6,11 @@ import numpy as np
 
 from tools.text.answers import media_or_special_tag
 
-# A text loops where a stretch of words stands so often back to back and covers so many words; a
-# song's refrain or a list of like items stays below.
+# A text loops where a run of words is repeated this often in a row and the repeats cover this many
+# words; a song's refrain or a list of similar items stays below.
 LOOP_REPEATS = 4
 LOOP_WORDS = 24
-# The same without spaces, in characters: "!!!!" and scripts that do not part words.
+# The same in characters: for "!!!!" and for scripts that put no spaces between words.
 _CHARACTER_LOOP = re.compile(r"(\S{1,20}?)\1{19,}")
 _LOOP_CHARACTERS = 40
 

@@ -1,56 +1,27 @@
-"""The wording of every prompt, and the chat messages made of it.
+"""The prompts, and the chat messages made of them.
 
-Method: arXiv 2503.16929, which shows a clip together with the clip before it and asks for thinking
-before the caption; the wording is this project's own. `--prompts FILE.yaml` replaces any of
-first_clip, later_clip, response and questions.
+`prompts.yaml` holds the wording; `--prompts FILE.yaml` replaces any of its entries.
 """
 
 import argparse
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from tools.errors import UserError
 from tools.text.answers import media_or_special_tag
 
-FIRST_CLIP = (
-    "Describe this video clip in detail: who and what is in it, where it takes place, what happens "
-    "and in which order, and how it is filmed. Write one paragraph, and report only what can be "
-    "seen."
-)
-
-LATER_CLIP = (
-    "Above are two clips of one video: first video clip 1, then video clip 2, which follows it. "
-    "Work in three steps.\n"
-    "1. Describe what can be seen in video clip 2: people, objects, place, actions, camera.\n"
-    "2. Say how video clip 2 connects with video clip 1: what continues, what has changed, what is "
-    "new.\n"
-    "3. Using both steps, write a detailed caption for video clip 2 as one paragraph, which is the "
-    'last of your answer and begins with "Caption:". Report only what can be seen.'
-)
-
-RESPONSE = (
-    "Below are captions of the clips of one video, in the order in which the clips are shown.\n\n"
-    "{captions}\n\n"
-    "Put them together into a description of the whole video: one detailed and coherent paragraph "
-    "that tells everything in the order of the captions. Speak of the video, not of captions or "
-    "clips, add nothing that the captions do not say, and write the paragraph alone."
-)
-
-QUESTIONS = (
-    "What happens in this video? Describe the events in the order in which they occur.",
-    "Give a detailed account of this video's events, from the first to the last.",
-    "Describe this video in detail, following its events as they unfold.",
-    "Walk me through the video: which events does it show, and in what order?",
-    "Write a detailed description of everything that takes place in the video over time.",
-    "Tell the course of events in this video step by step, in full detail.",
-)
-"""Six ways to ask for a video's events: the user's turn of a preference pair."""
+_WORDING = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+FIRST_CLIP: str = _WORDING["first_clip"]
+LATER_CLIP: str = _WORDING["later_clip"]
+RESPONSE: str = _WORDING["response"]
+QUESTIONS: tuple[str, ...] = tuple(_WORDING["questions"])
 
 AFTER = "What happens right after {event}? Answer with that event alone."
 BEFORE = "What happens right before {event}? Answer with that event alone."
@@ -68,14 +39,7 @@ FramePair = Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class Prompts:
-    """The prompts that a user may replace.
-
-    Attributes:
-        first_clip: asks for the caption of a video's first clip.
-        later_clip: asks for the caption of a clip that is shown after the clip before it.
-        response: asks for one description of the video from {captions}.
-        questions: ways to ask for a video's events; each preference pair draws one.
-    """
+    """The prompts that a user may replace; `prompts.yaml` says what each of them asks for."""
 
     first_clip: str = FIRST_CLIP
     later_clip: str = LATER_CLIP
@@ -94,8 +58,7 @@ def add_prompts_flag(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT,
         metavar="FILE.yaml",
         help="replaces prompts by those of a YAML file, whose keys may be"
-        f" {', '.join(field.name for field in fields(Prompts))} (default: the wording of"
-        " tools/text/prompts.py)",
+        f" {', '.join(_WORDING)} (default: the wording of tools/text/prompts.yaml)",
     )
 
 
@@ -106,18 +69,16 @@ def read_prompts(path: str) -> Prompts:
         UserError: it cannot be read, holds another key or value, or a prompt lacks the placeholder
             that its default has, has another one, or holds a tag that stands for media.
     """
-    import yaml
-
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    known = [field.name for field in fields(Prompts)]
+    known = ", ".join(_WORDING)
     if not isinstance(values, dict) or not values:
-        raise UserError(f"{path} holds no prompts; its keys may be {', '.join(known)}")
+        raise UserError(f"{path} holds no prompts; its keys may be {known}")
     for key, value in values.items():
-        if key not in known:
-            raise UserError(f"{path}: there is no prompt {key!r}; there are {', '.join(known)}")
+        if key not in _WORDING:
+            raise UserError(f"{path}: there is no prompt {key!r}; there are {known}")
         texts = value if key == "questions" else [value]
         if not isinstance(texts, list) or not texts:
             raise UserError(f"{path}: {key} must be a list of texts")
@@ -132,9 +93,8 @@ def read_prompts(path: str) -> Prompts:
                 )
             if tag := media_or_special_tag(text):
                 raise UserError(f"{path}: {key} contains {tag}, which models take for media")
-    if "questions" in values:
-        values["questions"] = tuple(values["questions"])
-    return Prompts(**values)
+    questions = tuple(values.pop("questions", QUESTIONS))
+    return Prompts(**values, questions=questions)
 
 
 def fingerprint(*prompts: str) -> str:
@@ -173,7 +133,7 @@ def video_messages(frames: Sequence[np.ndarray], question: str, fps: float) -> l
 
 
 def response_messages(captions: Sequence[str], prompts: Prompts = DEFAULT) -> list[Message]:
-    """Ask for one chronological paragraph from clip captions, told in the order given."""
+    """Ask for one chronological paragraph from clip captions, in the order given."""
     listed = "\n".join(
         f"Caption {number}: {' '.join(caption.split())}"
         for number, caption in enumerate(captions, start=1)
@@ -191,5 +151,5 @@ def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-def _video(frames: FramePair) -> dict[str, Any]:
+def _video(frames: Sequence[np.ndarray]) -> dict[str, Any]:
     return {"type": "video", "video": list(frames)}

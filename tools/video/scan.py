@@ -62,9 +62,9 @@ class Scan:
     end_time: float  # when the last frame stops being shown, seconds from the first frame
     seekable: bool  # whether time stamps are there and rise: a frame can be found by its own
     average_rate: float  # frames a second
-    clock_jumps: int = 0  # how often the file's clock jumps; the times go on evenly there
     # Version of the scan, size and time of change (ns) of the file that was scanned.
     source: list[int] = field(default_factory=list)
+    clock_jumps: int = 0  # how often the file's clock jumps; the times go on evenly there
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -123,9 +123,10 @@ def load_scan(kept: Path) -> Scan | None:
     try:
         with np.load(kept) as archive:
             end_time, seekable, rate, *jumps = archive["one"].tolist()
-            values = [*(archive[name] for name in names), end_time, bool(seekable), rate]
-            jumps = int(sum(jumps))  # scans made before jumps were looked for hold no number
-            return Scan(kept, *values, jumps, source=archive["source"].tolist())
+            source = archive["source"].tolist()
+            values = [*(archive[name] for name in names), end_time, bool(seekable), rate, source]
+            # Scans made before jumps of the clock were looked for hold no number of them.
+            return Scan(kept, *values, int(sum(jumps)))
     except (FileNotFoundError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return None
 

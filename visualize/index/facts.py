@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tools.pairs.perturbation import CLEAN, Config
 from tools.pairs.rules import Side, drop_reason, read_side, similarity
-from tools.shots.spans import clip_seconds
+from tools.shots.spans import clip_spans
 from tools.store.files import CorruptLine
 from tools.store.jsonl import Record, parse_line
 from visualize.index.places import BadLine, Source
@@ -124,10 +124,11 @@ def _of_pair(noise: str, chosen: Side | None, rejected: Side, row: Record) -> di
 def _of_video(record: Record) -> dict[str, Any]:
     filtered = bool(record.get("filtered"))
     shots = record.get("filtered_cuts")
+    spans = clip_spans(record) if "merged_groups" in record else None
     return {
         "name": record.get("video_name"),
         "filtered": filtered,
         "reason": (record.get("filter_reason") or "no reason recorded") if filtered else None,
         "shots": None if shots is None else len(shots),
-        "clip_seconds": clip_seconds(record),
+        "clip_seconds": None if spans is None else [end - start for start, end in spans],
     }

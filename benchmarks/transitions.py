@@ -39,17 +39,13 @@ def match_transitions(
         if frame not in exact and not any(start <= frame <= end for start, end in spans)
     ]
     hits = len(exact.intersection(found))
-    every = pair(truth_cuts, found, tolerance)
+    paired = pair(truth_cuts, found, tolerance)
     return {
-        "cut": {
-            "hits": hits,
-            "missed": len(exact) - hits,
-            "false": len(false),
-        },
+        "cut": {"hits": hits, "missed": len(exact) - hits, "false": len(false)},
         "all": {
-            "hits": every,
-            "missed": len(truth_cuts) - every,
-            "false": len(found) - every,
+            "hits": paired,
+            "missed": len(truth_cuts) - paired,
+            "false": len(found) - paired,
         },
     }
 
