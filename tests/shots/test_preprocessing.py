@@ -12,6 +12,7 @@ from tools.shots.steps import (
     FilterGroupStep,
     FilterSceneStep,
     GroupStep,
+    SceneStep,
     SimilarityStep,
 )
 from tools.store.dataset import Dataset
@@ -56,6 +57,33 @@ def verdict(step, record, **settings):
 )
 def test_a_video_is_kept_by_its_shots(record, expected):
     assert verdict(FilterSceneStep, record) == expected
+
+
+@pytest.mark.parametrize(
+    ("step", "record", "detail"),
+    [
+        (FilterSceneStep, scene(3, 3, 3), "min_shots 4: 3 shots"),
+        (
+            FilterSceneStep,
+            scene(3) | {"left_out": {"min_shot_frames": 5, "min_gray_range": 1}},
+            "min_shots 4: 1 shots, 5 left out by min_shot_frames 8, 1 left out by min_gray_range"
+            " 10",
+        ),
+        (FilterSceneStep, scene(*[1] * 33), "max_shots 32: 33 shots"),
+        (FilterSceneStep, scene(3, 3, 3, 16.04), "max_shot_seconds 16: a shot of 16.04 s"),
+        (FilterGroupStep, clips(0, 1, 2), "min_clips 4: 3 clips"),
+        (FilterGroupStep, clips(0, 1, 0, 2), "max_group_share 0.333333: 2 of 4 clips"),
+        (
+            FilterGroupStep,
+            clips(0, 1, 0, 2, 0, 3, 0, 4, 5, 6, 7, 8, 9, 10, 11),
+            "max_group_clips 3: 4 of 15 clips",
+        ),
+    ],
+)
+def test_a_rejected_record_names_the_limit_that_struck(step, record, detail):
+    with pytest.raises(Filtered) as rejection:
+        step(DATASET, Settings()).process(record)
+    assert rejection.value.record == {**record, "filter_detail": detail}
 
 
 def test_a_shot_s_length_is_counted_in_time_not_in_frames():
@@ -116,8 +144,11 @@ def test_the_checkpoint_is_part_of_the_fingerprint():
 
 
 def test_each_setting_is_in_the_fingerprint_of_the_step_it_shapes():
-    shaped = {name for step in STEPS for name in step(DATASET, Settings()).params()}
+    settings = Settings(min_shot_frames=9)
+    shaped = {name for step in STEPS for name in step(DATASET, settings).params()}
     assert shaped == {entry.name for entry in fields(Settings)}
+    # Tables that are older than this setting were made with its default, and are not refused.
+    assert "min_shot_frames" not in SceneStep(DATASET, Settings()).params()
     assert FilterSceneStep(DATASET, Settings(max_shots=9)).params() == {
         "min_shots": 4,
         "max_shots": 9,

@@ -1,11 +1,14 @@
 """Shots from transition probabilities and from thumbnails, and which of them are kept."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 
-from tools.shots.detectors import adaptive_shots, kept_shots, shots_from_probabilities
+from tools.shots.detectors import (
+    adaptive_shots,
+    kept_shots,
+    long_enough,
+    shots_from_probabilities,
+)
 from tools.video.scan import Scan, scan_file
 
 PLACES = ("beach", "forest", "night", "fire", "snow", "party")
@@ -34,7 +37,8 @@ def probabilities(length, *runs):
     ],
 )
 def test_shots_lie_between_transitions(runs, expected):
-    assert shots_from_probabilities(probabilities(100, *runs), 0.5) == expected
+    found = shots_from_probabilities(probabilities(100, *runs), 0.5)
+    assert long_enough(found, 25.0, 8) == expected
 
 
 def test_the_threshold_itself_is_not_above_it():
@@ -73,27 +77,42 @@ def test_a_video_without_a_cut_is_one_shot(adaptive):
     assert adaptive(("beach", 40)) == [(0, 39)]
 
 
-@pytest.mark.parametrize("length", [1, 2, 7])
-def test_a_video_shorter_than_a_shot_has_none(adaptive, length):
-    assert adaptive(("beach", length)) == []
+def test_shots_that_are_too_short_are_left_out_and_not_joined(adaptive):
+    lengths = (25, 6, 5, 10, 10, 25)
+    found = adaptive(*zip(PLACES, lengths, strict=True), rate=25)
+    assert found == [(0, 24), (25, 30), (31, 35), (36, 45), (46, 55), (56, 80)]
+    assert long_enough(found, 25.0, 8) == [(0, 24), (36, 45), (46, 55), (56, 80)]
 
 
-def test_a_shot_of_six_tenths_of_a_second_is_the_shortest(adaptive):
-    # At 20 frames a second: 12 frames are 0.6 s, 11 are less.
-    cuts = (("beach", 40), ("fire", 12), ("snow", 40))
-    assert adaptive(*cuts, rate=20) == [(0, 39), (40, 51), (52, 91)]
-    cuts = (("beach", 40), ("fire", 11), ("snow", 40))
-    assert adaptive(*cuts, rate=20, name="b.mp4") == [(0, 39), (40, 90)]
+@pytest.mark.parametrize(
+    ("rate", "frames", "long"),
+    [(60, 7, False), (24, 7, False), (24, 8, True), (12, 3, False), (12, 4, True), (1, 1, True)],
+)
+def test_a_shot_of_a_slow_video_needs_the_time_of_eight_frames_of_a_film(rate, frames, long):
+    assert bool(long_enough([(5, 4 + frames)], rate, 8)) == long
 
 
-def test_the_shortest_shot_is_measured_by_the_clock(adaptive):
-    # 12 frames in the middle, which 40 fast ones bring to an average of 0.4 s.
-    shots = (("beach", 40), ("fire", 12), ("snow", 40))
-    slow = [*range(40), *range(40, 100, 5), *range(100, 140)]
-    fast = [*range(0, 200, 5), *range(200, 212), *range(212, 412, 5)]
-    clock = {"time_base": Fraction(1, 60), "rate": 60}
-    assert adaptive(*shots, pts=slow, **clock) == [(0, 39), (40, 51), (52, 91)]
-    assert adaptive(*shots, pts=fast, **clock, name="b.mp4") == [(0, 39), (40, 91)]
+COLOURS = (((230, 60, 40), (250, 220, 90)), ((20, 60, 160), (90, 200, 240)))
+COLOURS += (((20, 110, 40), (190, 230, 120)), ((90, 20, 120), (240, 120, 220)))
+
+
+def bars(shot, moment):
+    """Large moving bars, each shot in two colours of its own, (54, 96, 3) uint8 RGB."""
+    down, right = np.mgrid[0:54, 0:96]
+    stripes = (right + (down if shot % 2 else -down) + 5 * moment) // 24 % 2
+    return np.array(COLOURS[shot])[stripes].astype(np.uint8)
+
+
+@pytest.mark.parametrize("hold", [1, 2, 6])
+def test_held_frames_are_no_cuts(hold, adaptive):
+    frames = [bars(shot, moment) for shot in range(4) for moment in range(12) for _ in range(hold)]
+    found = adaptive(frames=frames, rate=10 * hold)
+    assert found == [(12 * hold * shot, 12 * hold * (shot + 1) - 1) for shot in range(4)]
+
+
+def test_slides_that_stand_still_have_cuts(adaptive):
+    frames = [bars(slide, 0) for slide in range(4) for _ in range(20)]
+    assert adaptive(frames=frames, rate=10) == [(0, 19), (20, 39), (40, 59), (60, 79)]
 
 
 def test_a_leap_of_a_day_in_the_time_stamps_harms_no_cut(adaptive):
@@ -132,17 +151,20 @@ def test_a_shot_is_kept_if_it_lasts_long_enough_by_the_clock():
     ]
     scan = scan_of(times, 3.39, [0] * 30, [255] * 30)
     shots = [(0, 9), (10, 19), (20, 29)]
-    assert kept_shots(shots, scan, 0.2, 10) == [(1, 10, 19), (2, 20, 29)]
-    assert kept_shots(shots, scan, 2.9, 10) == [(2, 20, 29)]
+    assert kept_shots(shots, scan, 0.2, 10) == (
+        [(1, 10, 19), (2, 20, 29)],
+        {"min_shot_seconds": 1},
+    )
+    assert kept_shots(shots, scan, 2.9, 10) == ([(2, 20, 29)], {"min_shot_seconds": 2})
 
 
 def test_a_shot_is_blank_by_the_levels_of_all_its_frames_together():
     scan = scan_of(np.arange(20), 20, [50] * 10 + [50] * 9 + [40], [59] * 10 + [60] * 10)
-    assert kept_shots([(0, 9), (10, 19)], scan, 0.2, 10) == [(1, 10, 19)]
-    assert kept_shots([(0, 9), (10, 19)], scan, 0.2, 9) == [(0, 0, 9), (1, 10, 19)]
-    assert kept_shots([(10, 19)], scan, 0.2, 21) == []
+    assert kept_shots([(0, 9), (10, 19)], scan, 0.2, 10) == ([(1, 10, 19)], {"min_gray_range": 1})
+    assert kept_shots([(0, 9), (10, 19)], scan, 0.2, 9) == ([(0, 0, 9), (1, 10, 19)], {})
+    assert kept_shots([(10, 19)], scan, 0.2, 21) == ([], {"min_gray_range": 1})
 
 
 def test_a_shot_keeps_its_number_among_all_shots():
     scan = scan_of(np.arange(30), 30, [0] * 30, [255] * 10 + [5] * 10 + [255] * 10)
-    assert kept_shots([(0, 9), (10, 19), (20, 29)], scan, 0.2, 10) == [(0, 0, 9), (2, 20, 29)]
+    assert kept_shots([(0, 9), (10, 19), (20, 29)], scan, 0.2, 10)[0] == [(0, 0, 9), (2, 20, 29)]
