@@ -58,7 +58,8 @@ fi
 : "${EXTRA_FLAGS=}"                  # further flags of swift rlhf and swift sft, split at spaces
 
 # ---- Running: these do not shape the weights ----
-: "${PLUGIN=$([[ $TEMPLATE != toyvl ]] || echo "$toolkit/train_scripts/toyvl_template.py")}"  # --external_plugins
+# --external_plugins: how videos are read, as stage 1 reads them; empty: by decord, which reads no AV1.
+: "${PLUGIN=$toolkit/train_scripts/$([[ $TEMPLATE == toyvl ]] && echo toyvl_template || echo video_reader).py}"
 : "${PER_DEVICE_BATCH=1}"            # rows that a GPU takes at once; the rest of the global batch is accumulated
 : "${GRADIENT_CHECKPOINTING=}"       # false: more memory, less time; empty: swift's default, true
 : "${DEEPSPEED=zero2}"               # empty: without DeepSpeed

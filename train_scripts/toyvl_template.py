@@ -4,12 +4,12 @@ ms-swift writes a video's tokens as 151656 whatever the tokenizer says; toyvl ha
 template asks the tokenizer. Its conversations have no system turn.
 """
 
-from functools import partial
 from typing import Any
 
-import decord
 from swift.template import register_template
 from swift.template.templates.qwen import Qwen2VLTemplate, QwenTemplateMeta
+
+from tools.training.reader import register
 
 
 class ToyVLTemplate(Qwen2VLTemplate):
@@ -25,7 +25,7 @@ class ToyVLTemplate(Qwen2VLTemplate):
 
     def replace_tag(self, media_type: Any, index: int, inputs: Any) -> list[Any]:
         """Read a video once: its frames are 28 x 28 pixels, and it comes again in both answers of a
-        pair and in every pair of its own, while decord takes longer than a step of the training."""
+        pair and in every pair of its own, while reading takes longer than a step of training."""
         video = inputs.videos[index] if media_type == "video" else None
         if not isinstance(video, str):
             return super().replace_tag(media_type, index, inputs)
@@ -36,7 +36,5 @@ class ToyVLTemplate(Qwen2VLTemplate):
         return list(tokens)
 
 
-# One thread reads so small a video in two thirds of the time that decord's default takes on two
-# busy cores: there is little to decode, and much to wait for.
-decord.VideoReader = partial(decord.VideoReader, num_threads=1)
+register()
 register_template(QwenTemplateMeta("toyvl", template_cls=ToyVLTemplate, default_system=None))
