@@ -42,7 +42,6 @@ class RawCaptionsStep(Step):
         self.batch_size = max(1, self.captioner.batch_size // CLIPS_A_VIDEO)
 
     def params(self) -> dict[str, Any]:
-        """The captioner, its decoding, the prompts and the seed."""
         return {
             **self.captioner.fingerprint(),
             "decoding": self.captioner.decoding.as_dict(),
@@ -51,7 +50,7 @@ class RawCaptionsStep(Step):
         }
 
     def check(self, device: str) -> None:
-        self.captioner.check(device, self.captioner.decoding, frames=4)  # two clips
+        self.captioner.check(device, self.captioner.decoding, frames=4)  # of two clips
 
     def setup(self, device: str, threads: int) -> None:
         self.threads = threads
@@ -124,11 +123,9 @@ class CaptionsStep(Step):
         self.writes = (self.dataset.table(f"clip_captions_{self.captioner.name}"),)
 
     def params(self) -> dict[str, Any]:
-        """How answers are read."""
         return {"reasoning": self.captioner.reasoning}
 
     def process(self, record: Record) -> Record:
-        """Add clip_captions."""
         answers = record["raw_clip_captions"]
         # Tables of the reference do not record how an answer ended.
         finish_reasons = record.get("finish_reasons", ["stop"] * len(answers))

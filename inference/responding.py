@@ -44,7 +44,6 @@ class ResponsesStep(Step):
         self.batch_size = max(1, self.captioner.batch_size // len(self.configs))
 
     def params(self) -> dict[str, Any]:
-        """The captioner, its sampling, the prompt and the seed."""
         return {
             **self.captioner.fingerprint(),
             "sampling": self.sampling.as_dict(),

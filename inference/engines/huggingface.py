@@ -51,7 +51,6 @@ class HuggingFaceCaptioner(LocalCaptioner):
         self.batch = batch
 
     def fingerprint(self) -> dict[str, Any]:
-        """The weights' digest and the libraries' versions."""
         return {
             "engine": "huggingface",
             "weights": digest(self.checkpoint),
@@ -61,11 +60,7 @@ class HuggingFaceCaptioner(LocalCaptioner):
         }
 
     def check(self, device: str, sampling: Sampling, frames: int) -> None:
-        """Fetch the checkpoint once for all workers, and see that it can be run.
-
-        Raises:
-            UserError: it cannot be fetched, or is not a vision-language model.
-        """
+        """Fetch the checkpoint once for all workers, and see that it can be run."""
         check_checkpoint(self.checkpoint, self.trust_remote_code)
 
     def load(self, device: str, threads: int) -> None:

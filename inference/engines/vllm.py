@@ -55,7 +55,6 @@ class VllmCaptioner(LocalCaptioner):
         self.dtype = dtype
 
     def fingerprint(self) -> dict[str, Any]:
-        """The weights' digest, what the processor is told, and the libraries' versions."""
         return {
             "engine": "vllm",
             "weights": digest(self.checkpoint),
@@ -66,11 +65,7 @@ class VllmCaptioner(LocalCaptioner):
         }
 
     def check(self, device: str, sampling: Sampling, frames: int) -> None:
-        """See that vLLM is installed, and that there are a GPU and a checkpoint that it can run.
-
-        Raises:
-            UserError: something is missing.
-        """
+        """See that vLLM is installed, and that there are a GPU and a checkpoint that it can run."""
         if _vllm_version() is None:
             raise UserError(
                 "--engine vllm: vLLM is not installed: pip install -r requirements-vllm.txt, in an"

@@ -16,13 +16,15 @@ from typing import Any
 
 import torch
 import transformers
-import yaml
 
-from inference.tiny.tokenizer import WORDS, build_tokenizer
+from inference.tiny.tokenizer import (
+    FAMILIES,
+    WORDS,
+    build_tokenizer,
+    chat_template,
+    special_tokens,
+)
 from tools.cli import run_script, script_parser, whole
-
-HERE = Path(__file__).parent
-FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "families.yaml").read_text("utf-8"))
 
 # Widths of the random weights, in units of 1 / sqrt(inputs). With layers this wide the next word
 # hangs on all of the context, so text neither repeats itself nor forgets the frames; with a head
@@ -53,7 +55,7 @@ def build(family: str, folder: Path, seed: int = 0, compact: bool = False) -> Pa
         tokenizer=_made(settings["tokenizer"], tokenizer_object=tokens),
         image_processor=_made(settings["image_processor"]),
         video_processor=_made(settings["video_processor"]),
-        chat_template=_chat_template(family),
+        chat_template=chat_template(family),
     )
     config = _with_ids(settings["config"], special_ids)
     config["text_config"]["vocab_size"] = vocabulary.get("rows", len(ids))
@@ -73,16 +75,6 @@ def build(family: str, folder: Path, seed: int = 0, compact: bool = False) -> Pa
 qwen2vl = partial(build, "qwen2vl")
 qwen25vl = partial(build, "qwen25vl")
 llava_onevision = partial(build, "llava_onevision")
-
-
-def special_tokens(family: str) -> tuple[str, ...]:
-    """A family's special tokens in the order of their ids."""
-    settings = FAMILIES[family]
-    return *settings["special"], *settings["tokenizer"]["additional_special_tokens"]
-
-
-def _chat_template(family: str) -> str:
-    return (HERE / FAMILIES[family]["chat_template"]).read_text("utf-8")
 
 
 def _made(settings: dict[str, Any], **others: Any) -> Any:
@@ -115,11 +107,6 @@ def _draw_weights(model: Any, ids: dict[str, int], generator: torch.Generator) -
     for token, width in {**widths, "<|im_end|>": END_WIDTH}.items():
         row = model.lm_head.weight[ids[token]]
         row.normal_(std=width / math.sqrt(len(row)), generator=generator)
-
-
-QWEN_SPECIAL = special_tokens("qwen2vl")
-# The chat template without the system turn that it puts in front where there is none.
-QWEN_TURNS = _chat_template("qwen2vl").partition("{%- endif -%}")[2]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

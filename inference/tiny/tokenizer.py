@@ -1,19 +1,40 @@
-"""A byte-level BPE tokenizer in the manner of Qwen2-VL's, whose words are those of words.txt."""
+"""What tiny checkpoints read and say: their words, special tokens and chat templates."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+HERE = Path(__file__).parent
+FAMILIES: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "families.yaml").read_text("utf-8"))
 
 # What the models can say, besides "," and ".": words of captions and of the prompts. Any other word
 # is spelt out in its bytes, and the longer a prompt, the less the frames weigh in it.
-WORDS = Path(__file__).with_name("words.txt").read_text("utf-8").split()
+WORDS = (HERE / "words.txt").read_text("utf-8").split()
 
 # How the released tokenizer cuts text before it looks for merges (Qwen2's regular expression).
 QWEN_PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+def special_tokens(family: str) -> tuple[str, ...]:
+    """A family's special tokens in the order of their ids."""
+    settings = FAMILIES[family]
+    return *settings["special"], *settings["tokenizer"]["additional_special_tokens"]
+
+
+def chat_template(family: str) -> str:
+    """A family's chat template, in Jinja."""
+    return (HERE / FAMILIES[family]["chat_template"]).read_text("utf-8")
+
+
+QWEN_SPECIAL = special_tokens("qwen2vl")
+# The chat template without the system turn that it puts in front where there is none.
+QWEN_TURNS = chat_template("qwen2vl").partition("{%- endif -%}")[2]
 
 
 def build_tokenizer(special: Sequence[str], first_special: int | None = None) -> Tokenizer:

@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
-from inference.tiny.checkpoints import QWEN_SPECIAL, QWEN_TURNS
+from inference.tiny.tokenizer import QWEN_SPECIAL, QWEN_TURNS
 from tools.text import prompts
 from toyworld.plan import ACTIONS, COLOURS, SHAPES
 from toyworld.stories import MOST_EVENTS
