@@ -29,7 +29,6 @@ GIGABYTE = 1e9
 # LoRA checkpoints, optimizer states and logs of a stage, as a share of the model: rank 32 on all
 # linear layers of a 7B is 80 million weights of 8 billion, kept with two moments in 32 bits.
 CHECKPOINT_SHARE = 0.1
-EMPTY_ARRAY = 3  # bytes of a JSON file without a row
 
 
 def preflight(
@@ -119,7 +118,7 @@ def held_out_file(rows: Path, val: str) -> Path | None:
     a file for all."""
     beside = rows.with_name(f"{rows.stem}_val.json")
     if val == "auto":
-        return beside if beside.exists() and beside.stat().st_size > EMPTY_ARRAY else None
+        return beside if read_json(beside) else None
     return None if val == "none" else Path(val)
 
 
