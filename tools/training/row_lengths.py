@@ -54,11 +54,8 @@ class RowLengths:
         self._video_tokens = cache(lambda path: budget.tokens(*video_header(Path(path))))
 
     def fits(self, row: Record, max_length: int) -> bool:
-        """Is a row taken, or is one side of it longer than training takes?
-
-        Raises:
-            VideoError: a row that may be too long has a video whose header cannot be read.
-        """
+        """Are both sides of a row within the length that training takes? Raises VideoError if a row
+        that may be too long has a video whose header cannot be read."""
         # A token is a byte at least: nearly all rows are known to fit without more ado.
         text = max(len(text.encode()) for text in conversations(row, SYSTEMS[self._template]))
         video = len(row.get("videos", ())) * self._budget.most_tokens

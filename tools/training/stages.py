@@ -1,8 +1,7 @@
 """A stage of training as it stands on disk: how far it has come, and what it was made with.
 
-Its folder holds what swift writes, v<k>-<time>/checkpoint-<n>, the merged model beside its
-checkpoint as checkpoint-<n>-merged, and stage.json. A checkpoint counts once its
-trainer_state.json, which is written last, is whole.
+tools/training/chain.py describes its folder. A checkpoint counts once its trainer_state.json, which
+is written last, is whole.
 """
 
 import hashlib
