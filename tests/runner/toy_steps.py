@@ -22,7 +22,6 @@ from tools.cli import (
 )
 from tools.errors import Filtered, UserError
 from tools.runner.options import Options
-from tools.runner.run import run
 from tools.runner.step import Step
 from tools.store.dataset import Dataset, open_dataset
 
@@ -153,6 +152,9 @@ def main(argv=None):
     add_settings(parser, Options)
     add_data_root(parser)
     args = parser.parse_args(argv)
+
+    from tools.runner.run import run
+
     dataset = open_dataset(args.dataset, args.data_root, may_be_new=True)
     steps = [
         Act(dataset, args.factor, args.version, args.batch_size, args.setup),

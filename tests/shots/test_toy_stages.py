@@ -10,13 +10,14 @@ from tools.store.dataset import Dataset
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory, run_script):
-    """(truth by video name, dataset) of six videos, as a user makes them."""
+def toy(tmp_path_factory, run_script, shot_networks):
+    """(truth by video name, dataset) of four videos, as a user makes them."""
     out = tmp_path_factory.mktemp("toy")
-    made = run_script("-m", "toyworld", "--videos", 6, "--seed", 0, "--out", out)
+    made = run_script("-m", "toyworld", "--videos", 4, "--workers", 1, "--seed", 0, "--out", out)
     assert made.returncode == 0, made.stderr
     flags = ("--embedder", "color", "--data_root", out / "data")
-    done = run_script("preprocess.py", "toy", 2, "--video_dir", out / "video", *flags)
+    words = ("preprocess.py", "toy", 1, "--video_dir", out / "video", *flags)
+    done = run_script(*words, env={"XDG_CACHE_HOME": str(shot_networks)})
     assert done.returncode == 0, done.stderr
     lines = (out / "truth.jsonl").read_bytes().splitlines()
     truth = {line["video_name"]: line for line in map(orjson.loads, lines)}
@@ -35,7 +36,7 @@ def test_the_network_finds_the_transitions(toy):
         starts = [start for _, start, _ in record["raw_cuts"][1:]]
         for kind, counts in match_transitions(truth[name]["cuts"], starts).items():
             totals[kind].update(counts)
-    assert totals["all"]["hits"] > 40
+    assert totals["all"]["hits"] > 30
     assert f1(totals["cut"]) >= 0.99
     assert f1(totals["all"]) >= 0.95
 

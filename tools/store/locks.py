@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from tools.errors import UserError
 from tools.store.files import disk_errors_in_one_line
 
@@ -30,6 +28,9 @@ def locked(path: Path, busy: str | None = None) -> Iterator[int | None]:
         UserError: another process holds it; the text is `busy` and who that is.
         StorageError: the folder cannot be written to.
     """
+    # Here, since every worker imports this module and none takes a lock.
+    from filelock import FileLock, Timeout
+
     lock = FileLock(path, timeout=-1 if busy is None else PATIENCE_SECONDS)
     with disk_errors_in_one_line(path):
         path.parent.mkdir(parents=True, exist_ok=True)
