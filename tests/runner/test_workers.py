@@ -116,7 +116,7 @@ def wait_until(condition, seconds=20.0):
     start = time.monotonic()
     while not condition():
         assert time.monotonic() - start < seconds, "did not happen"
-        time.sleep(0.01)
+        time.sleep(0.02)
     return time.monotonic() - start
 
 

@@ -15,21 +15,24 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path, tiny_videos, run_script, checkpoint):
-    """(folder, world sizes of stages 2 and 3, batch) -> data root after stages 1 to 3, each made by
-    scripts of their own."""
-    light = ("--embedder", "color", "--shot_detector", "adaptive")
-    words = ("preprocess.py", "mine", 1, "--video_dir", tiny_videos, *light)
-    assert run_script(*words, "--data_root", tmp_path / "stage_1").returncode == 0
+    """(folder, world_size, batch) -> data root after stages 1 to 3, each made by scripts of their
+    own; these two are stage 3's, the stages before it run once."""
+    model = ("--model", checkpoint)
+    for words in (
+        (
+            *("preprocess.py", "mine", 1, "--video_dir", tiny_videos),
+            *("--embedder", "color", "--shot_detector", "adaptive"),
+        ),
+        ("generate_meta_data.py", 1, "--dataset", "mine", *model, "--batch", 8),
+    ):
+        done = run_script(*words, "--data_root", tmp_path / "captioned")
+        assert done.returncode == 0, done.stderr
 
-    def make(name, captioning, responding, batch):
-        root = shutil.copytree(tmp_path / "stage_1", tmp_path / name)
-        model = ("--model", checkpoint, "--batch", batch, "--max_new_tokens", 40)
-        for words in (
-            ("generate_meta_data.py", captioning, "--dataset", "mine", *model[:4]),
-            ("generate_dpo_data.py", "mine", responding, *model),
-        ):
-            done = run_script(*words, "--data_root", root)
-            assert done.returncode == 0, done.stderr
+    def make(name, world_size, batch):
+        root = shutil.copytree(tmp_path / "captioned", tmp_path / name)
+        flags = (*model, "--batch", batch, "--max_new_tokens", 40, "--data_root", root)
+        done = run_script("generate_dpo_data.py", "mine", world_size, *flags)
+        assert done.returncode == 0, done.stderr
         return root
 
     return make
@@ -46,7 +49,7 @@ def files(root):
 def test_a_checkpoint_writes_pairs_and_neither_batch_nor_world_size_shows(
     run, run_script, tmp_path
 ):
-    alone, together = run("alone", 1, 1, batch=1), run("together", 1, 2, batch=8)
+    alone, together = run("alone", 1, batch=1), run("together", 2, batch=8)
     assert files(alone) == files(together)
     assert len(files(alone)) == 2 + 13
 

@@ -2,25 +2,29 @@
 
 from collections import Counter
 
-import orjson
 import pytest
 
 from tools.shots.score import f1, match_transitions
 from tools.store.dataset import Dataset
+from toyworld import plan
+from toyworld.make import make_world
+from toyworld.plan import SCHEDULE
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory, run_script, shot_networks):
-    """(truth by video name, dataset) of four videos, as a user makes them."""
+    """(truth by video name, dataset) of four videos, of half the width and half the height."""
     out = tmp_path_factory.mktemp("toy")
-    made = run_script("-m", "toyworld", "--videos", 4, "--workers", 1, "--seed", 0, "--out", out)
-    assert made.returncode == 0, made.stderr
+    small = [
+        (kind, width // 4 * 2, height // 4 * 2, rate) for kind, width, height, rate in SCHEDULE
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "SCHEDULE", small)
+        truth = {line["video_name"]: line for line in make_world(4, 0, out, workers=1)}
     flags = ("--embedder", "color", "--data_root", out / "data")
     words = ("preprocess.py", "toy", 1, "--video_dir", out / "video", *flags)
     done = run_script(*words, env={"XDG_CACHE_HOME": str(shot_networks)})
     assert done.returncode == 0, done.stderr
-    lines = (out / "truth.jsonl").read_bytes().splitlines()
-    truth = {line["video_name"]: line for line in map(orjson.loads, lines)}
     return truth, Dataset("toy", out / "data" / "toy")
 
 
