@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from inference.captioner import Captioner, Model, Sampling
 from inference.checkpoints import config_of, own_video_size
 from tools.cli import positive
@@ -22,6 +20,8 @@ BATCH = 32  # requests that run together on one device, where memory allows
 
 @cache
 def _yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
