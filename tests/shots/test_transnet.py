@@ -98,9 +98,7 @@ def test_hard_cuts_are_marked_on_the_last_frame_of_the_old_shot(network, picture
 
 
 @pytest.mark.skipif(not CLIP.exists(), reason="needs ../shared/videos")
-def test_windows_near_the_threshold_are_as_the_package_predicts_on_real_footage(
-    network, published
-):
+def test_windows_near_the_threshold_are_as_the_package_predicts_on_real_footage(network, published):
     meter = FrameMeter()
     with av.open(str(CLIP)) as container:
         decoded = itertools.islice(container.decode(video=0), 50)
