@@ -287,7 +287,7 @@ def test_a_log_likelihood_is_the_sum_over_the_answer_s_tokens(build, checkpoint,
 
 
 def test_a_log_likelihood_sees_the_video_and_not_the_batch(checkpoint, cases):
-    asked = [one for case in cases for one in case.narratives()]
+    asked = [one for case in cases[:3] for one in case.narratives()]
     together = dict(log_likelihoods(loaded(checkpoint, 16), asked))
     alone = dict(log_likelihoods(loaded(checkpoint, 1), asked[::-1]))
     for place in range(len(asked)):
