@@ -100,7 +100,7 @@ def look(story: Story, threads: int = 1) -> tuple[list[np.ndarray], list[FramePa
         pictures = read_frames(story.video, wanted, threads=threads)
     except VideoError as error:
         raise UserError(f"{story.video} cannot be used ({error})") from None
-    shots = [[pictures[index] for index in pair] for pair in clips]
+    shots: list[FramePair] = [[pictures[index] for index in pair] for pair in clips]
     return [pictures[index] for index in whole], shots
 
 
