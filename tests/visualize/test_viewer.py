@@ -542,19 +542,17 @@ def world(
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One browser for all tests, which keeps Streamlit's scripts from page to page."""
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox", "--disable-gpu"]
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser.new_context(viewport={"width": 1280, "height": 900})
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
         browser.close()
 
 
 @pytest.fixture
 def tab(chromium: Any) -> Iterator[Any]:
     """A page of the browser; fails the test for errors on it and for requests to elsewhere."""
-    one = chromium.new_page()
+    one = chromium.new_page(viewport={"width": 1280, "height": 900})
     one.set_default_timeout(20_000)
     errors: list[str] = []
     one.on("pageerror", lambda error: errors.append(str(error)))

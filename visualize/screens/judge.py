@@ -163,6 +163,7 @@ def _answer(session: Session, question: Question, verdict: str) -> None:
     history: list[Pair] = st.session_state["judged"]
     if question.pair in history and question.pair != st.session_state.get("again"):
         return  # The key was pressed again before the next pair was on the page.
+    comment = st.session_state.get("comment", "").strip()
     try:
         judge(
             session.dataset,
@@ -171,14 +172,15 @@ def _answer(session: Session, question: Question, verdict: str) -> None:
             verdict,
             blind=question.blind,
             sides=question.sides,
-            comment=st.session_state.get("comment", "").strip(),
+            comment=comment,
         )
     except UserError as error:
         st.session_state["refused"] = str(error)
         return
-    st.session_state["comment"] = ""
-    st.session_state["again"] = None
+    # If another key has been pressed, Streamlit ends this function at the next use of its state.
     history.append(question.pair)
+    st.session_state["again"] = None
+    st.session_state["comment"] = ""
     go(clip=None)
 
 
