@@ -639,6 +639,7 @@ def test_browser_judges_by_key(world, tab):
     dataset, address = world
     tab.goto(f"{address}/judge?judge=ada&blind=true")
     tab.wait_for_selector("text=0 of 4 judged by ada")
+    tab.wait_for_selector("button:has-text('Unsure')")
     tab.keyboard.press("b")
     tab.wait_for_selector("text=1 of 4 judged by ada")
     tab.keyboard.press("u")
@@ -663,6 +664,7 @@ def test_browser_keys_pressed_too_fast_judge_no_pair_twice(world, tab):
     dataset, address = world
     tab.goto(f"{address}/judge?judge=eve")
     tab.wait_for_selector("text=0 of 4 judged by eve")
+    tab.wait_for_selector("button:has-text('Unsure')")
     for key in "axuxa":
         tab.keyboard.press(key)
         time.sleep(0.08)
