@@ -30,7 +30,7 @@ from benchmarks.footage import FOOTAGE, join
 from tools.cli import positive, script_parser
 from tools.store.dataset import REPOSITORY
 
-KILLS_A_LIFE = 5
+KILLS_A_LIFE = 10
 WORLD_SIZES = (1, 2, 3)
 DATASET = "mine"
 STAGES = {

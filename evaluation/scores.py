@@ -9,7 +9,7 @@ from rich.table import Table as Screen
 
 from tools.errors import UserError
 from tools.statistics import ALL, Interval, Scores, Spreads, difference, groups_of, intervals
-from tools.store.files import CorruptLine, read_json, write_json
+from tools.store.files import CorruptLine, read_json
 
 # Metric -> what it is, as a row of a table says it.
 METRICS = {
@@ -27,6 +27,7 @@ METRICS = {
 }
 SCREEN_WIDTH = 116  # columns, where the screen has fewer
 NOT_ASKED = "-"
+BOOTSTRAP = "\\[ ]: 95 %, bootstrap over videos"
 
 
 def with_intervals(scores: Scores) -> Scores:
@@ -35,17 +36,12 @@ def with_intervals(scores: Scores) -> Scores:
         **scores,
         "scores": {
             metric: {
-                group: {"value": one.value, "low": one.low, "high": one.high}
-                for group, one in groups.items()
+                group: {"value": spread.value, "low": spread.low, "high": spread.high}
+                for group, spread in groups.items()
             }
             for metric, groups in intervals([scores]).items()
         },
     }
-
-
-def write_scores(path: Path, scores: Scores) -> None:
-    """Write a score file, atomically."""
-    write_json(path, scores)
 
 
 def read_scores(path: Path) -> Scores:
@@ -58,9 +54,8 @@ def read_scores(path: Path) -> Scores:
         scores = read_json(path)
         if scores is None:
             raise UserError(f"{path}: no such score file")
-        for one in scores["videos"]:
-            if not {"video_name", "n", "counts"} <= one.keys():
-                raise KeyError("videos")
+        if not all({"video_name", "n", "counts"} <= one.keys() for one in scores["videos"]):
+            raise KeyError("videos")
         if not (scores["videos"] and scores["scores"] and scores["name"]):
             raise ValueError("nothing in it")
     except (CorruptLine, KeyError, TypeError, AttributeError, ValueError) as error:
@@ -74,7 +69,8 @@ def read_scores(path: Path) -> Scores:
 def table(scores: Scores) -> Screen:
     """A model's scores: a row a metric, for all videos and for those of n events each."""
     groups = groups_of(scores)
-    screen = _screen(f"{scores['name']}, {len(scores['videos'])} videos of {scores['dataset']}")
+    title = f"{scores['name']}, {len(scores['videos'])} videos of {scores['dataset']}"
+    screen = empty_table(title, BOOTSTRAP)
     for group in groups:
         screen.add_column("all" if group == ALL else f"n = {group}", justify="right", no_wrap=True)
     for label, spreads in _rows(intervals([scores])):
@@ -88,34 +84,33 @@ def comparison(scores: Scores, baseline: Scores) -> Screen:
     Raises:
         UserError: they are scores of different videos.
     """
-    minus = dict(_rows(difference([(scores, baseline)]), of_difference=True))
-    base = dict(_rows(intervals([baseline])))
-    screen = _screen(f"{len(scores['videos'])} videos of {scores['dataset']}")
+    rows = zip(
+        _rows(intervals([scores])),
+        _rows(intervals([baseline])),
+        _rows(difference([(scores, baseline)]), of_difference=True),
+        strict=True,
+    )
+    screen = empty_table(f"{len(scores['videos'])} videos of {scores['dataset']}", BOOTSTRAP)
     for title in (scores["name"], f"{baseline['name']} (baseline)", "difference"):
         screen.add_column(title, justify="right")
-    for label, spreads in _rows(intervals([scores])):
-        effect = minus[label].get(ALL)
+    for (label, own), (_, base), (_, effects) in rows:
+        effect = effects.get(ALL)
         cell = _cell(effect, "+")
         marked = f"[bold]{cell}[/bold]" if effect and effect.excludes(0) else cell
-        screen.add_row(label, _cell(spreads.get(ALL)), _cell(base[label].get(ALL)), marked)
+        screen.add_row(label, _cell(own.get(ALL)), _cell(base.get(ALL)), marked)
+    return screen
+
+
+def empty_table(title: str, caption: str) -> Screen:
+    """A table that has a column for the names of its rows alone."""
+    screen = Screen(title=title, caption=caption, box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    screen.add_column("", no_wrap=True)
     return screen
 
 
 def show(screen: Screen) -> None:
     """Print a table, as wide as it needs to be."""
     Console(width=max(SCREEN_WIDTH, Console().width)).print(screen)
-
-
-def _screen(title: str) -> Screen:
-    screen = Screen(
-        title=title,
-        caption="\\[ ]: 95 %, bootstrap over videos",
-        box=SIMPLE,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    screen.add_column("", no_wrap=True)
-    return screen
 
 
 def _rows(
@@ -128,18 +123,14 @@ def _rows(
         if metric == "order":
             # tau = concordant - discordant = 2 * concordant - 1, as shares of all pairs.
             less = 0 if of_difference else 1
-            yield (
-                "Kendall's tau of them",
-                {
-                    group: Interval(
-                        *(2 * number - less for number in (one.value, one.low, one.high))
-                    )
-                    for group, one in groups.items()
-                },
-            )
+            tau = {
+                group: Interval(*(2 * share - less for share in (one.value, one.low, one.high)))
+                for group, one in groups.items()
+            }
+            yield "Kendall's tau of them", tau
 
 
-def _cell(one: Interval | None, sign: str = "") -> str:
-    if one is None:
+def _cell(estimate: Interval | None, sign: str = "") -> str:
+    if estimate is None:
         return NOT_ASKED
-    return f"{one.value:{sign}.3f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}]"
+    return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.2f}, {estimate.high:{sign}.2f}]"

@@ -37,7 +37,7 @@ def map_ahead(
 
 
 def in_background(items: Iterable[T], ahead: int) -> Iterator[T]:
-    """Yield `items` in order, taken by another thread, which is at most `ahead` of them in front.
+    """Yield `items` in order, taken by another thread, which is at most `ahead` items in front.
 
     Raises:
         Exception: whatever taking an item has raised, in its place.

@@ -80,6 +80,11 @@ class Request:
     messages: list[dict[str, Any]]
     seed: int
 
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """The texts and videos of all messages."""
+        return [part for message in self.messages for part in message["content"]]
+
 
 def request_seed(seed: int, video_id: str, what: str) -> int:
     """A request's own seed, 0..2**32-1, from (seed, video_id, what is asked) alone."""
@@ -124,15 +129,15 @@ class Captioner(Protocol):
         """Parameters and versions that shape its texts: JSON values, known before loading."""
 
     def check(self, device: str, sampling: Sampling, frames: int) -> None:
-        """Called in the parent before any work: is what it needs there?
+        """Called in the parent before any work: is everything here that it needs?
 
         Args:
             device: auto, cpu or cuda, as the user asked.
-            sampling: what it is going to be asked for.
+            sampling: how tokens will be chosen.
             frames: how many pictures a request will show at most.
 
         Raises:
-            UserError: it is not.
+            UserError: something is missing.
         """
 
     def load(self, device: str, threads: int) -> None:
@@ -160,12 +165,11 @@ def answer_groups(
     """Send groups of requests as one stream; yield (key, answers in the group's order) as soon as a
     group's last answer is known."""
     places: list[tuple[Key, int]] = []
-    left: dict[Key, int] = {}
     answers: dict[Key, list[Any]] = {}
 
     def stream() -> Iterator[Request]:
         for key, requests in groups:
-            left[key], answers[key] = len(requests), [None] * len(requests)
+            answers[key] = [None] * len(requests)
             for number, request in enumerate(requests):
                 places.append((key, number))
                 yield request
@@ -173,9 +177,9 @@ def answer_groups(
     for position, answer in captioner.generate(stream(), sampling):
         key, number = places[position]
         answers[key][number] = answer
-        left[key] -= 1
-        if not left[key]:
+        if None not in answers[key]:
             yield key, answers.pop(key)
+    yield from answers.items()  # groups without a request
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,6 @@ class RawCaptionsStep(Step):
         self.batch_size = max(1, self.captioner.batch_size // CLIPS_A_VIDEO)
 
     def params(self) -> dict[str, Any]:
-        """The captioner, its decoding, the prompts and the seed."""
         return {
             **self.captioner.fingerprint(),
             "decoding": self.captioner.decoding.as_dict(),
@@ -51,11 +50,9 @@ class RawCaptionsStep(Step):
         }
 
     def check(self, device: str) -> None:
-        """Is there what the captioner needs?"""
-        self.captioner.check(device, self.captioner.decoding, frames=4)  # two clips
+        self.captioner.check(device, self.captioner.decoding, frames=4)  # of two clips
 
     def setup(self, device: str, threads: int) -> None:
-        """Load the captioner."""
         self.threads = threads
         self.captioner.load(device, threads)
 
@@ -65,11 +62,10 @@ class RawCaptionsStep(Step):
         """Add raw_clip_captions and finish_reasons to each record; videos are decoded ahead."""
         failed: list[tuple[int, Exception]] = []
 
-        def asked() -> Iterator[tuple[int, list[Request]]]:
-            positions = range(len(records))
+        def groups() -> Iterator[tuple[int, list[Request]]]:
             for position, requests in map_ahead(
                 lambda position: self._requests(records[position]),
-                positions,
+                range(len(records)),
                 self.threads,
                 VIDEOS_AHEAD + self.threads,
             ):
@@ -78,20 +74,14 @@ class RawCaptionsStep(Step):
                 else:
                     yield position, requests
 
-        for position, answers in answer_groups(self.captioner, asked(), self.captioner.decoding):
+        for position, answers in answer_groups(self.captioner, groups(), self.captioner.decoding):
             errors = [answer for answer in answers if isinstance(answer, Exception)]
-            if errors:
-                yield position, errors[0]
-                continue
             good = [answer for answer in answers if isinstance(answer, Answer)]
-            yield (
-                position,
-                {
-                    **records[position],
-                    "raw_clip_captions": [answer.text for answer in good],
-                    "finish_reasons": [answer.finish_reason for answer in good],
-                },
-            )
+            captions = {
+                "raw_clip_captions": [answer.text for answer in good],
+                "finish_reasons": [answer.finish_reason for answer in good],
+            }
+            yield position, errors[0] if errors else {**records[position], **captions}
         yield from failed
 
     def _requests(self, record: Record) -> list[Request]:
@@ -133,13 +123,11 @@ class CaptionsStep(Step):
         self.writes = (self.dataset.table(f"clip_captions_{self.captioner.name}"),)
 
     def params(self) -> dict[str, Any]:
-        """How answers are read."""
         return {"reasoning": self.captioner.reasoning}
 
     def process(self, record: Record) -> Record:
-        """Add clip_captions."""
         answers = record["raw_clip_captions"]
-        # Folders of the reference do not tell how an answer ended.
+        # Tables of the reference do not record how an answer ended.
         finish_reasons = record.get("finish_reasons", ["stop"] * len(answers))
         captions = [parse_clip_caption(text, self.captioner.reasoning) for text in answers]
         for text, caption, finish_reason in zip(answers, captions, finish_reasons, strict=True):

@@ -3,13 +3,14 @@
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from inference.captioner import Sampling
 from tools.errors import UserError
-from tools.store.files import CorruptLine, read_json
+from tools.store.files import read_json
 
 # The files of a hub's repository that a checkpoint needs; weights in other formats stay there.
 # Code is fetched too, and run only with --trust_remote_code.
@@ -46,19 +47,17 @@ def _fetched(
     checkpoint: str, fetch: Callable[..., str], is_whole: Callable[[Path], bool] = Path.exists
 ) -> Path:
     """What `fetch` brings of a checkpoint on the hub; what is here already needs no network."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        path = Path(fetch(checkpoint, local_files_only=True))
-        if is_whole(path):
-            return path
-    except (LocalEntryNotFoundError, HfHubHTTPError):
-        pass
+        with suppress(LocalEntryNotFoundError):
+            path = Path(fetch(checkpoint, local_files_only=True))
+            if is_whole(path):
+                return path
+        return Path(fetch(checkpoint))
     except HFValidationError:
         raise UserError(f"{checkpoint!r} is neither a folder nor an id on the hub") from None
-    try:
-        return Path(fetch(checkpoint))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except OSError as error:
         why = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"the weights of {checkpoint} are not here and cannot be fetched ({why}); pass a local"
@@ -86,10 +85,7 @@ def config_of(checkpoint: str) -> dict[str, Any]:
         from huggingface_hub import hf_hub_download
 
         path = _fetched(checkpoint, partial(hf_hub_download, filename="config.json"))
-    try:
-        config = read_json(path)
-    except CorruptLine as error:
-        raise UserError(str(error)) from None
+    config = read_json(path)
     if not isinstance(config, dict) or "model_type" not in config:
         raise UserError(f"checkpoint {checkpoint}: no config.json that names a model_type in it")
     return config
@@ -139,23 +135,20 @@ def check_checkpoint(checkpoint: str, trust_remote_code: bool = False) -> None:
 
 
 def generation_config(checkpoint: str, max_new_tokens: int) -> Sampling:
-    """How a checkpoint decodes if nobody says otherwise; what it leaves open is transformers'
-    default: greedy without do_sample, else temperature 1, the 50 likeliest tokens, all their mass.
+    """How a checkpoint decodes by default; what its generation_config.json leaves open is as in
+    transformers: greedy without do_sample, else temperature 1, the 50 likeliest tokens, top_p 1.
 
     Raises:
         UserError: the checkpoint cannot be had.
     """
     settings = read_json(local_folder(checkpoint) / "generation_config.json") or {}
-    penalty = settings.get("repetition_penalty") or 1.0
-    if not settings.get("do_sample"):
+    given = {name: value for name, value in settings.items() if value is not None}
+    penalty = given.get("repetition_penalty", 1.0)
+    if not given.get("do_sample"):
         return Sampling.greedy(max_new_tokens, penalty)
-
-    def value(name: str, default: float) -> Any:
-        return default if settings.get(name) is None else settings[name]
-
-    return Sampling(
-        value("temperature", 1.0), value("top_p", 1.0), value("top_k", 50), penalty, max_new_tokens
-    )
+    defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": 50}
+    chosen = {name: given.get(name, default) for name, default in defaults.items()}
+    return Sampling(**chosen, repetition_penalty=penalty, max_new_tokens=max_new_tokens)
 
 
 @cache

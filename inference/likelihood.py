@@ -7,6 +7,7 @@ token that ends an answer, as in training.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from inference.captioner import Request
@@ -48,14 +49,8 @@ def log_likelihoods(
     ]
     # The longest first: where memory is too small for a batch, that shows at once.
     order = sorted(range(len(rows)), key=lambda position: -_length(rows[position]))
-
-    def prepare(batch: Sequence[Row]) -> dict[str, Any]:
-        return _inputs(captioner, batch)
-
-    def run(inputs: dict[str, Any], batch: Sequence[Row]) -> list[LogLikelihood]:
-        return _forward(captioner, inputs, [len(tokens) for _, tokens in batch])
-
     in_order = [rows[position] for position in order]
+    prepare, run = partial(_inputs, captioner), partial(_forward, captioner)
     for place, log_p in captioner.in_batches(in_order, _length, prepare, run):
         yield order[place], log_p
 
@@ -67,31 +62,24 @@ def _length(row: Row) -> int:
 
 def _inputs(captioner: HuggingFaceCaptioner, batch: Sequence[Row]) -> dict[str, Any]:
     """The network's inputs of prompts and the answers behind them, left-padded."""
-    import torch
-
-    inputs = dict(captioner.inputs([request for request, _ in batch]))
+    inputs = captioner.inputs([request for request, _ in batch])
     prompts = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
     rows = [
-        torch.cat([ids[mask.bool()], torch.tensor(tokens)])
+        [*ids[mask.bool()].tolist(), *tokens]
         for (ids, mask), (_, tokens) in zip(prompts, batch, strict=True)
     ]
-    shape = len(rows), max(map(len, rows))
-    inputs["input_ids"] = torch.full(shape, captioner.tokenizer.pad_token_id)
-    inputs["attention_mask"] = torch.zeros(shape, dtype=torch.long)
-    for number, row in enumerate(rows):
-        inputs["input_ids"][number, -len(row) :] = row
-        inputs["attention_mask"][number, -len(row) :] = 1
-    return inputs
+    return {**inputs, **captioner.tokenizer.pad({"input_ids": rows}, return_tensors="pt")}
 
 
 def _forward(
-    captioner: HuggingFaceCaptioner, inputs: dict[str, Any], lengths: Sequence[int]
+    captioner: HuggingFaceCaptioner, inputs: dict[str, Any], batch: Sequence[Row]
 ) -> list[LogLikelihood]:
-    """The log-likelihoods of the last tokens of each row, of which `lengths` gives the number."""
+    """The log-likelihoods of the answers, whose tokens are the last of each row."""
     import torch
 
-    longest = max(lengths)
     inputs = captioner.on_device(inputs)
+    lengths = [len(tokens) for _, tokens in batch]
+    longest = max(lengths)
     # All the logits of a batch are gigabytes where the vocabulary is large.
     keep = {"logits_to_keep": longest + 1} if "logits_to_keep" in captioner.accepted else {}
     with torch.inference_mode():

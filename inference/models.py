@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from inference.captioner import Captioner, Model, Sampling
 from inference.checkpoints import config_of, own_video_size
 from tools.cli import positive
@@ -22,30 +20,30 @@ BATCH = 32  # requests that run together on one device, where memory allows
 
 @cache
 def _yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def families(path: Path = MODELS_YAML) -> dict[str, dict[str, Any]]:
+def families() -> dict[str, dict[str, Any]]:
     """The families of models, with what the models of each have in common."""
-    return _yaml(path)["families"]
+    return _yaml(MODELS_YAML)["families"]
 
 
-def models(path: Path = MODELS_YAML) -> dict[str, Model]:
+def models() -> dict[str, Model]:
     """The models known by name, in the file's order.
 
     Raises:
         UserError: a name that cannot go into a file's name.
     """
-    return {
-        name: _model(check_model_name(name), path=path, **entry)
-        for name, entry in _yaml(path)["models"].items()
-    }
+    entries = _yaml(MODELS_YAML)["models"]
+    return {name: _model(check_model_name(name), **entry) for name, entry in entries.items()}
 
 
-def _model(name: str, family: str | None, path: Path = MODELS_YAML, **own: Any) -> Model:
-    common = {k: v for k, v in families(path).get(family or "", {}).items() if k != "model_type"}
-    fields = {**common, **own}
-    here = path.parent / str(fields.get("checkpoint"))
+def _model(name: str, family: str | None, **own: Any) -> Model:
+    fields = {**families().get(family or "", {}), **own}
+    fields.pop("model_type", None)
+    here = MODELS_YAML.parent / str(fields.get("checkpoint"))
     if here.is_dir():  # the one that the repository holds
         fields["checkpoint"] = str(here)
     return Model(name, family=family, **fields)
@@ -155,17 +153,11 @@ def open_captioner(
     if known:
         chosen = known
     elif is_server:
-        chosen = _model(check_model_name(served), family, engine="server")
+        chosen = _model(served, family, engine="server")
     elif at:
         raise UserError(f"--model {model}: a server's address begins with http:// or https://")
     elif "/" in model or Path(model).is_dir():
-        chosen = _model(
-            check_model_name(name or Path(model).name),
-            family or _family_of(model),
-            engine="huggingface",
-            checkpoint=model,
-        )
-        chosen = replace(chosen, video=_within_own(chosen.video, model))
+        chosen = _unlisted(model, family)
     else:
         raise UserError(f"unknown model {model!r}; the models are: {', '.join(models())}")
     chosen = replace(
@@ -193,24 +185,23 @@ def open_captioner(
     return HuggingFaceCaptioner(chosen, batch, trust_remote_code)
 
 
-def _within_own(video: dict[str, Any], checkpoint: str) -> dict[str, Any]:
-    """A family's sizes of frames, within those of the checkpoint's own processor: a model that was
-    trained on smaller frames is shown smaller ones."""
-    own = own_video_size(checkpoint)
-    if "size" not in video or not own:
-        return video
-    size = {edge: min(most, own.get(edge) or most) for edge, most in video["size"].items()}
-    return {**video, "size": size}
-
-
-def _family_of(checkpoint: str) -> str | None:
-    """The family whose model_type a checkpoint's config.json names, if one does.
+def _unlisted(checkpoint: str, family: str | None) -> Model:
+    """The model of a checkpoint that models.yaml does not list. Its family is by default the one
+    whose model_type its config.json names.
 
     Raises:
         UserError: the checkpoint cannot be had.
     """
-    kind = config_of(checkpoint)["model_type"]
-    return next((name for name, f in families().items() if f["model_type"] == kind), None)
+    if family is None:
+        kind = config_of(checkpoint)["model_type"]
+        family = next((name for name, f in families().items() if f["model_type"] == kind), None)
+    model = _model(Path(checkpoint).name, family, engine="huggingface", checkpoint=checkpoint)
+    if "size" not in model.video:
+        return model
+    # A model that was trained on smaller frames than its family is shown smaller ones.
+    own = own_video_size(checkpoint)
+    size = {edge: min(most, own.get(edge) or most) for edge, most in model.video["size"].items()}
+    return replace(model, video={**model.video, "size": size})
 
 
 def response_sampling(captioner: Captioner) -> Sampling:

@@ -44,7 +44,6 @@ class ResponsesStep(Step):
         self.batch_size = max(1, self.captioner.batch_size // len(self.configs))
 
     def params(self) -> dict[str, Any]:
-        """The captioner, its sampling, the prompt and the seed."""
         return {
             **self.captioner.fingerprint(),
             "sampling": self.sampling.as_dict(),
@@ -53,73 +52,58 @@ class ResponsesStep(Step):
         }
 
     def check(self, device: str) -> None:
-        """Is there what the captioner needs?"""
         self.captioner.check(device, self.sampling, frames=0)
 
     def setup(self, device: str, threads: int) -> None:
-        """Load the captioner."""
         self.captioner.load(device, threads)
 
     def process_batch(
         self, records: list[Record], wanted: list[tuple[str, ...]]
     ) -> Iterator[tuple[int, Any]]:
         """Make each record's rows, one a configuration that wants one."""
-        chosen = [self._selections(record) for record in records]
-        same = [
-            equivalence({name: s.indices for name, s in own.items() if isinstance(s, Selection)})
-            for own in chosen
-        ]
-        # What is asked for each record; one whose orders are all skipped is asked nothing.
-        asked = [
-            list(dict.fromkeys(own[name] for name in names if name in own))
-            for own, names in zip(same, wanted, strict=True)
-        ]
-        requests = (
-            (position, [self._request(records[position], n, chosen[position][n]) for n in names])
-            for position, names in enumerate(asked)
-            if names
-        )
-        for position, names in enumerate(asked):
-            if not names:
-                yield position, chosen[position]
-        for position, answers in answer_groups(self.captioner, requests, self.sampling):
-            answered = dict(zip(asked[position], answers, strict=True))
-            yield (
-                position,
-                {
-                    name: self._row(
-                        records[position],
-                        chosen[position][name],
-                        answered.get(same[position].get(name, "")),
-                        same[position].get(name, name),
-                        name,
-                    )
-                    for name in wanted[position]
-                },
-            )
+        plans = []
+        for record, names in zip(records, wanted, strict=True):
+            selections = self._selections(record)
+            indices = {n: s.indices for n, s in selections.items() if isinstance(s, Selection)}
+            asked_as = equivalence(indices)
+            once = dict.fromkeys(asked_as[name] for name in names if name in asked_as)
+            requests = {name: self._request(record, name, indices[name]) for name in once}
+            plans.append((selections, asked_as, requests))
+
+        groups = ((position, list(plan[-1].values())) for position, plan in enumerate(plans))
+        for position, answers in answer_groups(self.captioner, groups, self.sampling):
+            selections, asked_as, requests = plans[position]
+            by_name = dict(zip(requests, answers, strict=True))
+            rows = {
+                name: self._row(
+                    records[position], name, selections[name], asked_as.get(name, name), by_name
+                )
+                for name in wanted[position]
+            }
+            yield position, rows
 
     def _row(
         self,
         record: Record,
-        selection: Selection | Filtered,
-        answer: Answer | Exception | None,
-        canonical: str,
         name: str,
+        selection: Selection | Filtered,
+        asked_as: str,
+        answers: dict[str, Answer | Exception],
     ) -> Record | Exception:
         """What becomes of one configuration: a row, or why there is none, or none of use."""
         if isinstance(selection, Filtered):
             return selection
+        answer = answers[asked_as]
         if isinstance(answer, Exception):
             return answer
-        assert answer is not None
         info = {
             "selected_indices": selection.indices,
             "block_size": selection.block_size,
             "finish_reason": answer.finish_reason,
             "sampling": self.sampling.as_dict(),
         }
-        if canonical != name:
-            info["same_as"] = canonical
+        if asked_as != name:
+            info["same_as"] = asked_as
         row = {
             "video_id": record["video_id"],
             "video_path": record["video_path"],
@@ -131,10 +115,10 @@ class ResponsesStep(Step):
         return Filtered(fault, row) if fault else row
 
     def _selections(self, record: Record) -> dict[str, Selection | Filtered]:
-        found: dict[str, Selection | Filtered] = {}
+        selections: dict[str, Selection | Filtered] = {}
         for config in self.configs:
             try:
-                found[config.name] = select(
+                selections[config.name] = select(
                     config,
                     len(record["clip_captions"]),
                     self.seed,
@@ -144,11 +128,11 @@ class ResponsesStep(Step):
                 )
             except Filtered as reason:
                 video = {key: record[key] for key in ("video_id", "video_path")}
-                found[config.name] = Filtered(str(reason), video)
-        return found
+                selections[config.name] = Filtered(str(reason), video)
+        return selections
 
-    def _request(self, record: Record, name: str, selection: Any) -> Request:
-        captions = [record["clip_captions"][index] for index in selection.indices]
+    def _request(self, record: Record, name: str, indices: list[int]) -> Request:
+        captions = [record["clip_captions"][index] for index in indices]
         return Request(
             response_messages(captions, self.prompts),
             request_seed(self.seed, record["video_id"], name),

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from tools.statistics import ALL, Scores, Spreads, intervals, metrics_of
+from tools.statistics import ALL, Scores, Spreads, intervals
 from tools.store.files import replace_atomically
 
 BASE = "base"  # stands beside the arms for the models that they start from
@@ -50,7 +50,7 @@ def columns(scores: Scores) -> Results:
         },
         "counts": {
             metric: [[row.get(metric, (0, 0))[side] for row in counts] for side in (0, 1)]
-            for metric in metrics_of(scores)
+            for metric in dict.fromkeys(name for row in counts for name in row)
         },
     }
 

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -21,6 +22,7 @@ import pytest
 from tools.cli import EXIT_MISTAKE
 from tools.errors import UserError
 from tools.store.dataset import Dataset
+from tools.store.locks import locked
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # For torch here and in all that tests start: tests run one a core.
@@ -40,8 +42,12 @@ ONE_SECOND_EACH = tuple((place, 12) for place in PLACES)
 CODE_BITS = 12
 
 
+@lru_cache(256)
 def picture(place: str, size: tuple[int, int], moment: int) -> np.ndarray:
-    """A place at a moment of its shot, (height, width, 3) uint8 RGB: the disc drifts slowly."""
+    """A place at a moment of its shot, (height, width, 3) uint8 RGB: the disc drifts slowly.
+
+    Copy it before you draw on it: who wants it next gets the same array.
+    """
     width, height = size
     first, last, disc, (top, left, radius) = PLACES[place]
     down, right = np.mgrid[0:height, 0:width] / height
@@ -49,7 +55,9 @@ def picture(place: str, size: tuple[int, int], moment: int) -> np.ndarray:
     image = np.array(first) * (1 - mix) + np.array(last) * mix
     left = (left + 0.01 * moment) % (width / height)
     image[np.hypot(down - top, right - left) < radius] = disc
-    return image.astype(np.uint8)
+    image = image.astype(np.uint8)
+    image.setflags(write=False)
+    return image
 
 
 def stamp(image: np.ndarray, number: int) -> np.ndarray:
@@ -75,7 +83,7 @@ def film(shots: Sequence[tuple[str, int]], size: tuple[int, int]) -> Iterable[np
     index = 0
     for place, frames in shots:
         for moment in range(frames):
-            yield stamp(picture(place, size, moment), index)
+            yield stamp(picture(place, size, moment).copy(), index)
             index += 1
 
 
@@ -153,6 +161,18 @@ def tiny_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shots = [(place, 12) for place in (places[number:] + places[:number])[: 6 - number]]
         write_video(folder / name, shots)
     return folder
+
+
+@pytest.fixture(scope="session")
+def shot_networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An XDG_CACHE_HOME that holds TransNetV2 for the CPU, made once for all test processes."""
+    from tools.shots import transnet
+
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shot_networks"
+    with locked(home / "lock"), patch.dict(os.environ, XDG_CACHE_HOME=str(home)):
+        transnet.prepare()
+    return home
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from tools.cli import EXIT_INTERRUPTED, positive, script_parser, whole
 from tools.errors import UserError
+from tools.store.files import replace_atomically
 from toyworld.plan import Plan, plan_video
 from toyworld.render import film
 from toyworld.stories import numbers_of_events, plan_story
@@ -78,10 +79,9 @@ def make_world(
     folder = out / "video"
     folder.mkdir(parents=True, exist_ok=True)
     names = {plan_of(number, seed, events).name for number in range(videos)}
-    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in names)
-    if others:
+    if others := {entry.name for entry in folder.iterdir()} - names:
         raise FileExistsError(
-            f"{folder} holds {others[0]!r}, which is none of these {videos} videos:"
+            f"{folder} holds {min(others)!r}, which is none of these {videos} videos:"
             " name another --out"
         )
     (out / "truth.jsonl").unlink(missing_ok=True)  # it must never describe another run's videos
@@ -98,12 +98,9 @@ def make_world(
         ignored = (signal.SIGINT, signal.SIG_IGN)
         with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, ignored) as pool:
             lines = list(bar(pool.map(make, left)))
-    lines += begun
-    lines.sort(key=lambda line: line["video_name"])
-    text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
-    part = out / "truth.jsonl.part"
-    part.write_bytes(text)
-    part.replace(out / "truth.jsonl")
+    lines = sorted([*begun, *lines], key=lambda line: line["video_name"])
+    with replace_atomically(out / "truth.jsonl") as file:
+        file.writelines(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
     return lines
 
 
@@ -120,7 +117,7 @@ def truth_begun(
     lines = [truth(plan_of(number, seed, events)) for number in range(len(begun))]
     for number, line in enumerate(lines):
         name = line["video_name"]
-        if begun.get(name) != orjson.loads(orjson.dumps(line)):
+        if begun.get(name) != line:
             raise ValueError(
                 f"{folder} does not hold the first videos of this world: video {number} differs,"
                 " so its --seed or its --events was another"
@@ -176,9 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     try:
-        lines = make_world(
-            args.videos, args.seed, args.out, args.workers, args.events, args.begin_with
-        )
+        lines = make_world(**vars(args))
     except (OSError, ValueError) as error:
         raise UserError(str(error)) from None
     except KeyboardInterrupt:

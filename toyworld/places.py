@@ -10,9 +10,6 @@ import colorsys
 import cv2
 import numpy as np
 
-SCENERIES = ("hills", "room", "city", "forest", "sea", "bricks", "mosaic", "shelf")
-WALL = "wall"  # the plain background of the stories
-
 # Share of the saturation that places keep, so that the shapes in front stay the brightest colours.
 MUTED = 0.75
 
@@ -49,7 +46,7 @@ def ramp(height: int, width: int, top: Image, bottom: Image) -> Image:
 
 
 def speckle(image: Image, noise: Image, strength: float) -> Image:
-    """Return `image` made lighter and darker by a noise field of shape (height, width)."""
+    """Return an image, or one colour, made lighter and darker by noise, (height, width)."""
     return image * (1 + strength * noise[..., None])
 
 
@@ -65,25 +62,20 @@ def paint_hills(rng: np.random.Generator, height: int, width: int, hue: float) -
     rows = np.arange(height)[:, None]
     for depth in range(4):
         value = 0.62 - 0.13 * depth
-        ridge = (
-            fractal(rng, 1, width, width / (2 + depth))[0]
-            * min(height, width)
-            * (0.085 - 0.012 * depth)
-        )
-        skyline = height * (0.38 + 0.155 * depth) + ridge
-        ground = np.broadcast_to(colour(hue + 0.03 * depth, 0.3 + 0.09 * depth, value), image.shape)
-        ground = speckle(ground, fractal(rng, height, width, 6 + 5 * depth, 1.6), 0.08)
+        ridge = fractal(rng, 1, width, width / (2 + depth))[0] * min(height, width)
+        skyline = height * (0.38 + 0.155 * depth) + ridge * (0.085 - 0.012 * depth)
+        grass = fractal(rng, height, width, 6 + 5 * depth, 1.6)
+        ground = speckle(colour(hue + 0.03 * depth, 0.3 + 0.09 * depth, value), grass, 0.08)
         image = np.where((rows > skyline)[..., None], ground, image)
     return image
 
 
 def paint_sea(rng: np.random.Generator, height: int, width: int, hue: float) -> Image:
     horizon = round(height * rng.uniform(0.24, 0.32))  # seen from a cliff, unlike the hills
-    image = np.empty((height, width, 3), np.float32)
-    image[:horizon] = paint_sky(rng, horizon, width, hue)
+    sky = paint_sky(rng, horizon, width, hue)
     water = ramp(height - horizon, width, colour(hue, 0.35, 0.7), colour(hue + 0.04, 0.6, 0.35))
     waves = fractal(rng, height - horizon, width, 16, 5)
-    image[horizon:] = speckle(water, waves, 0.17)
+    image = np.concatenate([sky, speckle(water, waves, 0.17)])
     sun = (int(width * rng.uniform(0.3, 0.7)), round(horizon * rng.uniform(0.5, 0.8)))
     glow = np.zeros((height, width), np.float32)
     cv2.circle(glow, sun, round(height * 0.06), 1.0, -1, cv2.LINE_AA)
@@ -91,11 +83,7 @@ def paint_sea(rng: np.random.Generator, height: int, width: int, hue: float) -> 
     glow[horizon:] = 0.55 * glitter * np.clip(waves, 0, 1.5)
     image += np.clip(glow, 0, 1)[..., None] * (colour(hue + 0.5, 0.15, 1.0) - image) * 0.9
     shore = height * rng.uniform(0.82, 0.9) + fractal(rng, 1, width, width / 2)[0] * height * 0.03
-    sand = speckle(
-        np.broadcast_to(colour(hue + 0.45, 0.3, 0.72), image.shape),
-        fractal(rng, height, width, 5),
-        0.07,
-    )
+    sand = speckle(colour(hue + 0.45, 0.3, 0.72), fractal(rng, height, width, 5), 0.07)
     return np.where((np.arange(height)[:, None] > shore)[..., None], sand, image)
 
 
@@ -105,7 +93,7 @@ def paint_room(rng: np.random.Generator, height: int, width: int, hue: float) ->
     image = ramp(height, width, colour(hue, 0.36, 0.74), colour(hue, 0.4, 0.56))
     stripe = width / rng.integers(22, 34)
     stripes = np.sign(np.sin(2 * np.pi * np.arange(width) / stripe)).astype(np.float32)
-    image = speckle(image, np.broadcast_to(stripes, (height, width)), 0.045)
+    image = speckle(image, stripes[None], 0.045)
     planks = ramp(height - floor, width, colour(hue + 0.09, 0.5, 0.3), colour(hue + 0.09, 0.5, 0.5))
     image[floor:] = speckle(planks, fractal(rng, height - floor, width, 7, 9), 0.14)
     image[floor - 3 : floor] = colour(hue, 0.2, 0.85)
@@ -142,27 +130,21 @@ def paint_city(rng: np.random.Generator, height: int, width: int, hue: float) ->
         while x < width:
             wide = unit * rng.uniform(0.09, 0.2)
             top = height * (rng.uniform(0.12, 0.45) + 0.16 * depth)
-            wall = colour(
-                hue + rng.uniform(-0.05, 0.05), 0.32, rng.uniform(0.5, 0.62) - 0.22 * depth
-            )
+            tint = hue + rng.uniform(-0.05, 0.05)
+            wall = colour(tint, 0.32, rng.uniform(0.5, 0.62) - 0.22 * depth)
             a, b = (round(x), round(top)), (round(x + wide), height)
             cv2.rectangle(image, a, b, wall.tolist(), -1)
             pitch = unit * rng.uniform(0.035, 0.055)
             for wy in np.arange(top + pitch, height * 0.88, pitch * 1.5):
                 for wx in np.arange(x + pitch * 0.6, x + wide - pitch, pitch * 1.3):
-                    lit = rng.random() < 0.35
-                    pane = colour(
-                        hue + (0.5 if lit else 0.0), 0.3, 0.95 if lit else 0.2 + 0.1 * depth
-                    )
+                    lit, dark = (hue + 0.5, 0.3, 0.95), (hue, 0.3, 0.2 + 0.1 * depth)
+                    pane = colour(*(lit if rng.random() < 0.35 else dark))
                     corner = (round(wx + pitch * 0.7), round(wy + pitch * 0.8))
                     cv2.rectangle(image, (round(wx), round(wy)), corner, pane.tolist(), -1)
             x += wide * rng.uniform(0.9, 1.35)
     street = round(height * 0.88)
-    image[street:] = speckle(
-        ramp(height - street, width, colour(hue, 0.12, 0.3), colour(hue, 0.1, 0.45)),
-        fractal(rng, height - street, width, 6, 3),
-        0.1,
-    )
+    asphalt = ramp(height - street, width, colour(hue, 0.12, 0.3), colour(hue, 0.1, 0.45))
+    image[street:] = speckle(asphalt, fractal(rng, height - street, width, 6, 3), 0.1)
     return image
 
 
@@ -182,11 +164,7 @@ def paint_forest(rng: np.random.Generator, height: int, width: int, hue: float) 
             trunk = speckle(trunk.astype(np.float32), bark, 0.14)
             image = np.where((np.abs(across) < 1)[..., None], trunk, image)
     ground = height * 0.84 + fractal(rng, 1, width, width / 4)[0] * height * 0.025
-    leaves = speckle(
-        np.broadcast_to(colour(hue + 0.05, 0.55, 0.36), image.shape),
-        fractal(rng, height, width, 8, 1.5),
-        0.25,
-    )
+    leaves = speckle(colour(hue + 0.05, 0.55, 0.36), fractal(rng, height, width, 8, 1.5), 0.25)
     return np.where((np.arange(height)[:, None] > ground)[..., None], leaves, image)
 
 
@@ -197,9 +175,7 @@ def paint_bricks(rng: np.random.Generator, height: int, width: int, hue: float) 
     x = np.arange(width)[None] / wide + 0.5 * (row % 2)
     column = np.floor(x).astype(int)
     shades = rng.uniform(-1, 1, (row.max() + 1, column.max() + 1)).astype(np.float32)
-    image = speckle(
-        np.broadcast_to(colour(hue, 0.45, 0.6), (height, width, 3)), shades[row, column], 0.22
-    )
+    image = speckle(colour(hue, 0.45, 0.6), shades[row, column], 0.22)
     y = np.arange(height)[:, None] / high
     mortar = (x - column < 0.07) | (y - np.floor(y) < 0.14)
     image = np.where(mortar[..., None], colour(hue + 0.05, 0.12, 0.82), image)
@@ -220,16 +196,13 @@ def paint_mosaic(rng: np.random.Generator, height: int, width: int, hue: float) 
     distance, labels = cv2.distanceTransformWithLabels(
         mask, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP
     )
-    shades = np.stack(
-        [
-            colour(hue + rng.uniform(-0.07, 0.07), rng.uniform(0.2, 0.55), rng.uniform(0.3, 0.9))
-            for _ in range(labels.max() + 1)
-        ]
-    )
-    image = shades[labels]
-    edges = cv2.morphologyEx(
-        labels.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
-    )
+    shades = [
+        colour(hue + rng.uniform(-0.07, 0.07), rng.uniform(0.2, 0.55), rng.uniform(0.3, 0.9))
+        for _ in range(labels.max() + 1)
+    ]
+    image = np.stack(shades)[labels]
+    neighbours = np.ones((3, 3), np.uint8)
+    edges = cv2.morphologyEx(labels.astype(np.float32), cv2.MORPH_GRADIENT, neighbours)
     image = np.where((edges > 0)[..., None], colour(hue + 0.5, 0.25, 0.22), image)
     return speckle(image, 0.5 * fractal(rng, height, width, 10) - distance / height, 0.14)
 
@@ -245,9 +218,8 @@ def paint_shelf(rng: np.random.Generator, height: int, width: int, hue: float) -
             wide = pitch * rng.uniform(0.09, 0.24)
             top = bottom - pitch * rng.uniform(0.5, 0.86)
             if rng.random() < 0.88:
-                book = colour(
-                    hue + rng.uniform(-0.1, 0.1), rng.uniform(0.25, 0.6), rng.uniform(0.35, 0.95)
-                )
+                tint = hue + rng.uniform(-0.1, 0.1)
+                book = colour(tint, rng.uniform(0.25, 0.6), rng.uniform(0.35, 0.95))
                 a, b = (round(x), round(top)), (round(x + wide) - 2, round(bottom - 2))
                 cv2.rectangle(image, a, b, book.tolist(), -1)
                 band = round(top + (bottom - top) * rng.uniform(0.1, 0.3))
@@ -269,6 +241,7 @@ def paint_wall(rng: np.random.Generator, height: int, width: int, hue: float) ->
     return speckle(image, fractal(rng, height, width, height / 2), 0.06)
 
 
+WALL = "wall"  # the plain background of the stories
 PAINTERS = {
     "hills": paint_hills,
     "room": paint_room,
@@ -280,13 +253,13 @@ PAINTERS = {
     "shelf": paint_shelf,
     WALL: paint_wall,
 }
+SCENERIES = [scenery for scenery in PAINTERS if scenery != WALL]
 
 
 def paint(seed: list[int], scenery: str, hue: float, height: int, width: int) -> np.ndarray:
     """Return a place as uint8 RGB, (height, width, 3): the same arguments, the same picture."""
     rng = np.random.default_rng(seed)
-    image = PAINTERS[scenery](rng, height, width, hue)
-    image = image * rng.uniform(0.88, 1.08)
+    image: Image = PAINTERS[scenery](rng, height, width, hue) * rng.uniform(0.88, 1.08)
     # Lenses and compression leave no step edges in real footage.
     image = cv2.GaussianBlur(image.astype(np.float32), (0, 0), height / 300)
     return np.clip(image * 255, 0, 255).astype(np.uint8)

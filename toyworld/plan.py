@@ -7,8 +7,10 @@ rate, so that any 24 neighbouring videos hold every structure; the seed fills it
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+import yaml
 
 from toyworld.places import SCENERIES
 
@@ -18,34 +20,8 @@ ACTIONS = ("moves left", "moves right", "moves up", "moves down", "grows", "turn
 
 BLANK = -1  # the place of a blank shot
 
-NTSC = Fraction(30000, 1001)  # 29.97 frames a second
-# Structure, width and height in pixels, frames a second; video i has row i modulo 24.
-SCHEDULE = (
-    ("plain", 426, 240, Fraction(25)),
-    ("dialogue_inside", 320, 240, Fraction(24)),
-    ("plain_with_blanks", 384, 216, Fraction(30)),
-    ("dialogue", 320, 180, Fraction(25)),
-    ("one_palette", 426, 240, NTSC),
-    ("phone", 240, 426, Fraction(30)),
-    ("long_take", 320, 180, Fraction(15)),
-    ("few_shots", 320, 240, Fraction(24)),
-    ("plain", 640, 360, Fraction(25)),
-    ("same_place_twice", 426, 240, Fraction(25)),
-    ("three_places", 384, 216, Fraction(24)),
-    ("long_plain", 320, 240, Fraction(25)),
-    ("many_shots", 320, 180, Fraction(24)),
-    ("plain", 426, 240, Fraction(30)),
-    ("blanks_leave_few", 320, 240, Fraction(25)),
-    ("plain_with_blanks", 320, 240, Fraction(15)),
-    ("dialogue_inside", 426, 240, Fraction(25)),
-    ("returning_place", 320, 180, NTSC),
-    ("one_palette", 320, 240, Fraction(24)),
-    ("plain", 426, 240, Fraction(24)),
-    ("long_take", 320, 180, Fraction(24)),
-    ("same_place_twice", 384, 216, NTSC),
-    ("plain", 640, 360, Fraction(24)),
-    ("long_plain", 320, 180, Fraction(15)),
-)
+_YAML = yaml.safe_load(Path(__file__).with_name("schedule.yaml").read_text())
+SCHEDULE, DIFFERENT_PLACES = _YAML["videos"], _YAML["different_places"]
 VARIABLE_RATE = "phone"  # the structure whose frames are unevenly spaced, as phones film
 CLOCK = 90_000  # ticks a second of its time base: the clock of MPEG systems
 
@@ -133,36 +109,46 @@ class Transition:
 
 @dataclass
 class Plan:
-    """A whole video; `ticks` are the times of its frames, then its end, in units of `time_base`."""
+    """A whole video."""
 
-    name: str
-    seed: list[int]
+    seed: list[int]  # the world's, and the video's number in it
     width: int
     height: int
-    rate: Fraction
-    variable_rate: bool
+    rate: Fraction  # frames a second
     places: list[Place]
     shots: list[Shot]
     transitions: list[Transition]
-    time_base: Fraction
-    ticks: np.ndarray
+    uneven: np.ndarray | None = None  # ticks of frames at a variable rate, and of the video's end
     radius: float = RADIUS
     wander: float = 1.0  # how far cameras and shapes stray from where they belong; 1 is freely
 
     @property
+    def name(self) -> str:
+        return f"toy_{self.seed[1]:04d}.mp4"
+
+    @property
     def frames(self) -> int:
-        return len(self.ticks) - 1
+        return self.shots[-1].end + 1
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds a tick."""
+        return 1 / self.rate if self.uneven is None else Fraction(1, CLOCK)
+
+    def tick(self, frame: int) -> int:
+        """Return when a frame begins; frame number `frames` gives the end of the video."""
+        return frame if self.uneven is None else int(self.uneven[frame])
 
     def seconds(self, frame: int) -> float:
-        """Return when a frame begins; frame number `frames` gives the end of the video."""
-        # The float of their product, several times faster: it is asked for thrice a frame.
-        return int(self.ticks[frame]) * self.time_base.numerator / self.time_base.denominator
+        """Return when a frame begins."""
+        return self.tick(frame) * self.time_base.numerator / self.time_base.denominator
 
 
 def plan_video(seed: int, number: int) -> Plan:
     """Return the plan of video `number` (from 0) of the toy world `seed`."""
     rng = np.random.default_rng([seed, number])
-    structure, width, height, rate = SCHEDULE[number % len(SCHEDULE)]
+    structure, width, height, frames_a_second = SCHEDULE[number % len(SCHEDULE)]
+    rate = Fraction(frames_a_second)
     order = order_of_places(structure, rng)
     shots = [
         Shot(place, shot_seconds(structure, place, rng), close=i > 0 and order[i - 1] == place)
@@ -173,61 +159,39 @@ def plan_video(seed: int, number: int) -> Plan:
     places = choose_places(order, 0.5 if structure == "one_palette" else 0.12, rng)
     transitions = choose_transitions(structure, shots, places, rng)
     lay_out(shots, transitions, rate)
-    variable_rate = structure == VARIABLE_RATE
-    time_base = Fraction(1, CLOCK) if variable_rate else 1 / rate
-    frames = shots[-1].end + 1
-    ticks = uneven_ticks(frames, rate, rng) if variable_rate else np.arange(frames + 1)
+    uneven = uneven_ticks(shots[-1].end + 1, rate, rng) if structure == VARIABLE_RATE else None
     add_distractors(shots, rate, rng)
     add_events(shots, rate, rng)
-    name = f"toy_{number:04d}.mp4"
-    return Plan(
-        name, [seed, number], width, height, rate, variable_rate, places, shots, transitions,
-        time_base, ticks,
-    )  # fmt: skip
+    return Plan([seed, number], width, height, rate, places, shots, transitions, uneven)
 
 
 def order_of_places(structure: str, rng: np.random.Generator) -> list[int]:
     """Return the place of each shot, numbered by first appearance; equal numbers look alike."""
 
-    def fresh(low: int, high: int) -> list:
-        return [f"place {i}" for i in range(rng.integers(low, high + 1))]
-
     def insert(order: list, other: list, low: int, high: int) -> list:
         at = rng.integers(low, high + 1)
         return order[:at] + other + order[at:]
 
+    order: list = []
+    if structure in DIFFERENT_PLACES:
+        low, high = DIFFERENT_PLACES[structure]
+        order = [f"place {i}" for i in range(rng.integers(low, high + 1))]
     match structure:
-        case "plain" | "phone":
-            order = fresh(5, 11)
-        case "long_plain":
-            order = fresh(15, 20)
-        case "one_palette":
-            order = fresh(8, 11)
         case "plain_with_blanks":
-            order = insert(insert(fresh(6, 9), [BLANK], 4, 5), [BLANK], 1, 3)
+            order = insert(insert(order, [BLANK], 4, 5), [BLANK], 1, 3)
+        case "blanks_leave_few":
+            order = insert(order, [BLANK], 1, 2)
         case "dialogue_inside":
-            order = insert(fresh(6, 10), ["A", "B", "A", "B"], 1, 5)
+            order = insert(order, ["A", "B", "A", "B"], 1, 5)
         case "same_place_twice":
-            order = [place for place in fresh(5, 8) for _ in range(1 + (rng.random() < 0.3))]
+            order = [place for place in order for _ in range(1 + (rng.random() < 0.3))]
         case "dialogue":
             order = ["A", "B", "A", "B", "A", "B"][: rng.integers(4, 7)]
         case "returning_place":  # four times, yet no more than a third of the groups
-            order = fresh(9, 10)
             for at in (8, 6, 3, 1):
                 order.insert(at, "A")
-        case "long_take":
-            order = fresh(4, 5)
-        case "few_shots":
-            order = fresh(2, 3)
-        case "blanks_leave_few":
-            order = insert(fresh(3, 3), [BLANK], 1, 2)
         case "three_places":
-            order = ["A", BLANK, "A", "B", "C", "C"]
-            order = order[:: rng.choice([1, -1])]
-        case "many_shots":
-            order = fresh(35, 37)
-        case _:
-            raise ValueError(structure)
+            order = ["A", BLANK, "A", "B", "C", "C"][:: rng.choice([1, -1])]
     numbers: dict = {BLANK: BLANK}
     for place in order:
         numbers.setdefault(place, len(numbers) - 1)
@@ -338,10 +302,10 @@ def add_events(shots: list[Shot], rate: Fraction, rng: np.random.Generator) -> N
         start, end = shot.start + edge, shot.end - edge
         pan = shot.distractor
         if pan and pan.type == "pan":  # the shape stands where the camera comes to rest
-            early = pan.start - shot.start < shot.end - pan.end
-            start, end = (
-                (max(start, pan.end + 1), end) if early else (start, min(end, pan.start - 1))
-            )
+            if pan.start - shot.start < shot.end - pan.end:
+                start = max(start, pan.end + 1)
+            else:
+                end = min(end, pan.start - 1)
         spare = (end - start + 1) - round(EVENT_SECONDS * rate)
         if spare > 0:
             start, end = start + spare // 2, end - (spare - spare // 2)

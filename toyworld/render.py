@@ -1,7 +1,7 @@
 """Frames of a planned toy video, and their encoding: camera, shapes, transitions, sensor noise."""
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import av
@@ -40,11 +40,10 @@ class Take:
         self.size = np.array([plan.width, plan.height], np.float64)
         middle = np.array(canvas.shape[1::-1]) / 2
         self.zoom = rng.uniform(1.0, 1.05) * (CLOSE_UP if shot.close else 1.0)
-        aside = (
-            rng.choice([-CLOSE_UP_ASIDE, CLOSE_UP_ASIDE])
-            if shot.close
-            else plan.wander * rng.uniform(-0.02, 0.02)
-        )
+        if shot.close:
+            aside = rng.choice([-CLOSE_UP_ASIDE, CLOSE_UP_ASIDE])
+        else:
+            aside = plan.wander * rng.uniform(-0.02, 0.02)
         self.home = middle + self.size * (aside, plan.wander * rng.uniform(-0.02, 0.02))
         self.drift = plan.wander * self.size * rng.uniform(-0.05, 0.05, 2)
         self.creep = plan.wander * rng.uniform(-0.05, 0.05)  # change of zoom over the shot
@@ -62,7 +61,7 @@ class Take:
             alpha = cv2.GaussianBlur(self.sprite.rgba[..., 3], (0, 0), self.radius * 0.12)
             shadow[..., 3] = 0.4 * alpha
             self.shadow = Sprite(shadow)
-        if shot.distractor and shot.distractor.type == "passer_by":
+        if self.disturbed("passer_by"):
             cloth = fractal(rng, plan.height, plan.width, plan.height / 3)[..., None]
             tint = np.array([34, 30, 32]) + rng.uniform(-12, 12, 3)
             self.cloth = np.clip(tint + 9 * cloth, 0, 255).astype(np.float32)
@@ -73,29 +72,29 @@ class Take:
         u = (seconds - self.begin) / (self.end - self.begin) - 0.5
         sway = np.sin(2 * np.pi * self.beats * seconds + self.phases) @ (1.0, 0.5, 0.3)
         offset = self.drift * u + self.shake * sway
-        pan = self.shot.distractor if self.is_disturbed_by("pan") else None
+        pan = self.disturbed("pan")
         way, speed = self.pan_way(f, pan) if pan else (0.0, 0.0)
         offset[0] += way
         zoom = self.zoom * (1 + self.creep * u)
         tilt = 0.4 * self.shake / self.plan.height * sway[0]
         view = similarity(zoom, tilt, tuple(self.home + offset), tuple(self.size / 2))
-        picture = cv2.warpAffine(
-            self.canvas,
-            view,
-            (self.plan.width, self.plan.height),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT_101,
-        )
+        size = self.plan.width, self.plan.height
+        picture = cv2.warpAffine(self.canvas, view, size, borderMode=cv2.BORDER_REFLECT_101)
         if self.shot.event:
             self.show(picture, self.shot.event, seconds, offset, zoom)
         if speed > 2:
             picture = cv2.blur(picture, (round(speed) | 1, 1))
-        if self.is_disturbed_by("passer_by"):
-            self.pass_by(picture, f)
+        if passing := self.disturbed("passer_by"):
+            self.pass_by(picture, f, passing)
+        light = self.disturbed("flash", "exposure")
+        if light and light.start <= f <= light.end:
+            picture = light_up(picture, light, f)
         return picture
 
-    def is_disturbed_by(self, kind: str) -> bool:
-        return self.shot.distractor is not None and self.shot.distractor.type == kind
+    def disturbed(self, *types: str) -> Distractor | None:
+        """Return the shot's distractor, if it is of one of these types."""
+        distractor = self.shot.distractor
+        return distractor if distractor and distractor.type in types else None
 
     def pan_way(self, f: int, pan: Distractor) -> tuple[float, float]:
         """Return how far the camera points aside, and how fast it turns, in pixels a frame."""
@@ -130,10 +129,8 @@ class Take:
         paste(picture, self.shadow, centre[0] + lift, centre[1] + 1.6 * lift, scale, turn)
         paste(picture, self.sprite, centre[0], centre[1], scale, turn)
 
-    def pass_by(self, picture: np.ndarray, f: int) -> None:
+    def pass_by(self, picture: np.ndarray, f: int, passing: Distractor) -> None:
         """Let somebody walk past, so near that the frame is full for a moment."""
-        passing = self.shot.distractor
-        assert passing is not None
         t = (f - passing.start + 0.5) / (passing.end - passing.start + 1)
         if not 0 < t < 1:
             return
@@ -193,9 +190,7 @@ class Film:
         for _ in range(NOISE_TILES):
             size = (plan.height + NOISE_ROOM, plan.width + NOISE_ROOM, 3)
             tile = grain * rng.standard_normal(size, dtype=np.float32)
-            self.noise.append(
-                (np.clip(tile, 0, 255).astype(np.uint8), np.clip(-tile, 0, 255).astype(np.uint8))
-            )
+            self.noise.append([np.clip(part, 0, 255).astype(np.uint8) for part in (tile, -tile)])
         self.rng = rng
 
     def grainy(self, picture: np.ndarray) -> np.ndarray:
@@ -208,27 +203,16 @@ class Film:
     def picture(self, number: int, f: int) -> np.ndarray:
         """Return frame `f` as shot `number` shows it, without noise."""
         take = self.takes[number]
-        if isinstance(take, np.ndarray):
-            return take
-        picture = take.frame(f)
-        light = take.shot.distractor
-        if light and light.type in ("flash", "exposure") and light.start <= f <= light.end:
-            picture = light_up(picture, light, f)
-        return picture
+        return take if isinstance(take, np.ndarray) else take.frame(f)
 
     def frames(self) -> Iterator[tuple[np.ndarray, bool]]:
         """Yield each picture, uint8 RGB (height, width, 3), and whether a blank shot starts."""
-        for number, shot in enumerate(self.plan.shots):
+        changes = zip_longest(self.plan.shots, self.plan.transitions)
+        for number, (shot, change) in enumerate(changes):
             for f in range(shot.start, shot.end + 1):
                 picture = self.picture(number, f)
-                if shot.blank:
-                    yield picture, f == shot.start
-                else:
-                    yield self.grainy(picture), False
-            if number == len(self.plan.transitions):
-                return
-            change = self.plan.transitions[number]
-            for k in range(change.mixed):
+                yield (picture, f == shot.start) if shot.blank else (self.grainy(picture), False)
+            for k in range(change.mixed if change else 0):
                 f = change.start + k
                 t = (k + 1) / (change.mixed + 1)
                 if change.type == "dissolve":
@@ -249,7 +233,7 @@ def film(plan: Plan, path: Path) -> None:
         stream.thread_count = 1
         stream.gop_size = KEY_INTERVAL
         stream.time_base = stream.codec_context.time_base = plan.time_base
-        spans = pairwise(plan.ticks.tolist())
+        spans = pairwise(map(plan.tick, range(plan.frames + 1)))
         for (tick, after), (picture, clean) in zip(spans, Film(plan).frames(), strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = tick, plan.time_base

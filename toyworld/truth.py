@@ -10,7 +10,7 @@ import orjson
 from toyworld.plan import Plan, Shot
 
 # The bounds of the method's two filters.
-SHOTS = (4, 32)
+FEWEST_SHOTS, MOST_SHOTS = 4, 32
 LONGEST_SHOT = 16.0  # seconds
 FEWEST_GROUPS = 4
 RECURRENCES = 4  # of one place, in groups: too many
@@ -34,36 +34,34 @@ def truth(plan: Plan) -> dict[str, Any]:
     belong to neither shot. Shots of equal `place` show one place; a blank shot's place is -1.
     """
     shots = [shot_truth(plan, shot) for shot in plan.shots]
+    events = [
+        {
+            "shot": i,
+            **asdict(shot.event),
+            **span(plan, *shot.movement, "start_frame", "end_frame"),
+            "text": shot.event.text,
+        }
+        for i, shot in enumerate(plan.shots)
+        if shot.event
+    ]
+    pictures = [shot for shot in shots if not shot["blank"]]
     return {
         "video_name": plan.name,
         "fps": plan.frames / plan.seconds(plan.frames),
         "frames": plan.frames,
         "width": plan.width,
         "height": plan.height,
-        "variable_frame_rate": plan.variable_rate,
+        "variable_frame_rate": plan.uneven is not None,
         "cuts": [
             {"type": change.type, "frame": change.start, "end_frame": change.end}
             for change in plan.transitions
         ],
         "shots": shots,
-        "events": [
-            {
-                "shot": i,
-                **asdict(shot.event),
-                **span(plan, *shot.movement, "start_frame", "end_frame"),
-                "text": shot.event.text,
-            }
-            for i, shot in enumerate(plan.shots)
-            if shot.event
-        ],
+        "events": events,
         "distractors": distractors(plan),
-        "caption": narrate([shot.event.text for shot in plan.shots if shot.event]),
+        "caption": narrate([event["text"] for event in events]),
         "verdict": verdict(
-            [
-                (shot["end_time"] - shot["start_time"], shot["place"])
-                for shot in shots
-                if not shot["blank"]
-            ]
+            [(shot["end_time"] - shot["start_time"], shot["place"]) for shot in pictures]
         ),
     }
 
@@ -87,15 +85,12 @@ def shot_truth(plan: Plan, shot: Shot) -> dict[str, Any]:
 
 def distractors(plan: Plan) -> list[dict[str, Any]]:
     """Return what disturbs a detector in order of time, cuts within one palette included."""
-    found = [
-        (s.distractor.start, s.distractor.end, s.distractor.type)
-        for s in plan.shots
-        if s.distractor
-    ]
+    disturbed = [shot.distractor for shot in plan.shots if shot.distractor]
+    ranges = [(one.start, one.end, one.type) for one in disturbed]
     for change, old, new in zip(plan.transitions, plan.shots, plan.shots[1:], strict=False):
         if not (old.blank or new.blank) and plan.places[new.place].like == old.place:
-            found.append((change.start, change.end, "one_palette"))
-    return [{"type": kind, "frame": start, "end_frame": end} for start, end, kind in sorted(found)]
+            ranges.append((change.start, change.end, "one_palette"))
+    return [{"type": kind, "frame": start, "end_frame": end} for start, end, kind in sorted(ranges)]
 
 
 def narrate(texts: list[str]) -> str:
@@ -113,9 +108,9 @@ def verdict(shots: list[tuple[float, int]]) -> str:
     over 16 s. Then runs of one place ("groups"): at least 4, and no place in 4 or more of them, nor
     in more than a third, rounded down.
     """
-    if len(shots) < SHOTS[0]:
+    if len(shots) < FEWEST_SHOTS:
         return "too_few_shots"
-    if len(shots) > SHOTS[1]:
+    if len(shots) > MOST_SHOTS:
         return "too_many_shots"
     if max(seconds for seconds, _ in shots) > LONGEST_SHOT:
         return "shot_too_long"

@@ -6,23 +6,25 @@
 It listens on localhost alone unless `--server.address` says otherwise.
 """
 
+from pathlib import Path
+
 import streamlit as st
 
 from tools.errors import UserError
-from visualize.parts.style import STYLE, icon, note
+from visualize.parts.style import ICON, note
 from visualize.screens import dataset, judge, pairs, videos
 from visualize.session import begin
 
 
 def main() -> None:
     """Show the page that the address names."""
-    st.set_page_config("TEMPLE pairs", icon(), layout="wide")
-    st.html(STYLE)
+    st.set_page_config("TEMPLE pairs", ICON, layout="wide")
+    st.html(Path(__file__).with_name("parts") / "style.css")
     home = st.Page(pairs.show, title="Pairs", icon=":material/compare_arrows:", default=True)
     pages = [
         home,
         # The address of the default page is /, but people also type the name of the page.
-        st.Page(_pairs, title="Pairs", url_path="pairs", visibility="hidden"),
+        st.Page(lambda: pairs.show(), title="Pairs", url_path="pairs", visibility="hidden"),
         st.Page(judge.show, title="Judge", icon=":material/balance:", url_path="judge"),
         st.Page(videos.show, title="Videos", icon=":material/movie:", url_path="videos"),
         st.Page(dataset.show, title="Dataset", icon=":material/bar_chart:", url_path="dataset"),
@@ -30,15 +32,11 @@ def main() -> None:
     st.session_state["pairs_page"] = home
     page = st.navigation(pages, position="top")
     try:
-        st.session_state["session"] = session = begin()
-        if session:
+        st.session_state["session"] = begin()
+        if st.session_state["session"]:
             page.run()
     except UserError as error:
         note(error)
-
-
-def _pairs() -> None:
-    pairs.show()
 
 
 if __name__ == "__main__":

@@ -1,29 +1,24 @@
-"""What the pages share: the dataset that is looked at, its index, and pairs in the address bar."""
+"""What the pages share: the dataset that is looked at, and its index, which is kept up to date."""
 
 import logging
-import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from tools.cli import add_data_root, script_parser
 from tools.errors import UserError
-from tools.pairs.judgements import Judgement, Pair, read
+from tools.pairs.judgements import Judgement, read
 from tools.store.dataset import REPOSITORY, Dataset, dataset_names, open_dataset
 from visualize.index.index import DatasetIndex
 from visualize.index.view import Filters, View
 from visualize.parts.style import note
-from visualize.previews import Previews
 
-_PAIR = re.compile(r"(.+)~(\d{1,9})~([a-z]+_\d+_[A-Za-z]+_[A-Za-z]+)~(.+)")
 # How long a page waits for the index before it shows the one before, seconds.
 PATIENCE = 2.0
 # The index is not looked at again for this many seconds, and for this many times as long as the
@@ -44,13 +39,27 @@ class Renewal:
     view: View | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def busy(self) -> bool:
+        """Whether it is being renewed now."""
+        return bool(self.thread and self.thread.is_alive())
+
     def begin(self) -> None:
         """Start renewing where that is due and not under way."""
         with self.lock:
-            if (self.thread and self.thread.is_alive()) or time.monotonic() < self.next_look:
-                return
-            self.thread = threading.Thread(target=self._work, daemon=True)
-            self.thread.start()
+            if not self.busy and time.monotonic() >= self.next_look:
+                self.thread = threading.Thread(target=self._work, daemon=True)
+                self.thread.start()
+
+    def wait(self) -> None:
+        """Wait for the index: a moment where there is one already, else until it is made."""
+        end = time.monotonic() + PATIENCE
+        place = st.empty()
+        while self.thread and self.busy and (self.view is None or time.monotonic() < end):
+            self.thread.join(0.2)
+            if self.view is None:
+                place.progress(self.index.share, "Reading the dataset for the first time")
+        place.empty()
 
     def _work(self) -> None:
         start = time.monotonic()
@@ -82,20 +91,17 @@ class Renewal:
         if done.returncode:
             raise UserError(done.stderr.strip().rsplit("\n", 1)[-1].removeprefix("error: "))
 
-    @property
-    def busy(self) -> bool:
-        """Whether it is being renewed now."""
-        return bool(self.thread and self.thread.is_alive())
 
-
-@st.cache_resource
-def _renewals() -> dict[Path, Renewal]:
-    return {}
+@st.cache_resource(show_spinner=False)
+def _renewal(root: Path) -> Renewal:
+    return Renewal(DatasetIndex(Dataset(root.name, root)))
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def _selection(_view: View, _judgements: list[Judgement], key: tuple[Any, ...]) -> np.ndarray:
-    return _view.select(key[-1], _judgements)
+def _selection(
+    _session: "Session", root: str, generation: int, judged: int, filters: Filters
+) -> np.ndarray:
+    return _session.view.select(filters, _session.judgements)
 
 
 @dataclass(frozen=True)
@@ -104,14 +110,13 @@ class Session:
 
     dataset: Dataset
     view: View
-    previews: Previews
     judgements: list[Judgement]
 
     def select(self, filters: Filters) -> np.ndarray:
         """The ids of the pairs that pass, in order; remembered."""
         judged = len(self.judgements) if filters.verdict or filters.not_by else 0
-        key = (str(self.dataset.root), self.view.state.generation, judged, filters)
-        return _selection(self.view, self.judgements, key)
+        generation = self.view.state.generation
+        return _selection(self, str(self.dataset.root), generation, judged, filters)
 
 
 def data_root() -> Path:
@@ -140,18 +145,19 @@ def begin() -> Session | None:
     if not names:
         raise UserError(f"no dataset in {root}: preprocess.py makes the first")
     wanted = st.query_params.get("dataset", names[0])
-    with st.sidebar:
-        name = st.selectbox("Dataset", names, key="dataset", bind="query-params")
+    name = st.sidebar.selectbox("Dataset", names, key="dataset", bind="query-params")
     if wanted not in names:
         note(f"There is no dataset {wanted} in {root}: this is {name}.")
     dataset = open_dataset(name, root)
-    renewal = _renewals().setdefault(dataset.root, Renewal(DatasetIndex(dataset)))
+    renewal = _renewal(dataset.root)
     renewal.begin()
-    _await(renewal)
+    renewal.wait()
     if renewal.error:
         note(renewal.error)
     if renewal.view is None:
         return None
+    for line in renewal.view.notes():
+        note(line)
     if renewal.busy:
         st.sidebar.caption(
             f"Reading new records ({renewal.index.share:.0%}). The page shows the state before."
@@ -161,34 +167,4 @@ def begin() -> Session | None:
     except UserError as error:
         note(error)
         judgements = []
-    return Session(dataset, renewal.view, Previews(dataset), judgements)
-
-
-def _await(renewal: Renewal) -> None:
-    """Wait for the index: a moment where there is one already, else until it is made."""
-    patience = time.monotonic() + PATIENCE
-    if renewal.thread:
-        renewal.thread.join(0.3)
-    place = st.empty()
-    while renewal.busy and (renewal.view is None or time.monotonic() < patience):
-        if renewal.view is None:
-            place.progress(renewal.index.share, "Reading the dataset for the first time")
-        renewal.thread.join(0.2)  # type: ignore[union-attr]
-    place.empty()
-
-
-def pair_name(pair: Pair) -> str:
-    """A pair in an address: `dryrun~0~drop_2_False_False~toyworld_27445bf48061`."""
-    config = pair.config.removeprefix("caption_caption_")
-    return f"{pair.model}~{pair.iteration}~{config}~{pair.video_id}"
-
-
-def pair_named(name: str) -> Pair | None:
-    """The pair of an address; None if it names none."""
-    words = _PAIR.fullmatch(name)
-    return words and Pair(words[1], int(words[2]), f"caption_caption_{words[3]}", words[4])
-
-
-def pair_of(row: Mapping[str, Any]) -> Pair:
-    """The pair of a row of the index."""
-    return Pair(row["model"], row["iteration"], row["config"], row["video_id"])
+    return Session(dataset, renewal.view, judgements)

@@ -42,13 +42,18 @@ def draw(record: Record, frames: dict[int, np.ndarray], scan: Scan) -> Image.Ima
     column = (across - GAP * (len(pairs) - 1)) / len(pairs)
     height, width = next(iter(frames.values())).shape[:2]
     tall = round(column * height / width)
+    size = (round(column), tall)
     picture = Image.new("RGB", (WIDTH, FRAMES_TOP + 2 * tall + GAP + 52), PAPER)
     pen = ImageDraw.Draw(picture)
     colours = group_colours(clips)
     groups = len({group for group, _ in clips})
-    _text(pen, MARGIN, TITLE_TOP, record["video_name"], 30, INK, "lt")
+
+    def write(x: float, y: float, text: str, size: int, fill: str, anchor: str) -> None:
+        pen.text((x, y), text, fill, ImageFont.load_default(size), anchor=anchor)
+
+    write(MARGIN, TITLE_TOP, record["video_name"], 30, INK, "lt")
     facts = f"{seconds:.1f} s    {len(record['filtered_cuts'])} shots    {len(clips)} clips"
-    _text(pen, WIDTH - MARGIN, TITLE_TOP + 4, f"{facts}    {groups} groups", 24, FAINT, "rt")
+    write(WIDTH - MARGIN, TITLE_TOP + 4, f"{facts}    {groups} groups", 24, FAINT, "rt")
 
     def at(time: float) -> float:
         return MARGIN + across * time / seconds
@@ -69,16 +74,14 @@ def draw(record: Record, frames: dict[int, np.ndarray], scan: Scan) -> Image.Ima
             time = float(scan.times[index])
             pen.line((at(time), BAR_TOP + 8, at(time), BAR_TOP + BAR_HEIGHT - 8), PAPER, 3)
             top = FRAMES_TOP + row * (tall + GAP)
-            small = Image.fromarray(frames[index]).resize(
-                (round(column), tall), Image.Resampling.LANCZOS
-            )
+            small = Image.fromarray(frames[index]).resize(size, Image.Resampling.LANCZOS)
             picture.paste(small, (round(left), top))
-            border = (round(left), top, round(left) + round(column) - 1, top + tall - 1)
+            border = (round(left), top, round(left) + size[0] - 1, top + tall - 1)
             pen.rectangle(border, outline=colours[number], width=3)
         below = FRAMES_TOP + 2 * tall + GAP + 10
-        _text(pen, left + column / 2, below, f"{number + 1}", 20, colours[number], "mt")
+        write(left + column / 2, below, f"{number + 1}", 20, colours[number], "mt")
     for tick in range(0, int(seconds) + 1, tick_seconds(seconds)):
-        _text(pen, at(tick), BAR_TOP - 8, f"{tick} s", 17, FAINT, "mb")
+        write(at(tick), BAR_TOP - 8, f"{tick} s", 17, FAINT, "mb")
     return picture
 
 
@@ -92,12 +95,6 @@ def group_colours(clips: list[Any]) -> list[str]:
     ids = [group for group, _ in clips]
     order = sorted(dict.fromkeys(ids), key=lambda group: (-ids.count(group), ids.index(group)))
     return [PALETTE[order.index(group) % len(PALETTE)] for group in ids]
-
-
-def _text(
-    pen: ImageDraw.ImageDraw, x: float, y: float, text: str, size: int, fill: str, anchor: str
-) -> None:
-    pen.text((x, y), text, fill, ImageFont.load_default(size), anchor=anchor)
 
 
 def find(dataset: Dataset, name: str | None) -> Record:

@@ -17,25 +17,17 @@ our own; and lmms-eval's scoring of each benchmark, on made-up answers.
 import argparse
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evaluation.public.lmms import (
-    CLASSES,
-    LmmsClass,
-    Seen,
-    ask,
-    frame_pixels,
-    open_lmms,
-    run,
-)
+from evaluation.public.lmms import BENCHMARKS, CLASSES, LmmsClass, Seen, ask, open_lmms, run
 from evaluation.public.scores import benchmark_entry, benchmark_table, read_document
 from evaluation.scores import show
 from evaluation.toy.benchmark import add_device_flag, device_of
 from inference.captioner import Model
-from inference.checkpoints import check_checkpoint, config_of, digest, local_folder
+from inference.checkpoints import check_checkpoint, config_of, digest, local_folder, own_video_size
 from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.models import models, open_captioner
 from tools.cli import amount, new_file, positive
@@ -45,43 +37,9 @@ from tools.store.files import write_json
 
 FRAMES = 32  # lmms-eval's own default, and so that of most published scores
 FPS = 1.0  # as in training
+PROCESSOR_PIXELS = (128 * 28 * 28, 768 * 28 * 28)  # transformers' Qwen2VLVideoProcessor, unasked
 SCORES = REPOSITORY / "exp" / "benchmarks"
 NEAR = 5  # names that are offered for one that is not known
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A benchmark by the name people know it by.
-
-    Attributes:
-        tasks: lmms-eval's names of what it is made of.
-        whole: why it cannot be scored on some of its questions; None where it can.
-        remark: what a reader of its score must know; None where nothing.
-    """
-
-    tasks: tuple[str, ...]
-    whole: str | None = None
-    remark: str | None = None
-
-
-BENCHMARKS = {
-    "vinoground": Benchmark(("vinoground",), whole="counts pairs of videos, all 500"),
-    # Its fourth, tempcompass_captioning, is ChatGPT's to judge.
-    "tempcompass": Benchmark(
-        ("tempcompass_multi_choice", "tempcompass_yes_no", "tempcompass_caption_matching"),
-        remark="mean of 3 of its 4 tasks (tempcompass_captioning needs OPENAI_API_KEY); without"
-        " that key an answer that no rule can read counts as wrong",
-    ),
-    "videomme": Benchmark(("videomme",), remark="without subtitles"),
-    "mlvu": Benchmark(
-        ("mlvu_dev",), whole="is the mean of 7 types of questions", remark="multiple choice, dev"
-    ),
-    "mvbench": Benchmark(("mvbench",), remark="mean of its 20 tasks; empty answers are left out"),
-    "longvideobench": Benchmark(
-        ("longvideobench_val_v",),
-        remark="validation, frames without subtitles; an answer that names no option is drawn",
-    ),
-}
 
 
 def add_benchmark_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -109,7 +67,6 @@ def add_benchmark_parser(subparsers: "argparse._SubParsersAction[argparse.Argume
     parser.add_argument(
         "--fps",
         type=amount,
-        metavar="X",
         help=f"frames taken a second (default: {FPS}; LLaVA-OneVision and InternVL are shown"
         " --max_frames of every video)",
     )
@@ -117,20 +74,17 @@ def add_benchmark_parser(subparsers: "argparse._SubParsersAction[argparse.Argume
         "--max_frames",
         type=positive,
         default=FRAMES,
-        metavar="N",
         help="frames of a video at most; of a longer one so many, evenly spaced (default:"
         " %(default)s)",
     )
     parser.add_argument(
         "--max_pixels",
         type=positive,
-        metavar="N",
         help="pixels of a frame at most, width x height (default: its family's in models.yaml)",
     )
     parser.add_argument(
         "--limit",
         type=positive,
-        metavar="N",
         help="only the first N questions of each task, to try things out (default: all)",
     )
     parser.add_argument(
@@ -168,9 +122,7 @@ def run_benchmark(args: argparse.Namespace) -> None:
         raise UserError(f"--include_path {args.include_path}: no such folder")
     python, versions = open_lmms(args.python)
     check_tasks(names, args.limit, python, versions, include)
-    model = open_checkpoint(args.model, args.model_name)
-    folder = local_folder(str(model.checkpoint))
-    kind = class_of(model, folder)
+    model, folder, kind = open_checkpoint(args.model, args.model_name)
     seen = shown(args, model, kind, folder)
     device = device_of(args.device)
 
@@ -181,22 +133,14 @@ def run_benchmark(args: argparse.Namespace) -> None:
     settings = {**asdict(seen), "limit": args.limit}
     failed = {}
     for name in names:
-        made = document["tasks"].get(name, {})
-        if made and settings == {key: made.get(key) for key in settings}:
+        if settings.items() <= document["tasks"].get(name, {}).items():
             continue
-        print(f"{name}: {seen_in_words(seen)}", flush=True)
+        print(f"{name}: {seen}", flush=True)
+        tasks = BENCHMARKS[name]["tasks"] if name in BENCHMARKS else [name]
+        generation = f"max_new_tokens={model.max_new_tokens}" if model.reasoning else None
+        flags = {"limit": args.limit, "include_path": include, "gen_kwargs": generation}
         try:
-            answer = run(
-                python,
-                kind,
-                folder,
-                BENCHMARKS[name].tasks if name in BENCHMARKS else (name,),
-                seen,
-                device,
-                limit=args.limit,
-                include_path=include,
-                gen_kwargs=f"max_new_tokens={model.max_new_tokens}" if model.reasoning else None,
-            )
+            answer = run(python, kind, folder, tasks, seen, device, **flags)
         except UserError as error:
             failed[name] = str(error)
             continue
@@ -222,16 +166,12 @@ def check_tasks(
     versions: Mapping[str, str],
     include: Path | None,
 ) -> None:
-    """Check that these benchmarks can be run with this limit.
-
-    Raises:
-        UserError: lmms-eval does not know one, or it cannot be scored in parts.
-    """
+    """Raise a UserError where lmms-eval does not know a task, or cannot score it in parts."""
     if not names:
         raise UserError(f"--tasks names nothing; it may be {', '.join(BENCHMARKS)}")
-    for name in BENCHMARKS.keys() & set(names):
-        if limit and BENCHMARKS[name].whole:
-            raise UserError(f"--limit {limit}: {name} {BENCHMARKS[name].whole}: leave --limit out")
+    for name in names:
+        if limit and (why := BENCHMARKS.get(name, {}).get("whole")):
+            raise UserError(f"--limit {limit}: {name} {why}: leave --limit out")
     # To list its tasks lmms-eval takes ten seconds: those of BENCHMARKS it has.
     others = [name for name in names if name not in BENCHMARKS]
     known = ask(python, "tasks", include_path=include) if others else []
@@ -244,48 +184,29 @@ def check_tasks(
             )
 
 
-def open_checkpoint(model: str, name: str | None) -> Model:
-    """The model that --model names, whose weights are there; nothing is loaded.
-
-    Raises:
-        UserError: there is none, or it is no checkpoint.
+def open_checkpoint(model: str, name: str | None) -> tuple[Model, Path, LmmsClass]:
+    """The model that --model names, its folder, and the class of lmms-eval that shows videos to it;
+    a UserError where one of these is missing. Nothing is loaded.
     """
     captioner = open_captioner(model, name=name)
     if not isinstance(captioner, HuggingFaceCaptioner):
-        raise UserError(
-            f"--model {model}: lmms-eval runs checkpoints: give a name, a folder or an id on the"
-            " hub"
-        )
+        what = "give a name, a folder or an id on the hub"
+        raise UserError(f"--model {model}: lmms-eval runs checkpoints: {what}")
     check_checkpoint(captioner.checkpoint)
-    return captioner.model
-
-
-def class_of(model: Model, folder: Path) -> LmmsClass:
-    """The class of lmms-eval that shows videos to a checkpoint.
-
-    Raises:
-        UserError: it has none.
-    """
-    model_type = config_of(str(folder))["model_type"]
+    model_type = config_of(captioner.checkpoint)["model_type"]
     if model_type not in CLASSES:
         raise UserError(
-            f"--model {model.name}: lmms-eval has no class that shows videos to a model_type of"
+            f"--model {captioner.name}: lmms-eval has no class that shows videos to a model_type of"
             f" {model_type!r}; it has for {', '.join(CLASSES)}"
         )
-    return CLASSES[model_type]
+    return captioner.model, local_folder(captioner.checkpoint), CLASSES[model_type]
 
 
 def shown(args: argparse.Namespace, model: Model, kind: LmmsClass, folder: Path) -> Seen:
-    """How videos are going to be shown.
-
-    Raises:
-        UserError: a flag does not go with the model.
-    """
-    for flag, value, heard in (
-        ("fps", args.fps, kind.fps),
-        ("max_pixels", args.max_pixels, kind.pixels),
-    ):
-        if value is not None and not heard:
+    """How videos are going to be shown; a UserError where a flag does not go with the model."""
+    for flag, has_argument in (("fps", kind.fps), ("max_pixels", kind.pixels)):
+        value = getattr(args, flag)
+        if value is not None and not has_argument:
             raise UserError(
                 f"--{flag} {value}: lmms-eval's class of {model.name} ({kind.name}) has no such"
                 " argument"
@@ -293,13 +214,15 @@ def shown(args: argparse.Namespace, model: Model, kind: LmmsClass, folder: Path)
     fps = (args.fps or FPS) if kind.fps else None
     pixels = (args.max_pixels or model.max_pixels) if kind.pixels else None
     if kind.resizes and pixels:
-        least, most = frame_pixels(folder)
+        # What lmms-eval asks for has no effect where the checkpoint's own processor says a `size`.
+        own = own_video_size(str(folder))
+        least = own.get("shortest_edge") or PROCESSOR_PIXELS[0]
         if pixels < least:
             raise UserError(
                 f"--max_pixels {pixels}: the processor of {model.name} shows no frame at fewer than"
                 f" {least}"
             )
-        pixels = min(pixels, most)
+        pixels = min(pixels, own.get("longest_edge") or PROCESSOR_PIXELS[1])
     return Seen(args.max_frames, fps, pixels)
 
 
@@ -311,17 +234,11 @@ def remarks(
         if name in failed:
             yield f"{name}: not run: {failed[name]}"
             continue
-        one = document["tasks"][name]
-        if one["samples"] < one["questions"]:
-            yield f"{name}: {one['samples']} of {one['questions']} questions: no score to compare"
-        if one["empty"]:
-            yield f"{name}: {one['empty']} answers are empty, also where lmms-eval met an error"
-        if name in BENCHMARKS and BENCHMARKS[name].remark:
-            yield f"{name}: {BENCHMARKS[name].remark}"
-
-
-def seen_in_words(seen: Seen) -> str:
-    """How videos are shown, for a line of output."""
-    rate = f", {seen.fps:g} a second" if seen.fps else ", evenly spaced"
-    pixels = f", of at most {seen.max_pixels:,} pixels" if seen.max_pixels else ""
-    return f"at most {seen.frames} frames{rate}{pixels}"
+        entry = document["tasks"][name]
+        answered, questions = entry["samples"], entry["questions"]
+        if answered < questions:
+            yield f"{name}: {answered} of {questions} questions: no score to compare"
+        if entry["empty"]:
+            yield f"{name}: {entry['empty']} answers are empty, also where lmms-eval met an error"
+        if remark := BENCHMARKS.get(name, {}).get("remark"):
+            yield f"{name}: {remark}"

@@ -11,8 +11,7 @@ import sys
 import threading
 import traceback
 from argparse import Namespace
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from typing import Any
 
 PACKAGES = ("lmms-eval", "torch", "accelerate", "transformers", "vllm")
@@ -30,13 +29,7 @@ def end_with_parent() -> None:
 
 def versions() -> dict[str, str]:
     """The versions of lmms-eval and of the libraries that run the models, if they are here."""
-    installed = {}
-    for package in PACKAGES:
-        try:
-            installed[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return installed
+    return {name: package.version for name in PACKAGES for package in distributions(name=name)}
 
 
 def list_tasks(include_path: str | None) -> list[str]:
@@ -70,14 +63,11 @@ def evaluate(**request: Any) -> dict[str, Any]:
         log_samples=True,
         cli_args=Namespace(process_with_media=False, reasoning_tags=REASONING_TAGS),
     )
-    return {
-        "results": results["results"],
-        "sizes": results["n-samples"],
-        "samples": {
-            task: [{key: one[key] for key in one if key not in NOT_KEPT} for one in samples]
-            for task, samples in results["samples"].items()
-        },
+    samples = {
+        task: [{key: row[key] for key in row if key not in NOT_KEPT} for row in answered]
+        for task, answered in results["samples"].items()
     }
+    return {"results": results["results"], "sizes": results["n-samples"], "samples": samples}
 
 
 def main() -> None:
@@ -86,11 +76,7 @@ def main() -> None:
     stdout = os.dup(1)
     os.dup2(2, 1)
     ((command, arguments),) = json.loads(sys.argv[1]).items()
-    commands: dict[str, Callable[..., Any]] = {
-        "versions": versions,
-        "tasks": list_tasks,
-        "evaluate": evaluate,
-    }
+    commands: dict[str, Any] = {"versions": versions, "tasks": list_tasks, "evaluate": evaluate}
     try:
         answer = {"answer": commands[command](**arguments)}
     except Exception as error:
@@ -100,12 +86,8 @@ def main() -> None:
         answer = {"error": f"{type(cause or error).__name__}: {reason}"}
         traceback.print_exc()
     with open(stdout, "w") as file:
-        json.dump(answer, file, default=plain)
-
-
-def plain(value: Any) -> Any:
-    """A number of numpy's as JSON has it; anything else in words."""
-    return value.item() if hasattr(value, "item") else str(value)
+        # Numbers of numpy's become JSON's; anything else is put in words.
+        json.dump(answer, file, default=lambda value: getattr(value, "item", value.__str__)())
 
 
 if __name__ == "__main__":

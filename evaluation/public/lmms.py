@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.checkpoints import own_video_size
+import yaml
+
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
 
@@ -25,22 +26,13 @@ INSTALL = (
 )
 PYTHON_VARIABLE = "LMMS_EVAL_PYTHON"
 MIN_PIXELS = 3136  # of a frame, as training has it (VIDEO_MIN_PIXELS)
-PROCESSOR_PIXELS = (128 * 28 * 28, 768 * 28 * 28)  # transformers' Qwen2VLVideoProcessor, unasked
+
+_YAML = yaml.safe_load(Path(__file__).with_name("lmms.yaml").read_text())
 
 
 @dataclass(frozen=True)
 class LmmsClass:
-    """A class of lmms-eval that shows videos to a family of models.
-
-    Attributes:
-        name: lmms-eval's name of it.
-        frames: its argument for the most frames of a video.
-        fps: whether frames a second can be asked for.
-        fps_argument: its argument for them; None: qwen-vl-utils takes them.
-        pixels: whether pixels of a frame can be asked for, as max_pixels and min_pixels.
-        resizes: whether the checkpoint's own processor resizes frames once more.
-        force_simple: whether lmms-eval has a newer class of this name, which must not be taken.
-    """
+    """A class of lmms-eval that shows videos to a family of models; see lmms.yaml."""
 
     name: str
     frames: str
@@ -51,46 +43,35 @@ class LmmsClass:
     force_simple: bool = False
 
 
-# By the model_type in a checkpoint's config.json. The other families of models.yaml find no class
-# that shows videos: the general one, "huggingface", fails on a request without pictures.
-CLASSES = {
-    "qwen2_vl": LmmsClass("qwen2_vl", "max_num_frames", resizes=True),
-    "qwen2_5_vl": LmmsClass("qwen2_5_vl", "max_num_frames", fps_argument="fps", resizes=True),
-    "qwen3_vl": LmmsClass("qwen3_vl", "max_num_frames", fps_argument="fps"),
-    # Its newer, chat-style form takes every frame of a video.
-    "llava_onevision": LmmsClass(
-        "llava_hf", "max_frames_num", fps=False, pixels=False, force_simple=True
-    ),
-    "internvl": LmmsClass("internvl_hf", "num_frames", fps=False, pixels=False),
-}
+BENCHMARKS: dict[str, dict[str, Any]] = _YAML["benchmarks"]
+CLASSES = {model_type: LmmsClass(**entry) for model_type, entry in _YAML["classes"].items()}
 
 
 @dataclass(frozen=True)
 class Seen:
-    """How videos are shown.
+    """How videos are shown."""
 
-    Attributes:
-        frames: of a video, at most.
-        fps: frames taken a second; None: `frames` of every video, evenly spaced.
-        max_pixels: of a frame, at most; None: as many as the family's processor always takes.
-    """
+    frames: int  # of a video, at most
+    fps: float | None  # frames taken a second; None: `frames` of every video, evenly spaced
+    max_pixels: int | None  # of a frame, at most; None: as the family's processor always does
 
-    frames: int
-    fps: float | None
-    max_pixels: int | None
+    def __str__(self) -> str:
+        rate = f", {self.fps:g} a second" if self.fps else ", evenly spaced"
+        pixels = f", of at most {self.max_pixels:,} pixels" if self.max_pixels else ""
+        return f"at most {self.frames} frames{rate}{pixels}"
 
 
 def open_lmms(python: str | None) -> tuple[str, dict[str, str]]:
-    """The Python that lmms-eval is installed for, and the versions of lmms-eval and of the
-    libraries that run the models: that of --python, else of the variable LMMS_EVAL_PYTHON, else of
-    .venv-lmms-eval in the repository, else this one.
+    """The Python that lmms-eval is installed for, and the versions of what runs the models there:
+    that of --python, else of LMMS_EVAL_PYTHON, else of .venv-lmms-eval in the repository, else this
+    one.
 
     Raises:
         UserError: it is not installed there.
     """
     own = REPOSITORY / ENVIRONMENT / "bin" / "python"
-    python = python or os.environ.get(PYTHON_VARIABLE) or str(own if own.exists() else "")
-    python = python or sys.executable
+    python = python or os.environ.get(PYTHON_VARIABLE)
+    python = python or str(own if own.exists() else sys.executable)
     versions = ask(python, "versions")
     if "lmms-eval" not in versions:
         raise UserError(
@@ -185,11 +166,3 @@ def environment() -> dict[str, str]:
         "LOGURU_LEVEL": "WARNING",  # lmms-eval logs a line for each task that it has.
         **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     }
-
-
-def frame_pixels(checkpoint: Path) -> tuple[int, int]:
-    """The fewest and the most pixels of a frame in a checkpoint's own processor, which has the last
-    word: what lmms-eval asks for has no effect where the checkpoint says a `size`."""
-    own = own_video_size(str(checkpoint))
-    least, most = (own.get(edge) for edge in ("shortest_edge", "longest_edge"))
-    return least or PROCESSOR_PIXELS[0], most or PROCESSOR_PIXELS[1]

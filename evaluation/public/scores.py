@@ -8,14 +8,15 @@ videos of its single answers takes its place, if these answers make up the very 
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE
 from rich.table import Table as Screen
 
+from evaluation.scores import empty_table
 from tools.errors import UserError
 from tools.statistics import Interval, interval, mean_interval, normal_interval
 from tools.store.files import CorruptLine, read_json
@@ -27,6 +28,8 @@ PERCENT = re.compile(
     "|(mvbench|avg|speed|direction|action|order|attribute_change)_accuracy"
 )
 
+Answers = Sequence[Mapping[str, Any]]
+"""What lmms-eval keeps of the questions of a task that it asked."""
 VideoCounts = list[tuple[float, int]]
 """(points, questions) of each video."""
 
@@ -44,12 +47,12 @@ class BenchmarkScore:
 def benchmark_entry(answer: Mapping[str, Any]) -> dict[str, Any]:
     """What a file of scores keeps of a benchmark: {metric: {"value", "stderr", "low", "high"}, ...,
     "samples": answers, "questions": of the whole benchmark, "empty": answers without a word}."""
-    samples = [one for samples in answer["samples"].values() for one in samples]
+    samples = list(chain.from_iterable(answer["samples"].values()))
     return {
         **{metric: asdict(score) for metric, score in benchmark_scores(answer).items()},
         "samples": len(samples),
         "questions": sum(size["original"] for size in answer["sizes"].values()),
-        "empty": sum(not "".join(map(str, one["filtered_resps"])).strip() for one in samples),
+        "empty": sum(not "".join(map(str, row["filtered_resps"])).strip() for row in samples),
     }
 
 
@@ -64,37 +67,31 @@ def benchmark_scores(answer: Mapping[str, Any]) -> dict[str, BenchmarkScore]:
         task: task_scores(answer["results"][task], answer["samples"][task])
         for task in sorted(answer["sizes"])
     }
-    first = next(iter(tasks.values()))
-    if len(tasks) == 1:
+    first, *others = tasks.values()
+    if not others:
         return first
     means = {
-        metric: mean_score([scores[metric] for scores in tasks.values()])
+        metric: mean_score([first[metric], *(scores[metric] for scores in others)])
         for metric in first
-        if all(metric in scores for scores in tasks.values())
+        if all(metric in scores for scores in others)
     }
-    return means | {
-        f"{task}: {metric}": score
-        for task, scores in tasks.items()
-        for metric, score in scores.items()
-    }
+    single = {f"{task}: {name}": score for task in tasks for name, score in tasks[task].items()}
+    return means | single
 
 
-def task_scores(
-    results: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]
-) -> dict[str, BenchmarkScore]:
+def task_scores(results: Mapping[str, Any], samples: Answers) -> dict[str, BenchmarkScore]:
     """{metric: score} of one task; what is not a number is left out.
 
     Args:
         results: lmms-eval's, {"<metric>,<filter>": value, "<metric>_stderr,<filter>": stderr}.
         samples: its single answers.
     """
-    scores: dict[str, BenchmarkScore] = {}
+    scores = {}
     for key, value in results.items():
         metric, _, chosen = key.partition(",")
         name = metric if chosen == "none" else f"{metric} ({chosen})"
         stderr = results.get(f"{metric}_stderr,{chosen}")
         scale = 100 if PERCENT.fullmatch(metric) else 1
-        kept = [(one["doc_id"], one[metric]) for one in samples if metric in one]
         if stderr is None:  # "alias" and the like, or itself a standard error
             continue
         if metric == "vinoground_score":
@@ -104,25 +101,19 @@ def task_scores(
             estimate = normal_interval(value, stderr)
             scores[name] = BenchmarkScore(value, stderr, estimate.low, estimate.high)
         elif isinstance(value, int | float):
-            # MLVU's is the mean of its types of questions.
-            types: dict[str, list[tuple[int, Any]]] = defaultdict(list)
-            for doc, entry in kept:
-                types[entry["task_type"] if metric == "mlvu_percetion_score" else ""].append(
-                    (doc, entry)
-                )
-            scores[name] = resampled(value / scale, [by_video(some) for some in types.values()])
+            scores[name] = resampled(value / scale, video_counts(samples, metric))
     return scores
 
 
 def mean_score(scores: Sequence[BenchmarkScore]) -> BenchmarkScore:
     """The mean of independent scores."""
     estimates = [
-        Interval(one.value, one.low, one.high)
-        for one in scores
-        if one.low is not None and one.high is not None
+        Interval(score.value, score.low, score.high)
+        for score in scores
+        if score.low is not None and score.high is not None
     ]
     if len(estimates) < len(scores):
-        return BenchmarkScore(sum(one.value for one in scores) / len(scores))
+        return BenchmarkScore(sum(score.value for score in scores) / len(scores))
     mean = mean_interval(estimates)
     return BenchmarkScore(mean.value, mean.stderr, mean.low, mean.high)
 
@@ -130,33 +121,33 @@ def mean_score(scores: Sequence[BenchmarkScore]) -> BenchmarkScore:
 def resampled(value: float, parts: Sequence[VideoCounts]) -> BenchmarkScore:
     """lmms-eval's value, with the bootstrap over the videos that make it up: the mean of one part,
     or of several. There is none of one video, nor where the mean is another value than lmms-eval's.
-
-    A task of one's own may count to 100, and nothing says so.
     """
-    estimates = [interval(counts) for counts in parts if len(counts) > 1]
-    if not parts or len(estimates) < len(parts):
-        return BenchmarkScore(value)
-    mean = mean_interval([one for one in estimates if one])
-    for scale in (1, 100):
-        if abs(value / scale - mean.value) <= TOLERANCE:
-            return BenchmarkScore(value, None, mean.low * scale, mean.high * scale)
+    if parts and all(len(counts) > 1 for counts in parts):
+        mean = mean_interval([estimate for estimate in map(interval, parts) if estimate])
+        for scale in (1, 100):  # A task of one's own may count to 100, and nothing says so.
+            if abs(value / scale - mean.value) <= TOLERANCE:
+                return BenchmarkScore(value, None, mean.low * scale, mean.high * scale)
     return BenchmarkScore(value)
 
 
-def by_video(kept: Iterable[tuple[int, Any]]) -> VideoCounts:
-    """The counts of each video, out of (doc_id, what lmms-eval keeps of an answer); empty where
-    that says nothing of right and wrong."""
-    videos: dict[Any, list[float]] = defaultdict(list)
-    for doc, entry in kept:
+def video_counts(samples: Answers, metric: str) -> list[VideoCounts]:
+    """The counts of each video, in parts whose mean is the metric: MLVU has one for each type of
+    questions. No part where an answer's entry says nothing of right and wrong."""
+    parts: dict[str, dict[Any, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        if metric not in sample:
+            continue
+        entry = sample[metric]
         worth = points(entry)
         if worth is None:
             return []
-        if isinstance(entry, dict):
-            if entry.get("pred_answer") == "" and "gt_answer" in entry:
-                continue  # MVBench leaves out what was not answered.
-            doc = entry.get("videoID") or entry.get("video_id") or doc
-        videos[doc].append(worth)
-    return [(sum(worth), len(worth)) for worth in videos.values()]
+        fields = entry if isinstance(entry, dict) else {}
+        if fields.get("pred_answer") == "" and "gt_answer" in fields:
+            continue  # MVBench leaves out what was not answered.
+        part = fields["task_type"] if metric == "mlvu_percetion_score" else ""
+        video = fields.get("videoID") or fields.get("video_id") or sample["doc_id"]
+        parts[part][video].append(worth)
+    return [[(sum(worth), len(worth)) for worth in videos.values()] for videos in parts.values()]
 
 
 def points(entry: Any) -> float | None:
@@ -173,17 +164,17 @@ def points(entry: Any) -> float | None:
     return float(answer == entry["answer"]) if answer is not None and "answer" in entry else None
 
 
-def vinoground_pairs(samples: Sequence[Mapping[str, Any]], part: str) -> VideoCounts:
+def vinoground_pairs(samples: Answers, part: str) -> VideoCounts:
     """(right, 1) of each pair of videos. Vinoground asks a text question and a video question about
     either video of a pair; a pair is right in text where both text questions are, in video
     likewise, and as a group where all four are."""
-    pairs: dict[str, bool] = {}
-    for one in samples:
-        entry = one["vinoground_score"]
+    pairs: dict[str, bool] = defaultdict(lambda: True)
+    for sample in samples:
+        entry = sample["vinoground_score"]
         if part in (entry["question_type"], "group"):
-            pair = entry["index"].split("_")[0]
-            right = entry["pred"][:1].lower() == str(one["target"]).lower()
-            pairs[pair] = pairs.get(pair, True) and right
+            pairs[entry["index"].split("_")[0]] &= (
+                entry["pred"][:1].lower() == str(sample["target"]).lower()
+            )
     return [(float(right), 1) for right in pairs.values()]
 
 
@@ -198,32 +189,27 @@ def read_document(
     now = {"model": model, "name": name, "weights": weights, "versions": versions}
     try:
         made = read_json(path) or {**now, "tasks": {}}
-        then = {key: made[key] for key in ("weights", "versions")}
-        if not all(isinstance(one, dict) for one in made["tasks"].values()):
-            raise TypeError("tasks")
-    except (CorruptLine, KeyError, TypeError, AttributeError):
+        for key in ("weights", "versions"):
+            if made[key] != now[key]:
+                raise UserError(
+                    f"{path} holds scores of other {key} ({_in_words(made[key])}; now"
+                    f" {_in_words(now[key])}): name another --out, or delete it"
+                )
+        tasks = {name: dict(entry) for name, entry in made["tasks"].items()}
+    except (CorruptLine, KeyError, TypeError, ValueError, AttributeError):
         print(f"{path} is no file of scores, or half of one: done again", file=sys.stderr)
-        return {**now, "tasks": {}}
-    for key, value in then.items():
-        if value != now[key]:
-            raise UserError(
-                f"{path} holds scores of other {key} ({_in_words(value)}; now"
-                f" {_in_words(now[key])}): name another --out, or delete it"
-            )
-    return {**now, "tasks": made["tasks"]}
+        tasks = {}
+    return {**now, "tasks": tasks}
 
 
 def benchmark_table(
     document: Mapping[str, Any], names: Sequence[str], failed: Mapping[str, str]
 ) -> Screen:
     """The scores of some benchmarks, beside what they were got with."""
-    screen = Screen(
-        title=f"{document['name']}, lmms-eval {document['versions']['lmms-eval']}",
-        caption="[ ]: 95 %, by lmms-eval's standard error or a bootstrap over videos",
-        box=SIMPLE,
-        pad_edge=False,
+    screen = empty_table(
+        f"{document['name']}, lmms-eval {document['versions']['lmms-eval']}",
+        "[ ]: 95 %, by lmms-eval's standard error or a bootstrap over videos",
     )
-    screen.add_column("")
     screen.add_column("metric")
     for title in ("score", "frames", "fps", "max pixels", "answers"):
         screen.add_column(title, justify="right")

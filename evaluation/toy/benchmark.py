@@ -6,29 +6,22 @@
     python evaluate_model.py toy --model qwen25vl7b@http://localhost:8000/v1
     python evaluate_model.py toy --model scores.json --baseline other.json      # nothing is run
 
-Asks for a description of each whole video (which events are told, and in which order), what happens
-right after and right before an event, and captions of single clips, all greedily; and whether the
-true narrative is more likely than one reversed, with its halves or two neighbours swapped, or with
-half of its events dropped. --baseline shows the difference of two models, paired by video. Any
-model's English is read; an answer without an event of the world recalls nothing.
+Asks for a description of each whole video (which events it mentions, and in which order), what
+happens right after and right before an event, and captions of single clips, all greedily; and
+whether the true narrative is more likely than one reversed, with its halves or two neighbours
+swapped, or with half of its events dropped. --baseline shows the difference of two models, paired
+by video. Any model's English is read; an answer without an event of the world recalls nothing.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from evaluation.scores import (
-    Scores,
-    comparison,
-    read_scores,
-    show,
-    table,
-    with_intervals,
-    write_scores,
-)
+from evaluation.scores import Scores, comparison, read_scores, show, table, with_intervals
 from evaluation.toy.counts import (
     clip_counts,
     description_counts,
@@ -41,11 +34,12 @@ from evaluation.toy.stories import HELD_OUT, MAKE, look, read_stories
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
 from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.likelihood import LogLikelihood, log_likelihoods
-from inference.models import add_model_flags, models, open_captioner
+from inference.models import add_model_flags, captioner_from, models
 from tools.cli import add_data_root, new_file, positive
 from tools.errors import UserError
 from tools.runner.devices import count_gpus
 from tools.statistics import check_same_videos
+from tools.store.files import write_json
 from tools.text.answers import parse_clip_caption, parse_response
 
 AnswerOrLikelihood = TypeVar("AnswerOrLikelihood")
@@ -80,14 +74,12 @@ def add_toy_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentPars
     parser.add_argument(
         "--limit",
         type=positive,
-        metavar="N",
         help="only the first N stories in the order of their names (default: all)",
     )
     parser.add_argument(
         "--max_new_tokens",
         type=positive,
         default=MAX_NEW_TOKENS,
-        metavar="N",
         help="longest answer, tokens; a model that thinks first needs more (default: %(default)s)",
     )
     add_device_flag(parser)
@@ -95,7 +87,6 @@ def add_toy_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentPars
         "--threads",
         type=positive,
         default=1,
-        metavar="N",
         help="CPU threads to use (default: %(default)s)",
     )
     add_data_root(parser)
@@ -119,30 +110,36 @@ def run_toy(args: argparse.Namespace) -> None:
     if captioners:
         stories = read_stories(args.data_root / args.dataset, args.limit)
         cases = [
-            Case(story, questions_about(story), look(story, args.threads))
+            Case(story, questions_about(story), *look(story, args.threads))
             for story in tqdm(stories, desc="decoding", unit="video", disable=None)
         ]
-        questions = questions_entry(cases, args.dataset)
+        questions = {
+            "dataset": args.dataset,
+            "benchmark": benchmark_digest(cases),
+            "videos": [{"video_name": story.name, "n": len(story.events)} for story in stories],
+        }
         for scores in scored.values():
             check_same_videos(scores, {"name": "this run", **questions})
-        frames = max(len(case.pictures.whole) for case in cases)
+        frames = max(len(case.whole) for case in cases)
         for captioner in captioners.values():
             captioner.check(args.device, sampling, frames)
     for name in list(captioners):
         # Taken out: two 7B models need not be in memory together.
         captioner = captioners.pop(name)
         captioner.load(device_of(args.device), args.threads)
-        scored[name] = with_intervals(
-            {
-                "model": name,
-                "name": captioner.name,
-                **made_with(captioner, sampling),
-                **questions,
-                **score(captioner, cases, sampling),
-            }
-        )
+        versions = captioner.fingerprint()
+        scores = {
+            "model": name,
+            "name": captioner.name,
+            "weights": versions.pop("weights", None),
+            "versions": versions,
+            "max_new_tokens": args.max_new_tokens,
+            **questions,
+            **score(captioner, cases, sampling),
+        }
+        scored[name] = with_intervals(scores)
         if name == args.model and args.out:
-            write_scores(args.out, scored[name])
+            write_json(args.out, scored[name])
             print(args.out)
     show(table(scored[args.model]))
     if args.baseline:
@@ -158,23 +155,16 @@ def is_score_file(model: str) -> bool:
 
 
 def open_model(args: argparse.Namespace, model: str) -> Captioner:
-    """The captioner of --model or --baseline; nothing is loaded yet.
-
-    Raises:
-        UserError: see `inference.models.open_captioner`.
-    """
+    """The captioner of --model or --baseline; nothing is loaded yet."""
     named = models().keys()
     # --family is for a checkpoint: beside one, a model known by name keeps its own.
     beside = {args.model, args.baseline} - {None} - named
-    return open_captioner(
-        model,
-        name=args.model_name if model == args.model else None,
-        family=None if model in named and beside else args.family,
-        engine=args.engine,
-        batch=args.batch,
-        concurrency=args.concurrency,
-        trust_remote_code=args.trust_remote_code,
-    )
+    own = {
+        "model": model,
+        "model_name": args.model_name if model == args.model else None,
+        "family": None if model in named and beside else args.family,
+    }
+    return captioner_from(argparse.Namespace(**{**vars(args), **own}))
 
 
 def score(captioner: Captioner, cases: Sequence[Case], sampling: Sampling) -> Scores:
@@ -185,49 +175,24 @@ def score(captioner: Captioner, cases: Sequence[Case], sampling: Sampling) -> Sc
     """
     descriptions = _answers(captioner, [case.descriptions() for case in cases], sampling, "whole")
     neighbours = _answers(captioner, [case.neighbours() for case in cases], sampling, "neighbours")
-    clips = _answers(captioner, [case.clips() for case in cases], sampling, "clips")
+    clips = _answers(captioner, [case.captions() for case in cases], sampling, "clips")
     likelihoods = _likelihoods(captioner, cases)
     videos = []
     for place, case in enumerate(cases):
         story, questions = case.story, case.questions
         text = parse_response(descriptions[place][0].text)
         named = [parse_response(answer.text) for answer in neighbours[place]]
-        captions = [parse_clip_caption(one.text, captioner.reasoning) for one in clips[place]]
+        captions = [parse_clip_caption(reply.text, captioner.reasoning) for reply in clips[place]]
         counts = {
             **description_counts(story.events, find_events(text)),
             **neighbour_counts(story, questions, named),
             **clip_counts(story, questions, captions),
             **(preference_counts(questions, likelihoods[place]) if likelihoods else {}),
         }
-        videos.append(
-            {
-                "video_name": story.name,
-                "n": len(story.events),
-                "caption": text,
-                "counts": counts,
-            }
-        )
-    cut_off = sum(one[0].finish_reason == "length" for one in descriptions)
+        about = {"video_name": story.name, "n": len(story.events)}
+        videos.append({**about, "caption": text, "counts": counts})
+    cut_off = sum(answer.finish_reason == "length" for (answer,) in descriptions)
     return {"cut_off": cut_off, "videos": videos}
-
-
-def questions_entry(cases: Sequence[Case], dataset: str) -> Scores:
-    """What a score file says of the questions; `score` fills in the answers."""
-    return {
-        "dataset": dataset,
-        "benchmark": benchmark_digest(cases),
-        "videos": [{"video_name": one.story.name, "n": len(one.story.events)} for one in cases],
-    }
-
-
-def made_with(captioner: Captioner, sampling: Sampling) -> Scores:
-    """What a score file says of the model and how it was run."""
-    versions = captioner.fingerprint()
-    return {
-        "weights": versions.pop("weights", None),
-        "versions": versions,
-        "max_new_tokens": sampling.max_new_tokens,
-    }
 
 
 def add_device_flag(parser: argparse.ArgumentParser) -> None:
@@ -241,38 +206,30 @@ def add_device_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def device_of(device: str) -> str:
-    """The one device to compute on, as a captioner takes it.
-
-    Raises:
-        UserError: cuda was asked for, and there is none.
-    """
+    """The one device to compute on, as a captioner takes it; a UserError where there is no GPU for
+    cuda."""
     gpus = count_gpus() if device != "cpu" else 0
     if device == "cuda" and not gpus:
         raise UserError("--device cuda: no GPU that torch can use is here; use --device cpu")
     return "cuda:0" if gpus else "cpu"
 
 
-def remarks(scores: Scores) -> list[str]:
+def remarks(scores: Scores) -> Iterator[str]:
     """What a reader of a table must know about a model's scores."""
-    name, lines = scores["name"], []
+    name = scores["name"]
     if not any(metric.startswith("prefer") for metric in scores["scores"]):
-        lines.append(f"{name}: no log p, which only the huggingface engine computes")
+        yield f"{name}: no log p, which only the huggingface engine computes"
     if scores.get("cut_off"):
-        lines.append(
+        yield (
             f"{name}: {scores['cut_off']} of {len(scores['videos'])} descriptions were cut off at"
             f" {scores['max_new_tokens']} tokens (--max_new_tokens)"
         )
-    return lines
 
 
 def _answers(
     captioner: Captioner, requests: Sequence[Sequence[Request]], sampling: Sampling, what: str
 ) -> list[list[Answer]]:
-    """The answers to the requests about each story, asked as one stream.
-
-    Raises:
-        UserError: a request is left unanswered: scored, it would count as wrong.
-    """
+    """The answers to the requests about each story, asked as one stream."""
     collected: list[list[Answer]] = [[] for _ in requests]
     with tqdm(total=sum(map(len, requests)), desc=what, disable=None) as bar:
         for place, answers in answer_groups(captioner, enumerate(requests), sampling):
@@ -286,14 +243,15 @@ def _likelihoods(captioner: Captioner, cases: Sequence[Case]) -> list[list[LogLi
     if not isinstance(captioner, HuggingFaceCaptioner):
         return []
     narratives = [case.narratives() for case in cases]
-    flat = [one for of_story in narratives for one in of_story]
+    flat = list(chain.from_iterable(narratives))
     pairs = tqdm(log_likelihoods(captioner, flat), total=len(flat), desc="log p", disable=None)
-    by_place = {place: _answered(captioner, one) for place, one in pairs}
+    by_place = {place: _answered(captioner, log_p) for place, log_p in pairs}
     in_order = (by_place[place] for place in range(len(flat)))
     return [[next(in_order) for _ in of_story] for of_story in narratives]
 
 
 def _answered(captioner: Captioner, answer: AnswerOrLikelihood | Exception) -> AnswerOrLikelihood:
+    """An answer; an exception in its place is raised, since it would count as a wrong answer."""
     if isinstance(answer, Exception):
         raise UserError(f"{captioner.name} leaves a request unanswered: {answer}") from answer
     return answer

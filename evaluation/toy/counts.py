@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from operator import attrgetter
 
 from evaluation.toy.events import find_events
 from evaluation.toy.questions import Questions
@@ -38,12 +39,10 @@ def neighbour_counts(story: Story, questions: Questions, answers: Sequence[str])
     Right is an answer whose first event is the right one; the event that was asked about may be
     repeated before it, as in "After a red circle moves left, a blue star turns".
     """
-    pairs = (*questions.after, *questions.before)
-    right = [
-        next((one for one in find_events(text) if one != story.events[about]), None)
-        == story.events[answer]
-        for (about, answer), text in zip(pairs, answers, strict=True)
-    ]
+    right = []
+    for (about, answer), text in zip((*questions.after, *questions.before), answers, strict=True):
+        others = [event for event in find_events(text) if event != story.events[about]]
+        right.append(others[:1] == [story.events[answer]])
     after = len(questions.after)
     return {
         "after": (sum(right[:after]), after),
@@ -72,10 +71,7 @@ def preference_counts(questions: Questions, likelihoods: Sequence[LogLikelihood]
     truth, others = likelihoods[0], iter(likelihoods[1:])
     counts: Counts = {}
     for metric, texts in questions.perturbed.items():
-        perturbed = [next(others) for _ in texts]
-        if metric == "prefer_dropped":
-            wins = sum(truth.mean > one.mean for one in perturbed)
-        else:
-            wins = sum(truth.total > one.total for one in perturbed)
-        counts[metric] = (wins, len(perturbed))
+        log_p = attrgetter("mean" if metric == "prefer_dropped" else "total")
+        wins = sum(log_p(truth) > log_p(next(others)) for _ in texts)
+        counts[metric] = (wins, len(texts))
     return counts

@@ -4,15 +4,14 @@ import re
 
 from toyworld.plan import ACTIONS, COLOURS, SHAPES, Event
 
-_OTHER_COLOURS = {"violet": "purple"}
-_OTHER_SHAPES = {
+_COLOURS = {**dict(zip(COLOURS, COLOURS, strict=True)), "violet": "purple"}
+_SHAPES = {
+    **dict(zip(SHAPES, SHAPES, strict=True)),
     **dict.fromkeys(("disc", "disk", "ball", "dot", "circular shape", "round shape"), "circle"),
     "square shape": "square",
     **dict.fromkeys(("triangular shape", "triangle shape"), "triangle"),
     **dict.fromkeys(("star shape", "star-shaped object", "star-shaped figure"), "star"),
 }
-_COLOURS = {**{colour: colour for colour in COLOURS}, **_OTHER_COLOURS}
-_SHAPES = {**{shape: shape for shape in SHAPES}, **_OTHER_SHAPES}
 _ADJECTIVES = (
     "small|large|big|little|tiny|solid|filled|flat|plain|simple|single|bright|glowing|geometric"
     "|equilateral|five-pointed|pointed"
@@ -101,11 +100,11 @@ def _about(text: str) -> str:
 
 def _first_action(text: str) -> str | None:
     """The first of ACTIONS in a text."""
-    for found in _ACTION.finditer(text):
-        kind = found.lastgroup
+    for verb in _ACTION.finditer(text):
+        kind = verb.lastgroup
         action = f"moves {kind}" if kind in ("up", "down") else kind
         if kind == "moves":
-            action = _goal(text[found.end() :])
+            action = _goal(text[verb.end() :])
         if action in ACTIONS:
             return action
     return None

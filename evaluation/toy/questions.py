@@ -2,18 +2,21 @@
 
 Four kinds of requests are answered in text: the whole video described, the event right after and
 right before another, and captions of single clips. A fifth is answered in likelihoods: is the true
-narrative more likely than one told in another order, or with events left out?
+narrative more likely than one in another order, or with events left out?
 """
 
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-from evaluation.toy.stories import Pictures, Story
+import numpy as np
+
+from evaluation.toy.stories import Story
 from inference.captioner import Request
 from tools.store.jsonl import dumps
 from tools.text import prompts
+from tools.text.prompts import FramePair
 from toyworld.truth import narrate
 
 NEIGHBOURS = 2  # events a story after which, and as many before which, one is asked what happens
@@ -23,22 +26,14 @@ ADJACENT = 3  # narratives a story with two neighbours swapped, at most
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked about one story.
+    """What is asked about one story. An event's place is its number in the story, from 0."""
 
-    Attributes:
-        question: how the whole video's description is asked for.
-        after, before: (asked about, answer) places of events that follow one another.
-        clips: places of the events whose clips are shown.
-        narrative: the truth, in the world's own words.
-        perturbed: {metric: narratives that must be less likely}.
-    """
-
-    question: str
-    after: list[tuple[int, int]]
-    before: list[tuple[int, int]]
-    clips: list[int]
-    narrative: str
-    perturbed: dict[str, list[str]]
+    question: str  # how the description of the whole video is asked for
+    after: list[tuple[int, int]]  # places of the event asked about and of the one right after it
+    before: list[tuple[int, int]]  # places of the event asked about and of the one right before it
+    clips: list[int]  # places of the events whose clips are shown
+    narrative: str  # the truth, in the world's own words
+    perturbed: dict[str, list[str]]  # metric -> narratives that must be less likely
 
 
 def questions_about(story: Story) -> Questions:
@@ -77,15 +72,17 @@ def questions_about(story: Story) -> Questions:
 
 @dataclass(frozen=True)
 class Case:
-    """A story, what is asked about it, and what is shown of it."""
+    """A story, what is asked about it, and the frames of it that `look` gives."""
 
     story: Story
     questions: Questions
-    pictures: Pictures
+    whole: list[np.ndarray] = field(default_factory=list)
+    clips: list[FramePair] = field(default_factory=list)
 
     def ask_whole(self, question: str) -> Request:
         """Ask something of the whole video."""
-        return Request(prompts.video_messages(self.pictures.whole, question, self.pictures.fps), 0)
+        fps = len(self.whole) / self.story.frames * self.story.fps
+        return Request(prompts.video_messages(self.whole, question, fps), 0)
 
     def descriptions(self) -> list[Request]:
         """Ask for the whole video's events, once."""
@@ -98,10 +95,10 @@ class Case:
         before = [prompts.BEFORE.format(event=texts[about]) for about, _ in self.questions.before]
         return [self.ask_whole(question) for question in (*after, *before)]
 
-    def clips(self) -> list[Request]:
+    def captions(self) -> list[Request]:
         """Ask for captions of the chosen clips, each shown with the one before it."""
         places = self.questions.clips
-        return [Request(prompts.clip_messages(self.pictures.clips, k), 0) for k in places]
+        return [Request(prompts.clip_messages(self.clips, place), 0) for place in places]
 
     def narratives(self) -> list[tuple[Request, str]]:
         """The true narrative, then the perturbed ones, as answers to the description's question."""
@@ -116,6 +113,7 @@ def benchmark_digest(cases: Sequence[Case]) -> str:
         prompts.AFTER, prompts.BEFORE, prompts.FIRST_CLIP, prompts.LATER_CLIP
     )
     # Not where the files lie.
-    truths = [[one.story.name, one.story.texts, one.story.shots, one.story.fps] for one in cases]
+    stories = [case.story for case in cases]
+    truths = [[story.name, story.texts, story.shots, story.fps] for story in stories]
     content = [truths, [asdict(case.questions) for case in cases]]
     return hashlib.sha1(dumps([wording, content])).hexdigest()[:12]

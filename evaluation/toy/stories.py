@@ -1,6 +1,5 @@
 """The held-out stories: what is true of them, and their frames as a model is shown them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,52 +16,23 @@ from toyworld.plan import Event
 HELD_OUT = "toytest"
 # 30 stories each of 4, 8 and 16 events; no other data set of the toolkit has this seed.
 MAKE = "python -m toyworld --videos 90 --events 4,8,16 --seed 101 --out {folder}"
-BUDGET = Budget()  # how training sees a whole video
 
 
 @dataclass(frozen=True)
 class Story:
-    """A toy video and its truth.
+    """A toy video and its truth."""
 
-    Attributes:
-        name: the file's.
-        events: in the order in which they happen, no two of them equal.
-        texts: the events in the world's own words, such as "a red circle moves left .".
-        shots: (first, last) frame of each event's shot.
-        frames: of the whole video.
-        fps: frames a second of the video.
-    """
-
-    name: str
+    name: str  # the file's
     video: Path
-    events: list[Event]
-    texts: list[str]
-    shots: list[tuple[int, int]]
-    frames: int
-    fps: float
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Frames of a story, uint8 RGB (H, W, 3) each.
-
-    Attributes:
-        whole: of the whole video, as training samples it.
-        fps: how many of `whole` there are to a second.
-        clips: two of each event's shot.
-    """
-
-    whole: list[np.ndarray]
-    fps: float
-    clips: list[FramePair]
+    events: list[Event]  # in the order in which they happen, no two of them equal
+    texts: list[str]  # the events in the world's own words, such as "a red circle moves left ."
+    shots: list[tuple[int, int]]  # first and last frame of each event's shot
+    frames: int  # of the whole video
+    fps: float  # frames a second of the video
 
 
 def read_stories(folder: Path, limit: int | None = None) -> list[Story]:
-    """The stories of a dataset's folder, in the order of their names.
-
-    Args:
-        folder: holds truth.jsonl and video/.
-        limit: the first so many alone.
+    """The stories of a dataset's folder in the order of their names, or the first `limit` of them.
 
     Raises:
         UserError: there are none, or the videos are not those that truth.jsonl tells of.
@@ -77,35 +47,29 @@ def read_stories(folder: Path, limit: int | None = None) -> list[Story]:
         raise UserError(f"{folder} holds no story: {how}")
     described = {story.name for story in stories}
     rendered = {path.name for path in (folder / "video").glob("*")}
-    for names, what in (
-        (described - rendered, "is in truth.jsonl alone"),
-        (rendered - described, "is in video/ alone"),
-    ):
-        if names:
-            raise UserError(
-                f"{folder}: truth.jsonl and video/ do not go together ({min(names)} {what}): {how}"
-            )
+    if unmatched := described ^ rendered:
+        name = min(unmatched)
+        where = "truth.jsonl" if name in described else "video/"
+        raise UserError(
+            f"{folder}: truth.jsonl and video/ do not go together ({name} is in {where} alone):"
+            f" {how}"
+        )
     return sorted(stories, key=lambda story: story.name)[:limit]
 
 
 def _story(line: bytes, number: int, folder: Path) -> Story:
     try:
         truth = orjson.loads(line)
-        events = [Event(one["colour"], one["shape"], one["action"]) for one in truth["events"]]
-        shots = [truth["shots"][one["shot"]] for one in truth["events"]]
-        story = Story(
-            truth["video_name"],
-            folder / "video" / truth["video_name"],
-            events,
-            [one["text"] for one in truth["events"]],
-            [(shot["start"], shot["end"]) for shot in shots],
-            truth["frames"],
-            truth["fps"],
-        )
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
-        what = error if isinstance(error, orjson.JSONDecodeError) else f"{error!r} is wrong in it"
+        records = truth["events"]
+        events = [Event(event["colour"], event["shape"], event["action"]) for event in records]
+        texts = [event["text"] for event in records]
+        shots = [truth["shots"][event["shot"]] for event in records]
+        spans = [(shot["start"], shot["end"]) for shot in shots]
+        video = folder / "video" / truth["video_name"]
+        story = Story(video.name, video, events, texts, spans, truth["frames"], truth["fps"])
+    except (ValueError, KeyError, IndexError, TypeError) as error:
         raise UserError(
-            f"{folder / 'truth.jsonl'} line {number} is no truth about a story ({what}): make it"
+            f"{folder / 'truth.jsonl'} line {number} is no truth about a story ({error!r}): make it"
             f" with {MAKE.format(folder=folder)}"
         ) from None
     if len(set(events)) < len(events):
@@ -116,8 +80,9 @@ def _story(line: bytes, number: int, folder: Path) -> Story:
     return story
 
 
-def look(story: Story, threads: int = 1) -> Pictures:
-    """Decode what is shown of a story, in one pass over its file.
+def look(story: Story, threads: int = 1) -> tuple[list[np.ndarray], list[FramePair]]:
+    """Frames of a story, uint8 RGB (H, W, 3), decoded in one pass over its file: of the whole video
+    as training samples it, and two of each event's shot.
 
     Raises:
         UserError: the video cannot be read, or is not the one that its truth tells of.
@@ -135,17 +100,14 @@ def look(story: Story, threads: int = 1) -> Pictures:
         pictures = read_frames(story.video, wanted, threads=threads)
     except VideoError as error:
         raise UserError(f"{story.video} cannot be used ({error})") from None
-    return Pictures(
-        [pictures[index] for index in whole],
-        len(whole) / story.frames * story.fps,
-        [[pictures[index] for index in pair] for pair in clips],
-    )
+    shots: list[FramePair] = [[pictures[index] for index in pair] for pair in clips]
+    return [pictures[index] for index in whole], shots
 
 
-def whole_video(frames: int, fps: float) -> Sequence[int]:
+def whole_video(frames: int, fps: float) -> list[int]:
     """The frames that training takes of a video: one a second, 4 at least, an even number of them,
     spread from the first to the last (qwen-vl-utils 0.0.14, `smart_nframes`, `_read_video_*`)."""
-    taken = BUDGET.frames(frames, fps)
+    taken = Budget().frames(frames, fps)
     return [int(index) for index in np.linspace(0, frames - 1, taken).round()]
 
 

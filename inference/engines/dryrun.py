@@ -52,8 +52,7 @@ class DryrunCaptioner:
 
 
 def _answer(request: Request) -> str:
-    parts = [part for message in request.messages for part in message["content"]]
-    clips = [part["video"] for part in parts if part["type"] == "video"]
+    clips = [part["video"] for part in request.parts if part["type"] == "video"]
     if not clips:
         return _joined(listed_captions(request.messages))
     if len(clips) == 1:

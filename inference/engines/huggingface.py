@@ -9,6 +9,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from typing import Any, TypeVar
@@ -50,21 +51,16 @@ class HuggingFaceCaptioner(LocalCaptioner):
         self.batch = batch
 
     def fingerprint(self) -> dict[str, Any]:
-        """The weights' digest and the libraries' versions."""
-        libraries = {name: version(name) for name in ("transformers", "torch")}
         return {
             "engine": "huggingface",
             "weights": digest(self.checkpoint),
             "video": self.model.video,
-            **libraries,
+            "transformers": version("transformers"),
+            "torch": version("torch"),
         }
 
     def check(self, device: str, sampling: Sampling, frames: int) -> None:
-        """Fetch the checkpoint once for all workers, and see that it can be run.
-
-        Raises:
-            UserError: it cannot be fetched, or is not a vision-language model.
-        """
+        """Fetch the checkpoint once for all workers, and see that it can be run."""
         check_checkpoint(self.checkpoint, self.trust_remote_code)
 
     def load(self, device: str, threads: int) -> None:
@@ -79,9 +75,11 @@ class HuggingFaceCaptioner(LocalCaptioner):
         from transformers.utils import is_flash_attn_2_available, logging
 
         if device == "cpu":
-            from inference.engines.decoding import use_padded_causal_mask
+            from transformers.masking_utils import AttentionMaskInterface
 
-            use_padded_causal_mask()
+            from inference.engines.decoding import padded_causal_mask
+
+            AttentionMaskInterface.register("sdpa", padded_causal_mask)
         logging.set_verbosity_error()
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
@@ -113,7 +111,7 @@ class HuggingFaceCaptioner(LocalCaptioner):
             raise UserError(
                 f"{self.checkpoint} has no chat template, so it cannot be asked anything"
             )
-        self.network: Any = network.eval()
+        self.network: Any = network
         self.tokenizer = self.processor.tokenizer
         self.tokenizer.padding_side = "left"
         ends = self.network.generation_config.eos_token_id or self.tokenizer.eos_token_id
@@ -122,7 +120,6 @@ class HuggingFaceCaptioner(LocalCaptioner):
             self.tokenizer.pad_token_id = self.ends[0]
         self.complaints: set[str] = set()
         self.accepted = inspect.signature(self.network.forward).parameters.keys()
-        self.refused = {"token_type_ids"} - self.accepted
         # A fast tokenizer cannot be used by two threads at once.
         self._processing = threading.Lock()
 
@@ -130,11 +127,7 @@ class HuggingFaceCaptioner(LocalCaptioner):
         self, requests: Iterable[Request], sampling: Sampling
     ) -> Iterator[tuple[int, Answer | Exception]]:
         """Answer in batches of requests of like length; see `inference.captioner.Captioner`."""
-
-        def run(inputs: Inputs, batch: Sequence[Request]) -> list[Answer]:
-            return self._run(inputs, [request.seed for request in batch], sampling)
-
-        yield from self.in_batches(requests, guessed_tokens, self.inputs, run)
+        return self.in_batches(requests, guessed_tokens, self.inputs, partial(self._run, sampling))
 
     def in_batches(
         self,
@@ -151,6 +144,7 @@ class HuggingFaceCaptioner(LocalCaptioner):
             prepare: makes the model's inputs of a batch, in that other thread.
             run: gives the results of a batch; where it raises, the batch is run in halves.
         """
+        import torch
 
         def prepared(batch: Batch[Task]) -> tuple[Batch[Task], Inputs | Exception]:
             try:
@@ -177,10 +171,13 @@ class HuggingFaceCaptioner(LocalCaptioner):
                 try:
                     outputs = run(inputs, [task for _, task in batch])
                 except Exception as caught:
-                    _end_after_a_kernel_error(caught)
                     # Its traceback would hold on to the memory that the halves need.
                     error = caught.with_traceback(None)
-                    if _is_out_of_memory(caught) and len(batch) > 1:
+                    if not _is_out_of_memory(caught):
+                        # After an error inside a kernel every later call fails.
+                        if isinstance(caught, torch.AcceleratorError):
+                            end_worker("device", caught)
+                    elif len(batch) > 1:
                         self.batch = max(1, min(self.batch, len(batch) // 2))
                         error = RuntimeError(
                             f"out of memory, {self.batch} requests at once from here"
@@ -209,8 +206,6 @@ class HuggingFaceCaptioner(LocalCaptioner):
 
     def inputs(self, requests: Sequence[Request]) -> Inputs:
         """The model's inputs for a batch, left-padded, on the CPU."""
-        import torch
-
         chats = [self.chat(request) for request in requests]
         given: dict[str, Any] = {}
         if metadata := [entry for _, _, own in chats for entry in own]:
@@ -230,23 +225,20 @@ class HuggingFaceCaptioner(LocalCaptioner):
                 return_tensors="pt",
                 **given,
             )
-        for name in self.refused & inputs.keys():
-            del inputs[name]
-        for name, value in inputs.items():
-            if torch.is_tensor(value) and value.is_floating_point():
-                inputs[name] = value.to(self.network.dtype)
-        return inputs
+        if "token_type_ids" not in self.accepted:
+            inputs.pop("token_type_ids", None)
+        return inputs.to(self.network.dtype)
 
-    def _run(self, inputs: Inputs, seeds: Sequence[int], sampling: Sampling) -> list[Answer]:
+    def _run(self, sampling: Sampling, inputs: Inputs, batch: Sequence[Request]) -> list[Answer]:
         import torch
         from transformers import GenerationConfig
 
-        from inference.engines.decoding import roomy_cache
+        from inference.engines.decoding import preallocated_cache
         from inference.engines.sampling import NextToken
 
         inputs = self.on_device(inputs)
         if self.network.device.type == "cpu":
-            inputs["past_key_values"] = roomy_cache()
+            inputs["past_key_values"] = preallocated_cache()
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
             do_sample=False,
@@ -259,7 +251,9 @@ class HuggingFaceCaptioner(LocalCaptioner):
             written = self.network.generate(
                 **inputs,
                 generation_config=config,
-                logits_processor=[NextToken(sampling, seeds, inputs["attention_mask"])],
+                logits_processor=[
+                    NextToken(sampling, [r.seed for r in batch], inputs["attention_mask"])
+                ],
             )
         written = written[:, inputs["input_ids"].shape[1] :].tolist()
         return [self._read(tokens, sampling.max_new_tokens) for tokens in written]
@@ -284,14 +278,6 @@ class HuggingFaceCaptioner(LocalCaptioner):
         return Answer(text.strip(), reason)
 
 
-def _end_after_a_kernel_error(error: Exception) -> None:
-    """After an error inside a kernel every later call fails, and with it every later record."""
-    import torch
-
-    if isinstance(error, torch.AcceleratorError) and not _is_out_of_memory(error):
-        end_worker("device", error)
-
-
 def _is_out_of_memory(error: Exception) -> bool:
     import torch
 
@@ -303,11 +289,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def guessed_tokens(request: Request) -> int:
     """About how many tokens a request has, for sorting."""
-    length = 0
-    for message in request.messages:
-        for part in message["content"]:
-            if part["type"] == "video":
-                length += sum(frame.size // 3 for frame in part["video"]) // PIXELS_A_TOKEN
-            else:
-                length += len(part["text"]) // CHARACTERS_A_TOKEN
-    return length
+    return sum(
+        sum(frame.size // 3 for frame in part["video"]) // PIXELS_A_TOKEN
+        if part["type"] == "video"
+        else len(part["text"]) // CHARACTERS_A_TOKEN
+        for part in request.parts
+    )

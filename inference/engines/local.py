@@ -53,8 +53,16 @@ class LocalCaptioner:
             content = []
             for part in message["content"]:
                 if part["type"] == "video":
+                    count, fps = len(part["video"]), part.get("fps", FPS)
                     videos.append(stacked(part["video"]))
-                    metadata.append(metadata_of(len(part["video"]), part.get("fps", FPS)))
+                    metadata.append(
+                        {
+                            "total_num_frames": count,
+                            "fps": fps,
+                            "duration": count / fps,
+                            "frames_indices": list(range(count)),
+                        }
+                    )
                     part = {"type": "video"}
                 content.append(part)
             chat.append({**message, "content": content})
@@ -71,16 +79,6 @@ def stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
             for frame in frames
         ]
     )
-
-
-def metadata_of(frames: int, fps: float) -> dict[str, Any]:
-    """What a processor is told of so many frames, `fps` of them a second."""
-    return {
-        "total_num_frames": frames,
-        "fps": fps,
-        "duration": frames / fps,
-        "frames_indices": list(range(frames)),
-    }
 
 
 def end_worker(what: str, error: Exception) -> NoReturn:

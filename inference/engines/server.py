@@ -103,11 +103,20 @@ class ServerCaptioner:
         """Ask the server for its models and for one token, showing as many pictures as later.
 
         Raises:
-            UserError: it is not there, speaks something else, refuses the key, has not the model,
-                or does not accept the repetition penalty or top_k of this sampling.
+            UserError: it does not answer, does not speak OpenAI's protocol, refuses the key, lacks
+                the model, or does not accept the repetition penalty or top_k of this sampling.
         """
         self._meet(1, frames)
-        self._check_sampling(sampling)
+        refused = {}
+        if self.strict and sampling.repetition_penalty != 1:
+            refused["--repetition_penalty 1"] = "a repetition penalty"
+        if self.strict and sampling.top_k and not sampling.is_greedy:
+            refused["--top_k 0"] = "top_k"
+        if refused:
+            raise UserError(
+                f"the server at {self.url} does not accept {' or '.join(refused.values())}; pass"
+                f" {' '.join(refused)}"
+            )
 
     def load(self, device: str, threads: int) -> None:
         """Ask the server for its models again, and wait for it where it is away."""
@@ -146,11 +155,10 @@ class ServerCaptioner:
                 yield next_answer()
 
     def _connection(self, retries: int) -> dict[str, Any]:
-        # The client requires a key; a server of one's own needs none.
-        key = os.environ.get(KEY_VARIABLE, "").strip() or "none"
         return {
             "base_url": self.url,
-            "api_key": key,
+            # The client requires a key; a server of one's own needs none.
+            "api_key": os.environ.get(KEY_VARIABLE, "").strip() or "none",
             "max_retries": retries,
             "timeout": ANSWER_TIMEOUT,
         }
@@ -189,7 +197,7 @@ class ServerCaptioner:
         except APIStatusError as error:
             raise UserError(
                 f"{self.served} at {self.url} takes no request with {frames} pictures (HTTP"
-                f" {error.status_code}: {_said(error)})"
+                f" {error.status_code}: {_text_of(error)})"
             ) from error
 
     def _greet(self, client: OpenAI, *shown: dict[str, Any]) -> None:
@@ -233,27 +241,8 @@ class ServerCaptioner:
             )
         if isinstance(error, APIStatusError):
             hint = "; addresses usually end in /v1" if error.status_code == 404 else ""
-            return f"{error.request.url} answers HTTP {error.status_code}{hint}: {_said(error)}"
+            return f"{error.request.url} answers HTTP {error.status_code}{hint}: {_text_of(error)}"
         return f"{self.url}: {error}"
-
-    def _check_sampling(self, sampling: Sampling) -> None:
-        """Does the server accept the fields that this sampling needs?
-
-        Raises:
-            UserError: it does not.
-        """
-        if not self.strict:
-            return
-        refused = {}
-        if sampling.repetition_penalty != 1:
-            refused["--repetition_penalty 1"] = "a repetition penalty"
-        if not sampling.is_greedy and sampling.top_k:
-            refused["--top_k 0"] = "top_k"
-        if refused:
-            raise UserError(
-                f"the server at {self.url} does not accept {' or '.join(refused.values())}; pass"
-                f" {' '.join(refused)}"
-            )
 
     def _bodies(
         self, requests: Iterable[Request], sampling: Sampling
@@ -283,11 +272,7 @@ class ServerCaptioner:
 
 
 def _checked(url: str) -> str:
-    """Give back an address.
-
-    Raises:
-        UserError: it is none.
-    """
+    """Give back an address, or raise UserError where it is none."""
     try:
         parts = urlsplit(url)
         fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -303,9 +288,6 @@ async def _ask(client: AsyncOpenAI, body: bytes) -> Answer:
 
     The client sends it again after 408, 409, 429, 5xx, a time-out or a lost connection, and waits
     for as long as the server's Retry-After says, two minutes at most.
-
-    Raises:
-        Exception: why there is no answer.
     """
     try:
         async with asyncio.timeout(GIVE_UP):
@@ -314,9 +296,9 @@ async def _ask(client: AsyncOpenAI, body: bytes) -> Answer:
     except TimeoutError:
         raise TimeoutError(f"no answer within {GIVE_UP} s") from None
     except APIStatusError as error:
-        raise RuntimeError(f"HTTP {error.status_code}: {_said(error)}") from None
+        raise RuntimeError(f"HTTP {error.status_code}: {_text_of(error)}") from None
     return read_answer(reply)
 
 
-def _said(error: APIStatusError) -> str:
+def _text_of(error: APIStatusError) -> str:
     return " ".join(error.response.text.split())[:QUOTED]

@@ -119,22 +119,21 @@ def read_answer(reply: bytes) -> Answer:
     Raises:
         ValueError: it is not an answer, or reports an error.
     """
+    chunks = [reply]
     if reply.startswith(b"data:"):
         lines = [line for line in reply.splitlines() if line.startswith(b"data:")]
         chunks = [line.removeprefix(b"data:").strip() for line in lines]
-        said = [_json(chunk) for chunk in chunks if chunk != b"[DONE]"]
-    else:
-        said = [_json(reply)]
-    text, finish_reason = "", "stop"
-    if len(said) == 1 and said[0] and said[0].get("choices") == []:
+    documents = [_json(chunk) for chunk in chunks if chunk != b"[DONE]"]
+    for document in documents:
+        if not isinstance(document, dict) or not isinstance(document.get("choices"), list):
+            raise ValueError(f"it answers {str(document)[:QUOTED]}")
+    choices = [choice for document in documents for choice in document["choices"]]
+    if not choices:
         raise ValueError("it answers with no choice")
-    for one in said:
-        if not isinstance(one, dict) or not isinstance(one.get("choices"), list):
-            raise ValueError(f"it answers {str(one)[:QUOTED]}")
-        for choice in one["choices"]:
-            text += (choice.get("message") or choice.get("delta") or {}).get("content") or ""
-            finish_reason = choice.get("finish_reason") or finish_reason
-    return Answer(text.strip(), finish_reason)
+    messages = [choice.get("message") or choice.get("delta") or {} for choice in choices]
+    text = "".join(message.get("content") or "" for message in messages)
+    reasons = [reason for choice in choices if (reason := choice.get("finish_reason"))]
+    return Answer(text.strip(), reasons[-1] if reasons else "stop")
 
 
 def _json(text: bytes) -> Any:
@@ -149,5 +148,5 @@ def _json(text: bytes) -> Any:
         whole = json.dumps(json.loads(text), ensure_ascii=False)
         return json.loads(HALF_A_PAIR.sub("\N{REPLACEMENT CHARACTER}", whole))
     except (ValueError, RecursionError):
-        said = text[:QUOTED].decode(errors="replace")
-        raise ValueError(f"it answers {said!r}") from None
+        quoted = text[:QUOTED].decode(errors="replace")
+        raise ValueError(f"it answers {quoted!r}") from None

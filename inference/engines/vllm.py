@@ -55,7 +55,6 @@ class VllmCaptioner(LocalCaptioner):
         self.dtype = dtype
 
     def fingerprint(self) -> dict[str, Any]:
-        """The weights' digest, what the processor is told, and the libraries' versions."""
         return {
             "engine": "vllm",
             "weights": digest(self.checkpoint),
@@ -66,22 +65,18 @@ class VllmCaptioner(LocalCaptioner):
         }
 
     def check(self, device: str, sampling: Sampling, frames: int) -> None:
-        """Is there vLLM, a GPU, and a checkpoint to run?
-
-        Raises:
-            UserError: there is not.
-        """
+        """See that vLLM is installed, and that there are a GPU and a checkpoint that it can run."""
         if _vllm_version() is None:
             raise UserError(
                 "--engine vllm: vLLM is not installed: pip install -r requirements-vllm.txt, in an"
                 " environment of its own"
             )
-        if device == "cpu" or not count_gpus():
+        if device == "cpu":
+            raise UserError("--engine vllm needs a GPU: leave --device cpu out")
+        if not count_gpus():
             raise UserError(
                 "--engine vllm needs a GPU, and there is none that torch can use; --engine"
                 " huggingface runs on a CPU too"
-                if device != "cpu"
-                else "--engine vllm needs a GPU: leave --device cpu out"
             )
         if self.model.family in WITHOUT_VIDEO:
             raise UserError(
@@ -190,10 +185,10 @@ class VllmCaptioner(LocalCaptioner):
         text, videos, metadata = self.chat(request)
         if not videos:
             return {"prompt": text}
-        told = [{**entry, "do_sample_frames": False} for entry in metadata]
+        metadata = [{**entry, "do_sample_frames": False} for entry in metadata]
         return {
             "prompt": text,
-            "multi_modal_data": {"video": list(zip(videos, told, strict=True))},
+            "multi_modal_data": {"video": list(zip(videos, metadata, strict=True))},
         }
 
     def _rendered(self, requests: Iterable[Request]) -> Iterator[tuple[int, Any, int]]:

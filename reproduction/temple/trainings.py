@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evaluation.scores import read_scores
 from evaluation.toy.questions import Case, benchmark_digest, questions_about
-from evaluation.toy.stories import Pictures, read_stories
+from evaluation.toy.stories import read_stories
 from inference.checkpoints import digest
 from reproduction.temple.arms import SFT_DATASETS, Arm, Rates, last_phase, rows_of
 from tools.errors import UserError
@@ -157,6 +157,5 @@ def is_scored(path: Path, model: Path, stories: Path) -> bool:
 @cache
 def benchmark(stories: Path) -> str:
     """The digest of the questions about a dataset."""
-    shown = Pictures([], 0.0, [])  # makes no difference to the questions
-    cases = [Case(story, questions_about(story), shown) for story in read_stories(stories)]
+    cases = [Case(story, questions_about(story)) for story in read_stories(stories)]
     return benchmark_digest(cases)

@@ -104,7 +104,7 @@ def measure(checkpoint: Path, unseen: Path) -> dict[str, float]:
     captioner.load("cpu", 1)
     requests, captions, lists = [], [], []
     for story in read_stories(unseen):
-        clips = look(story).clips
+        _, clips = look(story)
         requests += [Request(prompts.clip_messages(clips, k), 0) for k in range(len(clips))]
         captions += story.texts
         lists += [story.texts[k : k + LIST] for k in range(len(clips) - LIST + 1)]

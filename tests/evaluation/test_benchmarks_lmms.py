@@ -14,14 +14,15 @@ import shutil
 import subprocess
 import sys
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
 import pytest
 
 from evaluation.public import lmms as lmms_module
-from evaluation.public.benchmarks import BENCHMARKS, add_benchmark_parser
-from evaluation.public.lmms import CLASSES, INSTALL, LAUNCHER, Seen, open_lmms, run
+from evaluation.public.benchmarks import add_benchmark_parser
+from evaluation.public.lmms import BENCHMARKS, CLASSES, INSTALL, LAUNCHER, Seen, open_lmms, run
 from evaluation.public.scores import BenchmarkScore, benchmark_scores, task_scores
 from inference.tiny import checkpoints as tiny_checkpoints
 from tools.cli import script_parser
@@ -262,11 +263,13 @@ def test_our_modules_are_not_in_the_way(evaluate, stand, monkeypatch):
     assert request["environment"]["FORCE_QWENVL_VIDEO_READER"] == "decord"
 
 
-# The launcher, with a library of three modules in the place of lmms-eval
+# The launcher, with a few modules in the place of lmms-eval and of qwen-vl-utils
 
 LIBRARY = {
-    "__init__": "",
-    "models": """
+    "lmms_eval/__init__": "",
+    "qwen_vl_utils/__init__": "",
+    "qwen_vl_utils/vision_process": "FPS, FPS_MAX_FRAMES = 2.0, 768",
+    "lmms_eval/models": """
 class Model:
     def __init__(self, **arguments):
         self.arguments = arguments
@@ -274,13 +277,13 @@ def get_model(name, force_simple):
     assert (name, force_simple) == ("some", True)
     return Model
 """,
-    "tasks": """
+    "lmms_eval/tasks": """
 class TaskManager:
     def __init__(self, verbosity="INFO", include_path=None, model_name=None):
         self.all_tasks = ["mine", include_path]
         self.model_name = model_name
 """,
-    "evaluator": """
+    "lmms_eval/evaluator": """
 import sys, time
 def simple_evaluate(model, tasks, task_manager, limit, gen_kwargs, log_samples, cli_args):
     v = sys.modules.get("qwen_vl_utils.vision_process")
@@ -311,9 +314,9 @@ REQUEST = {
 @pytest.fixture(scope="module")
 def launch(tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
-    (folder / "lmms_eval").mkdir()
     for name, text in LIBRARY.items():
-        (folder / "lmms_eval" / f"{name}.py").write_text(text)
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text(text)
 
     def launch(command, **arguments):
         return subprocess.Popen(
@@ -337,6 +340,13 @@ def test_the_launcher_answers_in_json_and_all_else_goes_to_standard_error(launch
         "sizes": {"mine": {"original": 3}},
         "samples": {"mine": [{"doc_id": 0, "filtered_resps": ["a"], "acc": 1.0}]},
     }
+
+
+def test_qwen_vl_utils_has_the_constants_that_the_launcher_sets():
+    (folder,) = find_spec("qwen_vl_utils").submodule_search_locations
+    source = Path(folder, "vision_process.py").read_text()
+    assert re.search(r"^FPS = ", source, flags=re.MULTILINE)
+    assert re.search(r"^FPS_MAX_FRAMES = ", source, flags=re.MULTILINE)
 
 
 def test_the_launcher_says_why_a_run_failed(launch):
@@ -823,7 +833,7 @@ for name, wanted in {wanted}.items():
     print(name, set(wanted) - taken.keys() or "takes all")
 from lmms_eval.tasks import TaskManager
 known = TaskManager("ERROR").all_tasks
-print("unknown", [task for task in {[t for b in BENCHMARKS.values() for t in b.tasks]}
+print("unknown", [task for task in {[t for b in BENCHMARKS.values() for t in b["tasks"]]}
                   if task not in known])
 """
     said = subprocess.run(
@@ -866,10 +876,9 @@ def test_lmms_eval_shows_toyvl_what_the_toolkit_shows_it(own_task, tmp_path, mon
     captioner = open_captioner("toyvl")
     captioner.load("cpu", 1)
     rows = [orjson.loads(line) for line in (own_task / "questions.jsonl").read_bytes().splitlines()]
-    stories = {story.name: look(story, 1) for story in read_stories(own_task)}
+    stories = {story.name: look(story, 1)[0] for story in read_stories(own_task)}
     requests = [
-        Request(video_messages(stories[row["videoID"]].whole, row["question"], 1.0), 0)
-        for row in rows
+        Request(video_messages(stories[row["videoID"]], row["question"], 1.0), 0) for row in rows
     ]
     # Greedy, with the task's 24 tokens.
     given = dict(captioner.generate(iter(requests), Sampling(0.0, 1.0, 1, 1.0, 24)))

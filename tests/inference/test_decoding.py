@@ -5,7 +5,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import sdpa_mask, sliding_window_causal_mask_function
 
-from inference.engines.decoding import ROOM, padded_causal_mask, roomy_cache
+from inference.engines.decoding import GROWTH, padded_causal_mask, preallocated_cache
 
 PADDED = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1]])
 
@@ -35,13 +35,13 @@ def test_other_masks_are_the_library_s():
     assert padded_causal_mask(**unpadded, attention_mask=whole) is None
 
 
-def test_a_cache_with_room_holds_what_the_library_s_holds():
-    ours, theirs = roomy_cache(), DynamicCache()
+def test_a_preallocated_cache_holds_what_the_library_s_holds():
+    ours, theirs = preallocated_cache(), DynamicCache()
     generator = torch.Generator().manual_seed(0)
-    for tokens in (7, *[1] * (ROOM + 5), 3):  # grows in between
+    for tokens in (7, *[1] * (GROWTH + 5), 3):  # grows in between
         for layer in range(2):
             keys, values = torch.randn(2, 2, 3, tokens, 4, generator=generator)
-            found = ours.update(keys, values, layer)
+            actual = ours.update(keys, values, layer)
             expected = theirs.update(keys, values, layer)
-            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    assert ours.get_seq_length() == theirs.get_seq_length() == 7 + ROOM + 5 + 3
+            assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
+    assert ours.get_seq_length() == theirs.get_seq_length() == 7 + GROWTH + 5 + 3

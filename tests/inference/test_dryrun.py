@@ -153,13 +153,14 @@ def test_an_unknown_model_is_one_line_with_the_names_there_are():
 
 
 @pytest.mark.parametrize("name", ["../x", "a b", "", ".hidden", "a/b", "x" * 65, "ü"])
-def test_a_models_name_must_fit_into_a_files_name(name, tmp_path):
+def test_a_models_name_must_fit_into_a_files_name(name, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="not a model name"):
         check_model_name(name)
     text = f"families: {{}}\nmodels: {{{name!r}: {{engine: dryrun, family: null}}}}\n"
     (tmp_path / "models.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr("inference.models.MODELS_YAML", tmp_path / "models.yaml")
     with pytest.raises(UserError, match="not a model name"):
-        models(tmp_path / "models.yaml")
+        models()
 
 
 def test_responses_are_sampled_as_the_reference_does():

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from functools import partial
+from functools import cache
 
 import numpy as np
 import pytest
@@ -10,46 +10,38 @@ import pytest
 from inference.captioner import Answer, Request, Sampling
 from inference.checkpoints import check_checkpoint, digest, generation_config
 from inference.models import open_captioner
-from inference.tiny import checkpoints as tiny_checkpoints
+from inference.tiny.checkpoints import build
 from tools.errors import UserError
 from tools.text import prompts
 
 GREEDY = Sampling(0, 1, 1, 1.05, 24)
 DRAWN = Sampling(1.0, 0.95, 0, 1.0, 24)
-BUILDERS = {
-    "qwen2vl": partial(tiny_checkpoints.qwen2vl, compact=True),
-    "qwen25vl": partial(tiny_checkpoints.qwen25vl, compact=True),
-    "llava_onevision": tiny_checkpoints.llava_onevision,
-    "smolvlm": tiny_checkpoints.smolvlm,
-}
+FAMILIES = ("qwen2vl", "qwen25vl", "llava_onevision", "smolvlm")
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    """family -> folder of its tiny checkpoint, built once."""
-    built = {}
+def captioner_of(tiny):
+    """family -> a captioner ready to generate on the CPU."""
 
-    def build(family):
-        if family not in built:
-            built[family] = BUILDERS[family](tmp_path_factory.mktemp("checkpoints") / family)
-        return built[family]
-
-    return build
-
-
-@pytest.fixture(scope="session")
-def loaded(checkpoint):
-    """(family, batch) -> a captioner ready to generate on the CPU."""
-    ready = {}
-
-    def load(family, batch):
-        if (family, batch) not in ready:
-            captioner = open_captioner(str(checkpoint(family)), batch=batch)
-            captioner.load("cpu", 1)
-            ready[family, batch] = captioner
-        return ready[family, batch]
+    @cache
+    def load(family):
+        captioner = open_captioner(str(tiny(family)))
+        captioner.load("cpu", 1)
+        return captioner
 
     return load
+
+
+@pytest.fixture
+def loaded(captioner_of):
+    """(family, batch) -> a captioner that runs so many requests together."""
+
+    def with_batch(family, batch):
+        captioner = captioner_of(family)
+        captioner.batch = batch
+        return captioner
+
+    return with_batch
 
 
 def clips(count, seed=0):
@@ -82,7 +74,7 @@ def answers(captioner, requests, sampling):
     return [found[position] for position in range(len(requests))]
 
 
-@pytest.mark.parametrize("family", BUILDERS)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("asked", [clips(9), lists(9)], ids=["clips", "lists"])
 def test_greedy_text_does_not_depend_on_the_batch(loaded, family, asked):
     alone = answers(loaded(family, 1), asked, GREEDY)
@@ -136,10 +128,10 @@ def test_a_video_that_changes_its_size_is_taken_in_that_of_its_first_frame(loade
     assert first == second
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on(checkpoint, monkeypatch):
+def test_out_of_memory_halves_the_batch_and_goes_on(tiny, monkeypatch):
     import torch
 
-    captioner = open_captioner(str(checkpoint("llava_onevision")), batch=8)
+    captioner = open_captioner(str(tiny("llava_onevision")), batch=8)
     captioner.load("cpu", 1)
     asked = lists(16)
     expected = answers(captioner, asked, GREEDY)
@@ -165,10 +157,10 @@ def test_out_of_memory_halves_the_batch_and_goes_on(checkpoint, monkeypatch):
     assert all(isinstance(answer, torch.OutOfMemoryError) for answer in found)
 
 
-def test_a_broken_device_ends_its_worker(checkpoint, monkeypatch, capsys):
+def test_a_broken_device_ends_its_worker(tiny, monkeypatch, capsys):
     import torch
 
-    captioner = open_captioner(str(checkpoint("llava_onevision")), batch=8)
+    captioner = open_captioner(str(tiny("llava_onevision")), batch=8)
     captioner.load("cpu", 1)
 
     def broken(**_):
@@ -211,13 +203,9 @@ def test_requests_are_taken_while_answers_come(loaded):
 # How a checkpoint decodes.
 
 
-def test_decoding_is_the_checkpoint_s(checkpoint):
-    assert generation_config(str(checkpoint("qwen2vl")), 2048) == Sampling(
-        0.1, 0.001, 1, 1.05, 2048
-    )
-    assert generation_config(str(checkpoint("llava_onevision")), 9) == Sampling(
-        0.7, 0.8, 20, 1.1, 9
-    )
+def test_decoding_is_the_checkpoint_s(tiny):
+    assert generation_config(str(tiny("qwen2vl")), 2048) == Sampling(0.1, 0.001, 1, 1.05, 2048)
+    assert generation_config(str(tiny("llava_onevision")), 9) == Sampling(0.7, 0.8, 20, 1.1, 9)
 
 
 @pytest.mark.parametrize(
@@ -235,11 +223,11 @@ def test_what_generation_config_leaves_open_is_the_library_s_default(tmp_path, s
     assert generation_config(str(tmp_path), 64) == decoding
 
 
-def test_the_digest_is_the_weights_own_wherever_they_lie(checkpoint, tmp_path):
-    folder = checkpoint("llava_onevision")
+def test_the_digest_is_the_weights_own_wherever_they_lie(tiny, tmp_path):
+    folder = tiny("llava_onevision")
     copy = shutil.copytree(folder, tmp_path / "elsewhere")
     assert digest(str(copy)) == digest(str(folder))
-    other = BUILDERS["llava_onevision"](tmp_path / "other", seed=1)
+    other = build("llava_onevision", tmp_path / "other", seed=1)
     assert digest(str(other)) != digest(str(folder))
 
 
@@ -276,15 +264,15 @@ def broken(folder, what):
         ("its_own", "brings code of its own: add --trust_remote_code"),
     ],
 )
-def test_what_is_no_model_is_said_before_any_work(checkpoint, tmp_path, what, line):
-    folder = shutil.copytree(checkpoint("llava_onevision"), tmp_path / "model")
+def test_what_is_no_model_is_said_before_any_work(tiny, tmp_path, what, line):
+    folder = shutil.copytree(tiny("llava_onevision"), tmp_path / "model")
     broken(folder, what)
     with pytest.raises(UserError, match=line):
         check_checkpoint(str(folder))
 
 
-def test_code_of_its_own_is_fine_where_it_is_trusted(checkpoint, tmp_path):
-    folder = shutil.copytree(checkpoint("llava_onevision"), tmp_path / "model")
+def test_code_of_its_own_is_fine_where_it_is_trusted(tiny, tmp_path):
+    folder = shutil.copytree(tiny("llava_onevision"), tmp_path / "model")
     broken(folder, "its_own")
     check_checkpoint(str(folder), trust_remote_code=True)
 
@@ -293,8 +281,8 @@ def test_code_of_its_own_is_fine_where_it_is_trusted(checkpoint, tmp_path):
     ("what", "line"),
     [("truncated weights", "cannot be loaded on cpu: "), ("no template", "has no chat template")],
 )
-def test_what_only_loading_finds_out_is_one_line(checkpoint, tmp_path, what, line):
-    folder = shutil.copytree(checkpoint("llava_onevision"), tmp_path / "model")
+def test_what_only_loading_finds_out_is_one_line(tiny, tmp_path, what, line):
+    folder = shutil.copytree(tiny("llava_onevision"), tmp_path / "model")
     if what == "truncated weights":
         weights = folder / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:5000])

@@ -137,18 +137,9 @@ def test_what_is_no_model_is_one_line(model, flags, line):
         (("--model", "x@http://127.0.0.1:9/v1"), "error: no server answers at http://127.0.0.1:9"),
     ],
 )
-def test_a_script_says_so_before_any_work(run_script, tiny_root, words, line):
-    done = run_script("generate_meta_data.py", "1", "--dataset", "mine", *words, *tiny_root)
+def test_a_script_says_so_before_any_work(run_script, stage_one, words, line):
+    data = ("--dataset", "mine", "--data_root", stage_one)
+    done = run_script("generate_meta_data.py", 1, *data, *words)
     assert done.returncode == 2
     assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == 1
-
-
-@pytest.fixture(scope="module")
-def tiny_root(tmp_path_factory, tiny_videos, run_script):
-    """--data_root of a dataset `mine` after stage 1."""
-    root = tmp_path_factory.mktemp("data")
-    flags = ("--embedder", "color", "--shot_detector", "adaptive", "--data_root", str(root))
-    done = run_script("preprocess.py", "mine", "1", "--video_dir", str(tiny_videos), *flags)
-    assert done.returncode == 0, done.stderr
-    return ("--data_root", str(root))

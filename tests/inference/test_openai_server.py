@@ -605,16 +605,6 @@ def test_clip_captions_are_greedy_and_so_are_responses_by_default():
 # The scripts
 
 
-@pytest.fixture(scope="module")
-def stage_one(tiny_videos, run_script, tmp_path_factory):
-    """A data root with the dataset `mine`, three videos through stage 1."""
-    root = tmp_path_factory.mktemp("data")
-    flags = ["--shot_detector", "adaptive", "--embedder", "color", "--data_root", root]
-    run = run_script("preprocess.py", "mine", 1, "--video_dir", tiny_videos, *flags)
-    assert run.returncode == 0, run.stderr
-    return root
-
-
 def test_what_a_server_refuses_is_failed_and_done_by_a_later_run(toy, stage_one, run_script):
     server = toy("--first", "400")
     model = ["--model", f"toy@{server.url}", "--data_root", stage_one]
@@ -651,19 +641,17 @@ def test_a_server_that_is_not_there_is_one_line_before_any_work(stage_one, run_s
 
 
 @pytest.fixture(scope="module")
-def transformers_server(tmp_path_factory):
-    """(address, checkpoint) of `transformers serve` with a tiny Qwen2-VL."""
+def transformers_server(tiny, tmp_path_factory):
+    """The address of `transformers serve` with a tiny Qwen2-VL."""
     pytest.importorskip("fastapi")
-    from inference.tiny.checkpoints import qwen2vl
-
-    folder = qwen2vl(tmp_path_factory.mktemp("checkpoints") / "tiny")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = shutil.which("transformers", path=Path(sys.executable).parent)
     assert command
-    words = [command, "serve", "--host", "127.0.0.1", "--port", port, "--force_model", folder]
-    log = folder.parent / "log"
+    words = [command, "serve", "--host", "127.0.0.1", "--port", port]
+    words += ["--force_model", tiny("qwen2vl")]
+    log = tmp_path_factory.mktemp("serve") / "log"
     with open(log, "wb") as file:
         process = subprocess.Popen(
             [str(word) for word in [*words, "--device", "cpu", "--dtype", "float32"]],
@@ -680,23 +668,21 @@ def transformers_server(tmp_path_factory):
                 break
             except OSError:
                 time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/v1", folder
+        yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.kill()
         process.wait()
 
 
 def test_transformers_serve_answers_a_clip_prompt_as_the_model_itself_does(
-    transformers_server, picture
+    transformers_server, loaded_tiny, picture
 ):
     import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    url, folder = transformers_server
     # Its list of models is fixed; --force_model answers for all of them.
     model = Model("qwen25vl7b", "server", "Qwen/Qwen2.5-VL-7B-Instruct", max_pixels=401408)
     # It lets two requests overwrite each other's positions.
-    captioner = ServerCaptioner(model, url, concurrency=1)
+    captioner = ServerCaptioner(model, transformers_server, concurrency=1)
     captioner.check("cpu", GREEDY, 4)
     captioner.load("cpu", 1)
     assert captioner.strict
@@ -707,8 +693,7 @@ def test_transformers_serve_answers_a_clip_prompt_as_the_model_itself_does(
     sampling = Sampling(0.0, 1.0, 1, 1.0, 12)
     given = dict(captioner.generate([Request(one, 0) for one in asked], sampling))
 
-    processor = AutoProcessor.from_pretrained(folder)
-    network = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    processor, network = loaded_tiny("qwen2vl")
     for position, messages in enumerate(asked):
         parts = []
         for part in messages[0]["content"]:

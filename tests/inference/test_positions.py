@@ -16,9 +16,6 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
-
-from inference.tiny.checkpoints import FAMILIES
 
 QWEN = ("qwen2vl", "qwen25vl")
 STEPS, ROWS, COLUMNS = 30, 2, 3  # of 60 frames of 84 x 56 pixels
@@ -46,24 +43,6 @@ for folder, model_type in models:
     })
 print(json.dumps(batches))
 """
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("positions")
-    return {name: FAMILIES[name](root / name) for name in QWEN}
-
-
-@pytest.fixture(scope="module")
-def loaded(folders):
-    """Each family's (processor, model)."""
-    return {
-        name: (
-            AutoProcessor.from_pretrained(folder),
-            AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32),
-        )
-        for name, folder in folders.items()
-    }
 
 
 def encode(processor, *questions):
@@ -133,19 +112,20 @@ def check(model, inputs):
 
 
 @pytest.mark.parametrize("name", QWEN)
-def test_training_and_generation_agree(name, loaded):
-    processor, model = loaded[name]
+def test_training_and_generation_agree(name, loaded_tiny):
+    processor, model = loaded_tiny(name)
     check(model, encode(processor, " describe the video"))
 
 
 # The Qwen2.5-VL of 2 positions a second moves 4 with each step, which is 2 frames of a second.
 @pytest.mark.parametrize(("name", "last_step"), [("qwen2vl", STEPS - 1), ("qwen25vl", 116)])
-def test_text_starts_after_the_video_s_largest_position(name, last_step, loaded):
-    processor, model = loaded[name]
+def test_text_starts_after_the_video_s_largest_position(name, last_step, loaded_tiny):
+    processor, model = loaded_tiny(name)
     inputs = encode(processor, " describe the video")
     _, positions, _ = generate(model, inputs)
     ids = inputs["input_ids"][0].tolist()
-    first, after = ids.index(151656), ids.index(151653)
+    first = ids.index(model.config.video_token_id)
+    after = ids.index(model.config.vision_end_token_id)
     assert after - first == STEPS * ROWS * COLUMNS
     assert positions[:, 0, first - 1].tolist() == [first - 1] * 3
     assert positions[:, 0, first].tolist() == [first] * 3
@@ -155,8 +135,8 @@ def test_text_starts_after_the_video_s_largest_position(name, last_step, loaded)
 
 
 @pytest.mark.parametrize("name", QWEN)
-def test_padding_on_the_left_moves_nothing(name, loaded):
-    processor, model = loaded[name]
+def test_padding_on_the_left_moves_nothing(name, loaded_tiny):
+    processor, model = loaded_tiny(name)
     questions = (" describe the video", " describe the video step by step, in its order, in detail")
     _, together, _ = generate(model, encode(processor, *questions))
     _, alone, _ = generate(model, encode(processor, questions[0]))
@@ -164,14 +144,14 @@ def test_padding_on_the_left_moves_nothing(name, loaded):
     assert torch.equal(together[:, :1, -alone.shape[-1] :], alone)
 
 
-def test_the_guard_sees_time_left_out(loaded, monkeypatch):
+def test_the_guard_sees_time_left_out(loaded_tiny, monkeypatch):
     """Text after the last row or column, whatever the time: generation goes on elsewhere."""
-    processor, model = loaded["qwen2vl"]
+    processor, model = loaded_tiny("qwen2vl")
     right = model.model.get_rope_index
 
     def without_time(input_ids, *grids, **more):
         positions, _ = right(input_ids, *grids, **more)
-        after = input_ids[0].tolist().index(151653)
+        after = input_ids[0].tolist().index(model.config.vision_end_token_id)
         positions[..., after:] -= STEPS - max(ROWS, COLUMNS)
         return positions, positions.max().view(1, 1) + 1 - input_ids.shape[1]
 
@@ -181,7 +161,7 @@ def test_the_guard_sees_time_left_out(loaded, monkeypatch):
 
 
 @pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed")
-def test_ms_swift_trains_at_the_positions_of_generation(folders, loaded, make_video, tmp_path):
+def test_ms_swift_trains_at_the_positions_of_generation(tiny, loaded_tiny, make_video, tmp_path):
     video = make_video(tmp_path / "minute.mp4", [("beach", 60)], rate=1)
     row = {
         "messages": [
@@ -191,7 +171,8 @@ def test_ms_swift_trains_at_the_positions_of_generation(folders, loaded, make_vi
         "rejected_response": " a garden.",
         "videos": [str(video)],
     }
-    models = [(str(folders["qwen2vl"]), "qwen2_vl"), (str(folders["qwen25vl"]), "qwen2_5_vl")]
+    models = [(str(tiny("qwen2vl", False)), "qwen2_vl")]
+    models += [(str(tiny("qwen25vl", False)), "qwen2_5_vl")]
     done = subprocess.run(
         [sys.executable, "-c", SWIFT_BATCHES, *map(json.dumps, (row, *models))],
         env={**os.environ, "FPS": "1", "VIDEO_MIN_PIXELS": "3136", "HF_HUB_OFFLINE": "1"},
@@ -210,5 +191,5 @@ def test_ms_swift_trains_at_the_positions_of_generation(folders, loaded, make_vi
         inputs["input_ids"] = inputs["input_ids"][:, : -len(answer)]
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         inputs["pixel_values_videos"] = torch.zeros(STEPS * 4 * ROWS * COLUMNS, 3 * 2 * 14 * 14)
-        _, generating, _ = generate(loaded[name][1], inputs, len(answer))
+        _, generating, _ = generate(loaded_tiny(name, False)[1], inputs, len(answer))
         assert torch.equal(training[..., :-1], generating)

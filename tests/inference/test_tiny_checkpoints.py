@@ -6,44 +6,18 @@ import sys
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    AutoTokenizer,
-    GenerationConfig,
-)
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from inference.tiny.checkpoints import (
-    FAMILIES,
-    QWEN_VOCABULARY,
-    llava_onevision,
-    main,
-    qwen2vl,
-    qwen25vl,
-)
+from inference.tiny.checkpoints import build, main
 
 QWEN = ("qwen2vl", "qwen25vl")
 EVERY = (*QWEN, "llava_onevision")
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Each family's folder."""
-    root = tmp_path_factory.mktemp("tiny_checkpoints")
-    return {name: build(root / name) for name, build in FAMILIES.items()}
-
-
-@pytest.fixture(scope="module")
-def loaded(folders):
-    """Each family's (processor, model), as a user loads them."""
-    return {
-        name: (
-            AutoProcessor.from_pretrained(folder),
-            AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32),
-        )
-        for name, folder in folders.items()
-    }
+def loaded(loaded_tiny):
+    """Each family's (processor, model)."""
+    return {name: loaded_tiny(name, False) for name in EVERY}
 
 
 def user_turn(*parts):
@@ -85,10 +59,10 @@ def answer(loaded_model, videos, max_new_tokens=24):
         ),
     ],
 )
-def test_auto_classes_load_a_folder(name, model_type, processor, model, folders, loaded):
-    assert AutoConfig.from_pretrained(folders[name]).model_type == model_type
-    assert [type(part).__name__ for part in loaded[name]] == [processor, model]
-    tokenizer = AutoTokenizer.from_pretrained(folders[name])
+def test_auto_classes_load_a_folder(name, model_type, processor, model, tiny, loaded_tiny):
+    assert AutoConfig.from_pretrained(tiny(name)).model_type == model_type
+    assert [type(part).__name__ for part in loaded_tiny(name)] == [processor, model]
+    tokenizer = AutoTokenizer.from_pretrained(tiny(name))
     assert tokenizer.padding_side == "left"
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
 
@@ -117,12 +91,12 @@ def test_special_ids_are_the_released_ones(name, loaded):
     config = model.config
     assert (config.image_token_id, config.video_token_id) == (151655, 151656)
     assert (config.vision_start_token_id, config.vision_end_token_id) == (151652, 151653)
-    assert model.get_input_embeddings().num_embeddings == QWEN_VOCABULARY
+    assert model.get_input_embeddings().num_embeddings == 151936
 
 
-@pytest.mark.parametrize("build", [qwen2vl, qwen25vl])
-def test_a_compact_qwen_has_ids_of_its_own(build, tmp_path):
-    folder = build(tmp_path, compact=True)
+@pytest.mark.parametrize("name", QWEN)
+def test_a_compact_qwen_has_ids_of_its_own(name, tiny):
+    folder = tiny(name)
     tokenizer, config = AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder)
     assert len(tokenizer) == config.text_config.vocab_size < 1000
     ids = tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>", "<|vision_start|>"])
@@ -189,8 +163,8 @@ def test_a_video_becomes_its_tokens(name, frames, tokens, loaded):
 
 
 @pytest.mark.parametrize("name", QWEN)
-def test_qwen_decodes_as_the_released_ones_do(name, folders):
-    config = GenerationConfig.from_pretrained(folders[name])
+def test_qwen_decodes_as_the_released_ones_do(name, tiny):
+    config = GenerationConfig.from_pretrained(tiny(name, False))
     assert (config.do_sample, config.top_k, config.top_p) == (True, 1, 0.001)
     assert (config.temperature, config.repetition_penalty) == (0.1, 1.05)
     assert (config.eos_token_id, config.pad_token_id) == ([151645, 151643], 151643)
@@ -221,7 +195,7 @@ def test_weights_come_from_the_seed_alone(tmp_path):
     weights = []
     for number, seed in enumerate((3, 3, 4)):
         torch.manual_seed(number)
-        folder = llava_onevision(tmp_path / str(number), seed)
+        folder = build("llava_onevision", tmp_path / str(number), seed)
         weights.append((folder / "model.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
@@ -231,7 +205,7 @@ def test_a_folder_is_built_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["", "llava_onevision", str(folder), "--seed", "1"])
     main()
     assert capsys.readouterr().out == f"{folder}\n"
-    same = llava_onevision(tmp_path / "same", seed=1)
+    same = build("llava_onevision", tmp_path / "same", seed=1)
     names = sorted(file.name for file in same.iterdir())
     assert names == sorted(file.name for file in folder.iterdir())
     assert all((same / name).read_bytes() == (folder / name).read_bytes() for name in names)

@@ -24,22 +24,28 @@ from tools.text.prompts import clip_messages, response_messages
 
 GREEDY = Sampling(0.0, 1.0, 1, 1.0, 30)
 VIDEO = {"size": {"shortest_edge": 3136, "longest_edge": 401408}}
+# family of models.yaml -> family of tiny checkpoints
+TINY = {"qwen2-vl": "qwen2vl", "qwen2.5-vl": "qwen25vl", "llava-onevision": "llava_onevision"}
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tiny):
+    """Tiny checkpoints, whose weights are not run."""
+    return {family: tiny(name) for family, name in TINY.items()}
+
+
+@pytest.fixture(scope="module")
+def wide_folders(tmp_path_factory):
     """Tiny checkpoints whose attention heads are as wide as vLLM wants them: 32."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    wide = {"hidden_size": 32, "num_attention_heads": 1, "num_key_value_heads": 1}
+    folder = tmp_path_factory.mktemp("wide")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiny_checkpoints, "TEXT", {**tiny_checkpoints.TEXT, **wide})
-        rope = {"type": "mrope", "mrope_section": [4, 6, 6]}
-        qwen = {**tiny_checkpoints.QWEN_TEXT, **wide, "rope_scaling": rope}
-        patch.setattr(tiny_checkpoints, "QWEN_TEXT", qwen)
+        for name in TINY.values():
+            text = tiny_checkpoints.FAMILIES[name]["config"]["text_config"]
+            patch.setitem(text, "num_attention_heads", 1)
+            if "rope_scaling" in text:
+                patch.setitem(text["rope_scaling"], "mrope_section", [4, 6, 6])
         return {
-            "qwen2-vl": tiny_checkpoints.qwen2vl(folder / "qwen2vl"),
-            "qwen2.5-vl": tiny_checkpoints.qwen25vl(folder / "qwen25vl"),
-            "llava-onevision": tiny_checkpoints.llava_onevision(folder / "llava"),
+            family: tiny_checkpoints.build(name, folder / name) for family, name in TINY.items()
         }
 
 
@@ -358,11 +364,11 @@ real = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module", params=["qwen2-vl", "qwen2.5-vl", "llava-onevision"])
-def engine(request, folders):
+def engine(request, wide_folders):
     """(family, a loaded captioner), in float32."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-        captioner = captioner_of(folders, request.param, dtype="float32")
+        captioner = captioner_of(wide_folders, request.param, dtype="float32")
         arguments = captioner.engine_arguments()
         small = {"enforce_eager": True, "max_num_seqs": 4, "gpu_memory_utilization": 0.3}
         small["max_model_len"] = min(arguments["max_model_len"], 4096)
@@ -390,13 +396,15 @@ def written(captioner, requests, sampling):
 
 @real
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(0.7, 0.5, 1, 1.05, 30)], ids=["", "penalty"])
-def test_greedy_answers_are_those_of_the_hugging_face_captioner(engine, folders, picture, sampling):
+def test_greedy_answers_are_those_of_the_hugging_face_captioner(
+    engine, wide_folders, picture, sampling
+):
     from inference.engines.huggingface import HuggingFaceCaptioner
 
     family, captioner = engine
     requests = clip_requests(picture)
     requests += [Request(response_messages(["A dog runs.", "Snow falls."][:n]), n) for n in (1, 2)]
-    other = HuggingFaceCaptioner(captioner_of(folders, family).model, 4)
+    other = HuggingFaceCaptioner(captioner_of(wide_folders, family).model, 4)
     other.load("cpu", 1)
     assert written(captioner, requests, sampling) == written(other, requests, sampling)
 
@@ -413,8 +421,8 @@ def test_a_drawn_answer_hangs_on_its_own_seed_alone(engine):
 
 
 @real
-def test_what_vllm_refuses_is_one_line(folders):
-    captioner = captioner_of(folders, "qwen2-vl", dtype="float3")
+def test_what_vllm_refuses_is_one_line(wide_folders):
+    captioner = captioner_of(wide_folders, "qwen2-vl", dtype="float3")
     with pytest.raises(UserError, match=r"^vLLM cannot load .*float3") as caught:
         captioner.load("cpu", 1)
     assert "\n" not in str(caught.value)

@@ -730,9 +730,15 @@ def start(tmp_path, out):
     return run
 
 
+@pytest.fixture(scope="module")
+def many_rows(tmp_path_factory):
+    """The rows of so many videos that a conversion can be stopped in the middle."""
+    return make_rows(tmp_path_factory.mktemp("many"), 1500)
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_end_in_the_middle_leaves_the_old_file(convert, tmp_path, how):
-    rows = make_rows(tmp_path, 1500)
+def test_an_end_in_the_middle_leaves_the_old_file(convert, many_rows, tmp_path, how):
+    rows = many_rows
     write_rows(tmp_path, {name: own[:2] for name, own in rows.items()})
     out = tmp_path / "out" / "out.json"
     convert("dryrun", 16, 8, 4, 2, "--output", out)

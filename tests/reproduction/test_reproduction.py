@@ -8,7 +8,7 @@ import orjson
 import pytest
 import yaml
 
-from evaluation.scores import with_intervals, write_scores
+from evaluation.scores import with_intervals
 from inference.checkpoints import digest
 from reproduction.jobs import Runner
 from reproduction.temple import pipeline, rows, stories
@@ -29,7 +29,7 @@ from reproduction.temple.stories import STORIES, StorySet
 from reproduction.temple.trainings import Base, Training, Workspace, benchmark, phases_of
 from reproduction.toyvl import TRAINED
 from tools.errors import UserError
-from tools.store.files import read_json
+from tools.store.files import read_json, write_json
 from tools.training.recipe import parse
 from toyworld.stories import plan_story
 from toyworld.truth import truth
@@ -182,8 +182,7 @@ def score(model, model_name, dataset, data_root, out, **others):
         "benchmark": benchmark(Path(data_root, dataset)),
         "videos": [story],
     }
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    write_scores(Path(out), with_intervals(scores))
+    write_json(Path(out), with_intervals(scores))
 
 
 @pytest.fixture

@@ -551,18 +551,21 @@ def limited(size):
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-@pytest.fixture
-def unbroken(toy, tmp_path_factory):
-    """The bytes of `act` and `pass_on`, made in a folder of their own."""
-    toy.give(**{f"v{number:02}": number for number in range(30)})
-    elsewhere = Toy(tmp_path_factory.mktemp("unbroken"), toy.run_script)
-    shutil.copytree(toy.root, elsewhere.root, dirs_exist_ok=True)
-    elsewhere.run(1, "--steps", "act", "pass_on")
-    return [elsewhere.table(name).path.read_bytes() for name in ("act", "pass_on")]
+THIRTY = {f"v{number:02}": number for number in range(30)}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, run_script):
+    """The bytes of `act` and `pass_on` of THIRTY."""
+    toy = Toy(tmp_path_factory.mktemp("unbroken"), run_script)
+    toy.give(**THIRTY)
+    toy.run(1, "--steps", "act", "pass_on")
+    return [toy.table(name).path.read_bytes() for name in ("act", "pass_on")]
 
 
 @pytest.mark.parametrize("size", [0, 100, 700, 1000, 1400, 1600])
 def test_a_full_disk_is_one_line_and_tears_nothing(toy, unbroken, size):
+    toy.give(**THIRTY)
     steps = ("--steps", "act", "pass_on")
     code, _, errors = toy.run(2, *steps, preexec_fn=limited(size))
     assert code == 2

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from tools.cli import add_settings, run_script, script_parser, settings_from
 from tools.errors import Filtered, UserError
 from tools.runner.options import Options
-from tools.runner.run import run
 from tools.runner.step import Step
 from tools.store.dataset import Dataset, open_dataset
 
@@ -144,6 +143,9 @@ def main(argv=None):
     parser.add_argument("--steps", nargs="+", default=["act"])
     add_settings(parser, Options)
     args = parser.parse_args(argv)
+
+    from tools.runner.run import run
+
     dataset = open_dataset(args.dataset, args.data_root, may_be_new=True)
     steps = [
         Act(dataset, args.factor, args.version, args.batch_size, args.setup),

@@ -1,6 +1,7 @@
 """Stages 2 to 4 as a user types them, with a real checkpoint: a tiny Qwen2-VL."""
 
 import json
+import shutil
 
 import pytest
 
@@ -12,23 +13,26 @@ def checkpoint(tmp_path_factory):
     return qwen2vl(tmp_path_factory.mktemp("checkpoint") / "tiny", compact=True)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, tiny_videos, run_script, checkpoint):
-    """(world_size, batch) -> data root after stages 1 to 3, each made by scripts of their own."""
+@pytest.fixture
+def run(tmp_path, tiny_videos, run_script, checkpoint):
+    """(folder, world_size, batch) -> data root after stages 1 to 3, each made by scripts of their
+    own; these two are stage 3's, the stages before it run once."""
+    model = ("--model", checkpoint)
+    for words in (
+        (
+            *("preprocess.py", "mine", 1, "--video_dir", tiny_videos),
+            *("--embedder", "color", "--shot_detector", "adaptive"),
+        ),
+        ("generate_meta_data.py", 1, "--dataset", "mine", *model, "--batch", 8),
+    ):
+        done = run_script(*words, "--data_root", tmp_path / "captioned")
+        assert done.returncode == 0, done.stderr
 
-    def make(world_size, batch):
-        root = tmp_path_factory.mktemp("data")
-        model = ("--model", str(checkpoint), "--batch", str(batch), "--max_new_tokens", "40")
-        for words in (
-            (
-                *("preprocess.py", "mine", "1", "--video_dir", str(tiny_videos)),
-                *("--embedder", "color", "--shot_detector", "adaptive"),
-            ),
-            ("generate_meta_data.py", world_size, "--dataset", "mine", *model[:4]),
-            ("generate_dpo_data.py", "mine", world_size, *model),
-        ):
-            done = run_script(*words, "--data_root", str(root))
-            assert done.returncode == 0, done.stderr
+    def make(name, world_size, batch):
+        root = shutil.copytree(tmp_path / "captioned", tmp_path / name)
+        flags = (*model, "--batch", batch, "--max_new_tokens", 40, "--data_root", root)
+        done = run_script("generate_dpo_data.py", "mine", world_size, *flags)
+        assert done.returncode == 0, done.stderr
         return root
 
     return make
@@ -45,7 +49,7 @@ def files(root):
 def test_a_checkpoint_writes_pairs_and_neither_batch_nor_world_size_shows(
     run, run_script, tmp_path
 ):
-    alone, together = run("1", 1), run("2", 8)
+    alone, together = run("alone", 1, batch=1), run("together", 2, batch=8)
     assert files(alone) == files(together)
     assert len(files(alone)) == 2 + 13
 

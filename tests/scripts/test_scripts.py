@@ -293,9 +293,9 @@ def test_the_pipeline_runs_from_any_working_directory(tiny_videos, tmp_path):
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     dryrun = ("--model", "dryrun", "--data_root", "../data")
     for words in (
-        ["preprocess.py", "mine", "2", *LIGHT, "--video_dir", "videos", "--data_root", "../data"],
-        ["generate_meta_data.py", "2", "--dataset", "mine", *dryrun],
-        ["generate_dpo_data.py", "mine", "2", *dryrun],
+        ["preprocess.py", "mine", "1", *LIGHT, "--video_dir", "videos", "--data_root", "../data"],
+        ["generate_meta_data.py", "1", "--dataset", "mine", *dryrun],
+        ["generate_dpo_data.py", "mine", "1", *dryrun],
         [
             *("convert_to_swift.py", "dryrun", "16", "8", "4", "2", "--dataset", "mine"),
             *("--data_root", "../data", "--output", "pairs.json"),

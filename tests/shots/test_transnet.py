@@ -1,57 +1,40 @@
 """TransNetV2: as published, whatever the length, the chunks and the device it runs on."""
 
 import itertools
-import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from tools.errors import UserError
 from tools.shots import transnet
-from tools.shots.transnet import TransNetV2, colour_histograms, comparable
+from tools.shots.transnet import (
+    MARGIN,
+    STEP,
+    TransNetV2,
+    _sections,
+    colour_histograms,
+    comparable,
+)
 from tools.store.dataset import REPOSITORY
-from tools.video.scan import scan_file
+from tools.video.scan import FrameMeter
 
 FOOTAGE = REPOSITORY.parent / "shared" / "videos"
 CLIP = FOOTAGE / "sample_demo_1.mp4"
 PLACES = ("beach", "forest", "night", "fire", "snow", "party")
 
 
-def start_python(code, cache, *arguments):
-    """Start a fresh Python that runs `code` in the repository, with that cache."""
-    env = {**os.environ, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=env, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """A new cache, in which two processes prepare at once: (the cache, the folders they got)."""
-    cache = tmp_path_factory.mktemp("cache")
-    code = "from tools.shots.transnet import prepare; print(prepare())"
-    both = [start_python(code, cache) for _ in range(2)]
-    answers = [process.communicate() for process in both]
-    assert [process.returncode for process in both] == [0, 0], answers
-    return cache, [Path(out.strip()) for out, _ in answers]
-
-
-@pytest.fixture(scope="module")
-def cache(prepared):
-    """A cache that holds the networks, in use."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(prepared[0]))
-        yield prepared[0]
-
-
-@pytest.fixture(scope="module")
-def network(cache):
+def network(shot_networks):
     """TransNetV2 on the CPU."""
-    return TransNetV2("cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(shot_networks))
+        return TransNetV2("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +47,19 @@ def published():
     return lambda frames: model.predict_frames(torch.from_numpy(frames), quiet=True)[0].numpy()
 
 
+def chunks_of(frames, size):
+    """The frames in chunks of a size, as a scan gives them."""
+    return (frames[start : start + size] for start in range(0, len(frames), size))
+
+
 @pytest.fixture(scope="module")
 def film(picture):
-    """550 frames: shots of 11 to 60 frames, cut hard, two dissolved, one fading through black."""
+    """455 frames: shots of 11 to 60 frames, cut hard, two dissolved, one fading through black."""
 
     def shot(place, frames):
         return np.stack([picture(place, (48, 27), moment) for moment in range(frames)])
 
-    lengths = (60, 33, 47, 11, 52, 29, 58, 17, 41, 26, 55, 38, 49, 34)
+    lengths = (60, 33, 47, 11, 52, 29, 58, 17, 41, 26, 55, 38)
     shots = [shot(p, n) for p, n in zip(itertools.cycle(PLACES), lengths, strict=False)]
     for number, frames in ((4, 16), (8, 9)):
         before, after = shots[number][-frames:], shots[number + 1][:frames]
@@ -98,8 +86,8 @@ def film_exactly(network, film):
 
 @pytest.fixture(scope="module")
 def film_found(network, film):
-    """The film's probabilities at a threshold of 0.5."""
-    return network.predict([film])
+    """The film's probabilities at a threshold of 0.5, from chunks that end where no window does."""
+    return network.predict(chunks_of(film, 49))
 
 
 def test_hard_cuts_are_marked_on_the_last_frame_of_the_old_shot(network, picture):
@@ -110,10 +98,11 @@ def test_hard_cuts_are_marked_on_the_last_frame_of_the_old_shot(network, picture
 
 
 @pytest.mark.skipif(not CLIP.exists(), reason="needs ../shared/videos")
-def test_windows_near_the_threshold_are_as_the_package_predicts_on_real_footage(
-    network, published, tmp_path
-):
-    frames = next(scan_file(CLIP, tmp_path / "clip.npz").thumbnails())[:120]
+def test_windows_near_the_threshold_are_as_the_package_predicts_on_real_footage(network, published):
+    meter = FrameMeter()
+    with av.open(str(CLIP)) as container:
+        decoded = itertools.islice(container.decode(video=0), 50)
+        frames = np.stack([meter.thumbnail(frame) for frame in decoded])
     assert np.abs(exactly(network, frames) - published(frames)).max() < 1e-5
 
 
@@ -123,7 +112,7 @@ def test_the_ends_are_padded_as_the_package_pads_them(network, published, film, 
     assert np.abs(exactly(network, frames) - published(frames)).max() < 1e-5
 
 
-@pytest.mark.parametrize("length", [0, 1, 2, 24, 25, 49, 50, 51, 99, 100, 101, 149, 151, 500])
+@pytest.mark.parametrize("length", [0, 1, 49, 50, 51, 101])
 def test_every_frame_gets_one_probability(network, film, length):
     found = network.predict([film[:length]])
     assert found.shape == (length,)
@@ -131,12 +120,31 @@ def test_every_frame_gets_one_probability(network, film, length):
     assert ((found >= 0) & (found <= 1)).all()
 
 
-@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("length", [2, 24, 25, 99, 100, 149, 151, 399, 400, 401, 425, 450])
+def test_the_network_is_given_whole_steps_with_a_margin(film, length):
+    sections = list(_sections([film[:length]]))
+    assert sum(wanted for _, wanted in sections) == length
+    assert all(len(frames) % STEP == 0 for frames, _ in sections)
+    assert all(len(frames) - 2 * MARGIN >= wanted > 0 for frames, wanted in sections)
+    answered = [frames[MARGIN:][:wanted] for frames, wanted in sections]
+    assert np.array_equal(np.concatenate(answered), film[:length])
+
+
+def same_above(found, published, threshold):
+    """Whether the same frames, five or more, are above the threshold."""
+    above = np.flatnonzero(published > threshold)
+    return len(above) >= 5 and np.array_equal(np.flatnonzero(found > threshold), above)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.9])
 def test_the_frames_above_the_threshold_are_as_published(network, film, film_exactly, threshold):
     found = network.predict([film], threshold)
-    above = np.flatnonzero(film_exactly > threshold)
-    assert len(above) >= 5
-    assert np.flatnonzero(found > threshold).tolist() == above.tolist()
+    assert found.shape == film_exactly.shape
+    assert same_above(found, film_exactly, threshold)
+
+
+def test_the_frames_above_the_default_threshold_are_as_published(film_found, film_exactly):
+    assert same_above(film_found, film_exactly, 0.5)
 
 
 def test_a_window_with_a_frame_near_the_threshold_is_done_again_as_published(
@@ -145,9 +153,9 @@ def test_a_window_with_a_frame_near_the_threshold_is_done_again_as_published(
     frame = 207
     window = slice(200, 250)
     threshold = float(film_exactly[frame])
-    found = network.predict([film], threshold)
+    found = network.predict([film[150:300]], threshold)
     assert np.abs(film_found - film_exactly)[window].max() > 1e-5
-    assert np.abs(found - film_exactly)[window].max() < 1e-6
+    assert np.abs(found[50:100] - film_exactly[window]).max() < 1e-6
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
@@ -156,10 +164,16 @@ def test_a_threshold_at_the_end_of_its_range_is_no_error(network, film, threshol
     assert ((found > threshold) == (threshold < 1)).all()
 
 
+def test_chunks_give_the_same_as_the_whole(network, film, film_found):
+    assert np.array_equal(network.predict([film]), film_found)
+
+
 @pytest.mark.parametrize("size", [1, 49, 256])
-def test_chunks_of_any_size_give_the_same(network, film, film_found, size):
-    chunks = (film[start : start + size] for start in range(0, len(film), size))
-    assert np.array_equal(network.predict(chunks), film_found)
+def test_the_network_sees_the_same_whatever_the_size_of_chunks(film, size):
+    whole, cut = (list(_sections(chunks)) for chunks in ([film], chunks_of(film, size)))
+    for (frames, wanted), (its_frames, its_wanted) in zip(whole, cut, strict=True):
+        assert wanted == its_wanted
+        assert np.array_equal(frames, its_frames)
 
 
 def test_empty_chunks_are_allowed(network, film):
@@ -175,35 +189,49 @@ def test_torch_gives_the_same_and_is_left_as_it_was(network, film, film_exactly)
     torch.use_deterministic_algorithms(False)
     on_torch = transnet._OnTorch("cpu")
     assert not torch.are_deterministic_algorithms_enabled()
-    logits = on_torch.logits(film[25:225], level=0.0)
+    logits = on_torch.logits(film[25:175], level=0.0)
     # The film's windows begin 25 frames before it.
-    assert np.abs(1 / (1 + np.exp(-logits)) - film_exactly[50:200]).max() < 1e-5
+    assert np.abs(1 / (1 + np.exp(-logits)) - film_exactly[50:150]).max() < 1e-5
 
 
-def test_two_processes_that_prepare_at_once_end_with_one_folder(prepared):
-    cache, folders = prepared
-    assert folders[0] == folders[1]
-    assert list((cache / "temple-toolkit").iterdir()) == [folders[0]]
+def test_the_networks_lie_in_one_folder_of_the_cache(shot_networks):
+    (folder,) = (shot_networks / "temple-toolkit").iterdir()
     files = {"coarse.bin", "coarse.xml", "exact.bin", "exact.xml"}
-    assert {path.name for path in folders[0].iterdir()} == files
+    assert {path.name for path in folder.iterdir()} == files
 
 
-def test_a_worker_imports_no_torch_and_stays_small(cache):
+def test_two_that_prepare_at_once_end_with_one_folder(tmp_path, monkeypatch):
+    both = threading.Barrier(2, timeout=20)
+
+    def export(command, **_):
+        Path(command[-1], "exact.xml").touch()
+        both.wait()
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(transnet.subprocess, "run", export)
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(lambda _: transnet.prepare(), range(2))
+    assert first == second
+    assert list((tmp_path / "temple-toolkit").iterdir()) == [first]
+
+
+def test_a_worker_imports_no_torch_and_stays_small(shot_networks, run_script):
     code = """
 import sys
 from pathlib import Path
 import numpy as np
 from tools.shots.transnet import TransNetV2
 network = TransNetV2("cpu")
-frames = np.random.default_rng(0).integers(0, 256, (600, 27, 48, 3), dtype=np.uint8)
+frames = np.random.default_rng(0).integers(0, 256, (450, 27, 48, 3), dtype=np.uint8)
 network.predict([frames])
 network._network._band[:] = np.inf
-network.predict([frames[:150]])
+network.predict([frames[:50]])
 peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
 print("torch" in sys.modules, int(peak) // 1024)
 """
-    out, err = start_python(code, cache).communicate()
-    torch_imported, megabytes = out.split() or pytest.fail(err)
+    done = run_script("-c", code, env={"XDG_CACHE_HOME": str(shot_networks)})
+    torch_imported, megabytes = done.stdout.split() or pytest.fail(done.stderr)
     assert torch_imported == "False"
     assert int(megabytes) < 570
 

@@ -15,12 +15,14 @@ import orjson
 import pytest
 
 from benchmarks.transitions import f1, match_transitions
-from toyworld.make import make_world
-from toyworld.plan import SHAPES, plan_video
+from toyworld import plan as plan_module
+from toyworld.make import make_video, make_world
+from toyworld.plan import SCHEDULE, SHAPES, plan_video
 from toyworld.sprites import RGB, draw_sprite, paste, similarity
 from toyworld.stories import plan_story
 from toyworld.truth import narrate, truth, verdict
 
+SMALL = [[kind, width // 4 * 2, height // 4 * 2, fps] for kind, width, height, fps in SCHEDULE]
 VIDEOS = 6  # of the rendered world: one with a variable frame rate, one with blank shots
 REASONS = {
     "too_few_shots",
@@ -62,9 +64,11 @@ class Video:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
-    """The folder of a rendered toy world of seed 0."""
+    """The folder of a toy world of seed 0, rendered in half the width and half the height."""
     out = tmp_path_factory.mktemp("toyworld")
-    make_world(VIDEOS, 0, out, workers=2)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(plan_module, "SCHEDULE", SMALL)
+        make_world(VIDEOS, 0, out, workers=1)
     return out
 
 
@@ -196,13 +200,20 @@ def test_a_caption_tells_the_events_in_order():
 # The files
 
 
-def test_same_bytes_whatever_the_workers(world, tmp_path):
-    """The world was rendered by two workers; here the first of its videos, by one."""
-    make_world(1, 0, tmp_path, workers=1)
-    lines = (world / "truth.jsonl").read_bytes().splitlines(keepends=True)
-    assert (tmp_path / "truth.jsonl").read_bytes() == lines[0]
+def test_same_bytes_whatever_the_workers(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    make_world(1, 0, one, workers=1, events=[1])
+    make_world(2, 0, two, workers=2, events=[1])
+    first = (two / "truth.jsonl").read_bytes().splitlines(keepends=True)[0]
+    assert (one / "truth.jsonl").read_bytes() == first
     video = "video/toy_0000.mp4"
-    assert (tmp_path / video).read_bytes() == (world / video).read_bytes()
+    assert (one / video).read_bytes() == (two / video).read_bytes()
+
+
+def test_same_bytes_again(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan_module, "SCHEDULE", SMALL)
+    made = make_video(3, 0, [], tmp_path)["video_name"]
+    assert (tmp_path / made).read_bytes() == (world / "video" / made).read_bytes()
 
 
 def test_frames_size_and_rate_are_those_of_the_file(videos):

@@ -12,7 +12,6 @@ from tools.pairs.swift_rows import swift_row
 from tools.training import preflight
 from tools.training.preflight import (
     check_disk,
-    check_videos,
     count_kept,
     counted,
     held_out_file,
@@ -24,7 +23,7 @@ from tools.training.row_lengths import RowLengths
 from tools.video.budget import Budget, video_header
 
 DPO, SFT = (parse(f"qwen2vl7b=lr1e-3_r8_a16_bs2_{data}").stages[0] for data in ("r16", "sft60k"))
-PAIR = swift_row("What happens?", "Rain, then sun.", "Sun, then rain.", "/videos/v.mp4")
+PAIR = swift_row("What happens?", "Rain, then sun.", "Sun, then rain.", __file__)
 ROW = {"messages": PAIR["messages"], "videos": PAIR["videos"]}
 
 
@@ -71,11 +70,10 @@ def test_rows_that_a_stage_cannot_take(tmp_path, rows, stage, line):
 
 
 def test_videos_that_are_gone(tmp_path):
-    here = str(write(tmp_path / "v.mp4", "film"))
-    check_videos(tmp_path, [but(ROW, videos=[here]), but(ROW, videos=[here])])
-    rows = [but(ROW, videos=[path]) for path in (here, "/gone/b.mp4", "/gone/a.mp4", "/gone/b.mp4")]
+    videos = (__file__, "/gone/b.mp4", "/gone/a.mp4", "/gone/b.mp4")
+    path = write(tmp_path / "r.json", [but(ROW, videos=[video]) for video in videos])
     with pytest.raises(UserError, match=r"2 of 3 videos are not there, such as /gone/a.mp4: make"):
-        check_videos(tmp_path / "r.json", rows)
+        read_rows(path, SFT, "")
 
 
 # ---- lengths ------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tools.errors import UserError
+from tools.errors import Filtered, UserError
 from tools.training.sft_data import main, messages, shares
 
 YOUTUBE, ACADEMIC = "0_30_s_youtube_v0_1", "0_30_s_academic_v0_1"
@@ -98,8 +98,12 @@ def test_videos_are_found_below_their_data_source_too(sample, world):
     ],
 )  # fmt: skip
 def test_a_conversation_is_read(turns, found):
-    read = messages(row(0, YOUTUBE, None, *turns))
-    assert ([one["content"] for one in read] if isinstance(read, list) else read) == found
+    one = row(0, YOUTUBE, None, *turns)
+    if isinstance(found, str):
+        with pytest.raises(Filtered, match=found):
+            messages(one)
+    else:
+        assert [turn["content"] for turn in messages(one)] == found
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,8 @@ def test_a_conversation_is_read(turns, found):
     ],
 )
 def test_what_is_no_conversation(conversations):
-    assert messages({"conversations": conversations}) == "conversation"
+    with pytest.raises(Filtered, match="conversation"):
+        messages({"conversations": conversations})
 
 
 def test_shares_are_in_proportion():

@@ -1,4 +1,8 @@
-"""Stage 5 for real: ms-swift trains a tiny Qwen2-VL on pairs of the toy world, on the CPU."""
+"""Stage 5 for real: ms-swift trains tiny models on pairs of the toy world, on the CPU.
+
+The checks share two trainings, since a start of swift takes ten seconds or more: the chain, whose
+swift is started already (warm_swift.py), and two processes of toyvl, whose swift is a user's.
+"""
 
 import json
 import math
@@ -15,13 +19,14 @@ import psutil
 import pytest
 from tokenizers import Tokenizer
 
-from tools.pairs.perturbation import MAGNITUDES, Config, select
+from tools.pairs.perturbation import Config, select
 from tools.pairs.swift_rows import swift_row
 from tools.store.dataset import REPOSITORY
 from tools.text.prompts import QUESTIONS
 from tools.training.recipe import parse
-from tools.training.report import COLUMNS, read_log, table
+from tools.training.report import read_log, table_row
 from tools.training.row_lengths import RowLengths
+from tools.training.scripts import Call
 from tools.training.stages import checkpoints, find_state, version_folders
 from tools.video.budget import Budget
 from toyworld.make import make_world
@@ -29,15 +34,15 @@ from toyworld.truth import narrate
 
 pytestmark = pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed")
 
-CHAIN = "qwen2vl7b=lr1e-3_r8_a16_bs2_freeze_r16-r8-r4-r2=lr1e-3_r8_a8_bs1_toys"
-DPO, SFT = CHAIN.rsplit("=", 1)
-R16, R8, R4, R2 = (
-    f"{DPO[: DPO.index('r16')]}{'-'.join(['r16', 'r8', 'r4', 'r2'][:n])}" for n in (1, 2, 3, 4)
-)
-CLIPS = 4  # of each toy video: short rows train fast
-# A toy video of 24 s then is 24 frames of 84 x 56 pixels: 6 visual tokens for each two of them.
-TOTAL_PIXELS = 12 * 112 * 56
-VIDEO_TOKENS = 12 * 6
+# The paper's kind of model, on another one's pairs.
+CHAIN = "qwen25vl7b=lr1e-3_r8_a16_bs2_freeze_r16-r8=lr1e-3_r8_a8_bs1_toys"
+R16_R8 = CHAIN.rsplit("=", 1)[0]
+R16 = R16_R8.removesuffix("-r8")
+CLIPS = 4  # of each toy video, two seconds each: short rows train fast
+# A toy video then is 8 frames, which this limit scales to 56 x 56 pixels: 4 visual tokens for each
+# two of them.
+TOTAL_PIXELS = 4 * 112 * 56
+VIDEO_TOKENS = 4 * 4
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 # Without these, half of the time goes into fresh memory for the logits of 150,000 words.
 QUICK = {
@@ -51,6 +56,7 @@ SETTINGS = {
     "WORKERS": "0",
     "LOGGING_STEPS": "1",
     "SAVE_STEPS": "1",
+    "REPORT_TO": "none",
     "VIDEO_TOTAL_PIXELS": str(TOTAL_PIXELS),
     **QUICK,
 }
@@ -67,36 +73,38 @@ def train(*words, settings, program="run.sh", **kwargs):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Toy videos, and rows of them: the levels', held-out ones of r8, and a data set `toys`."""
+    """Toy videos, and rows of them: r16's, r8's, held-out ones of r8, and a data set `toys`."""
     folder = tmp_path_factory.mktemp("world")
-    pairs = {magnitude: [] for magnitude in MAGNITUDES}
-    for video in make_world(videos=2, seed=0, out=folder, workers=1):
+    pairs = {16: [], 8: []}
+    for video in make_world(videos=2, seed=0, out=folder, workers=1, events=(CLIPS, CLIPS)):
         path = str(folder / "video" / video["video_name"])
-        captions = [shot["caption"] for shot in video["shots"] if not shot["blank"]][:CLIPS]
+        captions = [shot["caption"] for shot in video["shots"] if not shot["blank"]]
 
-        def told(config, captions=captions, path=path):
+        def narration(config, captions=captions, path=path):
             return " ".join(captions[index] for index in select(config, CLIPS, 0, path).indices)
 
-        for magnitude in MAGNITUDES:
+        for magnitude, rows in pairs.items():
             for noise in ("drop", "reverse", "shuffle"):
-                rejected = told(Config(noise, magnitude))
-                chosen = told(Config("none", 1))
-                pairs[magnitude].append(swift_row(QUESTIONS[0], chosen, rejected, path))
-    for magnitude, rows in pairs.items():
-        (folder / f"qwen2vl7b_i0_r{magnitude}.json").write_text(json.dumps(rows))
-    (folder / "qwen2vl7b_i0_r8_val.json").write_text(json.dumps(pairs[8][:2]))
-    for row in pairs[2]:
-        del row["rejected_response"]
-    (folder / "toys.json").write_text(json.dumps(pairs[2][::3]))
+                rejected = narration(Config(noise, magnitude))
+                chosen = narration(Config("none", 1))
+                rows.append(swift_row(QUESTIONS[0], chosen, rejected, path))
+    files = {
+        "qwen2vl7b_i0_r16": pairs[16][:4],
+        "qwen2vl7b_i0_r8": pairs[8],
+        "qwen2vl7b_i0_r8_val": pairs[8][:2],
+        "toys": [{key: row[key] for key in ("messages", "videos")} for row in pairs[8][::3]],
+    }
+    for name, rows in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(rows))
     return folder
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A Qwen2-VL of 10 million random weights."""
-    from inference.tiny.checkpoints import qwen2vl
+    """A Qwen2.5-VL of 10 million random weights."""
+    from inference.tiny.checkpoints import qwen25vl
 
-    return qwen2vl(tmp_path_factory.mktemp("tiny"), seed=0)
+    return qwen25vl(tmp_path_factory.mktemp("tiny"), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +125,7 @@ def warm(tmp_path_factory):
 
 
 class Chain:
-    """The chain, killed in the middle of r4, then called again twice."""
+    """The chain, killed in the middle of r8, then called again twice."""
 
     def __init__(self, folder, world, tiny, warm):
         self.base = tiny
@@ -125,6 +133,7 @@ class Chain:
         self.settings = {
             **SETTINGS,
             "MODEL": str(tiny),
+            "DATA_MODEL": "qwen2vl7b",
             "DATA_DIR": str(world),
             "EXP_DIR": str(folder / "exp"),
             "GROUP": "toy",
@@ -136,16 +145,16 @@ class Chain:
                 env={**os.environ, "PYTHON": sys.executable, **self.settings},
                 stdout=log, stderr=log,
             )  # fmt: skip
-            self.kill_at(self.outputs / R4, killed)
+            self.kill_at(self.outputs / R16_R8, killed)
         self.killed_log = (folder / "killed.log").read_text()
-        self.at_kill = find_state(self.outputs / R4)
+        self.at_kill = find_state(self.outputs / R16_R8)
         self.again = train(CHAIN, settings=self.settings, cwd=folder)
         self.before = self.files()
         self.third = train(CHAIN, settings=self.settings, cwd=folder)
 
     def kill_at(self, stage, run):
         """SIGKILL everything once the stage has a whole checkpoint."""
-        while not any(not found.finished for found in checkpoints(stage)):
+        while all(checkpoint.finished for checkpoint in checkpoints(stage)):
             assert run.poll() is None, "it ended before the kill"
             time.sleep(0.02)
         groups = {os.getpgid(child.pid) for child in psutil.Process(run.pid).children()}
@@ -205,14 +214,14 @@ def test_weights_change_in_every_stage(chain):
     from safetensors.torch import load_file
 
     before = load_file(chain.base / "model.safetensors")
-    for name in (R16, R8, R4, R2, CHAIN):
+    for name in (R16, R16_R8, CHAIN):
         after = chain.weights(name)
         assert after.keys() == before.keys()
         changed = {key for key in after if not after[key].equal(before[key])}
         text = {key for key in after if ".layers." in key and key.endswith("_proj.weight")}
         assert text <= changed
         seeing = {key for key in changed if key.startswith("visual.")}
-        # The four DPO stages freeze the vision tower, fine-tuning does not.
+        # The DPO stages freeze the vision tower, fine-tuning does not.
         assert bool(seeing) == (name == CHAIN), sorted(seeing)
         before = after
 
@@ -221,19 +230,17 @@ def test_a_kill_in_the_middle_of_a_level_resumes(chain):
     assert chain.at_kill.kind == "partial"
     step = int(chain.at_kill.path.name.removeprefix("checkpoint-"))
     assert f"goes on from {chain.at_kill.path}" in chain.again.stdout
-    _, second = version_folders(chain.outputs / R4)
+    _, second = version_folders(chain.outputs / R16_R8)
     entry = json.loads((second / "logging.jsonl").read_text().splitlines()[0])
     assert entry["global_step/max_steps"] == f"{step + 1}/3"
-    # The levels before it were not done again.
-    assert chain.again.stdout.count("finished: ") == 2
-    assert (
-        len(version_folders(chain.outputs / R16)) == len(version_folders(chain.outputs / R8)) == 1
-    )
+    # The level before it was not done again.
+    assert chain.again.stdout.count("finished: ") == 1
+    assert len(version_folders(chain.outputs / R16)) == 1
 
 
 def test_a_second_call_does_nothing(chain):
     assert chain.third.returncode == 0
-    assert chain.third.stdout.count("finished: ") == 5
+    assert chain.third.stdout.count("finished: ") == 3
     assert "swift " not in chain.third.stdout.split("==", 1)[1]
     assert chain.files() == chain.before
 
@@ -246,13 +253,13 @@ def test_the_loss_is_the_papers(chain):
 
 
 def test_held_out_pairs_are_evaluated_where_there_are_some(chain):
-    assert [line["eval_rewards/accuracies"] for line in chain.log(R8) if "eval_loss" in line]
+    assert [line["eval_rewards/accuracies"] for line in chain.log(R16_R8) if "eval_loss" in line]
     assert not [line for line in chain.log(R16) if "eval_loss" in line]
 
 
 def test_what_was_run_is_written_beside_it(chain):
-    noted = json.loads((chain.outputs / R4 / "stage.json").read_text())
-    assert noted["rows"] == {**noted["rows"], "file": "qwen2vl7b_i0_r4.json", "rows": 6, "kept": 6}
+    noted = json.loads((chain.outputs / R16_R8 / "stage.json").read_text())
+    assert noted["rows"] == {**noted["rows"], "file": "qwen2vl7b_i0_r8.json", "rows": 6, "kept": 6}
     assert noted["made_with"]["settings"]["RPO_ALPHA"] == "1.0"
     assert len(noted["runs"]) == 2
     run = noted["runs"][1]
@@ -261,18 +268,15 @@ def test_what_was_run_is_written_beside_it(chain):
 
 
 def test_the_report_reads_swifts_logs(chain):
-    lines = [
-        dict(zip(COLUMNS, line, strict=True))
-        for line in table([read_log(chain.outputs / name) for name in (R8, R4, CHAIN)])
-    ]
+    lines = [table_row(read_log(chain.outputs / name)) for name in (R16, R16_R8, CHAIN)]
     assert [(line["stage"], line["state"], line["steps"], line["of"]) for line in lines] == [
+        ("r16", "merged", "2", "2"),
         ("r8", "merged", "3", "3"),
-        ("r4", "merged", "3", "3"),
         ("toys", "merged", "2", "2"),
     ]
-    assert lines[0]["held_out_accuracy"] and not lines[1]["held_out_accuracy"]
+    assert lines[1]["held_out_accuracy"] and not lines[0]["held_out_accuracy"]
     assert float(lines[2]["loss_first"]) > 0 and not lines[2]["accuracy"]
-    steps = [step for step, _ in read_log(chain.outputs / R4).series["loss"]]
+    steps = [step for step, _ in read_log(chain.outputs / R16_R8).series["loss"]]
     assert steps == [1, 2, 3]
 
 
@@ -281,10 +285,9 @@ import json, sys
 from swift.arguments import RLHFArguments
 from swift.model import get_processor
 from swift.template import get_template
-model, rows = sys.argv[1:]
-template = get_template(get_processor(model, model_type="qwen2_vl"), template_type="qwen2_vl")
-template.set_mode("rlhf")
-for row in json.load(open(rows)):
+for kind, row in json.loads(sys.argv[2]):
+    template = get_template(get_processor(sys.argv[1], model_type=kind), template_type=kind)
+    template.set_mode("rlhf")
     encoded = template.encode(row)
     sides = [encoded["chosen_input_ids"], encoded["rejected_input_ids"]]
     print("row", max(map(len, sides)), [list(side).count(151656) for side in sides])
@@ -302,58 +305,26 @@ def test_the_papers_pixel_budget_is_honoured(warm, tiny, make_video, tmp_path):
             QUESTIONS[1], "A fire.", "A fire burns, and burns - 日本.\n\nSo it does", str(short)
         ),
     ]
-    (tmp_path / "qwen2vl7b_i0_r2.json").write_text(json.dumps(rows))
-    settings = {"MODEL": str(tiny), "DATA_DIR": str(tmp_path), "DRY_RUN": "1", "DEVICE": "cpu"}
-    shown = train("qwen2vl7b=lr5e-6_r32_a64_bs16_freeze_r2", settings=settings).stdout
-    exported = re.search(r"^for the commands below: export (.*)$", shown, re.MULTILINE)[1]
+    pairs = [("qwen2_5_vl", rows[0]), ("qwen2_5_vl", rows[1]), ("qwen2_vl", rows[1])]
     (tmp_path / "encode.py").write_text(ENCODE)
+    settings = {"BASE": "qwen25vl7b", "ROWS": "rows.json", "OUTPUT_DIR": "out", "DEVICE": "cpu"}
     done = subprocess.run(
-        [warm / "swift", tmp_path / "encode.py", tiny, tmp_path / "qwen2vl7b_i0_r2.json"],
-        env={**os.environ, **dict(word.split("=") for word in exported.split())},
+        [warm / "swift", tmp_path / "encode.py", tiny, json.dumps(pairs)],
+        env={**os.environ, **Call("dpo", {**os.environ, **settings}).exported},
         capture_output=True, text=True, timeout=100,
     )  # fmt: skip
-    found = re.findall(r"^row (\d+) \[(\d+), (\d+)\]", done.stdout, re.MULTILINE)
-    assert len(found) == 2, done.stderr[-3000:]
-    counted = RowLengths("qwen2_vl", tiny / "tokenizer.json", Budget())
-    for row, (length, chosen, rejected) in zip(rows, found, strict=True):
+    lengths = re.findall(r"^row (\d+) \[(\d+), (\d+)\]", done.stdout, re.MULTILINE)
+    assert len(lengths) == 3, done.stderr[-3000:]
+    for (kind, row), (length, chosen, rejected) in zip(pairs, lengths, strict=True):
         assert chosen == rejected
-        assert counted.count(row) == int(length)
+        assert RowLengths(kind, tiny / "tokenizer.json", Budget()).count(row) == int(length)
     # A visual token is 28 x 28 pixels.
-    assert 0.9 * 9_000_000 < int(found[0][1]) * 784 <= 9_000_000
+    assert 0.9 * 9_000_000 < int(lengths[0][1]) * 784 <= 9_000_000
 
 
-def test_two_processes_learn_to_prefer_the_chosen_answers(world, tmp_path):
-    # The command line as a user has it: `swift` itself, torchrun under it; the paper's kind of
-    # model, on another one's pairs.
-    from inference.tiny.checkpoints import qwen25vl
-
-    name = "qwen25vl7b=lr1e-2_r8_a16_bs2_freeze_r2"
-    settings = {
-        **SETTINGS,
-        "SAVE_STEPS": "500",
-        "MODEL": str(qwen25vl(tmp_path / "tiny", seed=0)),
-        "DATA_MODEL": "qwen2vl7b",
-        "DATA_DIR": str(world),
-        "EXP_DIR": str(tmp_path),
-        "GROUP": "toy",
-        "NPROC_PER_NODE": "2",
-        "EPOCHS": "4",
-    }
-    done = train(name, settings=settings)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "--nproc_per_node 2" in done.stdout
-    # Processes that each train alone would each log every step.
-    assert len(re.findall("'loss': ", done.stdout)) == 12
-    log = read_log(tmp_path / "toy" / "outputs" / name)
-    assert log.max_steps == 12  # 6 pairs, a global batch of 2, 4 epochs
-    accuracies = [accuracy for _, accuracy in log.series["rewards/accuracies"]]
-    # Before the first steps take effect no side has gained; at the end the chosen one has, in the
-    # whole last epoch.
-    assert accuracies[0] == 0 and sum(accuracies[-3:]) / 3 > 0.9
-
-
-def test_toyvl_learns_from_pairs_about_videos_that_it_sees(tmp_path, warm):
-    # Its small vocabulary has no 151656: without its own template the videos would be left out.
+def test_two_processes_of_toyvl_learn_to_prefer_the_chosen_answers(tmp_path, warm, run_script):
+    # By hand, with `swift` as a user has it and torchrun under it. toyvl's small vocabulary has no
+    # 151656: without its own template the videos would be left out.
     stories = make_world(videos=4, seed=5, out=tmp_path, workers=1, events=(4, 6))
     rows = []
     for story in stories:
@@ -364,35 +335,47 @@ def test_toyvl_learns_from_pairs_about_videos_that_it_sees(tmp_path, warm):
             for question in QUESTIONS[:4]
         ]
     (tmp_path / "toyvl_i0_r16.json").write_text(json.dumps(rows))
-    name = "toyvl=lr3e-3_r8_a16_bs4_freeze_r16"
-    places = {"DATA_DIR": str(tmp_path), "EXP_DIR": str(tmp_path), "GROUP": "toy", "EPOCHS": "6"}
-    settings = {
-        **QUICK,
-        **places,
-        "DEVICE": "cpu",
-        "WORKERS": "0",
-        "LOGGING_STEPS": "1",
-        "PER_DEVICE_BATCH": "4",
-        "PATH": f"{warm}:{PATH}",
+    folder = tmp_path / "toyvl=lr3e-3_r8_a16_bs4_freeze_r16"
+    chain = {"DRY_RUN": "1", "DEVICE": "cpu", "DATA_DIR": str(tmp_path), "EXP_DIR": str(tmp_path)}
+    shown = run_script("-m", "tools.training.chain", folder.name, env=chain).stdout
+    assert "16 rows, all within" in shown and "--gradient_checkpointing false" in shown
+    by_hand = {**QUICK, "BASE": "toyvl", "DEVICE": "cpu", "GLOBAL_BATCH": "4", "EPOCHS": "6"}
+    dpo = {
+        "ROWS": str(tmp_path / "toyvl_i0_r16.json"),
+        "OUTPUT_DIR": str(folder),
+        "LEARNING_RATE": "3e-3",
+        "LORA_RANK": "8",
+        "LORA_ALPHA": "16",
+        "PER_DEVICE_BATCH": "2",
+        "NPROC_PER_NODE": "2",
     }
-    done = train(name, settings=settings)
+    done = train(program="dpo.sh", settings={**by_hand, **dpo})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "16 rows, all within" in done.stdout
-    assert "--gradient_checkpointing false" in done.stdout
+    assert "--nproc_per_node 2" in done.stdout
+    # A story of 4 or 6 shots of two seconds, two frames a token.
+    tokenizer = REPOSITORY / "inference" / "toyvl" / "tokenizer.json"
+    video_pad = Tokenizer.from_file(str(tokenizer)).token_to_id("<|video_pad|>")
+    assert re.search(rf"\[{video_pad} \* [46]\]", done.stdout + done.stderr)
+    # Processes that each train alone would each log every step.
+    assert len(re.findall("'loss': ", done.stdout)) == 24
+    log = read_log(folder)
+    assert log.max_steps == 24  # 16 pairs, a global batch of 4, 6 epochs
+    # Before the first steps take effect no side has gained; at the end the chosen one has, in the
+    # whole last epoch.
+    accuracies = log.numbers("rewards/accuracies")
+    assert accuracies[0] == 0 and sum(accuracies[-4:]) / 4 > 0.9
+    assert log.numbers("loss")[-1] < log.numbers("loss")[0]
+    assert list(folder.glob("v0-*/images/*.png"))  # swift draws what TensorBoard would show
     # No system turn: <|im_start|> user <|vision_start|>, 4 x <|video_pad|>, <|vision_end|>, a
     # question of one token, <|im_end|> <|im_start|> assistant; the answer's words, <|im_end|>.
-    tokenizer = REPOSITORY / "inference" / "toyvl" / "tokenizer.json"
-    counted = RowLengths("toyvl", tokenizer, Budget(video_min_pixels=784, video_total_pixels=784))
     words = len(narrate([event["text"] for event in stories[0]["events"]]).split())
-    assert counted.count(rows[0]) == 3 + 4 + 5 + words + 1
-    video_pad = Tokenizer.from_file(f"{REPOSITORY}/inference/toyvl/tokenizer.json").token_to_id(
-        "<|video_pad|>"
-    )
-    # A story of 4 or 6 shots of two seconds, two frames a token.
-    assert re.search(rf"\[{video_pad} \* [46]\]", done.stdout + done.stderr)
-    log = read_log(tmp_path / "toy" / "outputs" / name)
-    assert log.max_steps == 24
-    accuracies = [accuracy for _, accuracy in log.series["rewards/accuracies"]]
-    losses = [loss for _, loss in log.series["loss"]]
-    assert sum(accuracies[-4:]) / 4 > 0.9
-    assert losses[-1] < losses[0]
+    budget = Budget(video_min_pixels=784, video_total_pixels=784)
+    assert RowLengths("toyvl", tokenizer, budget).count(rows[0]) == 3 + 4 + 5 + words + 1
+    merge = {
+        "CHECKPOINT": str(find_state(folder).path),
+        "OUTPUT_DIR": str(tmp_path / "merged"),
+        "PATH": f"{warm}:{PATH}",
+    }
+    done = train(program="merge.sh", settings={**by_hand, **merge})
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert (tmp_path / "merged" / "model.safetensors").exists()

@@ -20,12 +20,12 @@ from pathlib import Path
 
 CLIENT = """#!{python}
 import json, os, socket, sys
-there = socket.socket(socket.AF_UNIX)
-there.connect({path!r})
-socket.send_fds(there, [b"."], [0, 1, 2])
-there.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), os.getpgrp()]).encode())
-there.shutdown(socket.SHUT_WR)
-sys.exit(int(there.recv(16) or b"1"))
+server = socket.socket(socket.AF_UNIX)
+server.connect({path!r})
+socket.send_fds(server, [b"."], [0, 1, 2])
+server.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), os.getpgrp()]).encode())
+server.shutdown(socket.SHUT_WR)
+sys.exit(int(server.recv(16) or b"1"))
 """
 PRELOADED = (
     "swift.pipelines.train.rlhf",
@@ -34,7 +34,7 @@ PRELOADED = (
     "swift.trainers.seq2seq_trainer",
     "swift.rlhf_trainers",
     "transformers.models.qwen2_vl.modeling_qwen2_vl",
-    "tensorboard",
+    "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",
 )
 
 
@@ -42,10 +42,10 @@ def serve(folder: Path) -> None:
     """Answer until killed."""
     for name in PRELOADED:
         importlib.import_module(name)
-    here = socket.socket(socket.AF_UNIX)
+    listener = socket.socket(socket.AF_UNIX)
     path = str(folder / "socket")
-    here.bind(path)
-    here.listen()
+    listener.bind(path)
+    listener.listen()
     (folder / "bin").mkdir()
     program = folder / "bin" / ".swift"
     program.write_text(CLIENT.format(python=sys.executable, path=path))
@@ -53,13 +53,13 @@ def serve(folder: Path) -> None:
     program.rename(folder / "bin" / "swift")
     running: dict[int, socket.socket] = {}
     while True:
-        if select.select([here], [], [], 0.05)[0]:
-            there = here.accept()[0]
+        if select.select([listener], [], [], 0.05)[0]:
+            client = listener.accept()[0]
             pid = os.fork()
             if pid == 0:
-                here.close()
-                run(there)
-            running[pid] = there
+                listener.close()
+                run(client)
+            running[pid] = client
         for pid in list(running):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
@@ -68,11 +68,11 @@ def serve(folder: Path) -> None:
                 running.pop(pid).close()
 
 
-def run(there: socket.socket) -> None:
-    """Be the program that asked: `swift SUBCOMMAND ...`, or `swift FILE.py ...`."""
-    _, files, _, _ = socket.recv_fds(there, 1, 3)
-    asked = b"".join(iter(lambda: there.recv(1 << 16), b""))
-    words, folder, environment, group = json.loads(asked)
+def run(client: socket.socket) -> None:
+    """Run what the client asks for: `swift SUBCOMMAND ...`, or `swift FILE.py ...`."""
+    _, files, _, _ = socket.recv_fds(client, 1, 3)
+    request = b"".join(iter(lambda: client.recv(1 << 16), b""))
+    words, folder, environment, group = json.loads(request)
     for number, file in enumerate(files):
         os.dup2(file, number)
     os.setpgid(0, group)

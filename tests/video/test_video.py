@@ -304,8 +304,8 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
         return int(run_script("-c", scan_and_say).stdout) / 1024
 
-    # 8,000 thumbnails are 31 MB, 8,000 frames 37 MB.
-    assert peak(8000) - peak(500) < 8
+    # 4,000 thumbnails are 16 MB, 4,000 frames 18 MB.
+    assert peak(4000) - peak(500) < 8
 
 
 # Exact frames

@@ -22,9 +22,9 @@ from streamlit.testing.v1 import AppTest
 from tools.pairs.judgements import Pair, judge, read
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import dumps
+from visualize.parts.address import pair_named
 from visualize.screens import judge as judge_page
 from visualize.screens.judge import sides_for
-from visualize.session import pair_named
 
 APP = REPOSITORY / "visualize" / "app.py"
 NONE, DROP, REVERSE, SHUFFLE = (
@@ -145,7 +145,7 @@ def page(
         data_root = read_only / "data"
         monkeypatch.setenv("XDG_CACHE_HOME", str(read_only / "cache"))
 
-    def run(name: str = "pairs", **address: str) -> AppTest:
+    def run(name: str = "pairs", /, **address: str) -> AppTest:
         monkeypatch.setattr(sys, "argv", ["app.py", "--data_root", str(data_root)])
         if name == "pairs":
             app = AppTest.from_file(str(APP), default_timeout=30)
@@ -465,6 +465,8 @@ def test_a_video_shows_its_shots_or_why_it_was_filtered(page):
     text = words(page("videos", video="few"))
     assert "few&lt;b&gt;.mp4" in text
     assert "Filtered by filter_scene: too_few_shots (fewer than 4 shots)." in text
+    assert "Filtered by filter_scene" in words(page("videos", status="filtered"))
+    assert "No video passes these filters." in words(page("videos", name="no such name"))
 
 
 def test_a_filtered_video_says_the_bound_that_it_was_filtered_by(page, dataset):
@@ -595,20 +597,7 @@ def test_browser_opens_a_pair_by_link_and_steps_by_key(world, tab):
 
 
 @needs_browser
-def test_browser_shows_html_in_a_caption_as_text(world, tab):
-    _, address = world
-    tab.goto(f"{address}/?pair=m~0~reverse_16_False_False~v0&clip=1")
-    tab.wait_for_selector("video")
-    body = tab.inner_text("body")
-    assert body.count('<img src=x onerror="window.hacked = 1">') == 3
-    assert body.count("$x^2$ *is* **not** # a title, [link](javascript:alert(1)) &amp;") == 3
-    assert tab.evaluate("window.hacked") is None
-    assert tab.locator("b:has-text('bold')").count() == 0
-    assert tab.locator(".katex").count() == 0
-
-
-@needs_browser
-def test_browser_plays_the_clip_that_is_clicked(world, tab):
+def test_browser_plays_the_clip_that_is_clicked_and_shows_html_in_its_caption_as_text(world, tab):
     """The video is 10-bit Matroska, which no browser plays."""
     _, address = world
     tab.goto(f"{address}/?pair=m~0~reverse_16_False_False~v0")
@@ -618,30 +607,31 @@ def test_browser_plays_the_clip_that_is_clicked(world, tab):
     assert tab.evaluate("document.querySelector('video').duration") == pytest.approx(1, abs=0.2)
     assert "clip=3" in tab.evaluate("location.href")
     tab.wait_for_selector("text=Clip three, night.")
+    tab.locator(".clip[data-clip='1']").first.click()
+    tab.wait_for_selector("text=Clip one, the beach.")
+    body = tab.inner_text("body")
+    assert body.count('<img src=x onerror="window.hacked = 1">') == 3
+    assert body.count("$x^2$ *is* **not** # a title, [link](javascript:alert(1)) &amp;") == 3
+    assert tab.evaluate("window.hacked") is None
+    assert tab.locator("b:has-text('bold')").count() == 0
+    assert tab.locator(".katex").count() == 0
 
 
 @needs_browser
-def test_browser_filters(world, tab):
+def test_browser_filters_and_steps_by_key_after_a_filter_was_clicked(world, tab):
+    """The pairs are also found by the name of their page."""
     _, address = world
-    tab.goto(address)
+    tab.goto(f"{address}/pairs")
     tab.wait_for_selector("text=1 of 6")
     tab.get_by_role("button", name="shuffle").click()
     tab.wait_for_selector("text=1 of 2")
     assert "noise=shuffle" in tab.evaluate("location.href")
-    tab.get_by_label("Text").fill("no such words")
-    tab.keyboard.press("Enter")
-    tab.wait_for_selector("text=No pair passes these filters.")
-
-
-@needs_browser
-def test_browser_steps_by_key_after_a_filter_was_clicked(world, tab):
-    _, address = world
-    tab.goto(address)
-    tab.get_by_role("button", name="shuffle").click()
-    tab.wait_for_selector("text=1 of 2")
     tab.wait_for_selector(".clip img")
     tab.keyboard.press("ArrowRight")
     tab.wait_for_selector("text=2 of 2")
+    tab.get_by_label("Text").fill("no such words")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("text=not among 0")
 
 
 @needs_browser
@@ -649,6 +639,7 @@ def test_browser_judges_by_key(world, tab):
     dataset, address = world
     tab.goto(f"{address}/judge?judge=ada&blind=true")
     tab.wait_for_selector("text=0 of 4 judged by ada")
+    tab.wait_for_selector("button:has-text('Unsure')")
     tab.keyboard.press("b")
     tab.wait_for_selector("text=1 of 4 judged by ada")
     tab.keyboard.press("u")
@@ -673,6 +664,7 @@ def test_browser_keys_pressed_too_fast_judge_no_pair_twice(world, tab):
     dataset, address = world
     tab.goto(f"{address}/judge?judge=eve")
     tab.wait_for_selector("text=0 of 4 judged by eve")
+    tab.wait_for_selector("button:has-text('Unsure')")
     for key in "axuxa":
         tab.keyboard.press(key)
         time.sleep(0.08)
@@ -684,21 +676,14 @@ def test_browser_keys_pressed_too_fast_judge_no_pair_twice(world, tab):
 
 
 @needs_browser
-def test_browser_opens_the_pairs_by_their_name(world, tab):
-    _, address = world
-    tab.goto(f"{address}/pairs")
-    tab.wait_for_selector("text=1 of 6")
-
-
-@needs_browser
 def test_browser_goes_from_a_bar_to_its_pairs(world, tab):
     _, address = world
-    tab.set_viewport_size({"width": 1280, "height": 1000})
     tab.goto(f"{address}/dataset?part=Texts&chart=Chosen+over+rejected")
     tab.wait_for_selector(
         "[data-testid='stVegaLiteChart'] canvas, [data-testid='stVegaLiteChart'] svg"
     )
-    time.sleep(2)
+    assert fits(tab, 1280)
+    assert fits(tab, 1920)
     bars = tab.locator("[data-testid='stVegaLiteChart'] path[aria-roledescription='bar']")
     bars.first.click()
     tab.wait_for_selector("h2:has-text('2 pairs')")
@@ -706,27 +691,32 @@ def test_browser_goes_from_a_bar_to_its_pairs(world, tab):
 
 
 @needs_browser
-def test_browser_shows_the_videos(world, tab):
+@pytest.mark.parametrize(
+    ("path", "last"),
+    [
+        ("?pair=m~0~drop_2_False_False~v0", "text=clip captions behind both texts"),
+        ("judge?judge=bob", ".t-side"),
+        ("videos?video=v0", "text=Clip captions by m"),
+        ("dataset", ".t-table"),
+    ],
+)
+def test_browser_pages_fit_the_window(world, tab, path, last):
     _, address = world
-    tab.goto(f"{address}/videos?video=v0")
-    tab.wait_for_selector("h2:has-text('one.mkv')")
-    tab.wait_for_selector(".clip img")
-    assert tab.locator(".t-line i").count() == 8
-    tab.goto(f"{address}/videos?status=filtered")
-    tab.wait_for_selector("text=Filtered by filter_scene: too_few_shots")
-
-
-@needs_browser
-@pytest.mark.parametrize("width", [1280, 1920])
-@pytest.mark.parametrize("path", ["", "judge?judge=bob", "videos", "dataset", "dataset?part=Texts"])
-def test_browser_pages_fit_the_window(world, tab, width, path):
-    _, address = world
-    tab.set_viewport_size({"width": width, "height": 1000})
     tab.goto(f"{address}/{path}")
-    tab.wait_for_selector("h2")
-    time.sleep(1)
+    tab.wait_for_selector(last)
+    if path.startswith("videos"):
+        tab.wait_for_selector(".clip img")
+        assert tab.locator(".t-line i").count() == 8
+    assert fits(tab, 1280)
+    assert fits(tab, 1920)
+
+
+def fits(tab: Any, width: int) -> bool:
+    """Whether nothing on the page is wider than a window of this width, once it is laid out."""
+    tab.set_viewport_size({"width": width, "height": 1000})
+    time.sleep(0.5)
     main = "document.querySelector('[data-testid=stMain]')"
-    assert tab.evaluate(f"{main}.scrollWidth <= {main}.clientWidth")
+    return tab.evaluate(f"{main}.scrollWidth <= {main}.clientWidth")
 
 
 def _listening(port: int) -> set[str]:

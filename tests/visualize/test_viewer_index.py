@@ -119,16 +119,15 @@ def test_reasons_and_duplicates_are_those_of_convert(dataset, run_script, tmp_pa
         for line in funnel
         if line["made"]
     }
-    counted: dict[tuple[str, int], Any] = {}
-    for line in view(dataset).kinds():
-        key = line["noise"], line["magnitude"]
-        made, kept, duplicates, dropped = counted.setdefault(key, (0, 0, 0, {}))
-        if line["reason"]:
-            dropped[line["reason"]] = line["pairs"]
-        else:
-            kept += line["pairs"]
-            duplicates += line["pairs"] * line["duplicate"]
-        counted[key] = made + line["pairs"], kept, duplicates, dropped
+    counted = {
+        (row["noise"], row["magnitude"]): (
+            row["made"],
+            row["kept"],
+            row["duplicates"],
+            row["dropped"],
+        )
+        for row in view(dataset).kinds()
+    }
     assert counted == expected
     assert len({reason for *_, dropped in expected.values() for reason in dropped}) >= 6
 

@@ -1,7 +1,6 @@
 """Stage 1, step by step: from a list of videos to clips with two key frames each."""
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, ClassVar
 
 import cv2
@@ -75,6 +74,8 @@ class SceneStep(StageOneStep):
 
     def versions(self) -> dict[str, str]:
         """The decoder's version, the scan's, and the detector's."""
+        from importlib.metadata import version
+
         decoder = {"av": version("av"), "scan": str(SCAN_VERSION)}
         if self.settings.shot_detector == "adaptive":
             return {**decoder, "scenedetect": version("scenedetect-headless")}
@@ -157,6 +158,8 @@ class SimilarityStep(StageOneStep):
 
     def versions(self) -> dict[str, str]:
         """The library's version, where one computes the embeddings."""
+        from importlib.metadata import version
+
         packages = () if self.settings.embedder == "color" else ("torch", "transformers")
         return {**{package: version(package) for package in packages}, "opencv": cv2.__version__}
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
 from tools.errors import UserError, did_you_mean
 from tools.store.files import read_json, write_json
 from tools.store.jsonl import Record, Table
@@ -123,6 +121,8 @@ def _names_behind(folder: Path, shape: re.Pattern[str]) -> list[str]:
 
 def named_datasets() -> dict[str, str]:
     """`data/datasets.yaml`: dataset name -> its video folder, relative to the data root."""
+    import yaml
+
     entries = yaml.safe_load((DATA_ROOT / "datasets.yaml").read_text())
     return {name: entry["video_dir"] for name, entry in entries.items()}
 

@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from tools.errors import UserError
 from tools.store.files import disk_errors_in_one_line
 
@@ -27,6 +25,9 @@ def locked(path: Path, busy: str | None = None) -> Iterator[int | None]:
         busy: what the UserError says where another process holds the lock, before it names that
             process; None: wait for it.
     """
+    # Here, since every worker imports this module and none takes a lock.
+    from filelock import FileLock, Timeout
+
     lock = FileLock(path, timeout=-1 if busy is None else PATIENCE_SECONDS)
     with disk_errors_in_one_line(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -39,11 +39,7 @@ GRACE_SECONDS = 10  # for swift to end after SIGTERM
 
 
 class Chain:
-    """The stages of a recipe, on this machine.
-
-    Raises:
-        UserError: a setting is wrong, or swift is not what it must be.
-    """
+    """The stages of a recipe, on this machine; raises UserError if a setting or swift is wrong."""
 
     def __init__(self, recipe: Recipe, environment: dict[str, str]) -> None:
         self.stages = recipe.stages
@@ -66,26 +62,29 @@ class Chain:
                 self.env[name] = os.path.abspath(self.env[name])
         self.dry_run = self.env.get("DRY_RUN") == "1"
         self.env["TUNER_FLAG"] = tuner_flag(self.versions, self.env.get("LD_ALPHA"))
-        self.remarks = choose_devices(self.env, self.versions, self.dry_run)
-        self.own = {name: self.env[name] for name in own}
-        self.outputs = Path(self.own["EXP_DIR"], self.own["GROUP"], "outputs")
-        calls = [self.call(stage) for stage in self.stages]
-        self.own |= {name: calls[0].values[name] for name in ("MODEL", "PROCESSES")}
-        self.settings = dict(self.own)
-        for call in calls:
-            self.settings |= call.shaping | call.running
-        self.exported = calls[0].exported
-        self.merges = calls[0].values.get("NODE_RANK", "0") == "0"
+        for remark in choose_devices(self.env, self.versions, self.dry_run):
+            print(remark)
+        self.outputs = Path(self.env["EXP_DIR"], self.env["GROUP"], "outputs")
+        self.calls = [self.call(stage) for stage in self.stages]
+        values = self.calls[0].values
+        self.own = {name: values[name] for name in (*own, "MODEL", "PROCESSES")}
+        self.merges = values.get("NODE_RANK", "0") == "0"
         self.writes = self.merges and not self.dry_run
+        self.lock: int | None = None  # descriptor of the lock on the stage at work
 
     def train(self) -> None:
-        """Train and merge every stage that is left.
-
-        Raises:
-            UserError: something is known to go wrong before the first stage, or swift failed.
-        """
-        self.describe()
-        for finding in preflight(self.stages, self.outputs, self.settings, self.writes):
+        """Train and merge every stage that is left; raises UserError before the first of them if
+        something is known to go wrong, or when swift fails."""
+        settings = dict(self.own)
+        for call in self.calls:
+            settings |= call.shaping | call.running
+        print(f"recipe {self.stages[-1].name}")
+        for name, value in settings.items():
+            print(f"  {name}={value}")
+        print("versions:", *(f"{package}={version}" for package, version in self.versions.items()))
+        exported = (f"{name}={value}" for name, value in self.calls[0].exported.items())
+        print("for the commands below: export", *exported)
+        for finding in preflight(self.stages, self.outputs, settings, self.writes):
             if not isinstance(finding, UserError):
                 print(finding)
             elif self.dry_run:
@@ -97,18 +96,9 @@ class Chain:
             print(f"\n== {stage.name}")
             folder = self.outputs / stage.name
             busy = f"another run is training {folder}"
-            with locked(folder / ".lock", busy) if self.writes else nullcontext() as lock:
-                model = self.train_stage(stage, folder, model, lock)
+            with locked(folder / ".lock", busy) if self.writes else nullcontext() as self.lock:
+                model = self.train_stage(stage, folder, model)
         print(f"\n{'would be' if self.dry_run else 'done'}: {model}")
-
-    def describe(self) -> None:
-        """Print all settings and versions."""
-        print(f"{self.remarks}recipe {self.stages[-1].name}")
-        for name, value in self.settings.items():
-            print(f"  {name}={value}")
-        print("versions:", *(f"{package}={version}" for package, version in self.versions.items()))
-        exported = (f"{name}={value}" for name, value in self.exported.items())
-        print("for the commands below: export", *exported)
 
     def call(self, stage: Stage, model: str = "", resume: Path | None = None) -> Call:
         """dpo.sh or sft.sh for a stage that starts from `model` (empty: the base model)."""
@@ -128,7 +118,7 @@ class Chain:
         }
         return Call(stage.kind, variables)
 
-    def train_stage(self, stage: Stage, folder: Path, model: str, lock: int | None) -> str:
+    def train_stage(self, stage: Stage, folder: Path, model: str) -> str:
         """Do what is left of a stage that starts from `model`; returns its own merged model."""
         state = find_state(folder)
         call = self.call(stage, model, state.path if state.kind == "partial" else None)
@@ -141,7 +131,7 @@ class Chain:
             if self.writes:
                 machine = {**self.own, **call.running, **self.versions}
                 note_run(folder, rows, made_with, machine, call.words)
-            self.run(call, lock)
+            self.run(call)
             state = find_state(folder)
             if self.dry_run:
                 state = State("trained", folder / LAST_CHECKPOINT)
@@ -151,29 +141,26 @@ class Chain:
             return str(state.path)
         merged = state.path.with_name(state.path.name + MERGED)
         if self.merges or self.dry_run:
-            self.merge(model, state.path, merged, lock)
+            self.merge(model, state.path, merged)
         else:
             wait_for(merged, number(self.env, "MERGE_TIMEOUT"))
         return str(merged)
 
-    def merge(self, model: str, checkpoint: Path, merged: Path, lock: int | None) -> None:
+    def merge(self, model: str, checkpoint: Path, merged: Path) -> None:
         """Merge LoRA weights into their model, whole or not at all."""
         unfinished = checkpoint.with_name(f"{checkpoint.name}-merging")
         variables = {"MODEL": model, "CHECKPOINT": str(checkpoint), "OUTPUT_DIR": str(unfinished)}
         if not self.dry_run:
             shutil.rmtree(unfinished, ignore_errors=True)
-        self.run(Call("merge", {**self.env, **variables}), lock)
+        self.run(Call("merge", {**self.env, **variables}))
         print(pasteable(["mv", "-T", str(unfinished), str(merged)]))
         if not self.dry_run:
             unfinished.rename(merged)
 
-    def run(self, call: Call, lock: int | None) -> None:
+    def run(self, call: Call) -> None:
         """Print a command of swift, then run it by its script, in a process group of its own.
 
         The group keeps the lock's descriptor: a swift that outlives this process keeps the lock.
-
-        Raises:
-            UserError: it ended with another status than 0.
         """
         print(pasteable(call.words))
         if self.dry_run:
@@ -183,7 +170,7 @@ class Chain:
             env=call.environment,
             stdin=subprocess.DEVNULL,
             process_group=0,
-            pass_fds=[] if lock is None else [lock],
+            pass_fds=[] if self.lock is None else [self.lock],
         )
         try:
             status = child.wait()
@@ -203,8 +190,7 @@ def end_group(child: subprocess.Popen[bytes]) -> None:
         signal.signal(signum, signal.SIG_IGN)  # A second Ctrl-C must not leave swift behind.
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < deadline:
+        for _ in range(GRACE_SECONDS * 10):
             child.poll()
             os.killpg(child.pid, 0)  # raises once nothing of the group is left
             time.sleep(0.1)
@@ -212,20 +198,16 @@ def end_group(child: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for(merged: Path, seconds: int) -> None:
-    """Wait for the model that the first machine merges.
-
-    Raises:
-        UserError: it does not come in that time.
-    """
+    """Wait for the model that the first machine merges; raises UserError if it does not come."""
     print(f"waiting for {merged}")
-    deadline = time.monotonic() + seconds
-    while not merged.is_dir():
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"{merged} did not come in {seconds} s (MERGE_TIMEOUT): see what the first machine"
-                " (NODE_RANK=0) says"
-            )
+    for _ in range(seconds):
+        if merged.is_dir():
+            return
         time.sleep(1)
+    raise UserError(
+        f"{merged} did not come in {seconds} s (MERGE_TIMEOUT): see what the first machine"
+        " (NODE_RANK=0) says"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

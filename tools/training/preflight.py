@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from tools.cli import amount, whole
 from tools.errors import UserError
+from tools.store.files import read_json
 from tools.store.jsonl import Record
 from tools.training.machine import number
 from tools.training.recipe import SFT_SHARE, Stage
@@ -29,112 +29,6 @@ GIGABYTE = 1e9
 # LoRA checkpoints, optimizer states and logs of a stage, as a share of the model: rank 32 on all
 # linear layers of a 7B is 80 million weights of 8 billion, kept with two moments in 32 bits.
 CHECKPOINT_SHARE = 0.1
-EMPTY_ARRAY = 3  # bytes of a JSON file without a row
-
-
-def read_rows(path: Path, stage: Stage, how_to_make: str) -> list[Record]:
-    """The rows of a stage.
-
-    Raises:
-        UserError: they are not there, or are not what the stage takes.
-    """
-    try:
-        rows = orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {how_to_make}") from None
-    except orjson.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON ({error})") from None
-    if not isinstance(rows, list) or not rows:
-        raise UserError(f"{path} has no rows: it must be a JSON array of them")
-    for index, row in enumerate(rows, 1):
-        if fault := _fault(row, stage):
-            raise UserError(f"{path} row {index}: {fault}")
-    return rows
-
-
-def _fault(row: Any, stage: Stage) -> str | None:
-    """What is wrong with a row, if anything."""
-    try:
-        roles = [message["role"] for message in row["messages"]]
-        contents = [message["content"] for message in row["messages"]]
-        tags = sum(content.count("<video>") for content in contents)
-    except (TypeError, KeyError, AttributeError):
-        return "no messages of a role and a content each"
-    if not roles or roles[-1] != "assistant":
-        return "its last message is not the assistant's"
-    if stage.kind == "dpo" and not row.get("rejected_response"):
-        return "no rejected_response: DPO needs one"
-    if stage.kind == "sft" and "rejected_response" in row:
-        return "a rejected_response: these are pairs for DPO, and the recipe says SFT"
-    if tags != len(row.get("videos", ())):
-        return f"{tags} <video> in its text, and {len(row.get('videos', ()))} videos"
-    return None
-
-
-def check_videos(path: Path, rows: list[Record]) -> None:
-    """Are all videos of the rows there?
-
-    Raises:
-        UserError: some are not.
-    """
-    videos = {video for row in rows for video in row.get("videos", ())}
-    gone = sorted(video for video in videos if not os.path.isfile(video))
-    if gone:
-        raise UserError(
-            f"{path}: {len(gone)} of {len(videos)} videos are not there, such as {gone[0]}: make"
-            " the rows again (--video_root OLD=NEW of convert_to_swift.py follows moved videos)"
-        )
-
-
-def model_folder(name: str) -> Path | None:
-    """Where the base model lies on this machine: a folder, or an id on the hub; None: nowhere yet.
-
-    Raises:
-        UserError: a folder that is not a model's, or no name of a model at all.
-    """
-    path = Path(name)
-    if path.exists() or path.is_absolute():
-        if not (path / "config.json").is_file():
-            raise UserError(f"MODEL={name}: no config.json in it, so it is no model")
-        return path
-    try:
-        cached = try_to_load_from_cache(name, "config.json")
-    except HFValidationError:
-        raise UserError(f"MODEL={name}: no such folder, and no id of a hub") from None
-    return Path(cached).parent if isinstance(cached, str) else None
-
-
-def check_disk(outputs: Path, stages: int, model: Path) -> None:
-    """Is there space for what the stages will leave?
-
-    Raises:
-        UserError: there is not.
-    """
-    weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
-    disk = next(folder for folder in (outputs, *outputs.parents) if folder.exists())
-    free = shutil.disk_usage(disk).free
-    needed = stages * weights * (1 + CHECKPOINT_SHARE)
-    if free < needed:
-        raise UserError(
-            f"{disk} has {free / GIGABYTE:.1f} GB free, and {stages} merged models with their"
-            f" checkpoints take {needed / GIGABYTE:.1f} GB: free some, or name another EXP_DIR"
-        )
-
-
-def how_to_make(stage: Stage, data_model: str) -> str:
-    """What to type where a stage's rows are missing."""
-    if stage.levels:
-        ratios = " ".join(map(str, stage.levels))
-        return f"python convert_to_swift.py {data_model} {ratios} makes it (DATA_MODEL says whose)"
-    if SFT_SHARE.fullmatch(stage.dataset):
-        return "python -m tools.training.sft_data makes fine-tuning rows of LLaVA-Video-178K"
-    return "put rows in ms-swift's format there, or name another DATA_DIR"
-
-
-def rows_file(stage: Stage, settings: Mapping[str, str]) -> Path:
-    """The file of rows that a stage trains on."""
-    iteration = number(settings, "DATA_ITER", whole)
-    return Path(settings["DATA_DIR"], stage.data_file(settings["DATA_MODEL"], iteration))
 
 
 def preflight(
@@ -154,12 +48,9 @@ def preflight(
     max_length = number(settings, "MAX_LENGTH")
     lengths = None
     try:
-        budget = Budget(
-            number(settings, "FPS", amount),
-            number(settings, "FPS_MAX_FRAMES"),
-            number(settings, "VIDEO_MIN_PIXELS"),
-            number(settings, "VIDEO_TOTAL_PIXELS"),
-        )
+        limits = ("FPS_MAX_FRAMES", "VIDEO_MIN_PIXELS", "VIDEO_TOTAL_PIXELS")
+        fps = number(settings, "FPS", amount)
+        budget = Budget(fps, *(number(settings, name) for name in limits))
         model = model_folder(settings["MODEL"])
         if not model:
             yield f"{settings['MODEL']} is not on this machine: swift will fetch it"
@@ -176,10 +67,9 @@ def preflight(
         path = rows_file(stage, settings)
         try:
             rows = read_rows(path, stage, how_to_make(stage, settings["DATA_MODEL"]))
-            check_videos(path, rows)
             kept = count_kept(path, rows, lengths, max_length)
             if held_out := held_out_file(path, settings["VAL"]):
-                check_videos(held_out, read_rows(held_out, stage, "VAL names it"))
+                read_rows(held_out, stage, "VAL names it")
         except UserError as error:
             yield error
             continue
@@ -189,25 +79,102 @@ def preflight(
             note(outputs / stage.name, rows=counts)
 
 
+def model_folder(name: str) -> Path | None:
+    """Where the base model, a folder or an id of a hub, lies on this machine; None: nowhere yet.
+    Raises UserError for a folder that holds no model, or what is no name of a model at all."""
+    path = Path(name)
+    if path.exists() or path.is_absolute():
+        if not (path / "config.json").is_file():
+            raise UserError(f"MODEL={name}: no config.json in it, so it is no model")
+        return path
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        raise UserError(f"MODEL={name}: no such folder, and no id of a hub") from None
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def check_disk(outputs: Path, stages: int, model: Path) -> None:
+    """Raise a UserError if there is no space for what the stages will leave."""
+    weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    disk = next(folder for folder in (outputs, *outputs.parents) if folder.exists())
+    free = shutil.disk_usage(disk).free
+    needed = stages * weights * (1 + CHECKPOINT_SHARE)
+    if free < needed:
+        raise UserError(
+            f"{disk} has {free / GIGABYTE:.1f} GB free, and {stages} merged models with their"
+            f" checkpoints take {needed / GIGABYTE:.1f} GB: free some, or name another EXP_DIR"
+        )
+
+
+def rows_file(stage: Stage, settings: Mapping[str, str]) -> Path:
+    """The file of rows that a stage trains on."""
+    iteration = number(settings, "DATA_ITER", whole)
+    return Path(settings["DATA_DIR"], stage.data_file(settings["DATA_MODEL"], iteration))
+
+
 def held_out_file(rows: Path, val: str) -> Path | None:
     """The held-out rows that go with some rows: auto: those of convert_to_swift.py --val, none, or
     a file for all."""
-    if val == "none":
-        return None
-    if val != "auto":
-        return Path(val)
     beside = rows.with_name(f"{rows.stem}_val.json")
-    return beside if beside.exists() and beside.stat().st_size > EMPTY_ARRAY else None
+    if val == "auto":
+        return beside if read_json(beside) else None
+    return None if val == "none" else Path(val)
+
+
+def how_to_make(stage: Stage, data_model: str) -> str:
+    """What to type where a stage's rows are missing."""
+    if stage.levels:
+        ratios = " ".join(map(str, stage.levels))
+        return f"python convert_to_swift.py {data_model} {ratios} makes it (DATA_MODEL says whose)"
+    if SFT_SHARE.fullmatch(stage.dataset):
+        return "python -m tools.training.sft_data makes fine-tuning rows of LLaVA-Video-178K"
+    return "put rows in ms-swift's format there, or name another DATA_DIR"
+
+
+def read_rows(path: Path, stage: Stage, how_to_make: str) -> list[Record]:
+    """The rows of a stage; raises UserError if they or their videos are not there, or if they are
+    not what the stage takes."""
+    rows = read_json(path)
+    if rows is None:
+        raise UserError(f"{path}: no such file; {how_to_make}")
+    if not isinstance(rows, list) or not rows:
+        raise UserError(f"{path} has no rows: it must be a JSON array of them")
+    for index, row in enumerate(rows, 1):
+        if fault := _fault(row, stage):
+            raise UserError(f"{path} row {index}: {fault}")
+    videos = {video for row in rows for video in row.get("videos", ())}
+    gone = sorted(video for video in videos if not os.path.isfile(video))
+    if gone:
+        raise UserError(
+            f"{path}: {len(gone)} of {len(videos)} videos are not there, such as {gone[0]}: make"
+            " the rows again (--video_root OLD=NEW of convert_to_swift.py follows moved videos)"
+        )
+    return rows
+
+
+def _fault(row: Any, stage: Stage) -> str | None:
+    """What is wrong with a row, if anything."""
+    try:
+        roles = [message["role"] for message in row["messages"]]
+        tags = sum(message["content"].count("<video>") for message in row["messages"])
+    except (TypeError, KeyError, AttributeError):
+        return "no messages of a role and a content each"
+    if roles[-1:] != ["assistant"]:
+        return "its last message is not the assistant's"
+    if stage.kind == "dpo" and not row.get("rejected_response"):
+        return "no rejected_response: DPO needs one"
+    if stage.kind == "sft" and "rejected_response" in row:
+        return "a rejected_response: these are pairs for DPO, and the recipe says SFT"
+    videos = len(row.get("videos", ()))
+    return None if tags == videos else f"{tags} <video> in its text, and {videos} videos"
 
 
 def count_kept(
     path: Path, rows: list[Record], lengths: RowLengths | None, max_length: int
 ) -> int | None:
-    """How many of the rows training takes; None where that cannot be told.
-
-    Raises:
-        UserError: none at all, or a video whose header cannot be read.
-    """
+    """How many of the rows training takes; None where that cannot be told. Raises UserError if it
+    takes none, or if the header of a video cannot be read."""
     if lengths is None:
         return None
     try:

@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
+from typing import NamedTuple
 
 from tools.cli import run_script, script_parser
 from tools.errors import UserError
@@ -25,14 +27,12 @@ MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 DATASET = re.compile(r"[A-Za-z][A-Za-z0-9.-]*")
 # LLaVA-Video-178K's part for fine-tuning, as tools.training.sft_data names it.
 SFT_SHARE = re.compile(r"sft(\d+k?)")
-RATE = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
-COUNT = re.compile(r"([1-9]\d*)")
-# The fields in front of the data, in their order: what they begin with, their meaning, an example.
+# The fields in front of the data, in their order: how they are written, their meaning, an example.
 FIELDS = (
-    ("lr", RATE, "the learning rate", "lr5e-6"),
-    ("r", COUNT, "the LoRA rank", "r32"),
-    ("a", COUNT, "the LoRA alpha", "a64"),
-    ("bs", COUNT, "the global batch size", "bs16"),
+    (r"lr(\d+(?:\.\d+)?(?:e-?\d+)?)", "the learning rate", "lr5e-6"),
+    (r"r([1-9]\d*)", "the LoRA rank", "r32"),
+    (r"a([1-9]\d*)", "the LoRA alpha", "a64"),
+    (r"bs([1-9]\d*)", "the global batch size", "bs16"),
 )
 FREEZE = "freeze"
 FILE_NAME_BYTES = 255  # the longest name of a folder that common file systems take
@@ -40,26 +40,16 @@ FILE_NAME_BYTES = 255  # the longest name of a folder that common file systems t
 
 @dataclass(frozen=True)
 class Stage:
-    """One training: a model goes in, a merged checkpoint comes out.
+    """One training: a model goes in, a merged checkpoint comes out."""
 
-    Attributes:
-        name: the experiment's name up to this stage; names its folder.
-        levels: magnitudes of the pairs that it prefers by DPO; empty: fine-tuning (SFT).
-        dataset: name of the data set of an SFT stage; empty for DPO.
-        lr: learning rate, as written.
-        rank, alpha: of LoRA.
-        batch: rows an optimizer step takes on all GPUs together.
-        freeze: leave the vision tower unchanged.
-    """
-
-    name: str
-    levels: tuple[int, ...]
-    dataset: str
-    lr: str
-    rank: int
-    alpha: int
-    batch: int
-    freeze: bool
+    name: str  # the experiment's name up to this stage; names its folder
+    levels: tuple[int, ...]  # magnitudes of the pairs that DPO trains on; empty: SFT
+    dataset: str  # name of an SFT stage's data set; empty: DPO
+    lr: str  # learning rate, as written
+    rank: int  # of LoRA
+    alpha: int  # of LoRA
+    batch: int  # rows an optimizer step takes on all GPUs together
+    freeze: bool  # leave the vision tower unchanged
 
     @property
     def kind(self) -> str:
@@ -74,8 +64,7 @@ class Stage:
         return f"llava-video-sft-{share[1]}.json" if share else f"{self.dataset}.json"
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """The base model's name, and what is done to it."""
 
     model: str
@@ -83,17 +72,13 @@ class Recipe:
 
 
 def parse(name: str) -> Recipe:
-    """Read an experiment's name.
-
-    Raises:
-        UserError: one line that points at the part that is wrong.
-    """
+    """Read an experiment's name; raises a UserError that points at the part that is wrong."""
     if name.endswith(".sh"):
         raise UserError(f"recipe {name!r}: leave out the .sh at its end")
-    if len(name.encode()) > FILE_NAME_BYTES:
+    size = len(name.encode())
+    if size > FILE_NAME_BYTES:
         raise UserError(
-            f"recipe {name!r}: {len(name.encode())} bytes, and a folder's name may have"
-            f" {FILE_NAME_BYTES}"
+            f"recipe {name!r}: {size} bytes, and a folder's name may have {FILE_NAME_BYTES}"
         )
     model, *phases = name.split("=")
     if not MODEL.fullmatch(model):
@@ -105,7 +90,8 @@ def parse(name: str) -> Recipe:
         )
     stages: list[Stage] = []
     for number, phase in enumerate(phases, 1):
-        stages += _stages("=".join([model, *phases[: number - 1]]), phase, f"phase {number}")
+        where = f"phase {number} of the recipe, {phase!r}"
+        stages += _stages("=".join([model, *phases[: number - 1]]), phase, where)
     return Recipe(model, tuple(stages))
 
 
@@ -113,43 +99,39 @@ def _stages(before: str, phase: str, where: str) -> Iterator[Stage]:
     """The stages of one phase, which comes after the experiment `before`."""
     # A data set's name has no underscore, so the parts can be counted.
     *parts, data = phase.split("_")
-    where = f"{where} of the recipe, {phase!r}"
     values = []
-    for (prefix, pattern, meaning, example), part in zip(
-        FIELDS, parts + [""] * len(FIELDS), strict=False
-    ):
+    padded = parts + [""] * len(FIELDS)
+    for (pattern, meaning, example), part in zip(FIELDS, padded, strict=False):
         if not part:
             raise UserError(f"{where}: {meaning} is missing, such as {example}, before {data!r}")
-        number = pattern.fullmatch(part.removeprefix(prefix))
-        if not part.startswith(prefix) or not number:
+        value = re.fullmatch(pattern, part)
+        if not value:
             raise UserError(f"{where}: expected {meaning}, such as {example}, found {part!r}")
-        values.append(number[1])
+        values.append(value[1])
     lr, rank, alpha, batch = values
     if not 0 < float(lr) < 1:
         raise UserError(f"{where}: a learning rate of {lr} is not between 0 and 1, such as 5e-6")
     rest = parts[len(FIELDS) :]
-    if rest not in ([], [FREEZE]):
-        odd = next((part for part in rest if part != FREEZE), FREEZE)
+    if odd := [part for part in rest if part != FREEZE] or rest[1:]:
         raise UserError(
-            f"{where}: {odd!r} stands between the batch size and the data, where only one"
+            f"{where}: {odd[0]!r} stands between the batch size and the data, where only one"
             f" {FREEZE!r} may"
         )
-    front = f"{before}={'_'.join(parts)}_"
+    front = f"{before}={phase.removesuffix(data)}"
     stage = partial(
         Stage, lr=lr, rank=int(rank), alpha=int(alpha), batch=int(batch), freeze=bool(rest)
     )
-    if not re.match(r"r\d", data):
-        if not DATASET.fullmatch(data):
-            raise UserError(
-                f"{where}: {data!r} is neither levels, such as r16-r8-r4-r2, nor the name of a"
-                " data set, such as sft60k"
-            )
-        yield stage(name=front + data, levels=(), dataset=data)
-        return
-    names = data.split("-")
-    for count, level in enumerate(names, 1):
-        so_far = front + "-".join(names[:count])
-        yield stage(name=so_far, levels=_magnitudes(level, where), dataset="")
+    if re.match(r"r\d", data):
+        levels = data.split("-")
+        for level, so_far in zip(levels, accumulate(levels, "{}-{}".format), strict=True):
+            yield stage(front + so_far, _magnitudes(level, where), dataset="")
+    elif DATASET.fullmatch(data):
+        yield stage(front + data, (), dataset=data)
+    else:
+        raise UserError(
+            f"{where}: {data!r} is neither levels, such as r16-r8-r4-r2, nor the name of a"
+            " data set, such as sft60k"
+        )
 
 
 def _magnitudes(level: str, where: str) -> tuple[int, ...]:

@@ -31,7 +31,8 @@ printf '\0' && env -0
 
 
 class Call:
-    """A script of train_scripts/ with an environment to run it in; nothing is run yet.
+    """A script of train_scripts/ with an environment to run it in; nothing is run yet. Raises
+    UserError if the script refuses the environment.
 
     Args:
         work: dpo, sft or merge.
@@ -40,9 +41,6 @@ class Call:
         words: swift's command.
         shaping, running: values of the settings that shape the weights, and of the others.
         exported: what swift reads from the environment.
-
-    Raises:
-        UserError: the script refuses the environment.
     """
 
     def __init__(self, work: str, environment: dict[str, str]) -> None:
@@ -56,12 +54,11 @@ class Call:
         self.words = words.split("\0")
         self.values = dict(line.partition("=")[::2] for line in variables.split("\0"))
         shaping, _, running = (FOLDER / "settings.sh").read_text().partition(RUNNING)
-        self.shaping = self._settings(shaping + self.script.read_text())
-        self.running = self._settings(running)
+        self.shaping, self.running = (
+            {name: self.values[name] for name in SETTING.findall(text)}
+            for text in (shaping + self.script.read_text(), running)
+        )
         self.exported = {name: self.values[name] for name in EXPORTED if name in self.values}
-
-    def _settings(self, text: str) -> dict[str, str]:
-        return {name: self.values[name] for name in SETTING.findall(text)}
 
 
 def pasteable(words: list[str]) -> str:

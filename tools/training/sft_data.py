@@ -16,25 +16,24 @@ import glob
 import os
 import random
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from functools import cache
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import orjson
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.table import Column
 from rich.table import Table as Screen
 from tqdm import tqdm
 
 from tools.cli import new_file, positive, run_script, script_parser
-from tools.errors import UserError
+from tools.errors import Filtered, UserError
 from tools.store.dataset import SWIFT_DATA
-from tools.store.files import json_array, write_json
-from tools.store.jsonl import dumps
+from tools.store.files import json_array, read_json, write_json
+from tools.store.jsonl import Record, dumps
 from tools.store.locks import sole_writer
 from tools.video.decode import VideoError, open_video
 
@@ -50,6 +49,8 @@ REASONS = {
     "video_gone": "there is no such file under --video_root",
     "video_broken": "the file is no video",
 }
+# What becomes of the rows of a data_source: all rows are left out, not drawn or taken.
+COUNTS = ("rows", *REASONS, "not_drawn", "taken")
 
 
 class Place(NamedTuple):
@@ -60,27 +61,14 @@ class Place(NamedTuple):
     video: Path
 
 
-@dataclass
-class Source:
-    """What became of the rows of one data_source: rows = left out + not drawn + taken."""
-
-    rows: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
-    usable: list[Place] = field(default_factory=list)
-    taken: list[Place] = field(default_factory=list)
-
-    def counts(self) -> dict[str, int]:
-        """The rows, those left out for each reason, not drawn and taken."""
-        reasons = {reason: self.left_out[reason] for reason in REASONS}
-        not_drawn = self.rows - self.left_out.total() - len(self.taken)
-        return {"rows": self.rows, **reasons, "not_drawn": not_drawn, "taken": len(self.taken)}
-
-
 @cache
-def find_video(root: Path, source: str, video: str) -> Path | None:
+def find_video(root: Path, source: str, video: str) -> Path:
     """The file of a video: LLaVA's paths begin at the folder in which its archives were unpacked,
     which may be one for all or one for each data_source."""
-    return next((path for path in (root / video, root / source / video) if path.is_file()), None)
+    for path in (root / video, root / source / video):
+        if path.is_file():
+            return path
+    raise Filtered("video_gone")
 
 
 @cache
@@ -93,65 +81,58 @@ def opens(path: Path) -> bool:
         return False
 
 
-def messages(row: dict[str, Any]) -> list[dict[str, str]] | str:
-    """The conversation as ms-swift has it, <video> in front of the first question; or the reason
-    for which it cannot be used."""
+def messages(row: Record) -> list[dict[str, str]]:
+    """The conversation as ms-swift has it, <video> in front of the first question; raises Filtered
+    where it cannot be used."""
     turns = row.get("conversations")
     if not isinstance(turns, list) or len(turns) < 2 or len(turns) % 2:
-        return "conversation"
+        raise Filtered("conversation")
     read = []
     for number, turn in enumerate(turns):
         role, text = ("user", "assistant")[number % 2], turn.get("value")
         if ROLES.get(turn.get("from", "")) != role or not isinstance(text, str):
-            return "conversation"
+            raise Filtered("conversation")
         if number == 0:
             text = PLACE.sub("", text, count=1)
         if not text.strip():
-            return "empty"
+            raise Filtered("empty")
         if TAG.search(text):
-            return "tag"
+            raise Filtered("tag")
         read.append({"role": role, "content": f"<video>{text}" if number == 0 else text})
     return read
 
 
-def usable_video(row: dict[str, Any], root: Path) -> Path | str:
-    """The video of a row that can be used; else the reason why it cannot."""
+def usable_video(row: Record, root: Path) -> Path:
+    """The video of a row; raises Filtered where the row cannot be used."""
     if not isinstance(row.get("video"), str) or not row["video"]:
-        return "no_video_named"
-    read = messages(row)
-    if isinstance(read, str):
-        return read
-    return find_video(root, str(row.get("data_source", "")), row["video"]) or "video_gone"
+        raise Filtered("no_video_named")
+    messages(row)
+    return find_video(root, str(row.get("data_source", "")), row["video"])
 
 
-def read_source(path: Path) -> list[dict[str, Any]]:
-    """The rows of a source file.
-
-    Raises:
-        UserError: it is not a JSON array of objects.
-    """
-    try:
-        rows = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON ({error})") from None
+def read_source(path: Path) -> list[Record]:
+    """The rows of a source file; raises UserError if it is not a JSON array of objects."""
+    rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path} is not a JSON array of rows, as LLaVA-Video-178K's files are")
     return rows
 
 
-def survey(files: Sequence[Path], root: Path) -> dict[str, Source]:
-    """Look at every row; one file at a time is in memory."""
-    sources: dict[str, Source] = {}
+def survey(
+    files: Sequence[Path], root: Path, counts: dict[str, Counter[str]]
+) -> dict[str, list[Place]]:
+    """The usable rows of each data_source; counts all rows and those left out. One file at a time
+    is in memory."""
+    usable = defaultdict(list)
     for number, path in enumerate(tqdm(files, desc="sources", unit="file")):
         for index, row in enumerate(read_source(path)):
-            source = sources.setdefault(str(row.get("data_source", path.stem)), Source())
-            source.rows += 1
-            video = usable_video(row, root)
-            if isinstance(video, str):
-                source.left_out[video] += 1
-            else:
-                source.usable.append(Place(number, index, video))
-    return dict(sorted(sources.items()))
+            source = str(row.get("data_source", path.stem))
+            counts[source]["rows"] += 1
+            try:
+                usable[source].append(Place(number, index, usable_video(row, root)))
+            except Filtered as reason:
+                counts[source][str(reason)] += 1
+    return dict(sorted(usable.items()))
 
 
 def shares(sizes: dict[str, int], n: int) -> dict[str, int]:
@@ -167,76 +148,64 @@ def shares(sizes: dict[str, int], n: int) -> dict[str, int]:
     return counts
 
 
-def draw(sources: dict[str, Source], n: int, seed: int) -> None:
-    """Fill `taken` of every source; a video that does not open is replaced by the next row's.
+def draw(
+    usable: dict[str, list[Place]], n: int, seed: int, counts: dict[str, Counter[str]]
+) -> list[Place]:
+    """n of the usable rows; a video that does not open is replaced by the next row's.
 
     Where broken videos leave a source short, the others give more.
     """
-    for name, source in sources.items():
-        random.Random(f"{seed}/{name}").shuffle(source.usable)
-    waiting = {name: _opening(source) for name, source in sources.items()}
+    taken: list[Place] = []
+    for source, places in usable.items():
+        random.Random(f"{seed}/{source}").shuffle(places)
+        places.reverse()
     with tqdm(total=n, desc="videos", unit="row") as bar:
-        while True:
-            left = {
-                name: len(source.usable) - len(source.taken) - source.left_out["video_broken"]
-                for name, source in sources.items()
-            }
-            quota = shares(left, n - sum(len(source.taken) for source in sources.values()))
-            if not any(quota.values()):
-                return
-            for name, count in quota.items():
-                for place in islice(waiting[name], count):
-                    sources[name].taken.append(place)
-                    bar.update()
+        while any(usable.values()) and len(taken) < n:
+            left = {source: len(places) for source, places in usable.items()}
+            for source, count in shares(left, n - len(taken)).items():
+                enough = len(taken) + count
+                while usable[source] and len(taken) < enough:
+                    place = usable[source].pop()
+                    if opens(place.video):
+                        taken.append(place)
+                        bar.update()
+                        counts[source]["taken"] += 1
+                    else:
+                        counts[source]["video_broken"] += 1
+    for source, places in usable.items():
+        counts[source]["not_drawn"] = len(places)
+    return taken
 
 
-def _opening(source: Source) -> Iterator[Place]:
-    """The places whose video opens; the others are counted."""
-    for place in source.usable:
-        if opens(place.video):
-            yield place
-        else:
-            source.left_out["video_broken"] += 1
-
-
-def write_rows(output: Path, files: Sequence[Path], sources: dict[str, Source]) -> None:
+def write_rows(output: Path, files: Sequence[Path], places: list[Place]) -> None:
     """Write what was taken, in the order of the files."""
-    places = sorted(place for source in sources.values() for place in source.taken)
     with json_array(output) as write:
-        for number, group in groupby(places, key=lambda place: place.file):
+        for number, group in groupby(sorted(places), key=lambda place: place.file):
             rows = read_source(files[number])
             for place in group:
                 row = {"messages": messages(rows[place.row]), "videos": [str(place.video)]}
                 write(dumps(row))
 
 
-def show(counts: dict[str, dict[str, int]]) -> None:
+def show(counts: dict[str, Counter[str]]) -> None:
     """Print the counts of each data_source, without the reasons that did not occur."""
-    sums: Counter[str] = Counter()
-    for source in counts.values():
-        sums.update(source)
-    columns = [key for key in ("rows", *REASONS) if key == "rows" or sums[key]]
-    columns += ["not_drawn", "taken"]
-    screen = Screen("data_source", box=SIMPLE, pad_edge=False)
-    for key in columns:
-        screen.add_column(key, justify="right")
-    for name, source in {**counts, "all": sums}.items():
-        screen.add_row(name, *(str(source[key]) for key in columns))
+    everything = sum(counts.values(), Counter())
+    columns = [key for key in COUNTS if everything[key] or key not in REASONS]
+    headers = (Column(key, justify="right") for key in columns)
+    screen = Screen("data_source", *headers, box=SIMPLE, pad_edge=False)
+    for source, numbers in {**counts, "all": everything}.items():
+        screen.add_row(source, *(str(numbers[key]) for key in columns))
     Console().print(screen)
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
-    """The files that match, sorted, each once.
-
-    Raises:
-        UserError: a pattern matches nothing.
-    """
+    """The files that match, sorted, each once; raises UserError if a pattern matches nothing."""
     files: set[str] = set()
     for pattern in patterns:
         matching = glob.glob(os.path.expanduser(pattern), recursive=True)
         if not matching:
             raise UserError(f"--source {pattern}: no such file")
-        files |= {os.path.abspath(path) for path in matching}
+        files.update(map(os.path.abspath, matching))
     return [Path(path) for path in sorted(files)]
 
 
@@ -249,9 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--source", nargs="+", required=True, metavar="FILE", help="JSON files, or 'DIR/*/*.json'")
     add("--video_root", type=Path, required=True, help="holds <video> or <data_source>/<video>")
-    add(
-        "--n", type=positive, default=60_000, help="rows to write (default: %(default)s, the paper)"
-    )
+    add("--n", type=positive, default=60_000, help="rows (default: %(default)s, as in the paper)")
     add("--seed", type=int, default=0, help="of the sample (default: %(default)s)")
     default = "swift_data/llava-video-sft-<n>.json in the repository, 60000 written 60k"
     add("--output", type=new_file, metavar="FILE", help=f"default: {default}")
@@ -268,18 +235,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     files = find_files(args.source)
     with sole_writer(output):
-        sources = survey(files, Path(os.path.abspath(args.video_root)))
-        draw(sources, args.n, args.seed)
-        counts = {name: source.counts() for name, source in sources.items()}
-        show(counts)
-        taken = sum(source["taken"] for source in counts.values())
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        usable = survey(files, Path(os.path.abspath(args.video_root)), counts)
+        taken = draw(usable, args.n, args.seed, counts)
+        sources = dict(sorted(counts.items()))
+        show(sources)
         if not taken:
             raise UserError(f"not one usable row in {len(files)} files: nothing is written")
-        report = {"n": args.n, "seed": args.seed, "files": list(map(str, files)), "sources": counts}
+        report = {
+            "n": args.n,
+            "seed": args.seed,
+            "files": list(map(str, files)),
+            "sources": {name: {key: of[key] for key in COUNTS} for name, of in sources.items()},
+        }
         write_json(report_path, report)
-        write_rows(output, files, sources)
-    if taken < args.n:
-        print(f"warning: {taken} usable rows, {args.n} were asked for")
+        write_rows(output, files, taken)
+    if len(taken) < args.n:
+        print(f"warning: {len(taken)} usable rows, {args.n} were asked for")
     print(output)
 
 

@@ -7,19 +7,19 @@ line moves, as when a stage merges the parts of a table.
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from tools.pairs.perturbation import CLEAN, Config
+from tools.pairs.perturbation import CLEAN
 from tools.pairs.rules import Side, drop_reason, read_side, similarity
 from tools.shots.spans import clip_spans
 from tools.store.files import CorruptLine
-from tools.store.jsonl import Record, parse_line
-from visualize.index.places import BadLine, Source
+from tools.store.jsonl import Record
+from visualize.index.places import BadLine, parse_at
 
 KNOWN = pa.schema(
     [
@@ -49,39 +49,36 @@ tables: the video's `name`, whether and why it was `filtered`, `shots` kept, sec
 
 
 def describe(
-    root: Path, files: Sequence[str], sources: Sequence[Source], lines: pa.RecordBatch
+    root: Path, files: Sequence[str], lines: pa.RecordBatch
 ) -> tuple[pa.Table, list[BadLine]]:
     """Read lines and return their rows of KNOWN, and the lines that are no records.
 
     Args:
         root: the dataset's folder.
-        files, sources: what the numbers in `lines` mean.
-        lines: key, source, file, start, size, and the last three of the chosen response
-            (null if there is none); lines with the same chosen response stand together.
+        files: paths relative to it, to which the numbers in `lines` refer.
+        lines: rows of `visualize.index.tables.TODO`.
     """
-    paths = [root / name for name in files]
-    noises = [Config.parse(s.config).noise if s.config else None for s in sources]
     rows: list[dict[str, Any]] = []
     bad: list[BadLine] = []
     with ExitStack() as stack:
 
         @cache
         def opened(file: int) -> BinaryIO:
-            return stack.enter_context(open(paths[file], "rb"))
+            return stack.enter_context(open(root / files[file], "rb"))
 
         def read(file: int, start: int, size: int) -> Record:
             line = os.pread(opened(file).fileno(), size, start)
-            return parse_line(line, paths[file], 0)
+            return parse_at(start, line, root / files[file])
 
         @lru_cache(1)
-        def chosen_side(model: str, file: int | None, *place: int) -> Side | None:
-            with suppress(CorruptLine):
-                return None if file is None else read_side(read(file, *place), model)
-            return None
+        def chosen_side(model: str, *place: int) -> Side | None:
+            try:
+                return read_side(read(*place), model)
+            except CorruptLine:
+                return None
 
-        for key, number, *places in zip(*lines.to_pydict().values(), strict=True):
+        for key, model, noise, *places in zip(*lines.to_pydict().values(), strict=True):
             place, chosen_place = places[:3], places[3:]
-            noise, model = noises[number], sources[number].model
             try:
                 row = read(*place)
                 if noise is None:
@@ -90,14 +87,13 @@ def describe(
                 side = read_side(row, model)
                 facts = {"key": key, "text": shown(side, row).lower()}
                 if noise != CLEAN.noise:
-                    chosen = chosen_side(model, *chosen_place)
+                    chosen = None if None in chosen_place else chosen_side(model, *chosen_place)
                     facts |= _of_pair(noise, chosen, side, row)
                 rows.append(facts)
             except FileNotFoundError:  # It has just been merged: the next renewal sees that.
                 continue
             except CorruptLine as error:
-                message = str(error).replace("line 0", f"byte {place[1]}")
-                bad.append((files[place[0]], message))
+                bad.append((files[place[0]], str(error)))
     return pa.Table.from_pylist(rows, KNOWN), bad
 
 

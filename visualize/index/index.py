@@ -1,28 +1,23 @@
 """The index of a dataset: what a viewer asks about a million pairs, in Parquet files.
 
-    python -m visualize.index mine       # make it before anybody opens the viewer
-
 A renewal scans where each line lies (`places`), works out what it does not know of a line yet
 (`facts`, kept in files that are only ever added to), and sums up (`tables`). `index.json` names the
 files that count and is replaced when all are there, so that any number of viewers can read
 meanwhile. All of it lies in this user's cache: the data may be read-only.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from itertools import starmap
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tools.cli import add_data_root, add_dataset, script_parser
-from tools.store.dataset import Dataset, open_dataset
+from tools.store.dataset import Dataset
 from tools.store.files import disk_errors_in_one_line, read_json, write_json
 from tools.store.jsonl import FailureList
 from tools.store.locks import locked
@@ -31,7 +26,6 @@ from visualize.index.facts import KNOWN, describe
 from visualize.index.places import PLACES, BadLine, Source, Survey, scan, survey
 from visualize.index.tables import (
     AS_IT_IS,
-    IN_USE,
     SUMMARIES,
     TODO,
     connect,
@@ -41,8 +35,8 @@ from visualize.index.tables import (
     summarise,
 )
 
-Made = tuple[pa.Table, list[BadLine]]
-WorkOff = Callable[[Callable[..., Made], Iterable[Any]], Iterable[Made]]
+# `map`, or that of a pool of processes.
+Map = Callable[..., Iterator[tuple[pa.Table, list[BadLine]]]]
 
 # Goes up when the tables come to hold something else.
 INDEX_VERSION = 2
@@ -79,6 +73,12 @@ class State:
     def files(self) -> set[str]:
         """The names of all files that the index consists of."""
         return {*self.known, *map(self.file, ("places", *SUMMARIES))}
+
+    def leave_out(self, lines: Iterable[BadLine]) -> None:
+        """Count lines that are no records."""
+        for name, message in lines:
+            number, first = self.bad.get(name, (0, message))
+            self.bad[name] = number + 1, first
 
 
 class DatasetIndex:
@@ -122,98 +122,62 @@ class DatasetIndex:
             before, now = self.state(), survey(self.dataset)
             if before and before.survey == now:
                 return before
-            state = State(
-                generation=before.generation + 1 if before else 1,
-                survey=now,
-                known=before.known if before else [],
-            )
-            with connect() as database, _workers(now.size) as work_off:
-                bad = self._scan(state, work_off)
+            generation, known = (before.generation + 1, before.known) if before else (1, [])
+            state = State(generation, now, [*known])
+            with connect() as database, _mapping(now.size) as mapped:
+                self._scan(state, mapped)
                 open_lines(database, now.sources, self.folder / state.file("places"))
-                bad += self._learn(database, state, work_off)
+                self._learn(database, state, mapped)
                 failures = [FailureList(self.dataset.root / name) for name in now.failures]
                 out = {name: self.folder / state.file(name) for name in SUMMARIES}
                 summarise(database, failures, out)
-            for name, message in bad:
-                number, first = state.bad.get(name, (0, message))
-                state.bad[name] = number + 1, first
-            write_json(self.folder / "index.json", asdict(state))
+            write_json(self.folder / "index.json", state)
             (self.folder / "progress.json").unlink(missing_ok=True)
             # Somebody may still be reading the index before this one.
             for name in self._parquet_files() - state.files - (before.files if before else set()):
                 (self.folder / name).unlink(missing_ok=True)
             return state
 
-    def _scan(self, state: State, work_off: WorkOff) -> list[BadLine]:
+    def _scan(self, state: State, mapped: Map) -> None:
         """Write where every line lies."""
-        bad: list[BadLine] = []
         files: dict[int, dict[str, int]] = {}
         for number, (name, (source, *_)) in enumerate(state.survey.files.items()):
             files.setdefault(source, {})[name] = number
         with pq.ParquetWriter(self.folder / state.file("places"), PLACES) as writer:
-            jobs = ((self.dataset.root, source, own) for source, own in files.items())
-            for table, more in work_off(scan, jobs):
+            for table, bad in mapped(partial(scan, self.dataset.root), files, files.values()):
                 writer.write_table(table, row_group_size=1 << 15)
-                bad += more
-        return bad
+                state.leave_out(bad)
 
-    def _learn(
-        self, database: duckdb.DuckDBPyConnection, state: State, work_off: WorkOff
-    ) -> list[BadLine]:
+    def _learn(self, database: duckdb.DuckDBPyConnection, state: State, mapped: Map) -> None:
         """Add what is new to what is known, in a file of its own."""
         known = [self.folder / name for name in state.known]
         open_known(database, known)
-        lines = database.execute(f"{TODO}; select count(*) from todo").fetchall()[0][0]
-        if known and not lines:
-            return []
-        bad: list[BadLine] = []
-        files, sources = list(state.survey.files), state.survey.sources
-        batches = database.sql("from todo").to_arrow_reader(BATCH_LINES)
-        jobs = ((self.dataset.root, files, sources, batch) for batch in batches)
+        lines = database.sql(TODO).to_arrow_reader(BATCH_LINES).read_all()
+        if known and not len(lines):
+            return
         known.append(self.folder / f"known-{state.generation}.parquet")
+        work = partial(describe, self.dataset.root, list(state.survey.files))
         with pq.ParquetWriter(known[-1], KNOWN, compression="none", use_dictionary=False) as writer:
-            for number, (table, more) in enumerate(work_off(describe, jobs)):
+            described = mapped(work, lines.to_batches())
+            for number, (table, bad) in enumerate(described, 1):
                 writer.write_table(table)
-                bad += more
-                share = (number + 1) * BATCH_LINES / lines
-                write_json(self.folder / "progress.json", 0.05 + 0.9 * min(1, share))
+                state.leave_out(bad)
+                share = 0.05 + 0.9 * min(1, number * BATCH_LINES / len(lines))
+                write_json(self.folder / "progress.json", share)
         open_known(database, known)
         if len(known) > MAX_KNOWN_FILES:
             known = [self.folder / f"known-{state.generation}-in-use.parquet"]
-            database.execute(f"copy ({IN_USE}) to {quoted(known[0])} ({AS_IT_IS})")
+            in_use = "select known.* from known semi join lines using (key)"
+            database.execute(f"copy ({in_use}) to {quoted(known[0])} ({AS_IT_IS})")
             open_known(database, known)
         state.known = [path.name for path in known]
-        return bad
 
 
 @contextmanager
-def _workers(size: int) -> Iterator[WorkOff]:
-    """A function that yields what comes of each job, in order, done in this process or, where there
-    are many bytes to read, in several."""
+def _mapping(size: int) -> Iterator[Map]:
+    """`map`, or that of a pool of processes where there are many bytes to read."""
     if size < POOL_BYTES:
-        yield starmap
+        yield map
         return
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-
-        def work_off(function: Callable[..., Made], jobs: Iterable[Any]) -> Iterator[Made]:
-            waiting: deque[Future[Made]] = deque()
-            for job in jobs:
-                waiting.append(pool.submit(function, *job))
-                if len(waiting) > 2 * WORKERS:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-
-        yield work_off
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Make or renew the index of one dataset."""
-    parser = script_parser(__doc__)
-    add_dataset(parser, argv)
-    add_data_root(parser)
-    args = parser.parse_args(argv)
-    index = DatasetIndex(open_dataset(args.dataset, args.data_root))
-    state = index.renew()
-    rows = pq.read_metadata(index.folder / state.file("places")).num_rows
-    print(f"{index.folder}: {rows} records of {len(state.survey.files)} files")
+        yield pool.map

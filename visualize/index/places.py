@@ -13,7 +13,7 @@ from tools.errors import UserError
 from tools.pairs.perturbation import Config
 from tools.store.dataset import Dataset
 from tools.store.files import CorruptLine
-from tools.store.jsonl import Table, lines_from, parse_line
+from tools.store.jsonl import Record, Table, lines_from, parse_line
 
 # The tables of stage 1, and those of them that say something about a video that no other does.
 STAGE_ONE = (
@@ -52,9 +52,9 @@ class Source:
     """
 
     table: str
-    model: str = ""
-    iteration: int = 0
-    config: str = ""
+    model: str
+    iteration: int
+    config: str
 
 
 @dataclass(frozen=True)
@@ -78,31 +78,29 @@ class Survey:
         return sum(size for _, _, size, _ in self.files.values())
 
 
-def _sources(dataset: Dataset) -> Iterator[Source]:
-    def name(table: Table) -> str:
-        return str(table.path.relative_to(dataset.root))
-
+def _tables(dataset: Dataset) -> Iterator[tuple[Table, str, int, str]]:
+    """Yield (table, model, iteration, config) of all that is indexed."""
     for step in VIDEO_TABLES:
-        yield Source(name(dataset.videos() if step == "videos" else dataset.table(step)))
+        yield dataset.videos() if step == "videos" else dataset.table(step), "", 0, ""
     for model in dataset.caption_models():
-        yield Source(name(dataset.table(f"clip_captions_{model}")), model)
+        yield dataset.table(f"clip_captions_{model}"), model, 0, ""
     for model, iteration in dataset.response_runs():
         for config in dataset.response_configs(model, iteration):
             with suppress(UserError):  # Other files may lie there, too.
                 Config.parse(config)
-                table = dataset.responses(model, config, iteration)
-                yield Source(name(table), model, iteration, config)
+                yield dataset.responses(model, config, iteration), model, iteration, config
 
 
 def survey(dataset: Dataset) -> Survey:
     """Look at the files of a dataset, without reading any."""
-    now = Survey(list(_sources(dataset)), {}, {})
-    tables = [Table(dataset.root / source.table) for source in now.sources]
-    for number, table in enumerate(tables):
+    root, now = dataset.root, Survey([], {}, {})
+    for number, (table, model, iteration, config) in enumerate(_tables(dataset)):
+        now.sources.append(Source(str(table.path.relative_to(root)), model, iteration, config))
         for path in (table.path, *table.parts()):
-            _look(path, number, dataset.root, now.files)
-    for table in {*tables, *map(dataset.table, STAGE_ONE)}:
-        _look(table.failed.path, 0, dataset.root, now.failures)
+            _look(path, number, root, now.files)
+        _look(table.failed.path, 0, root, now.failures)
+    for step in STAGE_ONE:
+        _look(dataset.table(step).failed.path, 0, root, now.failures)
     return now
 
 
@@ -126,10 +124,13 @@ def scan(root: Path, source: int, files: Mapping[str, int]) -> tuple[pa.Table, l
         path = root / name
         with suppress(FileNotFoundError):  # It has just been merged: the next renewal sees that.
             for _, start, line in lines_from(path, merged=path.suffix == ".jsonl"):
+                plain = _VIDEO_ID.search(line)  # Most lines need no parsing.
                 try:
-                    video_id = _video_id(line, path)
+                    video_id = (
+                        plain[1].decode() if plain else str(parse_at(start, line, path)["video_id"])
+                    )
                 except CorruptLine as error:
-                    bad.append((name, str(error).replace("line 0", f"byte {start}")))
+                    bad.append((name, str(error)))
                     continue
                 if video_id not in rows:
                     checksum = zlib.crc32(line)
@@ -138,7 +139,9 @@ def scan(root: Path, source: int, files: Mapping[str, int]) -> tuple[pa.Table, l
     return pa.table(list(map(pa.array, columns, PLACES.types)), schema=PLACES), bad
 
 
-def _video_id(line: bytes, path: Path) -> str:
-    """The id in a line, which is parsed only where the id is not plain to see."""
-    plain = _VIDEO_ID.search(line)
-    return plain[1].decode() if plain else str(parse_line(line, path, 0)["video_id"])
+def parse_at(start: int, line: bytes, path: Path) -> Record:
+    """`parse_line`, whose error names the byte of the file at which the line starts."""
+    try:
+        return parse_line(line, path, 0)
+    except CorruptLine as error:
+        raise CorruptLine(str(error).replace("line 0", f"byte {start}")) from None

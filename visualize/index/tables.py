@@ -5,6 +5,7 @@ a video and what became of it in stage 1. `failures`: the lists of failures of a
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
@@ -27,11 +28,8 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 
 def quoted(value: object) -> str:
-    """A value as SQL spells it."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        text = str(value).replace("'", "''")
-        return f"'{text}'"
-    return str(value)
+    """A text as SQL spells it."""
+    return "'" + str(value).replace("'", "''") + "'"
 
 
 def files(paths: Iterable[Path]) -> str:
@@ -50,21 +48,19 @@ def open_lines(
     """
     rows = []
     for number, source in enumerate(sources):
-        config = Config.parse(source.config) if source.config else CLEAN
+        config = Config.parse(source.config or CLEAN.name)
+        # Among which configs convert looks for duplicates: drops that choose clips in another way
+        # never come with these, and the finest level only where asked for.
+        rivals = f"{config.by_similarity} {config.by_group} {config.magnitude == FINEST}"
         rows.append(
             {
                 "source": number,
-                "table": source.table,
+                **asdict(source),
                 "step": Path(source.table).stem,
-                "model": source.model,
-                "iteration": source.iteration,
-                "config": source.config,
-                "noise": config.noise,
+                "noise": config.noise if source.config else None,
                 "magnitude": config.magnitude,
                 "kind": NOISES.index(config.noise),
-                # Among which configs convert looks for duplicates: drops that choose clips in
-                # another way never come with these, and the finest level only where asked for.
-                "rivals": f"{config.by_similarity} {config.by_group} {config.magnitude == FINEST}",
+                "rivals": rivals,
             }
         )
     database.register("sources", pa.Table.from_pylist(rows))
@@ -94,16 +90,13 @@ def open_known(database: duckdb.DuckDBPyConnection, known: Sequence[Path]) -> No
     )
 
 
-# Lines of which nothing is known yet, those with the same chosen response together.
+# Lines of which nothing is known yet, those with the same chosen response together: `noise` is null
+# of a table that holds no responses, the last three where there is no chosen response.
 TODO = """
-    create temp table todo as
-    select key, source, file, start, size, chosen_file, chosen_start, chosen_size
+    select key, model, noise, file, start, size, chosen_file, chosen_start, chosen_size
     from lines anti join known using (key)
     order by kind > 0, model, iteration, video_id, source
 """
-
-# What is known of the lines that there are.
-IN_USE = "select known.* from known semi join lines using (key)"
 
 # As convert counts duplicates: of good pairs with the same order the hardest one is the first.
 PAIRS = """

@@ -15,13 +15,13 @@ import orjson
 import pyarrow as pa
 
 from tools.errors import UserError
-from tools.pairs.judgements import VERDICTS, Judgement, Pair, latest, latest_by_judge
+from tools.pairs.judgements import Judgement, Pair, latest, latest_by_judge
 from tools.pairs.perturbation import CLEAN
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record, line_at
 from visualize.index.index import DatasetIndex, State
 from visualize.index.places import Source
-from visualize.index.tables import connect, files, quoted
+from visualize.index.tables import connect, files
 
 # Orders in which to look at pairs, in words -> in SQL.
 SORTS = {
@@ -32,29 +32,25 @@ SORTS = {
     "lowest ratio": "ratio nulls last, id",
     "random": "dice, id",
 }
-# What a bar of a histogram can ask for: key -> (words, SQL that is a number).
-FIELDS = {
+# What a bar of a histogram can ask for, of pairs and of videos: key -> (words, SQL of a number).
+PAIR_FIELDS = {
     "chosen_length": ("length of chosen, characters", "chosen_length"),
     "rejected_length": ("length of rejected, characters", "rejected_length"),
     "ratio": ("chosen / rejected", "ratio"),
     "similarity": ("similarity of the two texts", "similarity"),
-    "shots": ("shots of the video", None),
-    "clip_seconds": ("length of a clip, seconds", None),
 }
+VIDEO_FIELDS = {
+    "shots": ("shots of the video", "shots"),
+    "clip_seconds": ("length of a clip, seconds", "unnest(clip_seconds)"),
+}
+FIELDS = PAIR_FIELDS | VIDEO_FIELDS
 # More than any length or ratio: the end of an outermost bar.
 BEYOND = 1e12
 PAIR = pa.schema(
-    [
-        ("model", pa.string()),
-        ("iteration", pa.int32()),
-        ("config", pa.string()),
-        ("video_id", pa.string()),
-    ]
+    {"model": pa.string(), "iteration": pa.int32(), "config": pa.string(), "video_id": pa.string()}
 )
-JUDGED = (
-    "((model, iteration, config, video_id) in"
-    " (select (model, iteration, config, video_id) from {}))"
-)
+# Conditions that must all hold: SQL -> the values of its question marks.
+Conditions = dict[str, Sequence[Any]]
 KEPT, DUPLICATE = "kept", "duplicate"
 UNJUDGED = "unjudged"
 
@@ -97,7 +93,6 @@ class View:
             files([index.folder / state.file(name)])
             for name in ("pairs", "videos", "failures", "places")
         )
-        self._video_rows = f"select * exclude (clip_seconds) from {self._videos}"
         self._known = files([index.folder / name for name in state.known])
         self._database = connect()
         self._lock = threading.Lock()
@@ -127,85 +122,67 @@ class View:
     def runs(self) -> list[tuple[str, int, int]]:
         """(model, iteration, number of pairs)."""
         query = f"select model, iteration, count(*) n from {self._pairs} group by all order by all"
-        return [(row["model"], row["iteration"], row["n"]) for row in self._rows(query)]
+        return [tuple(row.values()) for row in self._rows(query)]
 
     def kinds(self) -> list[dict[str, Any]]:
-        """How many pairs of each run, noise and magnitude have which outcome of convert."""
-        return self._rows(
-            f"select model, iteration, noise, magnitude, reason, duplicate, count(*)::int as pairs"
-            f" from {self._pairs} group by all"
-            " order by model, iteration, noise, magnitude desc, reason, duplicate"
+        """Of the pairs of each run, noise and magnitude: how many were `made`, convert would keep
+        and are duplicates among these, and `dropped`, reason -> how many."""
+        rows = self._rows(
+            "select model, iteration, noise, magnitude, count(*)::int made,"
+            " count_if(reason = '')::int kept, count_if(duplicate)::int duplicates,"
+            f" histogram(reason) filter (reason != '') dropped from {self._pairs}"
+            " group by all order by model, iteration, noise, magnitude desc"
         )
+        return [{**row, "dropped": dict(row["dropped"] or [])} for row in rows]
 
-    def select(self, filters: Filters, judgements: Iterable[Judgement] = ()) -> np.ndarray:
+    def select(self, filters: Filters, judgements: Sequence[Judgement] = ()) -> np.ndarray:
         """The ids of the pairs that pass, in order, (n,) int32."""
-        conditions, values = self._conditions(filters)
-        tables = {}
-        if filters.not_by or filters.verdict:
-            judgements = list(judgements)
+        conditions = self._conditions(filters)
+        tables, joins = {}, ""
+        if text := filters.text.strip().lower():
+            query = f"select key from {self._known} where contains(text, ?)"
+            tables["hits"] = self._ask(query, [text])
+            conditions["(key in (from hits) or chosen_key in (from hits))"] = []
         if filters.not_by:
-            tables["mine"] = [
-                pair for by, pair in latest_by_judge(judgements) if by == filters.not_by
-            ]
-            conditions.append(f"not {JUDGED.format('mine')}")
+            by_judge = latest_by_judge(judgements)
+            tables["mine"] = _table(pair for name, pair in by_judge if name == filters.not_by)
+            joins += " anti join mine using (model, iteration, config, video_id)"
         if filters.verdict:
-            wanted = VERDICTS if filters.verdict == UNJUDGED else (filters.verdict,)
-            last = latest(judgements)
-            tables["judged"] = [pair for pair in last if last[pair].verdict in wanted]
-            conditions.append("not " * (filters.verdict == UNJUDGED) + JUDGED.format("judged"))
-        text = filters.text.strip().lower()
-        if text:
-            conditions.append("(key in (from hits) or chosen_key in (from hits))")
-        query = (
-            f"with hits as materialized (select key from {self._known} where contains(text, ?))"
-            f" select id from {self._pairs} where {' and '.join(conditions) or 'true'}"
-            f" order by {SORTS[filters.sort]}"
-        )
-        pairs = {
-            name: pa.Table.from_pylist([pair._asdict() for pair in pairs], PAIR)
-            for name, pairs in tables.items()
-        }
-        return self._ask(query, [text, *values], **pairs)["id"].to_numpy()
-
-    def _conditions(self, filters: Filters) -> tuple[list[str], list[Any]]:
-        conditions: list[str] = []
-        values: list[Any] = []
-        if filters.runs:
-            runs = ", ".join(f"({quoted(m)}, {int(i)})" for m, i in filters.runs)
-            conditions.append(f"(model, iteration) in ({runs})")
-        if filters.noises:
-            conditions.append(f"noise in ({', '.join(map(quoted, filters.noises))})")
-        if filters.magnitudes:
-            conditions.append(f"magnitude in ({', '.join(map(str, map(int, filters.magnitudes)))})")
-        if filters.outcome == KEPT:
-            conditions.append("reason = ''")
-        elif filters.outcome == DUPLICATE:
-            conditions.append("duplicate")
-        elif filters.outcome:
-            conditions.append(f"reason = {quoted(filters.outcome)}")
-        if filters.video_id:
-            conditions.append("video_id = ?")
-            values.append(filters.video_id)
-        if filters.ratio:
-            conditions.append("ratio between ? and ?")
-            values += filters.ratio
-        if filters.between:
-            field, low, high = filters.between
-            if field == "shots":
-                inner = f"select video_id from {self._videos} where shots >= ? and shots < ?"
-            elif field == "clip_seconds":
-                inner = (
-                    f"select video_id from (select video_id, unnest(clip_seconds) s"
-                    f" from {self._videos}) where s >= ? and s < ?"
-                )
-            else:
-                inner = ""
-            column = FIELDS[field][1]
-            conditions.append(
-                f"video_id in ({inner})" if inner else f"{column} >= ? and {column} < ?"
+            verdicts = {pair: last.verdict for pair, last in latest(judgements).items()}
+            tables["judged"] = _table(
+                pair for pair in verdicts if filters.verdict in (UNJUDGED, verdicts[pair])
             )
-            values += [low, high]
-        return conditions, values
+            how = "anti" if filters.verdict == UNJUDGED else "semi"
+            joins += f" {how} join judged using (model, iteration, config, video_id)"
+        where, values = _where(conditions)
+        query = f"select id from {self._pairs}{joins} {where} order by {SORTS[filters.sort]}"
+        return self._ask(query, values, **tables)["id"].to_numpy()
+
+    def _conditions(self, filters: Filters) -> Conditions:
+        conditions: Conditions = {}
+        if filters.runs:
+            runs = [f"{model} {iteration}" for model, iteration in filters.runs]
+            conditions["list_contains(?, model || ' ' || iteration)"] = [runs]
+        if filters.noises:
+            conditions["list_contains(?, noise)"] = [list(filters.noises)]
+        if filters.magnitudes:
+            conditions["list_contains(?, magnitude)"] = [list(filters.magnitudes)]
+        if filters.outcome == DUPLICATE:
+            conditions["duplicate"] = []
+        elif filters.outcome:
+            conditions["reason = ?"] = ["" if filters.outcome == KEPT else filters.outcome]
+        if filters.video_id:
+            conditions["video_id = ?"] = [filters.video_id]
+        if filters.ratio:
+            conditions["ratio between ? and ?"] = filters.ratio
+        if filters.between:
+            field, *bounds = filters.between
+            test = f"{FIELDS[field][1]} >= ? and {FIELDS[field][1]} < ?"
+            if field in VIDEO_FIELDS:
+                rows = f"select video_id, {FIELDS[field][1]} as x from {self._videos}"
+                test = f"video_id in (select video_id from ({rows}) where x >= ? and x < ?)"
+            conditions[test] = bounds
+        return conditions
 
     def pairs(self, ids: Iterable[int]) -> list[dict[str, Any]]:
         """Rows of the table of pairs with the videos' names, in the order of the ids."""
@@ -223,9 +200,9 @@ class View:
     def find(self, pair: Pair) -> int | None:
         """The id of a pair; None if there is none."""
         rows = self._rows(
-            f"select id from {self._pairs} where video_id = ? and config = ? and model = ?"
-            " and iteration = ?",
-            [pair.video_id, pair.config, pair.model, pair.iteration],
+            f"select id from {self._pairs}"
+            " where model = ? and iteration = ? and config = ? and video_id = ?",
+            pair,
         )
         return rows[0]["id"] if rows else None
 
@@ -236,18 +213,18 @@ class View:
         Raises:
             UserError: the file has changed since it was indexed.
         """
-        sources = self.state.survey.sources
-        numbers = [str(number) for number, source in enumerate(sources) if wanted(source)]
+        survey = self.state.survey
+        numbers = [str(number) for number, source in enumerate(survey.sources) if wanted(source)]
         rows = self._rows(
             f"select file, start, size from {self._places}"
             f" where video_id = ? and source in ({', '.join(numbers) or -1})"
             " order by source desc limit 1",
             [video_id],
         )
-        return self._read(video_id, **rows[0]) if rows else None
-
-    def _read(self, video_id: str, file: int, start: int, size: int) -> Record:
-        name = list(self.state.survey.files)[file]
+        if not rows:
+            return None
+        number, start, size = rows[0].values()
+        name = list(survey.files)[number]
         try:
             record: Record = orjson.loads(line_at(self.dataset.root / name, start, size))
         except (FileNotFoundError, orjson.JSONDecodeError):
@@ -270,26 +247,21 @@ class View:
         record = self._record(video_id, lambda s: s.model == model and not s.config)
         return record.get("clip_captions") or [] if record else []
 
-    def videos(self, status: str = "", reason: str = "", text: str = "") -> list[dict[str, Any]]:
+    def videos(
+        self, status: str = "", reason: str = "", text: str = "", video_id: str = ""
+    ) -> list[dict[str, Any]]:
         """(video_id, name, status, step, reason, shots) of the videos that pass, by name; a
         thousand at most."""
-        conditions, values = ["true"], []
-        for column, value in (("status", status), ("reason", reason)):
-            if value:
-                conditions.append(f"{column} = ?")
-                values.append(value)
-        if text.strip():
-            conditions.append("(contains(lower(name), ?) or contains(lower(video_id), ?))")
-            values += [text.strip().lower()] * 2
+        wanted = {"status": status, "reason": reason, "video_id": video_id}
+        conditions: Conditions = {f"{name} = ?": [value] for name, value in wanted.items() if value}
+        if text := text.strip().lower():
+            test = "(contains(lower(name), ?) or contains(lower(video_id), ?))"
+            conditions[test] = [text, text]
+        where, values = _where(conditions)
         return self._rows(
-            f"{self._video_rows} where {' and '.join(conditions)} order by name limit 1000",
+            f"select * exclude (clip_seconds) from {self._videos} {where} order by name limit 1000",
             values,
         )
-
-    def one_video(self, video_id: str) -> dict[str, Any] | None:
-        """(video_id, name, status, step, reason, shots) of a video."""
-        rows = self._rows(f"{self._video_rows} where video_id = ?", [video_id])
-        return rows[0] if rows else None
 
     def statuses(self) -> list[dict[str, Any]]:
         """How many videos have which status, for which reason."""
@@ -303,22 +275,21 @@ class View:
         return self._rows(f"select * from {self._failures} where video_id = ?", [video_id])
 
     def histogram(self, fields: Sequence[str], bins: int = 24) -> pa.Table:
-        """(field, noise, magnitude, low, high, n, least, most) of columns of the pairs that convert
-        keeps, in the same bins; the outermost hold what lies beyond the middle 99 %, so a bar's
-        pairs have at least `least` and less than `most`."""
+        """(field, noise, magnitude, low, high, n, least, most) of PAIR_FIELDS of the pairs that
+        convert keeps, in the same bins; the outermost hold what lies beyond the middle 99 %, so a
+        bar's pairs have at least `least` and less than `most`."""
         rows = " union all ".join(
-            f"select {quoted(field)} as field, noise, magnitude, {FIELDS[field][1]} as x"
+            f"select '{field}' as field, noise, magnitude, {PAIR_FIELDS[field][1]} as x"
             f" from {self._pairs} where reason = ''"
             for field in fields
         )
         return self._bars(rows, "field, noise, magnitude", bins, fields[0].endswith("length"))
 
     def video_histogram(self, field: str, bins: int = 24) -> pa.Table:
-        """(field, low, high, n, least, most) of `shots` or `clip_seconds` of all videos; n are
-        videos or clips."""
-        what = "shots" if field == "shots" else "unnest(clip_seconds)"
+        """(field, low, high, n, least, most) of one of VIDEO_FIELDS of all videos; n are videos or
+        clips."""
         rows = (
-            f"select {quoted(field)} as field, {what} as x from {self._videos}"
+            f"select '{field}' as field, {VIDEO_FIELDS[field][1]} as x from {self._videos}"
             f" where {field} is not null"
         )
         return self._bars(rows, "field", bins, field == "shots")
@@ -339,6 +310,16 @@ class View:
             f" from ({rows})) group by {groups}, bin order by all",
             [low, width, low, width, low, width, last],
         )
+
+
+def _where(conditions: Conditions) -> tuple[str, list[Any]]:
+    """The where clause, and the values of its question marks."""
+    values = [value for values in conditions.values() for value in values]
+    return f"where {' and '.join(['true', *conditions])}", values
+
+
+def _table(pairs: Iterable[Pair]) -> pa.Table:
+    return pa.Table.from_pylist([pair._asdict() for pair in pairs], PAIR)
 
 
 def _nice(width: float, whole: bool) -> float:

@@ -8,6 +8,7 @@ from tools.pairs.judgements import VERDICTS
 from tools.pairs.perturbation import LEVELS, NOISES
 from tools.pairs.rules import REASONS
 from visualize.index.view import BEYOND, DUPLICATE, FIELDS, KEPT, SORTS, UNJUDGED, Filters
+from visualize.parts.address import go
 from visualize.parts.style import unmarked
 from visualize.session import Session
 
@@ -18,6 +19,7 @@ NOT_INDEXED = (
 )
 OUTCOMES = [ANY, KEPT, DUPLICATE, *(name for name in REASONS if name not in NOT_INDEXED)]
 BOUND: Final = "query-params"
+# Takes the focus from a filter that has just been chosen: the arrow keys step through pairs.
 _BLUR = """
 export default function() {
   const focused = document.activeElement;
@@ -28,46 +30,44 @@ export default function() {
 
 
 def filters_of(session: Session, *, judging: bool = False) -> Filters:
-    """Show the filters and return their values.
+    """Show the filters in the side bar and return their values.
 
     Args:
         judging: for the page that judges: fewer filters, pairs in random order, and by default only
             those that convert keeps.
     """
-    every = session.view.runs()
-    runs = {f"{model} iter {iteration}": (model, iteration) for model, iteration, _ in every}
-    with st.sidebar:
-        chosen = []
-        if len(runs) > 1:
-            chosen = st.multiselect("Model", list(runs), key="run", bind=BOUND, placeholder=ANY)
-        noises = st.pills("Noise", NOISES[1:], selection_mode="multi", key="noise", bind=BOUND)
-        levels = [str(magnitude) for magnitude in LEVELS]
-        magnitudes = st.pills(
-            "Magnitude (16 perturbs most)",
-            levels,
-            selection_mode="multi",
-            key="magnitude",
-            bind=BOUND,
-        )
-        text = st.text_input(
-            "Text", key="q", type="search", placeholder="words in either text", bind=BOUND
-        )
-        outcome = st.selectbox(
-            "Outcome of convert",
-            OUTCOMES,
-            index=OUTCOMES.index(KEPT if judging else ANY),
-            key="queue" if judging else "outcome",
-            bind=BOUND,
-            help="  \n".join(f"`{name}` {REASONS[name]}" for name in OUTCOMES if name in REASONS),
-        )
-        verdict, sort, ratio = ANY, "random", None
-        if not judging:
-            verdict = st.selectbox(
-                "Latest judgement", [ANY, *VERDICTS, UNJUDGED], key="verdict", bind=BOUND
-            )
-            ratio = _ratio()
-            sort = st.selectbox("Order", list(SORTS), key="sort", bind=BOUND)
-        between, video_id = _between(), _video()
+    runs = {f"{model} iter {number}": (model, number) for model, number, _ in session.view.runs()}
+    chosen: list[str] = []
+    if len(runs) > 1:
+        chosen = st.multiselect("Model", list(runs), key="run", bind=BOUND, placeholder=ANY)
+    noises = st.pills("Noise", NOISES[1:], selection_mode="multi", key="noise", bind=BOUND)
+    magnitudes = st.pills(
+        "Magnitude (16 perturbs most)",
+        [str(magnitude) for magnitude in LEVELS],
+        selection_mode="multi",
+        key="magnitude",
+        bind=BOUND,
+    )
+    text = st.text_input(
+        "Text", key="q", type="search", placeholder="words in either text", bind=BOUND
+    )
+    outcome = st.selectbox(
+        "Outcome of convert",
+        OUTCOMES,
+        index=OUTCOMES.index(KEPT if judging else ANY),
+        key="queue" if judging else "outcome",
+        bind=BOUND,
+        help="  \n".join(f"`{name}` {REASONS[name]}" for name in OUTCOMES if name in REASONS),
+    )
+    verdict, sort, ratio = ANY, "random", None
+    if not judging:
+        verdicts = [ANY, *VERDICTS, UNJUDGED]
+        verdict = st.selectbox("Latest judgement", verdicts, key="verdict", bind=BOUND)
+        ratio = _ratio()
+        sort = st.selectbox("Order", list(SORTS), key="sort", bind=BOUND)
+    between, video_id = _between(), st.query_params.get("of", "")
+    if video_id:
+        _removable("of", f"only {video_id}")
     filters = Filters(
         runs=tuple(runs[name] for name in chosen),
         noises=tuple(sorted(noises)),
@@ -80,51 +80,33 @@ def filters_of(session: Session, *, judging: bool = False) -> Filters:
         verdict="" if verdict == ANY else verdict,
         sort=sort,
     )
-    with st.sidebar:
-        _give_keys_back(filters)
+    blur = st.components.v2.component("temple_focus", html="<i></i>", js=_BLUR)
+    blur(key="focus", data=repr(filters))
     return filters
-
-
-def _give_keys_back(filters: Filters) -> None:
-    """Take the focus from a filter that has just been chosen: the arrow keys step through pairs."""
-    mount = st.components.v2.component("temple_focus", html="<i></i>", js=_BLUR)
-    mount(key="focus", data=repr(filters))
 
 
 def _ratio() -> tuple[float, float] | None:
     """The length of chosen over that of rejected, from and to."""
-    bounds = []
-    for column, name, label in zip(
-        st.columns(2), ("ratio_from", "ratio_to"), ("Ratio from", "to"), strict=True
-    ):
-        bounds.append(
-            column.number_input(label, 0.0, None, None, 0.1, key=name, placeholder=ANY, bind=BOUND)
+    low, high = (
+        column.number_input(label, 0.0, None, None, 0.1, key=key, placeholder=ANY, bind=BOUND)
+        for column, label, key in zip(
+            st.columns(2), ("Ratio from", "to"), ("ratio_from", "ratio_to"), strict=True
         )
-    low, high = bounds
+    )
     if low is None and high is None:
         return None
     return low or 0.0, float("inf") if high is None else high
 
 
-def _video() -> str:
-    """The one video whose pairs are asked for: `of=toyworld_27445bf48061` in the address."""
-    video_id = st.query_params.get("of", "")
-    if video_id:
-        _removable("of", f"only {video_id}")
-    return video_id
-
-
 def _between() -> tuple[str, float, float] | None:
     """What a bar of a histogram has asked for: `between=ratio:1:1.1` in the address."""
-    words = st.query_params.get("between", "").split(":")
     try:
-        key, low, high = words[0], float(words[1]), float(words[2])
-    except (IndexError, ValueError):
+        key, *bounds = st.query_params.get("between", "").split(":")
+        low, high = map(float, bounds)
+        words, _ = FIELDS[key]
+    except (KeyError, ValueError):
         return None
-    if key not in FIELDS:
-        return None
-    end = f"to {high:g}" if high < BEYOND else "and more"
-    _removable("between", f"{FIELDS[key][0]}: {low:g} {end}")
+    _removable("between", f"{words}: {low:g} {f'to {high:g}' if high < BEYOND else 'and more'}")
     return key, low, high
 
 
@@ -135,17 +117,6 @@ def _removable(name: str, label: str) -> None:
         key=f"no_{name}",
         icon=":material/close:",
         help="remove this filter",
-        on_click=_forget,
-        args=(name,),
+        on_click=go,
+        kwargs={name: None},
     )
-
-
-def _forget(name: str) -> None:
-    st.query_params.pop(name, None)
-
-
-def to_pairs(**params: str) -> None:
-    """Go to the list of pairs with the filters of an address."""
-    kept = {"dataset": st.query_params["dataset"]} if "dataset" in st.query_params else {}
-    page = st.session_state["pairs_page"]
-    st.switch_page(page, query_params={**kept, "list": "yes", **params})

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from tools.pairs.judgements import Pair
 from tools.pairs.rules import read_side
+from tools.store.jsonl import Record
 from visualize.index.facts import shown
-from visualize.session import Session
+from visualize.index.view import View
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Texts:
         order: which clips rejected was written from, in which order, counting from 0.
         clips: the captions of the clips, in the right order; empty if they are not there.
         frames: the key frames' indices, a pair a clip.
+        video: what stage 1 knows of the video; None if that is nothing.
     """
 
     chosen: str
@@ -24,21 +26,20 @@ class Texts:
     order: tuple[int, ...]
     clips: list[str]
     frames: list[list[int]]
+    video: Record | None
 
 
-def read_texts(session: Session, pair: Pair) -> Texts:
+def read_texts(view: View, pair: Pair) -> Texts:
     """Read them.
 
     Raises:
         UserError: a file has just been rewritten.
     """
-    chosen = session.view.response(pair, chosen=True) or {}
-    rejected = session.view.response(pair, chosen=False) or {}
-    sides = [read_side(row, pair.model) for row in (chosen, rejected)]
-    return Texts(
-        shown(sides[0], chosen),
-        shown(sides[1], rejected),
-        sides[1].indices,
-        [str(text) for text in session.view.captions(pair.model, pair.video_id)],
-        chosen.get("frame_indices") or rejected.get("frame_indices") or [],
-    )
+    rows = [view.response(pair, chosen=chosen) or {} for chosen in (True, False)]
+    sides = [read_side(row, pair.model) for row in rows]
+    chosen, rejected = map(shown, sides, rows)
+    clips = [str(text) for text in view.captions(pair.model, pair.video_id)]
+    video = view.video(pair.video_id)
+    indices = (row.get("frame_indices") for row in (video or {}, *rows))
+    frames: list[list[int]] = next(filter(None, indices), [])
+    return Texts(chosen, rejected, sides[1].indices, clips, frames, video)

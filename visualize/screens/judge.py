@@ -1,7 +1,7 @@
 """Judging pairs by key: accept, reject or unsure, knowing which side is which or blind."""
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -12,6 +12,7 @@ from tools.pairs.judgements import (
     CHOSEN_RIGHT,
     REJECT,
     UNSURE,
+    VERDICTS,
     Pair,
     accord,
     agreement,
@@ -19,16 +20,37 @@ from tools.pairs.judgements import (
     latest_by_judge,
 )
 from visualize.index.view import Filters
-from visualize.parts.clips import clip_panel, clip_strip
+from visualize.parts.address import go, pair_of
+from visualize.parts.clips import show_clips
 from visualize.parts.differences import marked
 from visualize.parts.filters import filters_of
-from visualize.parts.style import Html, badge, heading, note, side, table, unmarked
+from visualize.parts.style import badge, bar, heading, note, side, table, unmarked
 from visualize.parts.texts import read_texts
-from visualize.session import Session, pair_of
+from visualize.session import Session
 
-# Verdict -> label and key. Streamlit keeps C and R for itself.
-OPEN = {ACCEPT: ("Accept", "A"), REJECT: ("Reject", "X"), UNSURE: ("Unsure", "U")}
-BLIND = {"left": ("A is right", "A"), "right": ("B is right", "B"), UNSURE: ("Unsure", "U")}
+
+@dataclass(frozen=True)
+class Question:
+    """A pair before a judge.
+
+    Attributes:
+        judge: who is asked.
+        blind: whether the page hides which side is which.
+        sides: what stands on the left and on the right.
+    """
+
+    judge: str
+    pair: Pair
+    blind: bool
+    sides: tuple[str, str]
+
+    def answers(self) -> list[tuple[str, str, str]]:
+        """(label, key, verdict) of the buttons. Streamlit keeps the keys C and R for itself."""
+        unsure = ("Unsure", "U", UNSURE)
+        if not self.blind:
+            return [("Accept", "A", ACCEPT), ("Reject", "X", REJECT), unsure]
+        left, right = (ACCEPT if side == "chosen" else REJECT for side in self.sides)
+        return [("A is right", "A", left), ("B is right", "B", right), unsure]
 
 
 def show() -> None:
@@ -44,8 +66,7 @@ def show() -> None:
             bind="query-params",
             help="The page hides which text is the chosen one and how the order was perturbed.",
         )
-    filters = filters_of(session, judging=True)
-    with st.sidebar:
+        filters = filters_of(session, judging=True)
         results = st.toggle("Show the results", key="results", bind="query-params")
     if results:
         _results(session)
@@ -64,9 +85,8 @@ def sides_for(name: str, pair: Pair) -> tuple[str, str]:
 
 def _queue(session: Session, filters: Filters, name: str, blind: bool) -> None:
     every = session.select(filters)
-    mine = {pair for by, pair in latest_by_judge(session.judgements) if by == name}
-    again: Pair | None = st.session_state.get("again")
     left = session.select(replace(filters, not_by=name))
+    again: Pair | None = st.session_state.get("again")
     if again is None and not len(left):
         heading("Nothing left to judge")
         st.text(f"All {len(every):,} pairs that pass these filters have your judgement.")
@@ -74,67 +94,57 @@ def _queue(session: Session, filters: Filters, name: str, blind: bool) -> None:
     current = session.view.find(again) if again else None
     row = session.view.pairs([int(left[0]) if current is None else current])[0]
     pair = pair_of(row)
-    sides = sides_for(name, pair) if blind else CHOSEN_LEFT
+    question = Question(name, pair, blind, sides_for(name, pair) if blind else CHOSEN_LEFT)
     # The keys are bound to this pair only once all of it is on the page.
     top = st.container()
-    _texts(session, pair, blind, sides)
+    _texts(session, question)
     with top:
-        head, where = st.columns([3, 2], vertical_alignment="center")
+        head, progress = st.columns([3, 2], vertical_alignment="center")
         with head:
-            title = "Which text describes the video as it happens?" if blind else row["name"]
-            labels = [] if blind else [badge(f"{row['noise']} {row['magnitude']}", "accent")]
-            heading(title, *labels)
+            if blind:
+                heading("Which text describes the video as it happens?")
+            else:
+                heading(row["name"], badge(f"{row['noise']} {row['magnitude']}", "accent"))
         done = len(every) - len(left)
-        where.progress(
+        progress.progress(
             done / max(1, len(every)), f"{done:,} of {len(every):,} judged by {unmarked(name)}"
         )
-        _buttons(session, name, pair, blind, sides, mine)
+        _buttons(session, question)
 
 
-def _texts(session: Session, pair: Pair, blind: bool, sides: tuple[str, str]) -> None:
+def _texts(session: Session, question: Question) -> None:
     """The clips and both texts of a pair."""
-    try:
-        texts = read_texts(session, pair)
-        video = session.view.video(pair.video_id)
-    except UserError as error:
-        note(error)
-        return
-    clip = clip_strip(session, video, texts, key="judge_strip", perturbed=not blind)
-    clip_panel(session, video, None if blind else texts, clip)
-    by_name = dict(zip(("chosen", "rejected"), marked(texts.chosen, texts.rejected), strict=True))
-    columns = st.columns(2)
-    for column, what, letter in zip(columns, sides, "AB", strict=True):
-        if blind:
-            column.html(side(letter, "", by_name[what], "same"))
-        else:
-            kind = "" if what == "chosen" else "other"
-            column.html(side(what.capitalize(), "", by_name[what], kind))
+    texts = read_texts(session.view, question.pair)
+    show_clips(
+        session,
+        texts.video,
+        texts.frames,
+        order=None if question.blind else texts.order,
+        captions=() if question.blind else texts.clips,
+        key="judge_strip",
+    )
+    bodies = dict(zip(CHOSEN_LEFT, marked(texts.chosen, texts.rejected), strict=True))
+    for column, what, letter in zip(st.columns(2), question.sides, "AB", strict=True):
+        with column:
+            if question.blind:
+                side(letter, "", bodies[what], "same")
+            else:
+                side(what.capitalize(), "", bodies[what], "" if what == "chosen" else "other")
 
 
-def _buttons(
-    session: Session,
-    name: str,
-    pair: Pair,
-    blind: bool,
-    sides: tuple[str, str],
-    mine: set[Pair],
-) -> None:
+def _buttons(session: Session, question: Question) -> None:
     """The three answers, the way back, and the comment that goes with the next answer."""
-    answers = BLIND if blind else OPEN
+    history: list[Pair] = st.session_state.setdefault("judged", [])
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        for answer, (label, key) in answers.items():
-            verdict = answer
-            if answer in ("left", "right"):
-                verdict = ACCEPT if sides[answer == "right"] == "chosen" else REJECT
+        for label, key, verdict in question.answers():
             st.button(
                 label,
-                key=f"answer_{answer}",
+                key=f"answer_{key}",
                 shortcut=key,
-                type="primary" if answer in (ACCEPT, "left", "right") else "secondary",
+                type="secondary" if label in ("Reject", "Unsure") else "primary",
                 on_click=_answer,
-                args=(session, name, pair, verdict, blind, sides),
+                args=(session, question, verdict),
             )
-        history: list[Pair] = st.session_state.setdefault("judged", [])
         st.button("Back", shortcut="Left", disabled=not history, on_click=_back)
         st.text_input(
             "Comment",
@@ -145,31 +155,38 @@ def _buttons(
         )
     if error := st.session_state.pop("refused", ""):
         note(error)
-    if pair in mine:
+    if (question.judge, question.pair) in latest_by_judge(session.judgements):
         st.caption("You have judged this pair before. A new answer replaces the old one.")
 
 
-def _answer(
-    session: Session, name: str, pair: Pair, verdict: str, blind: bool, sides: tuple[str, str]
-) -> None:
+def _answer(session: Session, question: Question, verdict: str) -> None:
     history: list[Pair] = st.session_state["judged"]
-    if pair in history and pair != st.session_state.get("again"):
+    if question.pair in history and question.pair != st.session_state.get("again"):
         return  # The key was pressed again before the next pair was on the page.
     comment = st.session_state.get("comment", "").strip()
     try:
-        judge(session.dataset, name, pair, verdict, blind=blind, sides=sides, comment=comment)
+        judge(
+            session.dataset,
+            question.judge,
+            question.pair,
+            verdict,
+            blind=question.blind,
+            sides=question.sides,
+            comment=comment,
+        )
     except UserError as error:
         st.session_state["refused"] = str(error)
         return
-    st.session_state["comment"] = ""
+    # If another key has been pressed, Streamlit ends this function at the next use of its state.
+    history.append(question.pair)
     st.session_state["again"] = None
-    history.append(pair)
-    st.query_params.pop("clip", None)
+    st.session_state["comment"] = ""
+    go(clip=None)
 
 
 def _back() -> None:
     st.session_state["again"] = st.session_state["judged"].pop()
-    st.query_params.pop("clip", None)
+    go(clip=None)
 
 
 def _results(session: Session) -> None:
@@ -177,19 +194,15 @@ def _results(session: Session) -> None:
     if not session.judgements:
         st.text("Nobody has judged yet.")
         return
-    by_judge: dict[str, dict[str, int]] = {}
-    for (by, _), judgement in latest_by_judge(session.judgements).items():
-        counts = by_judge.setdefault(by, dict.fromkeys((*OPEN, "blind"), 0))
-        counts[judgement.verdict] += 1
-        counts["blind"] += judgement.blind
+    last = latest_by_judge(session.judgements)
+    rows = []
+    for name in sorted({name for name, _ in last}):
+        own = [judgement for (by, _), judgement in last.items() if by == name]
+        verdicts = [judgement.verdict for judgement in own]
+        blind = sum(judgement.blind for judgement in own)
+        rows.append([name, len(own), *map(verdicts.count, VERDICTS), blind])
     st.html("<b>Judgements</b>")
-    table(
-        ["judge", "pairs", "accept", "reject", "unsure", "blind"],
-        [
-            [by, sum(c[v] for v in OPEN), c[ACCEPT], c[REJECT], c[UNSURE], c["blind"]]
-            for by, c in sorted(by_judge.items())
-        ],
-    )
+    table(["judge", "pairs", *VERDICTS, "blind"], rows)
     st.html("<b>How often blind judges prefer the chosen text</b>")
     cells = agreement(session.judgements)
     if not cells:
@@ -205,10 +218,7 @@ def _results(session: Session) -> None:
                 cell.unsure,
                 "-" if cell.share is None else f"{cell.share:.0%}",
                 f"{cell.interval[0]:.0%} to {cell.interval[1]:.0%}" if cell.decided else "-",
-                Html(
-                    '<span style="display:inline-block;width:9rem;text-align:left">'
-                    f'<i class="t-bar" style="width:{100 * (cell.share or 0):.0f}%"></i></span>'
-                ),
+                bar(100 * (cell.share or 0)),
             ]
             for cell in cells
         ],
