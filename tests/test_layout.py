@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "tools.store": ["tools.errors"],
     "tools.cli": ["tools.errors", "tools.store"],
     "tools.runner": [*BASE],
-    "tools.video": [*BASE],
+    "tools.video": [*BASE, "tools.runner"],
     "tools.features": [*BASE, "tools.video"],
     "tools.shots": [*BASE, "tools.runner", "tools.video", "tools.features"],
     "tools.pairs": [*BASE, "tools.text", "tools.video", "tools.statistics"],

@@ -294,6 +294,33 @@ def test_a_message_that_a_kill_has_cut_short_is_a_death():
         list(Process(ended, ours).messages())
 
 
+# Records that take too long.
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_record_that_takes_too_long_fails_and_its_worker_is_replaced(toy, batch_size):
+    toy.give(a=1, b=(2, {"native": True}), c=3, d=4)
+    code, out, _ = toy.run(1, "--time_limit", 1.5, "--batch_size", batch_size)
+    assert (code, out[-1]) == (0, "act: 3 done, 1 failed (timed out)")
+    assert toy.results() == {"a": 2, "c": 6, "d": 8}
+    assert toy.failures() == {"b": ("timed out: not done after 1.5 s", 1)}
+
+
+def test_the_time_limit_is_a_records_and_not_a_batchs(toy):
+    toy.give(**{name: (1, {"sleep": 0.5}) for name in "abcdef"})
+    code, _, _ = toy.run(1, "--time_limit", 1.5, "--batch_size", 6)
+    assert (code, len(toy.results())) == (0, 6)
+
+
+def test_a_record_that_has_timed_out_is_tried_again_only_where_that_is_asked_for(toy):
+    toy.give(a=(1, {"sleep": 3}))
+    assert toy.run(1, "--time_limit", 1)[0] == 0
+    code, *_ = toy.run(1)
+    assert (code, toy.results()) == (0, {})
+    assert toy.run(1, "--retry_failed")[0] == 0
+    assert toy.results() == {"a": 2}
+
+
 # The parent's end.
 
 

@@ -140,6 +140,7 @@ def main(argv=None):
     parser.add_argument("--version", default="1.0")
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--setup", default="nothing")
+    parser.add_argument("--time_limit", type=float)
     parser.add_argument("--steps", nargs="+", default=["act"])
     add_settings(parser, Options)
     args = parser.parse_args(argv)
@@ -152,6 +153,7 @@ def main(argv=None):
         PassOn(dataset, args.suffix),
         Spread(dataset),
     ]
+    steps[0].time_limit = args.time_limit
     run([step for step in steps if step.name in args.steps], dataset, settings_from(args, Options))
 
 

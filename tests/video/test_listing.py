@@ -10,7 +10,7 @@ import pytest
 from tools.errors import UserError
 from tools.status import funnel
 from tools.store.dataset import Dataset
-from tools.video.listing import find_videos, list_videos, video_id
+from tools.video.listing import Listing, find_videos, list_videos, video_id
 
 
 @pytest.fixture
@@ -270,4 +270,75 @@ def test_no_video(folder, dataset):
         list_videos(dataset, folder)
     touch(folder, NOT_UTF8)
     with pytest.raises(UserError, match="no video in it but 1 whose names are not UTF-8"):
+        list_videos(dataset, folder)
+
+
+# Files with several names, and files of other kinds
+
+
+def test_a_file_is_listed_once_whatever_its_names(folder, dataset, capsys):
+    touch(folder, "day 1/a.mp4")
+    (folder / "latest").symlink_to("day 1")
+    (folder / "b favourite.mp4").symlink_to("day 1/a.mp4")
+    os.link(folder / "day 1/a.mp4", folder / "z hard.mp4")
+    list_videos(dataset, folder)
+    assert set(listed(dataset)) == {"day 1/a.mp4"}
+    assert (
+        "init: 3 files left out, for they are listed under another name, such as"
+        " b favourite.mp4, which is day 1/a.mp4"
+    ) in capsys.readouterr().out
+
+
+def test_a_name_that_is_listed_stays_the_file_s_own(folder, dataset, capsys):
+    touch(folder, "b.mp4")
+    list_videos(dataset, folder)
+    os.link(folder / "b.mp4", folder / "a.mp4")
+    list_videos(dataset, folder)
+    assert set(listed(dataset)) == {"b.mp4"}
+    assert "such as a.mp4, which is b.mp4" in capsys.readouterr().out
+
+
+def test_two_names_of_a_file_that_are_listed_already_stay(folder, dataset, capsys):
+    touch(folder, "a.mp4")
+    list_videos(dataset, folder)
+    touch(folder, "b.mp4")
+    list_videos(dataset, folder)
+    (folder / "b.mp4").unlink()
+    os.link(folder / "a.mp4", folder / "b.mp4")
+    list_videos(dataset, folder)
+    assert set(listed(dataset)) == {"a.mp4", "b.mp4"}
+    assert "; 1 more, listed before, stay" in capsys.readouterr().out
+
+
+def test_copies_are_found_by_their_content_where_that_is_asked_for(folder, dataset):
+    folder.mkdir()
+    contents = {"a": "one", "copy of a": "one", "b": "two", "longer": "three"}
+    for name, content in contents.items():
+        (folder / f"{name}.mp4").write_text(content)
+    list_videos(dataset, folder, Listing(find_copies=True))
+    assert set(listed(dataset)) == {"a.mp4", "b.mp4", "longer.mp4"}
+    list_videos(dataset, folder)
+    assert set(listed(dataset)) == {"a.mp4", "b.mp4", "copy of a.mp4", "longer.mp4"}
+
+
+def test_files_with_other_extensions_are_named_and_taken_where_they_are_asked_for(
+    folder, dataset, capsys
+):
+    touch(folder, "a.mp4", "b.MPG", "c.mpg", "d.wmv", "e.txt")
+    list_videos(dataset, folder)
+    assert set(listed(dataset)) == {"a.mp4"}
+    assert (
+        "init: 2 .mpg, 1 .wmv skipped; --more_extensions mpg wmv includes them\n"
+        in capsys.readouterr().out
+    )
+    list_videos(dataset, folder, Listing(more_extensions=["mpg", ".WMV"]))
+    assert set(listed(dataset)) == {"a.mp4", "b.MPG", "c.mpg", "d.wmv"}
+    assert "skipped" not in capsys.readouterr().out
+
+
+def test_a_folder_of_other_extensions_alone_says_so(folder, dataset):
+    touch(folder, "a.mpg")
+    with pytest.raises(
+        UserError, match=r"no video in it .*; 1 \.mpg skipped; --more_extensions mpg"
+    ):
         list_videos(dataset, folder)

@@ -28,8 +28,7 @@ from tools.store.files import json_array, read_json, write_json
 from tools.store.jsonl import Record, Table, dumps
 from tools.store.locks import sole_writer
 from tools.store.origin import LIBRARIES, check_origin, differences
-from tools.video.decode import VideoError
-from tools.video.frames import read_frames
+from tools.video.checks import check_videos
 
 
 def check_responses(plan: Conversion) -> Iterator[str]:
@@ -125,6 +124,8 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
         StorageError: the disk refuses.
     """
     cells = {name: Cell(config.noise, config.magnitude) for name, config in plan.configs.items()}
+    checks = _checked(plan, outputs[0].path.parent) if plan.check_videos else {}
+    held_out_files: dict[Any, bool] = {}
     with ExitStack() as stack:
         # The validation file of an earlier run is out of date where this run trains on all videos.
         stale: set[Path] = set()
@@ -142,9 +143,13 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
             for dataset in plan.datasets:
                 judged = _judged(plan, dataset)
                 for video_id, rows in _by_video(plan.tables(dataset)):
-                    held_out = _draw(plan, video_id, "val").random() < plan.val
                     path = _mapped(dataset.video_path(next(iter(rows.values()))), plan.video_root)
-                    for cell, row in _pairs(plan, cells, path, rows, judged):
+                    fault = _video_fault(path, checks)
+                    held_out = _draw(plan, video_id, "val").random() < plan.val
+                    if plan.val and fault != "video_gone":
+                        # Datasets may share a file: what holds of its first video holds of all.
+                        held_out = held_out_files.setdefault(_file_of(path), held_out)
+                    for cell, row in _pairs(plan, cells, path, rows, judged, fault):
                         writers[cell.magnitude, held_out](row)
                         cell.kept_val += held_out
                     bar.update()
@@ -197,10 +202,10 @@ def _pairs(
     path: str,
     rows: dict[str, Record],
     judged: Mapping[Pair, str],
+    fault: str | None,
 ) -> Iterator[tuple[Cell, bytes]]:
     """Yield the good pairs of one video as lines of the output, and count all of them."""
     video_id = next(iter(rows.values()))["video_id"]
-    fault = _video_fault(path, plan.check_videos)
     sides = {name: read_side(row, plan.model) for name, row in rows.items()}
     chosen = sides.pop(CLEAN.name, None)
     good: dict[str, Side] = {}
@@ -245,12 +250,32 @@ def _mapped(video: Path, video_root: tuple[str, str] | None) -> str:
     return str(video) if video.is_absolute() else os.path.abspath(video)
 
 
-def _video_fault(path: str, decode: bool) -> str | None:
+def _checked(plan: Conversion, folder: Path) -> dict[str, Record]:
+    """What training's reader says of the videos of the datasets, by path; says how many it cannot
+    read."""
+    paths = [
+        _mapped(dataset.video_path(record), plan.video_root)
+        for dataset in plan.datasets
+        for record in plan.tables(dataset)[CLEAN.name].read()
+    ]
+    checks = check_videos([path for path in paths if os.path.exists(path)], folder)
+    broken = {path: check["error"] for path, check in checks.items() if "error" in check}
+    if broken:
+        path, error = next(iter(broken.items()))
+        print(
+            f"{len(broken)} of {len(checks)} videos cannot be read by training, such as {path}"
+            f" ({error}): their pairs are left out; {folder / 'video_checks.jsonl'} lists them"
+        )
+    return checks
+
+
+def _file_of(path: str) -> tuple[int, int]:
+    """What says that two paths lead to one file."""
+    stat = os.stat(path)
+    return stat.st_dev, stat.st_ino
+
+
+def _video_fault(path: str, checks: Mapping[str, Record]) -> str | None:
     if not os.path.exists(path):
         return "video_gone"
-    if decode:
-        try:
-            read_frames(Path(path), [0])
-        except VideoError:
-            return "video_broken"
-    return None
+    return "video_broken" if "error" in checks.get(path, {}) else None

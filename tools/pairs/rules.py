@@ -14,7 +14,7 @@ from tools.text.answers import clean_response, media_or_special_tag
 
 REASONS = {
     "video_gone": "the video file is not there",
-    "video_broken": "the video's first frame cannot be decoded",
+    "video_broken": "training cannot read the video",
     "no_clean": "the video has no response to the clean order",
     "skipped": "stage 3 skipped one side, for instance because no other order exists",
     "identity": "the perturbed order is the clean order",

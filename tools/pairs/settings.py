@@ -72,7 +72,9 @@ class Conversion:
         metavar="OLD=NEW",
     )
     check_videos: bool = setting(
-        False, "decode the first frame of each video (default: check that the file exists)"
+        False,
+        "ask the reader that training uses for frames of each video, once for each file (default:"
+        " check that the file exists)",
     )
     judgements: bool = setting(
         False,

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from time import monotonic
 
 from tools.errors import UserError
 from tools.runner.processes import Process, Processes
@@ -17,6 +18,7 @@ from tools.runner.step import Step
 from tools.runner.worker import Item, Outcome, WorkerDied
 
 WORKER_DIED = "worker died"
+TIMED_OUT = "timed out"
 # A worker that has died so often in a row before it was set up will not start the next time either.
 DEATHS_AT_START = 3
 # After this many deaths at work per worker, in a step that has never finished a record, the fault
@@ -33,6 +35,7 @@ class _Slot:
     step: Step | None = None
     ready: bool = True
     held: dict[str, Item] = field(default_factory=dict)
+    since: float = 0.0  # when it began the first of what it holds, seconds of the monotonic clock
 
     def set_up(self, step: Step) -> None:
         self.step, self.ready = step, False
@@ -40,6 +43,7 @@ class _Slot:
 
     def send(self, batch: list[Item]) -> None:
         self.held = {item.video_id: item for item in batch}
+        self.since = monotonic()
         for item in batch:
             item.attempts += 1
         self.worker.send(batch)
@@ -47,7 +51,7 @@ class _Slot:
     def outcomes(self) -> Iterator[Outcome]:
         """What the worker has reported by now."""
         for outcomes in self.worker.messages():
-            self.ready = True
+            self.ready, self.since = True, monotonic()
             for outcome in outcomes:
                 self.held.pop(outcome.video_id, None)
                 yield outcome
@@ -106,7 +110,13 @@ class Pool:
             busy = {id(s.worker): s for s in self._slots.values() if s.held or not s.ready}
             if not (again or left or any(slot.held for slot in busy.values())):
                 return
-            for worker in self.engine.wait([slot.worker for slot in busy.values()]):
+            spoke = self.engine.wait([slot.worker for slot in busy.values()], _patience(step, busy))
+            for slot in busy.values():
+                if slot.worker not in spoke and slot.held and _overdue(step, slot):
+                    del self._slots[slot.rank]
+                    slot.worker.end()
+                    yield from _time_out(step, slot, again)
+            for worker in spoke:
                 slot = busy[id(worker)]
                 try:
                     for outcome in slot.outcomes():
@@ -142,6 +152,27 @@ class Pool:
                 self._slots[rank] = _Slot(rank, self.engine.start(rank))
             if (slot := self._slots[rank]).ready and slot.step is not step:
                 slot.set_up(step)
+
+
+def _patience(step: Step, busy: dict[int, _Slot]) -> float | None:
+    """How long no worker can be overdue, seconds; None: for ever."""
+    if step.time_limit is None:
+        return None
+    began = min((slot.since for slot in busy.values() if slot.held), default=monotonic())
+    return max(0.0, began + step.time_limit - monotonic())
+
+
+def _overdue(step: Step, slot: _Slot) -> bool:
+    return step.time_limit is not None and monotonic() - slot.since >= step.time_limit
+
+
+def _time_out(step: Step, slot: _Slot, again: deque[Item]) -> Iterator[Outcome]:
+    """Fail the record that a worker has been at for too long; the others go back to the queue."""
+    late, *others = slot.held.values()
+    again.extend(others)
+    for table in late.missing:
+        error = f"{TIMED_OUT}: not done after {step.time_limit:g} s"
+        yield Outcome(late.video_id, table, late.attempts, "failed", error=error)
 
 
 def _bury(slot: _Slot, again: deque[Item]) -> Iterator[Outcome]:

@@ -123,10 +123,11 @@ class Processes:
             theirs.close()
         return Process(process, ours)
 
-    def wait(self, workers: Sequence[Process]) -> list[Process]:
-        """Wait until some of the workers have sent a message or died, and return those."""
+    def wait(self, workers: Sequence[Process], seconds: float | None) -> list[Process]:
+        """Wait until some of the workers have sent a message or died, and return those; none where
+        so many seconds have passed."""
         pipes: dict[Any, Process] = {worker.pipe: worker for worker in workers}
-        return [pipes[pipe] for pipe in wait(list(pipes))]
+        return [pipes[pipe] for pipe in wait(list(pipes), seconds)]
 
 
 @contextmanager

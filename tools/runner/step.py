@@ -14,6 +14,7 @@ class Step:
     reads: Table  # the table whose records it takes
     writes: tuple[Table, ...]  # the tables it makes, usually one
     batch_size = 1  # how many records a worker is handed at once
+    time_limit: float | None = None  # seconds a record may take before its worker is replaced
 
     def params(self) -> dict[str, Any]:
         """The parameters that shape the output; a run with others does not add to it."""

@@ -92,6 +92,12 @@ class Settings:
         f"cosine similarity above which shots are grouped (default: {_each(GROUP_THRESHOLDS)})",
         type=share,
     )
+    video_timeout: float = setting(
+        7200.0,
+        "seconds that scanning a video may take, or reading its frames: after that the video is"
+        " failed as timed out, and its worker replaced",
+        group="time limit",
+    )
 
     def __post_init__(self) -> None:
         for name, default in (

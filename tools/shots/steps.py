@@ -49,6 +49,7 @@ class StageOneStep(Step):
     def __post_init__(self) -> None:
         self.reads = self.dataset.table(self.source)
         self.writes = (self.dataset.table(self.target or self.name),)
+        self.time_limit = self.settings.video_timeout
 
     def params(self) -> dict[str, Any]:
         return {name: getattr(self.settings, name) for name in self.shaped_by}

@@ -2,7 +2,8 @@
 
 The model is there, and the disk has space for what will be merged. For every stage that is not
 trained: its rows are there, are what the stage takes, and their videos exist; the rows that swift
-would leave out for their length are counted, since it silently replaces them by others.
+would leave out for their length, or because it cannot read their video, are counted, since it
+silently replaces them by others.
 """
 
 import os
@@ -23,12 +24,14 @@ from tools.training.recipe import SFT_SHARE, Stage
 from tools.training.row_lengths import SYSTEMS, RowLengths
 from tools.training.stages import digest, find_state, note
 from tools.video.budget import Budget
-from tools.video.decode import VideoError
+from tools.video.checks import check_videos
 
 GIGABYTE = 1e9
 # LoRA checkpoints, optimizer states and logs of a stage, as a share of the model: rank 32 on all
 # linear layers of a 7B is 80 million weights of 8 billion, kept with two moments in 32 bits.
 CHECKPOINT_SHARE = 0.1
+# Plugins of train_scripts that make swift read videos with tools/training/reader.py.
+READERS = ("video_reader.py", "toyvl_template.py")
 
 
 def preflight(
@@ -46,17 +49,19 @@ def preflight(
     if not unmerged:
         return
     max_length = number(settings, "MAX_LENGTH")
+    # Of the videos that training can read: width, height, frames, frames a second.
+    seen: dict[Path, tuple[int, int, int, float]] = {}
+    limits = ("FPS_MAX_FRAMES", "VIDEO_MIN_PIXELS", "VIDEO_TOTAL_PIXELS")
+    budget = Budget(number(settings, "FPS", amount), *(number(settings, name) for name in limits))
     lengths = None
     try:
-        limits = ("FPS_MAX_FRAMES", "VIDEO_MIN_PIXELS", "VIDEO_TOTAL_PIXELS")
-        fps = number(settings, "FPS", amount)
-        budget = Budget(fps, *(number(settings, name) for name in limits))
         model = model_folder(settings["MODEL"])
         if not model:
             yield f"{settings['MODEL']} is not on this machine: swift will fetch it"
         else:
-            if settings["TEMPLATE"] in SYSTEMS and (model / "tokenizer.json").is_file():
-                lengths = RowLengths(settings["TEMPLATE"], model / "tokenizer.json", budget)
+            tokenizer = model / "tokenizer.json"
+            if settings["TEMPLATE"] in SYSTEMS and tokenizer.is_file():
+                lengths = RowLengths(settings["TEMPLATE"], tokenizer, budget, lambda p: seen[p])
                 lengths.check_video_pad()
             check_disk(outputs, len(unmerged), model)
     except UserError as error:
@@ -67,13 +72,20 @@ def preflight(
         path = rows_file(stage, settings)
         try:
             rows = read_rows(path, stage, how_to_make(stage, settings["DATA_MODEL"]))
-            kept = count_kept(path, rows, lengths, max_length)
+            files = {path: rows}
             if held_out := held_out_file(path, settings["VAL"]):
-                read_rows(held_out, stage, "VAL names it")
+                files[held_out] = read_rows(held_out, stage, "VAL names it")
+            usable = {}
+            for file, its_rows in files.items():
+                faults = look_at_videos(its_rows, file.parent, settings["PLUGIN"], budget, seen)
+                if faults:
+                    yield unreadable(file, its_rows, faults)
+                usable[file] = [row for row in its_rows if faults.keys().isdisjoint(videos_of(row))]
+            kept = count_kept(path, usable[path], lengths, max_length)
         except UserError as error:
             yield error
             continue
-        yield f"{path}: {counted(len(rows), kept, max_length)}"
+        yield f"{path}: {counted(len(usable[path]), kept, max_length)}"
         if keep_counts:
             counts = {"file": path.name, "sha256": digest(path), "rows": len(rows), "kept": kept}
             note(outputs / stage.name, rows=counts)
@@ -170,18 +182,63 @@ def _fault(row: Any, stage: Stage) -> str | None:
     return None if tags == videos else f"{tags} <video> in its text, and {videos} videos"
 
 
+def videos_of(row: Record) -> Sequence[str]:
+    """The paths of a row's videos."""
+    return row.get("videos", ())
+
+
+def look_at_videos(
+    rows: list[Record],
+    folder: Path,
+    plugin: str,
+    budget: Budget,
+    seen: dict[Path, tuple[int, int, int, float]],
+) -> dict[str, str]:
+    """Ask training's reader for the rows' videos; returns what is wrong with those that it cannot
+    read, and adds the others to `seen`."""
+    videos = {video for row in rows for video in videos_of(row)}
+    reader = "toolkit" if Path(plugin).name in READERS else "decord"
+    faults = {}
+    for video, check in check_videos(videos, folder, reader).items():
+        if "error" in check:
+            faults[video] = check["error"]
+            continue
+        width, height, frames, rate = (check[key] for key in ("width", "height", "frames", "rate"))
+        size = budget.size(width, height, budget.frames(frames, rate))
+        if not all(size):
+            faults[video] = (
+                f"frames of {width} x {height} pixels would be scaled to {size[0]} x {size[1]}:"
+                " raise VIDEO_MIN_PIXELS and VIDEO_TOTAL_PIXELS"
+            )
+        seen[Path(video)] = width, height, frames, rate
+    return faults
+
+
+def unreadable(path: Path, rows: list[Record], faults: dict[str, str]) -> str | UserError:
+    """What to say of the rows whose videos training cannot read; a mistake where these are all."""
+    hit = sum(not faults.keys().isdisjoint(videos_of(row)) for row in rows)
+    video, fault = next(iter(faults.items()))
+    what = (
+        f"{path}: training cannot use the videos of {hit} of {len(rows)} rows, {len(faults)} files"
+        f" such as {video} ({fault})"
+    )
+    if hit == len(rows):
+        return UserError(what)
+    return (
+        f"{what}; swift draws from the rest in their place. {path.parent / 'video_checks.jsonl'}"
+        " lists them; convert_to_swift.py --check_videos leaves them out"
+    )
+
+
 def count_kept(
     path: Path, rows: list[Record], lengths: RowLengths | None, max_length: int
 ) -> int | None:
     """How many of the rows training takes; None where that cannot be told. Raises UserError if it
-    takes none, or if the header of a video cannot be read."""
+    takes none."""
     if lengths is None:
         return None
-    try:
-        kept = sum(lengths.fits(row, max_length) for row in rows)
-    except VideoError as error:
-        raise UserError(f"{path}: a video cannot be read: {error}") from None
-    if not kept:
+    kept = sum(lengths.fits(row, max_length) for row in rows)
+    if rows and not kept:
         raise UserError(f"{path}: all {len(rows)} rows are longer than MAX_LENGTH={max_length}")
     return kept
 

@@ -3,7 +3,7 @@
 The text is that of ms-swift's chat template of the Qwen-VL families.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -46,12 +46,19 @@ class RowLengths:
         template: swift's name of the model's chat template, one of SYSTEMS.
         tokenizer: the model's tokenizer.json.
         budget: how videos are seen.
+        header: (width, height, frames, frames a second) of a video.
     """
 
-    def __init__(self, template: str, tokenizer: Path, budget: Budget) -> None:
+    def __init__(
+        self,
+        template: str,
+        tokenizer: Path,
+        budget: Budget,
+        header: Callable[[Path], tuple[int, int, int, float]] = video_header,
+    ) -> None:
         self._template, self._file, self._budget = template, tokenizer, budget
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        self._video_tokens = cache(lambda path: budget.tokens(*video_header(Path(path))))
+        self._video_tokens = cache(lambda path: budget.tokens(*header(Path(path))))
 
     def fits(self, row: Record, max_length: int) -> bool:
         """Are both sides of a row within the length that training takes? Raises VideoError if a row

@@ -13,6 +13,7 @@ left out and why:
 """
 
 import glob
+import json
 import os
 import random
 import re
@@ -32,10 +33,10 @@ from tqdm import tqdm
 from tools.cli import new_file, positive, run_script, script_parser
 from tools.errors import Filtered, UserError
 from tools.store.dataset import SWIFT_DATA
-from tools.store.files import json_array, read_json, write_json
+from tools.store.files import json_array, write_json
 from tools.store.jsonl import Record, dumps
 from tools.store.locks import sole_writer
-from tools.video.decode import VideoError, open_video
+from tools.video.checks import check_videos
 
 ROLES = {"human": "user", "gpt": "assistant"}
 PLACE = re.compile(r"<image>\n?")  # where the video goes in LLaVA's conversations
@@ -46,9 +47,11 @@ REASONS = {
     "conversation": "not turns of human and gpt, one after the other, the last one gpt's",
     "empty": "a turn has no text",
     "tag": "the text holds <image> more than once, or another mark of training's",
+    "half_a_pair": "a text holds half a surrogate pair (half an emoji), which UTF-8 cannot hold",
     "video_gone": "there is no such file under --video_root",
-    "video_broken": "the file is no video",
+    "video_broken": "training cannot read the video: video_checks.jsonl beside the output says why",
 }
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 # What becomes of the rows of a data_source: all rows are left out, not drawn or taken.
 COUNTS = ("rows", *REASONS, "not_drawn", "taken")
 
@@ -71,16 +74,6 @@ def find_video(root: Path, source: str, video: str) -> Path:
     raise Filtered("video_gone")
 
 
-@cache
-def opens(path: Path) -> bool:
-    """Is this file a video?"""
-    try:
-        with open_video(path):
-            return True
-    except VideoError:
-        return False
-
-
 def messages(row: Record) -> list[dict[str, str]]:
     """The conversation as ms-swift has it, <video> in front of the first question; raises Filtered
     where it cannot be used."""
@@ -98,6 +91,8 @@ def messages(row: Record) -> list[dict[str, str]]:
             raise Filtered("empty")
         if TAG.search(text):
             raise Filtered("tag")
+        if HALF_A_PAIR.search(text):
+            raise Filtered("half_a_pair")
         read.append({"role": role, "content": f"<video>{text}" if number == 0 else text})
     return read
 
@@ -111,8 +106,15 @@ def usable_video(row: Record, root: Path) -> Path:
 
 
 def read_source(path: Path) -> list[Record]:
-    """The rows of a source file; raises UserError if it is not a JSON array of objects."""
-    rows = read_json(path)
+    """The rows of a source file; raises UserError if it is not a JSON array of objects.
+
+    NaN and half a surrogate pair, which Python writes and JSON does not know, spoil their own row
+    at most.
+    """
+    try:
+        rows = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}): fix or delete it") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path} is not a JSON array of rows, as LLaVA-Video-178K's files are")
     return rows
@@ -149,11 +151,18 @@ def shares(sizes: dict[str, int], n: int) -> dict[str, int]:
 
 
 def draw(
-    usable: dict[str, list[Place]], n: int, seed: int, counts: dict[str, Counter[str]]
+    usable: dict[str, list[Place]],
+    n: int,
+    seed: int,
+    counts: dict[str, Counter[str]],
+    folder: Path,
 ) -> list[Place]:
-    """n of the usable rows; a video that does not open is replaced by the next row's.
+    """n of the usable rows; a video that training cannot read is replaced by the next row's.
 
     Where broken videos leave a source short, the others give more.
+
+    Args:
+        folder: where what is known of the videos is kept.
     """
     taken: list[Place] = []
     for source, places in usable.items():
@@ -165,13 +174,15 @@ def draw(
             for source, count in shares(left, n - len(taken)).items():
                 enough = len(taken) + count
                 while usable[source] and len(taken) < enough:
-                    place = usable[source].pop()
-                    if opens(place.video):
-                        taken.append(place)
-                        bar.update()
-                        counts[source]["taken"] += 1
-                    else:
-                        counts[source]["video_broken"] += 1
+                    left_to_take = enough - len(taken)
+                    batch = usable[source][: -left_to_take - 1 : -1]
+                    del usable[source][-left_to_take:]
+                    checks = check_videos([str(place.video) for place in batch], folder)
+                    good = [place for place in batch if "error" not in checks[str(place.video)]]
+                    taken += good
+                    bar.update(len(good))
+                    counts[source]["taken"] += len(good)
+                    counts[source]["video_broken"] += len(batch) - len(good)
     for source, places in usable.items():
         counts[source]["not_drawn"] = len(places)
     return taken
@@ -237,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with sole_writer(output):
         counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         usable = survey(files, Path(os.path.abspath(args.video_root)), counts)
-        taken = draw(usable, args.n, args.seed, counts)
+        taken = draw(usable, args.n, args.seed, counts, output.parent)
         sources = dict(sorted(counts.items()))
         show(sources)
         if not taken:

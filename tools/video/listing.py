@@ -170,7 +170,7 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
         print(
             f"init: {len(same) - stay} files left out, for they are listed under another name, such"
             f" as {shown(name)}, which is {shown(own)}"
-            + (f"; {stay} more were listed before and stay" if stay else "")
+            + (f"; {stay} more, listed before, stay" if stay else "")
         )
 
 

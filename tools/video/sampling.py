@@ -24,6 +24,10 @@ READER_VERSION = 1
 RATE_TOLERANCE = 0.01
 
 
+# Which frames to take, given their number and how many come a second.
+Choice = Callable[[int, float], Sequence[int]]
+
+
 @dataclass(frozen=True)
 class Timeline:
     """When the frames of a file are shown.
@@ -59,15 +63,13 @@ class Sample:
     rate: float
 
 
-def sample_frames(
-    video: Path, choose: Callable[[int, float], Sequence[int]], threads: int = 1
-) -> Sample:
+def sample_frames(video: Path, choose: Choice, threads: int = 1) -> Sample:
     """Decode some frames of a video.
 
     A frame that is damaged is replaced by the next one that is not.
 
     Args:
-        choose: the indices to decode, rising, given the number of frames and frames a second.
+        choose: the indices to decode, rising.
 
     Raises:
         VideoError: the file is not there, is no video, holds less than its header says, or nothing

@@ -1,13 +1,14 @@
 """Which videos training cannot read: asked of the reader that it uses, and remembered.
 
 Beside the rows, `video_checks.jsonl` keeps a line a video, its path as the `video_id`: its size and
-time of change, the version of the reader, and what is wrong with it (`error`) or how it is seen
+time of change, the reader and its version, and what is wrong with it (`error`) or how it is seen
 (`width`, `height`, `frames`, `rate`).
 """
 
 import os
 import sys
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 
 import orjson
@@ -20,7 +21,7 @@ from tools.runner.worker import Item
 from tools.store.files import CorruptLine
 from tools.store.jsonl import Record, Table, dumps
 from tools.video.decode import VideoError
-from tools.video.sampling import READER_VERSION, sample_frames
+from tools.video.sampling import READER_VERSION, Choice, Sample, sample_frames
 
 LOOKED_AT = 4  # frames, spread over the video: those that qwen-vl-utils takes at least
 LEAST_FRAMES = 2  # qwen-vl-utils refuses a video of fewer
@@ -31,13 +32,15 @@ class ReadingStep(Step):
 
     name = "video checks"
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, reader: str) -> None:
         self.writes = (table,)
+        self.reader = reader
 
     def process(self, record: Record) -> Record:
         """Add width, height, frames and rate, or the error."""
+        read = read_with_decord if self.reader == "decord" else sample_frames
         try:
-            sample = sample_frames(Path(record["video_id"]), spread)
+            sample = read(Path(record["video_id"]), spread)
         except VideoError as error:
             return {**record, "error": str(error)}
         if sample.total < LEAST_FRAMES:
@@ -53,22 +56,36 @@ def spread(total: int, rate: float) -> list[int]:
     return [place * (total - 1) // (LOOKED_AT - 1) for place in range(LOOKED_AT)]
 
 
-def check_videos(paths: Iterable[str], folder: Path, processes: int) -> dict[str, Record]:
+def read_with_decord(video: Path, choose: Choice) -> Sample:
+    """`sample_frames` by decord, which qwen-vl-utils takes where nothing else is registered."""
+    import decord
+
+    try:
+        reader = decord.VideoReader(str(video))
+        total, rate = len(reader), reader.get_avg_fps()
+        indices = list(choose(total, rate))
+        return Sample(reader.get_batch(indices).asnumpy(), indices, total, rate)
+    except Exception as error:  # decord raises errors of its own, RuntimeError and IndexError
+        raise VideoError(f"decord cannot read it: {str(error).splitlines()[0]:.100}") from None
+
+
+def check_videos(paths: Iterable[str], folder: Path, reader: str = "toolkit") -> dict[str, Record]:
     """How training sees each of these videos.
 
     Args:
         folder: where the results of earlier calls are kept: that of the rows.
-        processes: that read at once.
+        reader: toolkit (`tools.training.reader`) or decord.
 
     Returns:
         By path, a record with width, height, frames and rate, or with an error.
     """
+    versions = {"toolkit": str(READER_VERSION), "decord": version("decord")}
     table = Table(folder / "video_checks.jsonl")
     try:
         kept = {record["video_id"]: record for record in table.read()}
     except CorruptLine:
         kept = {}
-    checks = {path: _identity(path) for path in sorted(set(paths))}
+    checks = {path: _identity(path, f"{reader} {versions[reader]}") for path in sorted(set(paths))}
     unknown = {
         path: record
         for path, record in checks.items()
@@ -76,12 +93,12 @@ def check_videos(paths: Iterable[str], folder: Path, processes: int) -> dict[str
     }
     checks |= {path: kept[path] for path in kept.keys() & checks.keys() - unknown.keys()}
     if unknown:
-        step = ReadingStep(table)
+        step = ReadingStep(table, reader)
         items = (Item(path, dumps(record), (table.name,)) for path, record in unknown.items())
         bar = tqdm(
             desc=step.name, unit="video", total=len(unknown), disable=not sys.stderr.isatty()
         )
-        with bar, Pool(Processes(), min(processes, len(unknown))) as pool:
+        with bar, Pool(Processes(), min(len(os.sched_getaffinity(0)), len(unknown))) as pool:
             for outcome in pool.run(step, items, len(unknown)):
                 record = {**unknown[outcome.video_id], "error": outcome.error}
                 checks[outcome.video_id] = orjson.loads(outcome.line) if outcome.line else record
@@ -90,11 +107,11 @@ def check_videos(paths: Iterable[str], folder: Path, processes: int) -> dict[str
     return checks
 
 
-def _identity(path: str) -> Record:
+def _identity(path: str, reader: str) -> Record:
     """What says that a file is the one that was checked; or that it is not there."""
     try:
         stat = os.stat(path)
     except OSError as error:
         return {"video_id": path, "error": f"no such file: {error.strerror}"}
     times = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    return {"video_id": path, **times, "reader": READER_VERSION}
+    return {"video_id": path, **times, "reader": reader}
