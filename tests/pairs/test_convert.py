@@ -596,6 +596,23 @@ def test_paths_from_here_become_absolute(convert, tmp_path):
     assert read(tmp_path / "out.json")[0]["videos"] == [str(video)]
 
 
+def test_a_file_of_several_names_is_on_one_side_of_val(convert, tmp_path):
+    write_rows(tmp_path, make_rows(tmp_path, 60))
+    write_rows(tmp_path, make_rows(tmp_path, 60, dataset="other"), dataset="other")
+    folder = tmp_path / "videos"
+    for number in range(60):
+        own, other = (folder / f"{name}_{number:012d}.mp4" for name in ("mine", "other"))
+        other.unlink()
+        other.symlink_to(own)
+    out = tmp_path / "out.json"
+    convert("dryrun", 16, "--dataset", "mine", "other", "--output", out, "--val", "0.3")
+    train, val = (
+        {os.path.realpath(pair["videos"][0]) for pair in read(path)}
+        for path in (out, tmp_path / "out_val.json")
+    )
+    assert train and val and not train & val
+
+
 def test_videos_are_opened_if_asked(convert, tmp_path, make_video):
     rows = make_rows(tmp_path, 2)
     make_video(tmp_path / "videos" / "mine_000000000001.mp4", [("beach", 3)])
@@ -606,6 +623,19 @@ def test_videos_are_opened_if_asked(convert, tmp_path, make_video):
     convert("dryrun", 16, "--output", out, "--check_videos")
     assert dropped(out)[0]["drop 16"] == {"video_broken": 1}
     assert [Path(one["videos"][0]).stem for one in read(out)] == ["mine_000000000001"] * 3
+
+
+def test_a_video_in_av1_is_one_that_training_can_read(convert, tmp_path, make_video):
+    write_rows(tmp_path, make_rows(tmp_path, 1))
+    make_video(
+        tmp_path / "videos" / "mine_000000000000.mp4",
+        [("beach", 6)],
+        codec="libsvtav1",
+        options={"preset": "12", "crf": "40"},
+    )
+    out = tmp_path / "out.json"
+    convert("dryrun", 16, "--output", out, "--check_videos")
+    assert dropped(out) == ({}, [1, 1, 1])
 
 
 # ---- what is not overwritten, and mistakes -------------------------------------------------------

@@ -279,6 +279,48 @@ def test_a_folder_of_somebody_elses_is_refused(tmp_path, monkeypatch):
         new_folder(str(tmp_path / "new" / "newer"))
 
 
+def test_an_output_that_is_closed_costs_no_traceback(tiny_videos, tmp_path):
+    words = f"preprocess.py mine 1 --video_dir {tiny_videos} --data_root {tmp_path} --device cpu"
+    command = f"{sys.executable} {words} {' '.join(LIGHT)}"
+    for redirection in (">&-", "2>&-", ">&- 2>&-"):
+        done = subprocess.run(
+            ["bash", "-c", f"{command} --redo finalize {redirection}"],
+            capture_output=True, text=True, cwd=REPOSITORY,
+        )  # fmt: skip
+        assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
+    assert (tmp_path / "mine" / "anno" / "videos.jsonl").stat().st_size > 0
+    piped = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} --redo scene | head -1"],
+        capture_output=True, text=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert piped.stdout.startswith("init: 3 videos")
+    assert piped.returncode == 141
+    assert "Error" not in piped.stderr
+
+
+def test_names_are_utf8_whatever_the_locale(run_script, make_video, tmp_path):
+    make_video(tmp_path / "videos" / "café.mp4", [("beach", 12)])
+    latin = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = run_script(
+        *("preprocess.py", "mine", 1, "--video_dir", tmp_path / "videos", "--data_root", tmp_path),
+        *(*LIGHT, "--device", "cpu"), env=latin, fresh=True,
+    )  # fmt: skip
+    assert "init: 1 videos" in done.stdout
+    assert "failed" not in done.stdout
+    assert "filter_scene: 0 done, 1 filtered" in done.stdout
+
+
+def test_the_name_of_a_dataset_fits_into_names_of_files(run_script, tmp_path):
+    words = ("preprocess.py", "a" * 260, 1, "--video_dir", tmp_path, "--data_root", tmp_path)
+    assert refused(run_script(*words)).endswith("'_' and '-' only, 100 at most")
+
+
+def test_damaged_inputs_are_all_accounted_for(run_script):
+    done = run_script("-m", "benchmarks.fuzz", "--inputs", 60, "--seed", 1, fresh=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "60 of 60 inputs are accounted for" in done.stdout
+
+
 def test_a_bug_keeps_its_traceback_and_an_end_of_its_own(run_script):
     code = "from tools.cli import run_script\ndef main(): [][1]\nrun_script(main)"
     done = run_script("-c", code)

@@ -15,8 +15,10 @@ from tools.training.preflight import (
     count_kept,
     counted,
     held_out_file,
+    look_at_videos,
     model_folder,
     read_rows,
+    unreadable,
 )
 from tools.training.recipe import parse
 from tools.training.row_lengths import RowLengths
@@ -223,3 +225,50 @@ def test_a_stage_that_is_trained_needs_room_for_its_merged_model(tmp_path, monke
     assert "and 1 merged models with their checkpoints take 17.6 GB" in str(error)
     checkpoint.with_name("checkpoint-3-merged").mkdir()
     assert not list(preflight.preflight([DPO], tmp_path, settings, keep_counts=False))
+
+
+# ---- videos that training cannot read ------------------------------------------------------------
+
+
+def rows_of(*videos):
+    return [but(ROW, videos=[str(video)]) for video in videos]
+
+
+@pytest.fixture
+def mixed(make_video, tmp_path):
+    """Three rows: two of a video in AV1, one of a file that is no video."""
+    quick = {"preset": "12", "crf": "40"}
+    good = make_video(tmp_path / "good.mp4", codec="libsvtav1", options=quick)
+    (tmp_path / "bad.mp4").write_text("no video")
+    return rows_of(good, tmp_path / "bad.mp4", good)
+
+
+def test_rows_of_videos_that_training_cannot_read_are_counted(mixed, tmp_path):
+    seen = {}
+    faults = look_at_videos(mixed, tmp_path, "train_scripts/video_reader.py", Budget(), seen)
+    bad = str(tmp_path / "bad.mp4")
+    assert faults == {bad: "not a video: its header is missing, damaged or unknown"}
+    assert seen == {tmp_path / "good.mp4": (96, 64, 72, 12.0)}
+    assert unreadable(tmp_path / "a.json", mixed, faults) == (
+        f"{tmp_path}/a.json: training cannot use the videos of 1 of 3 rows, 1 files such as {bad}"
+        f" ({faults[bad]}); swift draws from the rest in their place."
+        f" {tmp_path}/video_checks.jsonl lists them; convert_to_swift.py --check_videos leaves them"
+        " out"
+    )
+
+
+def test_without_the_plugin_decord_is_asked(mixed, tmp_path):
+    faults = look_at_videos(mixed, tmp_path, "", Budget(), {})
+    assert {Path(path).name for path in faults} == {"good.mp4", "bad.mp4"}
+    assert isinstance(unreadable(tmp_path / "a.json", mixed, faults), UserError)
+
+
+def test_frames_that_would_be_scaled_to_nothing_are_a_fault(make_video, tmp_path):
+    rows = rows_of(make_video(tmp_path / "wide.mp4", [("beach", 12)], size=(192, 108)))
+    (fault,) = look_at_videos(
+        rows, tmp_path, "", Budget(video_min_pixels=784, video_total_pixels=784), {}
+    ).values()
+    assert fault == (
+        "frames of 192 x 108 pixels would be scaled to 28 x 0: raise VIDEO_MIN_PIXELS and"
+        " VIDEO_TOTAL_PIXELS"
+    )

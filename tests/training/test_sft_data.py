@@ -1,6 +1,7 @@
 """Fine-tuning rows out of LLaVA-Video-178K's JSON: what is taken, from where, and what is not."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -216,3 +217,28 @@ def test_a_file_of_unknown_making_is_not_overwritten(sample, world):
     (world / "out.json").unlink()
     sample([row(1)])
     assert len(sample([row(1), row(2)])[0]) == 2
+
+
+def test_a_video_that_training_cannot_read_is_left_out(sample, world, make_video):
+    folder = world / "videos" / "ytb"
+    data = (folder / "v0.mp4").read_bytes()
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    (folder / "zeros.mp4").write_bytes(data[:start] + bytes(end - start) + data[end:])
+    front = make_video(folder / "cut.mp4", [("beach", 36)], muxer={"movflags": "faststart"})
+    front.write_bytes(front.read_bytes()[: front.stat().st_size // 3])
+    make_video(folder / "one frame.mp4", [("beach", 1)], (32, 32))
+    names = ("v0", "zeros", "cut", "one frame")
+    rows, report, _ = sample([row(n, YOUTUBE, f"ytb/{name}.mp4") for n, name in enumerate(names)])
+    assert [Path(taken["videos"][0]).stem for taken in rows] == ["v0"]
+    assert report["sources"][YOUTUBE]["video_broken"] == 3
+
+
+def test_a_row_with_half_an_emoji_costs_itself_alone(sample):
+    half = json.dumps(row(1)).replace("Thing 1", "Thing \\ud83d")
+    score = json.dumps(row(2) | {"score": float("nan")})
+    rows, report, _ = sample(f"[{json.dumps(row(0))}, {half}, {score}]")
+    assert [taken["messages"][1]["content"] for taken in rows] == [
+        "Thing 0 happens.",
+        "Thing 2 happens.",
+    ]
+    assert report["sources"][YOUTUBE]["half_a_pair"] == 1

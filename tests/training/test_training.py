@@ -19,6 +19,7 @@ import psutil
 import pytest
 from tokenizers import Tokenizer
 
+from tests.video.damage import CODECS
 from tools.pairs.perturbation import Config, select
 from tools.pairs.swift_rows import swift_row
 from tools.store.dataset import REPOSITORY
@@ -320,6 +321,25 @@ def test_the_papers_pixel_budget_is_honoured(warm, tiny, make_video, tmp_path):
         assert RowLengths(kind, tiny / "tokenizer.json", Budget()).count(row) == int(length)
     # A visual token is 28 x 28 pixels.
     assert 0.9 * 9_000_000 < int(lengths[0][1]) * 784 <= 9_000_000
+
+
+def test_a_training_sees_every_row_whatever_its_codec(warm, tiny, make_video, tmp_path):
+    videos = [str(make_video(tmp_path / name, **how)) for name, how in CODECS.items()]
+    rows = [swift_row(QUESTIONS[0], "Sea, then fire.", "Fire, then sea.", path) for path in videos]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    settings = {
+        **SETTINGS,
+        **{"MODEL": str(tiny), "MODEL_TYPE": "qwen2_5_vl", "GLOBAL_BATCH": "8"},
+        **{"ROWS": str(tmp_path / "rows.json"), "OUTPUT_DIR": str(tmp_path / "out")},
+        "PLUGIN": str(REPOSITORY / "tests" / "training" / "logged_reader.py"),
+        "READ_LOG": str(tmp_path / "read"),
+        "PATH": f"{warm}:{PATH}",
+    }
+    done = train(settings=settings, program="dpo.sh")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "randomly selected" not in done.stdout + done.stderr
+    assert set((tmp_path / "read").read_text().splitlines()) == set(videos)
+    assert '"1/1"' in next((tmp_path / "out").rglob("logging.jsonl")).read_text()
 
 
 def test_two_processes_of_toyvl_learn_to_prefer_the_chosen_answers(tmp_path, warm, run_script):

@@ -4,26 +4,11 @@ import decord
 import numpy as np
 import pytest
 
-from tests.video.damage import joined, overwrite_packets, without_first_frames
+from tests.video.damage import CODECS, joined, overwrite_packets, without_first_frames
 from tools.video.decode import VideoError
 from tools.video.sampling import sample_frames
 
 SIX = tuple((place, 12) for place in ("beach", "forest", "night", "fire", "snow", "party"))
-
-FILES = {
-    "h264.mp4": {},
-    "bframes.mkv": {"options": {"bf": "3", "preset": "veryfast", "g": "30"}},
-    "av1.mp4": {"codec": "libsvtav1", "options": {"preset": "12", "crf": "10"}},
-    "av1.webm": {"codec": "libsvtav1", "options": {"preset": "12", "crf": "10"}},
-    "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
-    "recorder.webm": {
-        "codec": "libvpx-vp9",
-        "options": {"deadline": "realtime", "cpu-used": "8"},
-        "muxer": {"live": "1"},  # no duration in the header
-    },
-    "mpeg4.avi": {"codec": "mpeg4", "options": {"q:v": "2"}},
-    "h264.ts": {"options": {"bf": "2", "preset": "veryfast", "g": "24"}},
-}
 
 
 def every(step):
@@ -34,10 +19,10 @@ def every(step):
 @pytest.fixture(scope="module")
 def files(make_video, tmp_path_factory):
     folder = tmp_path_factory.mktemp("codecs")
-    return {name: make_video(folder / name, SIX, **how) for name, how in FILES.items()}
+    return {name: make_video(folder / name, SIX, **how) for name, how in CODECS.items()}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", CODECS)
 def test_frames_are_the_ones_chosen_in_every_codec(name, files, read_stamp):
     sample = sample_frames(files[name], every(7))
     assert (sample.total, sample.rate) == (72, pytest.approx(12))
