@@ -22,13 +22,13 @@ from tools.store.dataset import Dataset
 from tools.store.files import replace_atomically
 from tools.store.jsonl import Record
 from tools.store.locks import locked
-from tools.video.decode import VideoError, decode, open_video, upright
+from tools.video.decode import VideoError, decode, open_video, pixel_aspect, upright
 from tools.video.frames import read_frames
 from tools.video.scan import Scan, kept_scan
 from visualize.cache import cache_folder, digest
 
 # Goes up when pictures or films come to be made in another way.
-PREVIEW_VERSION = 1
+PREVIEW_VERSION = 2
 THUMBNAIL_PIXELS = 320 * 180
 PREVIEW_PIXELS = 640 * 360
 PREVIEW_SECONDS = 60.0  # a longer clip is shown up to there
@@ -117,17 +117,17 @@ def _cut(video: Path, start: int, end: int, scan: Scan | None) -> bytes:
     begin, last = first[0], -1.0
     with av.open(target, "w", format="mp4") as out:
         stream: Any = out.add_stream("libx264", rate=round(PREVIEW_RATE), options=PREVIEW_CODING)
-        height, width = upright(first[1], PREVIEW_PIXELS).shape[:2]
+        height, width = upright(*first[1:], PREVIEW_PIXELS).shape[:2]
         stream.width, stream.height = width - width % 2, height - height % 2  # 4:2:0 halves both
         stream.pix_fmt, stream.thread_count = "yuv420p", 1
         stream.codec_context.time_base = TIME_BASE
-        for seconds, frame in chain([first], frames):
+        for seconds, frame, aspect in chain([first], frames):
             if seconds - begin > PREVIEW_SECONDS:
                 break
             if seconds - last < 0.9 / PREVIEW_RATE:
                 continue
             last = seconds
-            image = upright(frame, PREVIEW_PIXELS)[: stream.height, : stream.width]
+            image = upright(frame, aspect, PREVIEW_PIXELS)[: stream.height, : stream.width]
             new = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             new.pts, new.time_base = round((seconds - begin) / TIME_BASE), TIME_BASE
             out.mux(stream.encode(new))
@@ -137,8 +137,8 @@ def _cut(video: Path, start: int, end: int, scan: Scan | None) -> bytes:
 
 def _frames(
     video: Path, start: int, end: int, scan: Scan | None
-) -> Iterator[tuple[float, VideoFrame]]:
-    """Yield (seconds, frame) from `start` to `end`, inclusive."""
+) -> Iterator[tuple[float, VideoFrame, float]]:
+    """Yield (seconds, frame, aspect of its pixels) from `start` to `end`, inclusive."""
     if scan and scan.seekable and end < len(scan):
         key = np.flatnonzero(scan.key[: start + 1]).max(initial=0)
         with open_video(video) as (container, stream):
@@ -153,7 +153,7 @@ def _frames(
                     break
                 first = False
                 if place >= start:
-                    yield float(scan.times[place]), frame
+                    yield float(scan.times[place]), frame, pixel_aspect(stream)
             if not first:
                 return
     with open_video(video) as (container, stream):
@@ -162,4 +162,4 @@ def _frames(
             if place > end:
                 return
             if place >= start:
-                yield place / rate, frame
+                yield place / rate, frame, pixel_aspect(stream)

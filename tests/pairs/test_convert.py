@@ -601,7 +601,7 @@ def test_a_file_of_several_names_is_on_one_side_of_val(convert, tmp_path):
     write_rows(tmp_path, make_rows(tmp_path, 60, dataset="other"), dataset="other")
     folder = tmp_path / "videos"
     for number in range(60):
-        own, other = (folder / f"{name}_{number:012d}.mp4" for name in ("mine", "other"))
+        own, other = (folder / f"{name}_{number:012x}.mp4" for name in ("mine", "other"))
         other.unlink()
         other.symlink_to(own)
     out = tmp_path / "out.json"

@@ -149,12 +149,6 @@ def test_a_row_that_is_surely_short_enough_costs_no_look_at_its_video(lengths):
     assert lengths.fits(swift_row("What happens?", "Rain.", "Sun.", "/no/such/video.mp4"), 400)
 
 
-def test_a_video_that_cannot_be_read_is_named(lengths, tmp_path):
-    rows = [swift_row("What happens?", "Rain.", "Sun.", "/no/such/video.mp4")]
-    with pytest.raises(UserError, match="a video cannot be read: no such file"):
-        count_kept(tmp_path, rows, lengths, 20)
-
-
 def test_a_tokenizer_that_swift_would_not_find_the_video_with(lengths):
     with pytest.raises(UserError, match=r"<\|video_pad\|> is 18 here and 151656 in swift, which"):
         lengths.check_video_pad()

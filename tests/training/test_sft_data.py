@@ -174,7 +174,7 @@ def test_what_is_left_out_is_reported(sample, world):
     assert report["sources"] == {
         YOUTUBE: {
             "rows": 8, "no_video_named": 1, "conversation": 1, "empty": 1, "tag": 1,
-            "video_gone": 1, "video_broken": 1, "not_drawn": 0, "taken": 2,
+            "half_a_pair": 0, "video_gone": 1, "video_broken": 1, "not_drawn": 0, "taken": 2,
         }
     }  # fmt: skip
     assert [one["messages"][1]["content"] for one in rows] == [

@@ -1,6 +1,7 @@
 """Thumbnails and films for the browser: the right frames, of whatever the video is, made once."""
 
 import io
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ def test_large_and_fast_videos_are_made_small_and_odd_sizes_even(dataset, tmp_pa
     assert height * width <= 640 * 360
     assert height % 2 == width % 2 == 0
     assert times == pytest.approx([0, 2 / 60, 4 / 60], abs=0.002)
+
+
+def test_a_film_has_square_pixels(dataset, tmp_path, make_video):
+    video = make_video(tmp_path / "v.mp4", [("snow", 12)], (96, 108), pixel_aspect=Fraction(2))
+    frames, *_ = film_of(film(dataset, record(video, "v.mp4"), 0, 5))
+    assert frames[0].shape == (108, 192, 3)
 
 
 def test_pictures_are_the_frames_asked_for(dataset, tmp_path, make_video, read_stamp, cache):

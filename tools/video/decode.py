@@ -14,7 +14,6 @@ from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 # A step of the clock that is longer, seconds, or backwards, is a jump and no pause, in containers
@@ -132,7 +131,7 @@ def orientation(frame: VideoFrame) -> Orientation:
     The matrix has nine numbers, of which a, b, c, d at 0, 1, 3, 4 count here: a stored point (p, q)
     is shown at (a p + c q, b p + d q), moved into the picture (ISO/IEC 14496-12, track header).
     """
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return Orientation()
     a, b, _, c, d = np.frombuffer(data, np.int32)[:5].astype(float)

@@ -201,7 +201,7 @@ def same_files(
     def rank(name: str) -> tuple[bool, bool]:
         return name not in listed, os.path.realpath(folder / name) != os.path.join(real, name)
 
-    same = {}
+    same: dict[str, str] = {}
     for group in groups.values():
         if len(group) > 1:
             own = min(group, key=rank)

@@ -124,9 +124,9 @@ def load_scan(kept: Path) -> Scan | None:
         with np.load(kept) as archive:
             end_time, seekable, rate, *jumps = archive["one"].tolist()
             source = archive["source"].tolist()
-            values = [*(archive[name] for name in names), end_time, bool(seekable), rate, source]
             # Scans made before jumps of the clock were looked for hold no number of them.
-            return Scan(kept, *values, int(sum(jumps)))
+            values = [end_time, bool(seekable), rate, source, int(sum(jumps))]
+            return Scan(kept, *(archive[name] for name in names), *values)
     except (FileNotFoundError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return None
 
