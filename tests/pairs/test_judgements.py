@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tools.pairs.judgements import (
 from tools.store.dataset import Dataset
 from tools.store.files import CorruptLine
 from tools.store.jsonl import dumps
+from tools.store.locks import locked
 
 DROP = Pair("dryrun", 0, "caption_caption_drop_2_False_False", "v1")
 SHUFFLE = Pair("dryrun", 0, "caption_caption_shuffle_8_False_False", "v1")
@@ -92,6 +94,18 @@ def test_two_people_who_judge_at_once_lose_nothing(dataset):
         assert comments == [f"{number} " + "x" * 5000 for number in range(200)]
 
 
+def test_a_judgement_waits_for_the_lock(dataset):
+    judge(dataset, "ada", DROP, "accept")
+    waiting = threading.Thread(target=judge, args=(dataset, "bob", DROP, "reject"))
+    with locked(dataset.judgements.with_name(".judgements.jsonl.lock")):
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        assert [found.judge for found in read(dataset)] == ["ada"]
+    waiting.join()
+    assert [found.judge for found in read(dataset)] == ["ada", "bob"]
+
+
 def test_blind_judges_agree_with_the_construction_per_noise_and_magnitude(dataset):
     for number in range(10):
         pair = DROP._replace(video_id=f"v{number}")
@@ -125,6 +139,9 @@ def test_accord_counts_pairs_of_judges(dataset):
     judge(dataset, "ada", SHUFFLE, "accept", blind=True)
     judge(dataset, "bob", SHUFFLE, "unsure", blind=True)
     assert accord(read(dataset)) == (1, 3)
+    for name in ("cyd", "dan"):  # they agree with one another, and not with ada
+        judge(dataset, name, SHUFFLE, "reject", blind=True)
+    assert accord(read(dataset)) == (2, 6)
 
 
 def test_a_verdict_nobody_knows_is_refused(dataset):
