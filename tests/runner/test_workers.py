@@ -301,7 +301,7 @@ def test_a_message_that_a_kill_has_cut_short_is_a_death():
 def test_a_record_that_takes_too_long_fails_and_its_worker_is_replaced(toy, batch_size):
     toy.give(a=1, b=(2, {"native": True}), c=3, d=4)
     code, out, _ = toy.run(1, "--time_limit", 1.5, "--batch_size", batch_size)
-    assert (code, out[-1]) == (0, "act: 3 done, 1 failed (timed out)")
+    assert (code, out[-1]) == (0, "act: 3 done, 1 failed (timed out: not done after 1.5 s)")
     assert toy.results() == {"a": 2, "c": 6, "d": 8}
     assert toy.failures() == {"b": ("timed out: not done after 1.5 s", 1)}
 
