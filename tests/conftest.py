@@ -130,6 +130,10 @@ def write_video(
             frame.pts, frame.time_base = (index if pts is None else pts[index]), base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    if codec == "libsvtav1":
+        # As root, SVT-AV1 makes the thread that calls it a real-time one, and so all that this
+        # thread starts later: two busy workers would then stop the machine.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 
