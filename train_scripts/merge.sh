@@ -7,5 +7,5 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 
 swift export --model "$MODEL" --adapters "${CHECKPOINT:?a checkpoint}" \
-  --merge_lora true --output_dir "${OUTPUT_DIR:?a folder for the merged model}" \
-  ${PLUGIN:+--external_plugins "$PLUGIN"}
+  ${PLUGIN:+--external_plugins "$PLUGIN"} \
+  --merge_lora true --output_dir "${OUTPUT_DIR:?a folder for the merged model}"

@@ -97,7 +97,7 @@ def test_help_is_a_manual(run_script, script):
         ),
         (
             ["preprocess.py", "../mine", 1],
-            "dataset name '../mine': use letters, digits, '.', '_' and '-' only",
+            "dataset name '../mine': use letters, digits, '.', '_' and '-' only, 100 at most",
         ),
         (
             ["preprocess.py", "mine", 1, "--video_dir", "/no/such/folder"],

@@ -20,11 +20,15 @@ import pytest
 from inference.models import models
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
+from tools.store.jsonl import Table
 from tools.training import chain
 from tools.training.recipe import parse
 from tools.training.scripts import Call
+from tools.video.checks import file_version
+from tools.video.sampling import READER_VERSION
 
 SCRIPTS = REPOSITORY / "train_scripts"
+READER = SCRIPTS / "video_reader.py"
 PAPER = "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8-r4-r2=lr1e-4_r32_a32_bs16_sft60k"
 SHORT = "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16=lr1e-4_r32_a32_bs16_sft60k"
 R16, R16_R8 = (f"qwen2vl7b=lr1e-3_r8_a16_bs2_freeze_{levels}" for levels in ("r16", "r16-r8"))
@@ -89,6 +93,10 @@ class Machine:
         video = self.data / "v.mp4"
         self.data.mkdir(exist_ok=True)
         video.touch()
+        # As if it had been read: what reads videos is tested elsewhere.
+        seen = {"width": 96, "height": 64, "frames": 72, "rate": 12.0}
+        known = {**file_version(str(video), f"toolkit {READER_VERSION}"), **seen}
+        Table(self.data / "video_checks.jsonl").write([known])
         question = {"role": "user", "content": "<video>What happens?"}
         answer = {"role": "assistant", "content": "Rain, then sun."}
         row = {"messages": [question, answer], "videos": [str(video)]}
@@ -206,10 +214,12 @@ swift rlhf \
     --report_to tensorboard \
     --seed 42 \
     --output_dir {dpo} \
-    --deepspeed zero2
+    --deepspeed zero2 \
+    --external_plugins {READER}
 swift export \
     --model Qwen/Qwen2.5-VL-7B-Instruct \
     --adapters "{dpo_last}" \
+    --external_plugins {READER} \
     --merge_lora true \
     --output_dir "{dpo_last}-merging"
 mv -T "{dpo_last}-merging" "{dpo_last}-merged"
@@ -246,10 +256,12 @@ swift sft \
     --report_to tensorboard \
     --seed 42 \
     --output_dir {out}/{SHORT} \
-    --deepspeed zero2
+    --deepspeed zero2 \
+    --external_plugins {READER}
 swift export \
     --model "{dpo_last}-merged" \
     --adapters "{sft_last}" \
+    --external_plugins {READER} \
     --merge_lora true \
     --output_dir "{sft_last}-merging"
 mv -T "{sft_last}-merging" "{sft_last}-merged"
@@ -259,8 +271,9 @@ would be: {sft_last}-merged
     )
     assert machine.calls() == [] and not Path("/exp").exists()
     assert (
-        "export FPS=1 FPS_MAX_FRAMES=600 VIDEO_MIN_PIXELS=3136 VIDEO_TOTAL_PIXELS=9000000" in shown
-    )
+        f"export PYTHONPATH={REPOSITORY} FPS=1 FPS_MAX_FRAMES=600 VIDEO_MIN_PIXELS=3136"
+        " VIDEO_TOTAL_PIXELS=9000000"
+    ) in shown
     assert "MODEL_SEQ_LEN=12755 USE_HF=1 NPROC_PER_NODE=8\n" in shown
 
 
@@ -283,8 +296,8 @@ def test_a_script_runs_by_hand(machine, tmp_path):
         "--lora_alpha 32" in sft and "--learning_rate 1e-4" in sft and "--freeze_vit false" in sft
     )
     assert merge == (
-        "export --model Qwen/Qwen2.5-VL-7B-Instruct --adapters c --merge_lora true"
-        f" --output_dir {out}/m"
+        "export --model Qwen/Qwen2.5-VL-7B-Instruct --adapters c"
+        f" --external_plugins {READER} --merge_lora true --output_dir {out}/m"
     )
     run = machine.start(program="dpo.sh", ROWS="pairs.json")
     assert "MODEL: is not known for" in run.communicate()[1] and run.returncode

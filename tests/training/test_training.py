@@ -265,7 +265,8 @@ def test_what_was_run_is_written_beside_it(chain):
     assert len(noted["runs"]) == 2
     run = noted["runs"][1]
     assert run["with"]["ms-swift"] == "4.6.0" and run["with"]["torch"]
-    assert run["command"][-2:] == ["--resume_from_checkpoint", str(chain.at_kill.path)]
+    place = run["command"].index("--resume_from_checkpoint")
+    assert run["command"][place + 1] == str(chain.at_kill.path)
 
 
 def test_the_report_reads_swifts_logs(chain):

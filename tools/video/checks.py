@@ -85,7 +85,9 @@ def check_videos(paths: Iterable[str], folder: Path, reader: str = "toolkit") ->
         kept = {record["video_id"]: record for record in table.read()}
     except CorruptLine:
         kept = {}
-    checks = {path: _identity(path, f"{reader} {versions[reader]}") for path in sorted(set(paths))}
+    checks = {
+        path: file_version(path, f"{reader} {versions[reader]}") for path in sorted(set(paths))
+    }
     unknown = {
         path: record
         for path, record in checks.items()
@@ -107,7 +109,7 @@ def check_videos(paths: Iterable[str], folder: Path, reader: str = "toolkit") ->
     return checks
 
 
-def _identity(path: str, reader: str) -> Record:
+def file_version(path: str, reader: str) -> Record:
     """What says that a file is the one that was checked; or that it is not there."""
     try:
         stat = os.stat(path)
