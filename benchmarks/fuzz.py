@@ -5,10 +5,11 @@
 
 Three fifths are small videos in eight containers and codecs, whose bytes are flipped, cut, zeroed,
 repeated, spliced with another's, whose headers are swapped or whose boxes are enlarged: stage 1
-runs on all of them, and each must end as kept, filtered or failed, within the time limit. The
-others are tables of stage 1 and answers of a model server, damaged likewise: each is read, or
-refused with its place and cause. The program also prints the largest memory of a worker. Exit code
-1 where an input is missing, something hangs or a bound is missed. Linux only.
+runs on all of them, and each must end as kept, filtered or failed, within the time limit; then the
+reader that training uses must read each or say what is wrong with it. The others are tables of
+stage 1 and answers of a model server, damaged likewise: each is read, or refused with its place and
+cause. The program also prints the largest memory of a worker. Exit code 1 where an input is
+missing, something hangs or a bound is missed. Linux only.
 """
 
 import json
@@ -37,6 +38,7 @@ from tools.store.files import CorruptLine
 from tools.store.jsonl import Table
 from tools.text.answers import clean_response, parse_clip_caption
 from tools.text.faults import answer_fault
+from tools.video.checks import check_videos
 
 MAX_MEMORY_MB = 1000
 VIDEO_TIMEOUT = 20  # seconds a video
@@ -188,11 +190,15 @@ def fuzz_videos(inputs: int, draw: random.Random, work: Path) -> tuple[Counter[s
     said = (work / "log").read_text(errors="replace")
     if script.returncode or "Traceback" in said:
         sys.exit(f"preprocess.py ended with {script.returncode}:\n{said[-3000:]}")
-    return endings(Dataset("fuzz", work / "data" / "fuzz")), max(peaks) // 1000
+    counts = endings(Dataset("fuzz", work / "data" / "fuzz"), inputs)
+    checks = check_videos(map(str, folder.iterdir()), work)
+    counts["read by training"] = sum("width" in check for check in checks.values())
+    counts["unaccounted"] += sum(not check.keys() & {"width", "error"} for check in checks.values())
+    return counts, max(peaks) // 1000
 
 
-def endings(dataset: Dataset) -> Counter[str]:
-    """How many videos ended in which way."""
+def endings(dataset: Dataset, inputs: int) -> Counter[str]:
+    """How many of the videos ended in which way."""
     ended = {record["video_id"]: "kept" for record in dataset.videos().read()}
     for step in STEPS:
         table = dataset.table(step.target or step.name)
@@ -201,9 +207,8 @@ def endings(dataset: Dataset) -> Counter[str]:
                 ended[record["video_id"]] = f"filtered: {record['filter_reason']}"
         for video_id, failure in table.failed.read().items():
             ended[video_id] = f"failed: {failure['error'].removeprefix('VideoError: ')}"
-    listed = {record["video_id"] for record in dataset.table("init").read()}
     counts = Counter(ending.split(":")[0] for ending in ended.values())
-    counts["unaccounted"] = len(listed - ended.keys())
+    counts["unaccounted"] = inputs - len(ended)
     counts["timed out"] = sum("timed out" in ending for ending in ended.values())
     counts["worker died"] = sum("worker died" in ending for ending in ended.values())
     return counts
