@@ -54,7 +54,7 @@ def read_scores(path: Path) -> Scores:
         scores = read_json(path)
         if scores is None:
             raise UserError(f"{path}: no such score file")
-        if not all({"video_name", "n", "counts"} <= one.keys() for one in scores["videos"]):
+        if not all({"video_name", "n", "counts"} <= video.keys() for video in scores["videos"]):
             raise KeyError("videos")
         if not (scores["videos"] and scores["scores"] and scores["name"]):
             raise ValueError("nothing in it")
@@ -124,8 +124,8 @@ def _rows(
             # tau = concordant - discordant = 2 * concordant - 1, as shares of all pairs.
             less = 0 if of_difference else 1
             tau = {
-                group: Interval(*(2 * share - less for share in (one.value, one.low, one.high)))
-                for group, one in groups.items()
+                group: Interval(*(2 * share - less for share in (side.value, side.low, side.high)))
+                for group, side in groups.items()
             }
             yield "Kendall's tau of them", tau
 

@@ -57,10 +57,10 @@ def columns(scores: Scores) -> Results:
 
 def as_scores(results: Results, kept: Results, metrics: Collection[str] = ()) -> Scores:
     """What `columns` kept of some metrics (default: of all), as the score file's videos again."""
-    asked = results["asked"]
+    questions = results["asked"]
     videos: list[dict[str, Any]] = [
         {"video_name": name, "n": n, "counts": {}}
-        for name, n in zip(asked["videos"], asked["events"], strict=True)
+        for name, n in zip(questions["videos"], questions["events"], strict=True)
     ]
     for metric, sides in kept["counts"].items():
         if not metrics or metric in metrics:

@@ -86,7 +86,7 @@ def shot_truth(plan: Plan, shot: Shot) -> dict[str, Any]:
 def distractors(plan: Plan) -> list[dict[str, Any]]:
     """Return what disturbs a detector in order of time, cuts within one palette included."""
     disturbed = [shot.distractor for shot in plan.shots if shot.distractor]
-    ranges = [(one.start, one.end, one.type) for one in disturbed]
+    ranges = [(stretch.start, stretch.end, stretch.type) for stretch in disturbed]
     for change, old, new in zip(plan.transitions, plan.shots, plan.shots[1:], strict=False):
         if not (old.blank or new.blank) and plan.places[new.place].like == old.place:
             ranges.append((change.start, change.end, "one_palette"))

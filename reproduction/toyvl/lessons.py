@@ -70,7 +70,7 @@ def read_shots(dataset: Path) -> Shots:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ClipFrames:
     """Two frames of a shot as they are shown: mirrored or not; a gain of 1 is as rendered."""
 
     shot: int
@@ -92,7 +92,7 @@ class Lesson:
 
     ids: list[int]
     learnt: int
-    videos: list[list[Pair]]
+    videos: list[list[ClipFrames]]
 
 
 def mirrored(text: str) -> str:
@@ -122,21 +122,21 @@ class Teacher:
         """Shots of 1 to `most` different things."""
         return self.draw(int(self.rng.integers(1, most + 1)))
 
-    def pair(self, shot: int, gaps: tuple[int, int]) -> Pair:
+    def pair(self, shot: int, gaps: tuple[int, int]) -> ClipFrames:
         """Two frames of a shot, so far apart as `gaps` allows."""
         gap = int(self.rng.integers(*gaps, endpoint=True))
         first = int(self.rng.integers(0, SHOT_FRAMES - gap))
         mirror = bool(self.rng.random() < MIRRORED_SHARE)
         gain = float(self.rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS))
-        return Pair(shot, first, first + gap, mirror, gain)
+        return ClipFrames(shot, first, first + gap, mirror, gain)
 
-    def text(self, pair: Pair) -> str:
+    def text(self, pair: ClipFrames) -> str:
         """What happens in a pair of frames."""
         text = self.shots.texts[pair.shot]
         return mirrored(text) if pair.mirror else text
 
     def lesson(self, question: list[Any], answer: str) -> Lesson:
-        """A conversation; `question` holds texts, and a list of `Pair` for each video."""
+        """A conversation; `question` holds texts, and a list of `ClipFrames` for each video."""
         ids = [*self.ids("<|im_start|>user\n")]
         for part in question:
             if not isinstance(part, str):
@@ -204,7 +204,9 @@ def collate(lessons: Sequence[Lesson], shots: Shots, processor: Any) -> dict[str
     return batch
 
 
-def patches(frames: torch.Tensor, pairs: Sequence[Pair], video_processor: Any) -> torch.Tensor:
+def patches(
+    frames: torch.Tensor, pairs: Sequence[ClipFrames], video_processor: Any
+) -> torch.Tensor:
     """Frame pairs, mirrored and lit, as Qwen2-VL's video processor lays them out.
 
     Args:

@@ -14,7 +14,7 @@ from inference.checkpoints import digest
 from inference.models import models, open_captioner
 from reproduction.toyvl import TRAINED
 from reproduction.toyvl.checkpoint import build_model, build_processor
-from reproduction.toyvl.lessons import Pair, Teacher, collate, mirrored, read_shots
+from reproduction.toyvl.lessons import ClipFrames, Teacher, collate, mirrored, read_shots
 from tools.text import prompts
 from tools.video.frames import read_frames
 from toyworld.make import make_world
@@ -65,9 +65,9 @@ def test_a_lesson_is_what_the_processor_makes_of_the_same_conversation(stories, 
     frames = read_frames(folder / "video" / story["video_name"], range(32))
     asked = [
         "Video clip 1:",
-        [Pair(0, 5, 10)],
+        [ClipFrames(0, 5, 10)],
         "Video clip 2:",
-        [Pair(1, 5, 10)],
+        [ClipFrames(1, 5, 10)],
         prompts.LATER_CLIP,
     ]
     lesson = teacher.lesson(asked, story["events"][1]["text"])

@@ -67,8 +67,10 @@ def adaptive_shots(scan: Scan, threshold: float) -> Shots:
         if not shown[index]:
             continue
         # The detector decides on a frame once it has seen the frames behind it.
-        found = detector.process_frame(FrameTimecode(number, 25.0), np.ascontiguousarray(thumbnail))
-        cuts += [frame.frame_num for frame in found]
+        frame = FrameTimecode(number, 25.0)
+        cuts += [
+            cut.frame_num for cut in detector.process_frame(frame, np.ascontiguousarray(thumbnail))
+        ]
         number += 1
     starts = [0, *np.flatnonzero(shown)[cuts].tolist()]
     ends = [start - 1 for start in starts[1:]] + [len(scan) - 1]

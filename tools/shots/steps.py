@@ -98,13 +98,13 @@ class SceneStep(StageOneStep):
         scan = self.scan(record, self.threads)
         settings, threshold = self.settings, self.settings.shot_threshold
         if self.settings.shot_detector == "adaptive":
-            found = adaptive_shots(scan, threshold)
+            every_shot = adaptive_shots(scan, threshold)
         else:
             probabilities = self.network.predict(scan.thumbnails(), threshold)
-            found = shots_from_probabilities(probabilities, threshold)
-        shots = long_enough(found, scan.average_rate, settings.min_shot_frames)
+            every_shot = shots_from_probabilities(probabilities, threshold)
+        shots = long_enough(every_shot, scan.average_rate, settings.min_shot_frames)
         kept, left_out = kept_shots(shots, scan, settings.min_shot_seconds, settings.min_gray_range)
-        left_out["min_shot_frames"] = len(found) - len(shots)
+        left_out["min_shot_frames"] = len(every_shot) - len(shots)
         times = [scan.span_times(start, end) for start, end in shots]
         return {
             **record,

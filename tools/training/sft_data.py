@@ -56,7 +56,7 @@ HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 COUNTS = ("rows", *REASONS, "not_drawn", "taken")
 
 
-class Place(NamedTuple):
+class SourceRow(NamedTuple):
     """Where a usable row stands (number of its file, number in the file), and its video."""
 
     file: int
@@ -122,7 +122,7 @@ def read_source(path: Path) -> list[Record]:
 
 def survey(
     files: Sequence[Path], root: Path, counts: dict[str, Counter[str]]
-) -> dict[str, list[Place]]:
+) -> dict[str, list[SourceRow]]:
     """The usable rows of each data_source; counts all rows and those left out. One file at a time
     is in memory."""
     usable = defaultdict(list)
@@ -131,7 +131,7 @@ def survey(
             source = str(row.get("data_source", path.stem))
             counts[source]["rows"] += 1
             try:
-                usable[source].append(Place(number, index, usable_video(row, root)))
+                usable[source].append(SourceRow(number, index, usable_video(row, root)))
             except Filtered as reason:
                 counts[source][str(reason)] += 1
     return dict(sorted(usable.items()))
@@ -151,12 +151,12 @@ def shares(sizes: dict[str, int], n: int) -> dict[str, int]:
 
 
 def draw(
-    usable: dict[str, list[Place]],
+    usable: dict[str, list[SourceRow]],
     n: int,
     seed: int,
     counts: dict[str, Counter[str]],
     folder: Path,
-) -> list[Place]:
+) -> list[SourceRow]:
     """n of the usable rows; a video that training cannot read is replaced by the next row's.
 
     Where broken videos leave a source short, the others give more.
@@ -164,7 +164,7 @@ def draw(
     Args:
         folder: where what is known of the videos is kept.
     """
-    taken: list[Place] = []
+    taken: list[SourceRow] = []
     for source, places in usable.items():
         random.Random(f"{seed}/{source}").shuffle(places)
         places.reverse()
@@ -188,7 +188,7 @@ def draw(
     return taken
 
 
-def write_rows(output: Path, files: Sequence[Path], places: list[Place]) -> None:
+def write_rows(output: Path, files: Sequence[Path], places: list[SourceRow]) -> None:
     """Write what was taken, in the order of the files."""
     with json_array(output) as write:
         for number, group in groupby(sorted(places), key=lambda place: place.file):

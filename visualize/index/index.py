@@ -49,7 +49,7 @@ MAX_KNOWN_FILES = 32
 
 
 @dataclass
-class State:
+class IndexState:
     """index.json.
 
     Attributes:
@@ -88,14 +88,14 @@ class DatasetIndex:
         self.dataset = dataset
         self.folder = cache_folder() / f"{dataset.name}-{digest(dataset.root.resolve())}"
 
-    def state(self) -> State | None:
+    def state(self) -> IndexState | None:
         """What stands now; None where there is no index, a part of one, or one of another
         version."""
         state = read_json(self.folder / "index.json")
         if not state or state["version"] != INDEX_VERSION:
             return None
         sources = [Source(**source) for source in state["survey"]["sources"]]
-        state = State(**{**state, "survey": Survey(**{**state["survey"], "sources": sources})})
+        state = IndexState(**{**state, "survey": Survey(**{**state["survey"], "sources": sources})})
         return state if state.files <= self._parquet_files() else None
 
     def _parquet_files(self) -> set[str]:
@@ -111,7 +111,7 @@ class DatasetIndex:
         """How much of a renewal under way is done, 0 to 1, in whatever process it is."""
         return read_json(self.folder / "progress.json") or 0.0
 
-    def renew(self) -> State:
+    def renew(self) -> IndexState:
         """Bring the index up to date, and return what stands then.
 
         Raises:
@@ -123,7 +123,7 @@ class DatasetIndex:
             if before and before.survey == now:
                 return before
             generation, known = (before.generation + 1, before.known) if before else (1, [])
-            state = State(generation, now, [*known])
+            state = IndexState(generation, now, [*known])
             with connect() as database, _mapping(now.size) as mapped:
                 self._scan(state, mapped)
                 open_lines(database, now.sources, self.folder / state.file("places"))
@@ -138,7 +138,7 @@ class DatasetIndex:
                 (self.folder / name).unlink(missing_ok=True)
             return state
 
-    def _scan(self, state: State, mapped: Map) -> None:
+    def _scan(self, state: IndexState, mapped: Map) -> None:
         """Write where every line lies."""
         files: dict[int, dict[str, int]] = {}
         for number, (name, (source, *_)) in enumerate(state.survey.files.items()):
@@ -148,7 +148,7 @@ class DatasetIndex:
                 writer.write_table(table, row_group_size=1 << 15)
                 state.leave_out(bad)
 
-    def _learn(self, database: duckdb.DuckDBPyConnection, state: State, mapped: Map) -> None:
+    def _learn(self, database: duckdb.DuckDBPyConnection, state: IndexState, mapped: Map) -> None:
         """Add what is new to what is known, in a file of its own."""
         known = [self.folder / name for name in state.known]
         open_known(database, known)

@@ -19,7 +19,7 @@ from tools.pairs.judgements import Judgement, Pair, latest, latest_by_judge
 from tools.pairs.perturbation import CLEAN
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record, line_at
-from visualize.index.index import DatasetIndex, State
+from visualize.index.index import DatasetIndex, IndexState
 from visualize.index.places import Source
 from visualize.index.tables import connect, files
 
@@ -86,7 +86,7 @@ class Filters:
 class View:
     """One state of a dataset's index, open for questions; threads may share it."""
 
-    def __init__(self, index: DatasetIndex, state: State) -> None:
+    def __init__(self, index: DatasetIndex, state: IndexState) -> None:
         self.dataset: Dataset = index.dataset
         self.state = state
         self._pairs, self._videos, self._failures, self._places = (
