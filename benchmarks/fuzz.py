@@ -153,13 +153,13 @@ def damaged(contents: Sequence[bytes], draw: random.Random) -> tuple[int, bytes]
     return number, bytes(data)
 
 
-def peak_memory(parent: int, stop: threading.Event, peaks: list[int]) -> None:
-    """Note the largest resident set, kB, of the processes below a process."""
+def peak_memory(parents: set[int], stop: threading.Event, peaks: list[int]) -> None:
+    """Note the largest resident set, kB, of the processes that these processes started."""
     while not stop.wait(0.05):
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
                 fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines())
-                below = int(fields["PPid"]) == parent
+                below = int(fields["PPid"]) in parents
                 peaks.append(int(fields["VmHWM"].split()[0]) if below else 0)
             except (OSError, ValueError, KeyError):  # it has just ended
                 continue
@@ -182,16 +182,21 @@ def fuzz_videos(inputs: int, draw: random.Random, work: Path) -> tuple[Counter[s
     with (work / "log").open("wb") as log:
         script = subprocess.Popen(list(map(str, command)), cwd=REPOSITORY, stdout=log, stderr=log)
         peaks, stop = [0], threading.Event()
-        watch = threading.Thread(target=peak_memory, args=(script.pid, stop, peaks))
+        parents = {script.pid, os.getpid()}
+        watch = threading.Thread(target=peak_memory, args=(parents, stop, peaks), daemon=True)
         watch.start()
-        script.wait()
+        try:
+            script.wait(timeout=60 + VIDEO_TIMEOUT * inputs)
+        except subprocess.TimeoutExpired:
+            script.kill()
+            sys.exit("preprocess.py hangs")
+        checks = check_videos(map(str, folder.iterdir()), work)
         stop.set()
         watch.join()
     said = (work / "log").read_text(errors="replace")
     if script.returncode or "Traceback" in said:
         sys.exit(f"preprocess.py ended with {script.returncode}:\n{said[-3000:]}")
     counts = endings(Dataset("fuzz", work / "data" / "fuzz"), inputs)
-    checks = check_videos(map(str, folder.iterdir()), work)
     counts["read by training"] = sum("width" in check for check in checks.values())
     counts["unaccounted"] += sum(not check.keys() & {"width", "error"} for check in checks.values())
     return counts, max(peaks) // 1000
@@ -307,7 +312,7 @@ def main() -> None:
     print(f"{args.inputs - lost} of {args.inputs} inputs are accounted for")
     print(f"a worker took {memory} MB at most (bound: {MAX_MEMORY_MB})")
     print(f"{time.monotonic() - began:.0f} s")
-    if lost or memory > MAX_MEMORY_MB:
+    if lost or memory > MAX_MEMORY_MB or counts["worker died"]:
         sys.exit(1)
 
 

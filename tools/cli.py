@@ -162,7 +162,7 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
 
 def run_script(main: Callable[[], None]) -> None:
     """Run a script: a user's mistake is one line and exit code 2, Ctrl-C one line and 130."""
-    if sys.getfilesystemencoding() != "utf-8":
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         # Names of files are UTF-8, whatever the locale says; Python learns it only as it starts.
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, sys.orig_argv)
@@ -179,7 +179,11 @@ def run_script(main: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_MISTAKE)
-    except BrokenPipeError:  # whoever read the output, such as `head`, has ended
+    except BrokenPipeError:
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
+            raise  # it was another pipe
+        # Whoever read the output, such as `head`, has ended.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_CLOSED)
     except KeyboardInterrupt:

@@ -130,9 +130,12 @@ def read_answer(reply: bytes) -> Answer:
     choices = [choice for document in documents for choice in document["choices"]]
     if not choices:
         raise ValueError("it answers with no choice")
-    messages = [choice.get("message") or choice.get("delta") or {} for choice in choices]
-    text = "".join(message.get("content") or "" for message in messages)
-    reasons = [reason for choice in choices if (reason := choice.get("finish_reason"))]
+    try:
+        messages = [choice.get("message") or choice.get("delta") or {} for choice in choices]
+        text = "".join(message.get("content") or "" for message in messages)
+        reasons = [reason for choice in choices if (reason := choice.get("finish_reason"))]
+    except (AttributeError, TypeError):
+        raise ValueError(f"it answers {str(documents[0])[:QUOTED]}") from None
     return Answer(text.strip(), reasons[-1] if reasons else "stop")
 
 

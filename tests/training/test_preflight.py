@@ -245,9 +245,9 @@ def test_rows_of_videos_that_training_cannot_read_are_counted(mixed, tmp_path):
     assert seen == {tmp_path / "good.mp4": (96, 64, 72, 12.0)}
     assert unreadable(tmp_path / "a.json", mixed, faults) == (
         f"{tmp_path}/a.json: training cannot use the videos of 1 of 3 rows, 1 files such as {bad}"
-        f" ({faults[bad]}); swift draws from the rest in their place."
-        f" {tmp_path}/video_checks.jsonl lists them; convert_to_swift.py --check_videos leaves them"
-        " out"
+        f" ({faults[bad]}); swift draws from the rest in their place. Change what the reason names,"
+        " or make the rows without them (convert_to_swift.py --check_videos,"
+        " tools.training.sft_data)"
     )
 
 

@@ -1,6 +1,7 @@
 """What vouches for the rows of a training asks the reader that the training uses."""
 
 import os
+from fractions import Fraction
 
 import pytest
 
@@ -72,3 +73,24 @@ def test_each_reader_is_asked_for_itself(reader, make_video, tmp_path):
 def test_a_torn_memory_costs_a_second_look(videos, tmp_path):
     (tmp_path / "video_checks.jsonl").write_text("{\n{}\n")
     assert "width" in check_videos([str(videos / "whole.mp4")], tmp_path).popitem()[1]
+
+
+def test_a_fault_of_the_moment_is_not_remembered(videos, tmp_path, monkeypatch):
+    path = str(videos / "whole.mp4")
+    monkeypatch.setattr(video_checks, "TIME_LIMIT", 0.0)
+    monkeypatch.setattr(video_checks.ReadingStep, "time_limit", 0.0)
+    assert check_videos([path], tmp_path)[path]["error"].startswith("timed out")
+    monkeypatch.undo()
+    assert "width" in check_videos([path], tmp_path)[path]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_no_hindrance(videos, tmp_path):
+    (tmp_path / "rows").mkdir(mode=0o500)
+    path = str(videos / "whole.mp4")
+    assert "width" in check_videos([path], tmp_path / "rows")[path]
+
+
+def test_an_aspect_that_no_camera_has_is_taken_for_a_mistake(make_video, tmp_path):
+    video = str(make_video(tmp_path / "a.mp4", [("beach", 6)], pixel_aspect=Fraction(200)))
+    assert check_videos([video], tmp_path)[video]["width"] == 96

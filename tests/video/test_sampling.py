@@ -1,5 +1,7 @@
 """Frames spread over a video, for training: decord's, and those of files that it cannot read."""
 
+from fractions import Fraction
+
 import decord
 import numpy as np
 import pytest
@@ -120,4 +122,24 @@ def test_a_file_without_data_is_refused(make_video, tmp_path):
     start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
     video.write_bytes(data[:start] + bytes(end - start) + data[end:])
     with pytest.raises(VideoError, match=r"^no frames: nothing in the video stream"):
+        sample_frames(video, every(9))
+
+
+def test_a_clock_that_goes_back_a_little_does_not_mix_the_parts(make_video, tmp_path, read_stamp):
+    parts = [
+        make_video(tmp_path / f"{name}.ts", SIX[:3], pts=[n * 90000 // 12 + late for n in range(36)],
+                   time_base=Fraction(1, 90000), options={"bf": "0"})
+        for name, late in (("first", 0), ("second", 1170))
+    ]  # fmt: skip
+    sample = sample_frames(joined(*parts, tmp_path / "both.ts"), every(9))
+    assert (sample.total, sample.rate) == (72, pytest.approx(12))
+    assert [read_stamp(picture) for picture in sample.pictures] == [0, 9, 18, 27] * 2
+
+
+def test_a_file_whose_second_half_cannot_be_decoded_is_refused(make_video, tmp_path):
+    video = make_video(tmp_path / "a.mp4", SIX, options={"g": "12", "bf": "0"})
+    overwrite_packets(video, range(36, 72))
+    with pytest.raises(
+        VideoError, match=r"^truncated: nothing can be decoded from frame 36 on, of 72$"
+    ):
         sample_frames(video, every(9))

@@ -124,7 +124,6 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
         StorageError: the disk refuses.
     """
     cells = {name: Cell(config.noise, config.magnitude) for name, config in plan.configs.items()}
-    checks = _checked(plan, outputs[0].path.parent) if plan.check_videos else {}
     held_out_files: dict[Any, bool] = {}
     with ExitStack() as stack:
         # The validation file of an earlier run is out of date where this run trains on all videos.
@@ -132,6 +131,7 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
         for output in outputs:
             stack.enter_context(sole_writer(output.path))
             stale |= check_output(plan, output) - set(output.files(plan.val))
+        checks = _checked(plan, outputs[0].path.parent) if plan.check_videos else {}
         # (magnitude, whether the video is held out) -> what writes its pairs
         writers: dict[tuple[int, int], Callable[[bytes], None]] = {}
         for output in outputs:

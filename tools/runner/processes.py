@@ -34,6 +34,7 @@ THREAD_VARIABLES = (
 )
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+KILL_SECONDS = 5.0
 
 
 @dataclass
@@ -74,9 +75,9 @@ class Process:
             raise WorkerDied(_ending(self.process.exitcode or 0)) from error
 
     def end(self) -> None:
-        """Kill it."""
+        """Kill it; one that a dead file system holds is left to end when it can."""
         self.process.kill()
-        self.process.join()
+        self.process.join(KILL_SECONDS)
         self.pipe.close()
 
 

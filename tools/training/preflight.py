@@ -32,6 +32,7 @@ GIGABYTE = 1e9
 CHECKPOINT_SHARE = 0.1
 # Plugins of train_scripts that make swift read videos with tools/training/reader.py.
 READERS = ("video_reader.py", "toyvl_template.py")
+MAX_RATIO = 200  # qwen-vl-utils' own
 
 
 def preflight(
@@ -204,11 +205,18 @@ def look_at_videos(
             faults[video] = check["error"]
             continue
         width, height, frames, rate = (check[key] for key in ("width", "height", "frames", "rate"))
-        size = budget.size(width, height, budget.frames(frames, rate))
-        if not all(size):
+        taken = budget.frames(frames, rate)
+        size = budget.size(width, height, taken) if taken else (0, 0)
+        if not taken:
+            faults[video] = "no frame would be taken of it: raise FPS_MAX_FRAMES"
+        elif not all(size):
             faults[video] = (
                 f"frames of {width} x {height} pixels would be scaled to {size[0]} x {size[1]}:"
                 " raise VIDEO_MIN_PIXELS and VIDEO_TOTAL_PIXELS"
+            )
+        elif max(width, height) > MAX_RATIO * min(width, height):
+            faults[video] = (
+                f"{width} x {height} pixels: one side is over {MAX_RATIO} times the other"
             )
         seen[Path(video)] = width, height, frames, rate
     return faults
@@ -225,8 +233,8 @@ def unreadable(path: Path, rows: list[Record], faults: dict[str, str]) -> str | 
     if hit == len(rows):
         return UserError(what)
     return (
-        f"{what}; swift draws from the rest in their place. {path.parent / 'video_checks.jsonl'}"
-        " lists them; convert_to_swift.py --check_videos leaves them out"
+        f"{what}; swift draws from the rest in their place. Change what the reason names, or make"
+        " the rows without them (convert_to_swift.py --check_videos, tools.training.sft_data)"
     )
 
 

@@ -1,8 +1,8 @@
 """The reader of videos that training uses, in place of decord, for qwen-vl-utils.
 
 decord 0.6.0 reads no AV1, fails on some VP9 and on a WebM without a duration; ms-swift then draws
-another row and says so in a log line. This one reads what stage 1 reads: the same frames as decord
-where decord reads a file, shown upright and in square pixels.
+another row and says so in a log line. This one reads what stage 1 reads, upright and in square
+pixels; of whole H.264 files with square, unturned pixels it gives decord's frames to the last bit.
 """
 
 from pathlib import Path

@@ -82,8 +82,11 @@ def messages(row: Record) -> list[dict[str, str]]:
         raise Filtered("conversation")
     read = []
     for number, turn in enumerate(turns):
-        role, text = ("user", "assistant")[number % 2], turn.get("value")
-        if ROLES.get(turn.get("from", "")) != role or not isinstance(text, str):
+        role = ("user", "assistant")[number % 2]
+        if not isinstance(turn, dict) or ROLES.get(str(turn.get("from"))) != role:
+            raise Filtered("conversation")
+        text = turn.get("value")
+        if not isinstance(text, str):
             raise Filtered("conversation")
         if number == 0:
             text = PLACE.sub("", text, count=1)
@@ -108,12 +111,12 @@ def usable_video(row: Record, root: Path) -> Path:
 def read_source(path: Path) -> list[Record]:
     """The rows of a source file; raises UserError if it is not a JSON array of objects.
 
-    NaN and half a surrogate pair, which Python writes and JSON does not know, spoil their own row
-    at most.
+    NaN, half a surrogate pair, which Python writes and JSON does not know, and bytes that are not
+    UTF-8 spoil their own row at most.
     """
     try:
-        rows = json.loads(path.read_bytes())
-    except ValueError as error:
+        rows = json.loads(path.read_bytes().decode(errors="surrogateescape"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}): fix or delete it") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path} is not a JSON array of rows, as LLaVA-Video-178K's files are")
@@ -128,7 +131,9 @@ def survey(
     usable = defaultdict(list)
     for number, path in enumerate(tqdm(files, desc="sources", unit="file")):
         for index, row in enumerate(read_source(path)):
-            source = str(row.get("data_source", path.stem))
+            source = HALF_A_PAIR.sub(
+                "\N{REPLACEMENT CHARACTER}", str(row.get("data_source", path.stem))
+            )
             counts[source]["rows"] += 1
             try:
                 usable[source].append(SourceRow(number, index, usable_video(row, root)))

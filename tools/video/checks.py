@@ -6,8 +6,10 @@ time of change, the reader and its version, and what is wrong with it (`error`) 
 """
 
 import os
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,17 +22,22 @@ from tools.runner.step import Step
 from tools.runner.worker import Item
 from tools.store.files import CorruptLine
 from tools.store.jsonl import Record, Table, dumps
+from tools.store.locks import locked
 from tools.video.decode import VideoError
 from tools.video.sampling import READER_VERSION, Choice, Sample, sample_frames
 
 LOOKED_AT = 4  # frames, spread over the video: those that qwen-vl-utils takes at least
 LEAST_FRAMES = 2  # qwen-vl-utils refuses a video of fewer
+TIME_LIMIT = 1800.0  # seconds a video
+# Faults of a disk, a right or a machine, which may be gone while the file stays the same.
+PASSING = re.compile("no such file|permission denied|cannot be read|breaks off")
 
 
 class ReadingStep(Step):
     """Read some frames of a video as training does."""
 
     name = "video checks"
+    time_limit = TIME_LIMIT
 
     def __init__(self, table: Table, reader: str) -> None:
         self.writes = (table,)
@@ -42,6 +49,8 @@ class ReadingStep(Step):
         try:
             sample = read(Path(record["video_id"]), spread)
         except VideoError as error:
+            if PASSING.match(str(error)):
+                raise  # fails now, and is tried again the next time
             return {**record, "error": str(error)}
         if sample.total < LEAST_FRAMES:
             return {**record, "error": f"too short: {sample.total} frame, training needs two"}
@@ -73,7 +82,8 @@ def check_videos(paths: Iterable[str], folder: Path, reader: str = "toolkit") ->
     """How training sees each of these videos.
 
     Args:
-        folder: where the results of earlier calls are kept: that of the rows.
+        folder: where the results of earlier calls are kept, if it can be written to: that of the
+            rows.
         reader: toolkit (`tools.training.reader`) or decord.
 
     Returns:
@@ -81,32 +91,49 @@ def check_videos(paths: Iterable[str], folder: Path, reader: str = "toolkit") ->
     """
     versions = {"toolkit": str(READER_VERSION), "decord": version("decord")}
     table = Table(folder / "video_checks.jsonl")
-    try:
-        kept = {record["video_id"]: record for record in table.read()}
-    except CorruptLine:
-        kept = {}
-    checks = {
+    files = {
         path: file_version(path, f"{reader} {versions[reader]}") for path in sorted(set(paths))
     }
-    unknown = {
-        path: record
-        for path, record in checks.items()
-        if "error" not in record and record.items() - kept.get(path, {}).items()
-    }
-    checks |= {path: kept[path] for path in kept.keys() & checks.keys() - unknown.keys()}
-    if unknown:
-        step = ReadingStep(table, reader)
-        items = (Item(path, dumps(record), (table.name,)) for path, record in unknown.items())
-        bar = tqdm(
-            desc=step.name, unit="video", total=len(unknown), disable=not sys.stderr.isatty()
-        )
-        with bar, Pool(Processes(), min(len(os.sched_getaffinity(0)), len(unknown))) as pool:
-            for outcome in pool.run(step, items, len(unknown)):
-                record = {**unknown[outcome.video_id], "error": outcome.error}
-                checks[outcome.video_id] = orjson.loads(outcome.line) if outcome.line else record
-                bar.update()
-        table.write((kept | {path: checks[path] for path in unknown}).values())
-    return checks
+    may_write = os.access(folder, os.W_OK)
+    with locked(folder / ".video_checks.jsonl.lock") if may_write else nullcontext():
+        try:
+            kept = {record["video_id"]: record for record in table.read()}
+        except CorruptLine:
+            kept = {}
+        known = {
+            path: kept[path]
+            for path, file in files.items()
+            if path in kept and file.items() <= kept[path].items()
+        }
+        unknown = {p: file for p, file in files.items() if p not in known and "error" not in file}
+        read: dict[str, Record] = {}
+        try:
+            for path, check, lasts in _read(table, unknown, reader):
+                known[path] = check
+                if lasts:
+                    read[path] = check
+        finally:  # what was read before a Ctrl-C is kept too
+            if read and may_write:
+                table.write((kept | read).values())
+    return files | known
+
+
+def _read(
+    table: Table, files: dict[str, Record], reader: str
+) -> Iterator[tuple[str, Record, bool]]:
+    """Yield (path, what is found, whether that lasts as long as the file) for each file."""
+    if not files:
+        return
+    step = ReadingStep(table, reader)
+    items = (Item(path, dumps(file), (table.name,)) for path, file in files.items())
+    quiet = not sys.stderr.isatty()
+    bar = tqdm(desc=step.name, unit="video", total=len(files), disable=quiet)
+    with bar, Pool(Processes(), min(os.cpu_count() or 1, len(files))) as pool:
+        for outcome in pool.run(step, items, len(files)):
+            path, lasts = outcome.video_id, outcome.kind == "done"
+            failed = {**files[path], "error": outcome.error.removeprefix("VideoError: ")}
+            yield path, orjson.loads(outcome.line) if lasts else failed, lasts
+            bar.update()
 
 
 def file_version(path: str, reader: str) -> Record:

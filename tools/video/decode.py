@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 # whose clock may jump: ffmpeg's -dts_delta_threshold, which it applies to the same ones.
 CLOCK_JUMP = 10.0
 CLOCK_MAY_JUMP = 0x0200  # AVFMT_TS_DISCONT
+MAX_PIXEL_ASPECT = 8.0  # anamorphic film has 2
 
 
 class VideoError(ValueError):
@@ -142,8 +143,10 @@ def orientation(frame: VideoFrame) -> Orientation:
 
 
 def pixel_aspect(stream: av.VideoStream) -> float:
-    """Width of a stored pixel over its height: 1 but for DVDs, HDV and their like."""
-    return float(stream.sample_aspect_ratio or 1)
+    """Width of a stored pixel over its height: 1 but for DVDs, HDV and their like; 1 too where a
+    header says what no camera or disc has."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else 1.0
 
 
 def upright(frame: VideoFrame, aspect: float = 1.0, max_pixels: int | None = None) -> np.ndarray:
@@ -157,7 +160,7 @@ def upright(frame: VideoFrame, aspect: float = 1.0, max_pixels: int | None = Non
     scale = min(1.0, (max_pixels / width / height) ** 0.5) if max_pixels else 1.0
     size: dict[str, Any] = {}
     if scale < 1 or width != frame.width:
-        size = {"width": int(width * scale), "height": int(height * scale)}
+        size = {"width": max(1, int(width * scale)), "height": max(1, int(height * scale))}
         size["interpolation"] = "AREA" if scale < 1 else "BICUBIC"
     pixels = frame.to_ndarray(format="rgb24", threads=1, **size)
     return np.ascontiguousarray(orientation(frame).apply(pixels))

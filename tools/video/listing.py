@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
@@ -188,9 +189,10 @@ def same_files(
     sizes: dict[Any, int] = {}
     for name in names:
         with suppress(OSError):  # a link that leads nowhere
-            stat = os.stat(folder / name)
-            groups[stat.st_dev, stat.st_ino].append(name)
-            sizes[stat.st_dev, stat.st_ino] = stat.st_size
+            info = os.stat(folder / name)
+            groups[info.st_dev, info.st_ino].append(name)
+            if info.st_size and stat.S_ISREG(info.st_mode):
+                sizes[info.st_dev, info.st_ino] = info.st_size
     if find_copies:
         repeated = {size for size, count in Counter(sizes.values()).items() if count > 1}
         for key in [key for key, size in sizes.items() if size in repeated]:
@@ -198,8 +200,9 @@ def same_files(
                 groups[hashlib.file_digest(file, "sha256").digest()] += groups.pop(key)
     real = os.path.realpath(folder)
 
-    def rank(name: str) -> tuple[bool, bool]:
-        return name not in listed, os.path.realpath(folder / name) != os.path.join(real, name)
+    def rank(name: str) -> tuple[bool, bool, bool]:
+        is_link = os.path.realpath(folder / name) != os.path.join(real, name)
+        return shown(name) != name, name not in listed, is_link
 
     same: dict[str, str] = {}
     for group in groups.values():

@@ -7,6 +7,7 @@ without a duration, a transport stream whose clock jumps.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Sample:
 def sample_frames(video: Path, choose: Choice, threads: int = 1) -> Sample:
     """Decode some frames of a video.
 
-    A frame that is damaged is replaced by the next one that is not.
+    A frame that is damaged is replaced by the next one that is not, at the very end by the last.
 
     Args:
         choose: the indices to decode, rising.
@@ -93,6 +94,11 @@ def sample_frames(video: Path, choose: Choice, threads: int = 1) -> Sample:
             pictures[place] = picture
     if pictures is None:
         raise VideoError("no frames: nothing in the video stream can be decoded")
+    if place + 1 < len(indices) and indices[place + 1] < TRUNCATED_SHARE * len(timeline.stamps):
+        raise VideoError(
+            f"truncated: nothing can be decoded from frame {indices[place + 1]} on, of"
+            f" {len(timeline.stamps)}"
+        )
     pictures[place + 1 :] = picture
     return Sample(pictures, indices, len(timeline.stamps), timeline.rate)
 
@@ -105,19 +111,24 @@ def read_timeline(container: av.container.InputContainer, stream: av.VideoStream
     """
     try:
         packets = [
-            (packet.pts, packet.is_keyframe)
+            (packet.pts, packet.dts, packet.is_keyframe)
             for packet in container.demux(stream)
             if packet.size and not packet.is_discard
         ]
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"breaks off: {error.strerror}") from error
-    first = next((place for place, (_, key) in enumerate(packets) if key), 0)
-    stamps = np.unique(np.array([pts for pts, _ in packets if pts is not None], np.int64))
-    keys = np.unique(np.array([pts for pts, key in packets if key and pts is not None], np.int64))
+    first = next((place for place, (*_, key) in enumerate(packets) if key), 0)
+    stamps = np.unique(np.array([pts for pts, *_ in packets if pts is not None], np.int64))
+    keys = np.unique(
+        np.array([pts for pts, _, key in packets if key and pts is not None], np.int64)
+    )
+    # In the order of the file: sorted stamps do not show that the clock has gone back.
+    written = np.array([dts for _, dts, _ in packets if dts is not None], np.int64)
     rate = float(stream.average_rate or stream.guessed_rate or 25)
-    steps = np.diff(stamps) * float(stream.time_base or 0)
+    base = float(stream.time_base or 0)
+    steps = np.diff(stamps) * base
     distinct = len(stamps) == len(packets) > 1 and len(keys) > 0
-    if not distinct or clock_jumps(container, steps).any():
+    if not distinct or clock_jumps(container, np.diff(written) * base).any():
         return Timeline(np.arange(len(packets) - first), keys, rate, seekable=False)
     measured = len(steps) / float(steps.sum())
     # Stamps in thousandths of a second (Matroska) are less exact than a rate in the header.
@@ -141,10 +152,11 @@ def _seek(
     for stamp in timeline.stamps[list(indices)]:
         place = int(np.searchsorted(timeline.keys, stamp, "right")) - 1
         if frame is None or frame.pts < timeline.keys[place]:
-            # In some files a seek lands behind its key frame (MPEG-TS): then begin earlier, at
-            # last at the start of the file.
-            for key in (*timeline.keys[place::-1], min(0, timeline.keys[0])):
-                container.seek(int(key), stream=stream)
+            # In some files a seek lands behind its key frame (MPEG-TS): then begin at the one
+            # before, at last at the start of the file. A seek that fails leaves the place as it is.
+            for key in (*timeline.keys[place::-1][:2], min(0, timeline.keys[0])):
+                with suppress(av.error.FFmpegError):
+                    container.seek(int(key), stream=stream)
                 decoded = (frame for frame in decode(container, stream) if frame.pts is not None)
                 frame = next(decoded, None)
                 if frame is not None and frame.pts <= stamp:

@@ -35,6 +35,8 @@ THUMBNAIL = (48, 27)
 # Thumbnails stored or yielded at once.
 CHUNK_FRAMES = 256
 SCAN_VERSION = 1
+# Files whose clock may jump, and whose earlier scans may have wrong times.
+TRANSPORT_STREAMS = {".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob"}
 
 # Pixel formats whose first plane is 8-bit luma; all others are converted first.
 LIMITED_PLANES = {"yuv420p", "yuv422p", "yuv444p", "nv12"}  # unless the frame says otherwise
@@ -64,7 +66,9 @@ class Scan:
     average_rate: float  # frames a second
     # Version of the scan, size and time of change (ns) of the file that was scanned.
     source: list[int] = field(default_factory=list)
-    clock_jumps: int = 0  # how often the file's clock jumps; the times go on evenly there
+    # How often the file's clock jumps, where the times go on evenly; None: a scan from before this
+    # was looked at.
+    clock_jumps: int | None = None
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -98,7 +102,8 @@ def scan_file(video: Path, kept: Path, threads: int = 1) -> Scan:
         now = video.stat()
     source = [SCAN_VERSION, now.st_size, now.st_mtime_ns]
     scan = load_scan(kept)
-    if scan is None or scan.source != source:
+    unaware = scan and scan.clock_jumps is None and video.suffix.lower() in TRANSPORT_STREAMS
+    if scan is None or scan.source != source or unaware:
         with replace_atomically(kept) as file, zipfile.ZipFile(file, "w") as archive:
             _scan(video, archive, np.array(source), threads)
         scan = load_scan(kept)
@@ -124,8 +129,7 @@ def load_scan(kept: Path) -> Scan | None:
         with np.load(kept) as archive:
             end_time, seekable, rate, *jumps = archive["one"].tolist()
             source = archive["source"].tolist()
-            # Scans made before jumps of the clock were looked for hold no number of them.
-            values = [end_time, bool(seekable), rate, source, int(sum(jumps))]
+            values = [end_time, bool(seekable), rate, source, int(jumps[0]) if jumps else None]
             return Scan(kept, *(archive[name] for name in names), *values)
     except (FileNotFoundError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return None
@@ -152,10 +156,8 @@ def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: in
                     waiting, chunks = [], chunks + 1
         first = (pts[0] if pts else 0) or 0
         times, end_time, rate, seekable, jumps = _timeline(pts, last_duration, container, stream)
-        # Without its beginning (a recording that starts within a group of pictures) a file has
-        # not lost its end. A clock that jumps says nothing of the length.
-        missing = (first - (stream.start_time or first)) * float(stream.time_base or 0)
-        declared = 0.0 if jumps else declared_seconds(stream, first) - missing
+        # A clock that jumps says nothing of the length.
+        declared = 0.0 if jumps else declared_seconds(stream, first)
     if not rows:
         raise VideoError("no frames: nothing in the video stream can be decoded")
     if broken > BROKEN_SHARE * packets:
@@ -176,13 +178,16 @@ def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: in
 
 
 def declared_seconds(stream: av.VideoStream, first: int) -> float:
-    """How long the track says it is, seconds; 0 where it does not say.
+    """How long the track says it is from a frame on, seconds; 0 where it does not say.
+
+    A recording that starts within a group of pictures lacks its beginning, and not its end.
 
     Args:
         first: time stamp of the first frame, in the stream's time base.
     """
     if stream.duration:
-        return float(stream.duration * (stream.time_base or 0))
+        before = max(0, first - (first if stream.start_time is None else stream.start_time))
+        return float((stream.duration - before) * (stream.time_base or 0))
     # Matroska and WebM keep the time of its end in a tag, hours:minutes:seconds.
     clock = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
     if not clock:
