@@ -127,12 +127,10 @@ def test_a_file_without_data_is_refused(make_video, tmp_path):
 
 def test_a_clock_that_goes_back_a_little_does_not_mix_the_parts(make_video, tmp_path, read_stamp):
     clock = {"time_base": Fraction(1, 90000), "options": {"bf": "0"}}
-    parts = [
-        make_video(
-            tmp_path / f"{late}.ts", SIX[:3], pts=[7500 * n + late for n in range(36)], **clock
-        )
-        for late in (0, 1170)
-    ]
+    parts = []
+    for late in (0, 1170):
+        pts = [7500 * number + late for number in range(36)]
+        parts.append(make_video(tmp_path / f"{late}.ts", SIX[:3], pts=pts, **clock))
     sample = sample_frames(joined(*parts, tmp_path / "both.ts"), every(9))
     assert (sample.total, sample.rate) == (72, pytest.approx(12))
     assert [read_stamp(picture) for picture in sample.pictures] == [0, 9, 18, 27] * 2
