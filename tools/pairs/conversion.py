@@ -28,7 +28,6 @@ from tools.store.files import json_array, read_json, write_json
 from tools.store.jsonl import Record, Table, dumps
 from tools.store.locks import sole_writer
 from tools.store.origin import LIBRARIES, check_origin, differences
-from tools.video.checks import check_videos
 
 
 def check_responses(plan: Conversion) -> Iterator[str]:
@@ -253,6 +252,9 @@ def _mapped(video: Path, video_root: tuple[str, str] | None) -> str:
 def _checked(plan: Conversion, folder: Path) -> dict[str, Record]:
     """What training's reader says of the videos of the datasets, by path; says how many it cannot
     read."""
+    # It brings the decoder with it, which nothing else here needs.
+    from tools.video.checks import check_videos
+
     paths = [
         _mapped(dataset.video_path(record), plan.video_root)
         for dataset in plan.datasets
