@@ -19,7 +19,7 @@ import numpy as np
 from tools.cli import run_script, script_parser
 from tools.errors import UserError
 from tools.store.dataset import DATA_ROOT
-from tools.video.decode import decode, open_video
+from tools.video.decode import Display, decode, open_video
 from tools.video.listing import find_videos
 from tools.video.scan import FrameMeter
 
@@ -55,7 +55,7 @@ def piece(path: Path, start: int, width: int, height: int) -> list[np.ndarray]:
 def _changes(path: Path) -> np.ndarray:
     """Mean difference of each frame's thumbnail from the one before, gray levels."""
     with open_video(path) as (container, stream):
-        meter = FrameMeter()
+        meter = FrameMeter(Display(stream))
         small = np.stack([meter.thumbnail(frame) for frame in decode(container, stream)])
     return np.abs(small[1:].astype(np.int16) - small[:-1]).mean(axis=(1, 2, 3))
 

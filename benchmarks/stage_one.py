@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.footage import FOOTAGE
 from tools.cli import script_parser
 from tools.store.dataset import REPOSITORY, Dataset
-from tools.video.decode import decode, open_video
+from tools.video.decode import Display, decode, open_video
 from tools.video.scan import FrameMeter
 
 
@@ -56,7 +56,6 @@ def run_stage_one(
 
 def breakdown(video: Path) -> None:
     """Print where a scan's time goes, CPU milliseconds a frame."""
-    meter = FrameMeter()
     spent = {"decode": 0.0, "thumbnail": 0.0, "gray range and sharpness": 0.0}
 
     def timed(name: str, work: Callable[..., Any], *given: Any) -> Any:
@@ -67,6 +66,7 @@ def breakdown(video: Path) -> None:
 
     count = 0
     with open_video(video) as (container, stream):
+        meter = FrameMeter(Display(stream))
         frames = decode(container, stream)
         while (frame := timed("decode", next, frames, None)) is not None:
             timed("thumbnail", meter.thumbnail, frame)

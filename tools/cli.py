@@ -7,13 +7,14 @@ What a script needs only after its flags are parsed is imported there, so that `
 import argparse
 import math
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, field, fields
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from tools.errors import UserError, did_you_mean
 from tools.store.dataset import DATA_ROOT
@@ -160,6 +161,13 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data_root", default=DATA_ROOT, **DATA_ROOT_FLAG)
 
 
+def _is_closed(stream: TextIO) -> bool:
+    """Has whoever reads this output ended?"""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
 def run_script(main: Callable[[], None]) -> None:
     """Run a script: a user's mistake is one line and exit code 2, Ctrl-C one line and 130."""
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
@@ -180,11 +188,11 @@ def run_script(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_MISTAKE)
     except BrokenPipeError:
-        with suppress(BrokenPipeError):
-            sys.stdout.flush()
+        outputs = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
+        if not outputs:
             raise  # it was another pipe
-        # Whoever read the output, such as `head`, has ended.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in outputs:  # whoever read it, such as `head`, has ended
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(EXIT_CLOSED)
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM):  # A second one has nothing to add.

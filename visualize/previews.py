@@ -22,7 +22,7 @@ from tools.store.dataset import Dataset
 from tools.store.files import replace_atomically
 from tools.store.jsonl import Record
 from tools.store.locks import locked
-from tools.video.decode import VideoError, decode, open_video, pixel_aspect, upright
+from tools.video.decode import Display, VideoError, decode, open_video
 from tools.video.frames import read_frames
 from tools.video.scan import Scan, kept_scan
 from visualize.cache import cache_folder, digest
@@ -117,17 +117,17 @@ def _cut(video: Path, start: int, end: int, scan: Scan | None) -> bytes:
     begin, last = first[0], -1.0
     with av.open(target, "w", format="mp4") as out:
         stream: Any = out.add_stream("libx264", rate=round(PREVIEW_RATE), options=PREVIEW_CODING)
-        height, width = upright(*first[1:], PREVIEW_PIXELS).shape[:2]
+        height, width = first[2].picture(first[1], PREVIEW_PIXELS).shape[:2]
         stream.width, stream.height = width - width % 2, height - height % 2  # 4:2:0 halves both
         stream.pix_fmt, stream.thread_count = "yuv420p", 1
         stream.codec_context.time_base = TIME_BASE
-        for seconds, frame, aspect in chain([first], frames):
+        for seconds, frame, display in chain([first], frames):
             if seconds - begin > PREVIEW_SECONDS:
                 break
             if seconds - last < 0.9 / PREVIEW_RATE:
                 continue
             last = seconds
-            image = upright(frame, aspect, PREVIEW_PIXELS)[: stream.height, : stream.width]
+            image = display.picture(frame, PREVIEW_PIXELS)[: stream.height, : stream.width]
             new = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             new.pts, new.time_base = round((seconds - begin) / TIME_BASE), TIME_BASE
             out.mux(stream.encode(new))
@@ -137,13 +137,13 @@ def _cut(video: Path, start: int, end: int, scan: Scan | None) -> bytes:
 
 def _frames(
     video: Path, start: int, end: int, scan: Scan | None
-) -> Iterator[tuple[float, VideoFrame, float]]:
-    """Yield (seconds, frame, aspect of its pixels) from `start` to `end`, inclusive."""
+) -> Iterator[tuple[float, VideoFrame, Display]]:
+    """Yield (seconds, frame, how it is shown) from `start` to `end`, inclusive."""
     if scan and scan.seekable and end < len(scan):
         key = np.flatnonzero(scan.key[: start + 1]).max(initial=0)
         with open_video(video) as (container, stream):
             container.seek(int(scan.pts[key]), stream=stream)
-            first = True
+            first, display = True, Display(stream)
             for frame in decode(container, stream):
                 place = end + 1
                 if frame.pts is not None:
@@ -153,13 +153,13 @@ def _frames(
                     break
                 first = False
                 if place >= start:
-                    yield float(scan.times[place]), frame, pixel_aspect(stream)
+                    yield float(scan.times[place]), frame, display
             if not first:
                 return
     with open_video(video) as (container, stream):
-        rate = float(stream.average_rate or 25)
+        rate, display = float(stream.average_rate or 25), Display(stream)
         for place, frame in enumerate(decode(container, stream)):
             if place > end:
                 return
             if place >= start:
-                yield place / rate, frame, pixel_aspect(stream)
+                yield place / rate, frame, display

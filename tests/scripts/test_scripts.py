@@ -315,6 +315,15 @@ def test_the_name_of_a_dataset_fits_into_names_of_files(run_script, tmp_path):
     assert refused(run_script(*words)).endswith("'_' and '-' only, 100 at most")
 
 
+def test_a_video_that_takes_too_long_fails_as_timed_out(run_script, tiny_videos, tmp_path):
+    done = run_script(
+        *("preprocess.py", "mine", 1, "--video_dir", tiny_videos, "--data_root", tmp_path),
+        *(*LIGHT, "--device", "cpu", "--video_timeout", "0.001"),
+    )
+    assert done.returncode == 0
+    assert "scene: 0 done, 3 failed (timed out: not done after 0.001 s)" in done.stdout
+
+
 def test_damaged_inputs_are_all_accounted_for(run_script):
     done = run_script("-m", "benchmarks.fuzz", "--inputs", 60, "--seed", 1, fresh=True)
     assert done.returncode == 0, done.stdout + done.stderr

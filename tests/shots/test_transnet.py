@@ -22,6 +22,7 @@ from tools.shots.transnet import (
     comparable,
 )
 from tools.store.dataset import REPOSITORY
+from tools.video.decode import Display
 from tools.video.scan import FrameMeter
 
 FOOTAGE = REPOSITORY.parent / "shared" / "videos"
@@ -99,8 +100,8 @@ def test_hard_cuts_are_marked_on_the_last_frame_of_the_old_shot(network, picture
 
 @pytest.mark.skipif(not CLIP.exists(), reason="needs ../shared/videos")
 def test_windows_near_the_threshold_are_as_the_package_predicts_on_real_footage(network, published):
-    meter = FrameMeter()
     with av.open(str(CLIP)) as container:
+        meter = FrameMeter(Display(container.streams.video[0]))
         decoded = itertools.islice(container.decode(video=0), 50)
         frames = np.stack([meter.thumbnail(frame) for frame in decoded])
     assert np.abs(exactly(network, frames) - published(frames)).max() < 1e-5

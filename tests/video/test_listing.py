@@ -284,7 +284,7 @@ def test_a_file_is_listed_once_whatever_its_names(folder, dataset, capsys):
     list_videos(dataset, folder)
     assert set(listed(dataset)) == {"day 1/a.mp4"}
     assert (
-        "init: 3 files left out, for they are listed under another name, such as"
+        "init: 3 files left out, because they are listed under another name, such as"
         " b favourite.mp4, which is day 1/a.mp4"
     ) in capsys.readouterr().out
 
@@ -307,7 +307,7 @@ def test_two_names_of_a_file_that_are_listed_already_stay(folder, dataset, capsy
     os.link(folder / "a.mp4", folder / "b.mp4")
     list_videos(dataset, folder)
     assert set(listed(dataset)) == {"a.mp4", "b.mp4"}
-    assert "; 1 more, listed before, stay" in capsys.readouterr().out
+    assert "; 1 more were listed before and stay" in capsys.readouterr().out
 
 
 def test_copies_are_found_by_their_content_where_that_is_asked_for(folder, dataset):

@@ -16,7 +16,7 @@ from tests.video.damage import (
     without_first_frames,
     write_display_matrix,
 )
-from tools.video.decode import VideoError, luma_plane, upright
+from tools.video.decode import Display, VideoError, luma_plane
 from tools.video.frames import read_frames
 from tools.video.scan import kept_scan, scan_file
 
@@ -33,7 +33,8 @@ def scan(tmp_path):
 def one_after_the_other(video):
     """All frames of a file as PyAV's own loop gives them, (height, width, 3) uint8 RGB."""
     with av.open(f"file:{video}") as container:
-        return [upright(frame) for frame in container.decode(video=0)]
+        display = Display(container.streams.video[0])
+        return [display.picture(frame) for frame in container.decode(video=0)]
 
 
 def write_planes(path, planes, pix_fmt, color_range, colorspace=2, frames=3):
@@ -283,15 +284,24 @@ except StorageError as error:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read in /proc")
-def test_memory_does_not_grow_with_the_video(make_video, run_script, tmp_path):
+@pytest.mark.parametrize(
+    ("width", "height", "few", "many"),
+    [
+        (64, 48, 500, 4000),  # 4,000 thumbnails are 16 MB, 4,000 frames 18 MB
+        (640, 480, 10, 80),  # 80 frames are 37 MB
+    ],
+)
+def test_memory_does_not_grow_with_the_video(
+    width, height, few, many, make_video, run_script, tmp_path
+):
     def noise(frames):
-        cells = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
+        cells = np.random.default_rng(0).integers(0, 256, (4, height, width, 3), dtype=np.uint8)
         return (cells[index % 4] for index in range(frames))
 
     def peak(frames):
         video = make_video(
             tmp_path / f"{frames}.mp4",
-            size=(64, 48),
+            size=(width, height),
             frames=noise(frames),
             options={"crf": "51", "g": "30"},
         )
@@ -304,8 +314,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
         return int(run_script("-c", scan_and_say).stdout) / 1024
 
-    # 4,000 thumbnails are 16 MB, 4,000 frames 18 MB.
-    assert peak(4000) - peak(500) < 8
+    assert peak(many) - peak(few) < 8
 
 
 # Exact frames

@@ -101,7 +101,9 @@ def build(root: Path, video: Path, videos: int = 2) -> Dataset:
     lines[dataset.table("init").path].append(few)
     lines[dataset.table("filter_scene").path] = [
         *lines[dataset.table("scene").path],
-        shots | {"filtered": True, "filter_reason": "too_few_shots"},
+        shots
+        | {"filtered": True, "filter_reason": "too_few_shots"}
+        | {"filter_detail": "min_shots 4: 2 shots"},
     ]
     lines[dataset.table("scene").path].append(shots)
     for path, records in lines.items():
@@ -465,6 +467,7 @@ def test_a_video_shows_its_shots_or_why_it_was_filtered(page):
     text = words(page("videos", video="few"))
     assert "few&lt;b&gt;.mp4" in text
     assert "Filtered by filter_scene: too_few_shots (fewer than 4 shots)." in text
+    assert "The limit that struck: min_shots 4: 2 shots." in text
     assert "Filtered by filter_scene" in words(page("videos", status="filtered"))
     assert "No video passes these filters." in words(page("videos", name="no such name"))
 

@@ -5,7 +5,9 @@ no shot.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 
+import cv2
 import numpy as np
 
 from tools.video.scan import Scan
@@ -60,41 +62,41 @@ def adaptive_shots(scan: Scan, threshold: float) -> Shots:
     detector = AdaptiveDetector(
         adaptive_threshold=threshold, window_width=ADAPTIVE_WINDOW, min_scene_len=0
     )
-    shown = moving_frames(scan)
+    shown: list[int] = []  # the index of each picture that the detector has seen
     cuts: list[int] = []
-    number = 0
-    for index, thumbnail in enumerate(t for chunk in scan.thumbnails() for t in chunk[..., ::-1]):
-        if not shown[index]:
-            continue
+    for index, picture in new_pictures(scan):
+        time = FrameTimecode(len(shown), 25.0)
+        shown.append(index)
         # The detector decides on a frame once it has seen the frames behind it.
-        frame = FrameTimecode(number, 25.0)
-        cuts += [
-            cut.frame_num for cut in detector.process_frame(frame, np.ascontiguousarray(thumbnail))
-        ]
-        number += 1
-    starts = [0, *np.flatnonzero(shown)[cuts].tolist()]
+        cuts += [cut.frame_num for cut in detector.process_frame(time, picture)]
+    starts = [0, *(shown[cut] for cut in cuts)]
     ends = [start - 1 for start in starts[1:]] + [len(scan) - 1]
     return list(zip(starts, ends, strict=True))
 
 
-def moving_frames(scan: Scan) -> np.ndarray:
-    """Which frames show the film's own pictures, (n,) bool: not those that hold the one before.
+def new_pictures(scan: Scan) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (index, thumbnail (27, 48, 3) uint8 BGR) of all frames but those that hold a picture.
 
     A detector that compares a frame's change with its neighbours' would take each new picture
     between held ones for a cut.
     """
-    new = [True]
-    last: np.ndarray | None = None
-    for chunk in scan.thumbnails():
-        pictures = chunk.astype(np.int16)
-        if last is not None:
-            pictures = np.concatenate([last, pictures])
-        change = np.abs(np.diff(pictures, axis=0)).mean(axis=(1, 2, 3))
-        new += (change > SAME_PICTURE).tolist()
-        last = pictures[-1:]
-    first = np.flatnonzero(new)
-    seconds = np.diff(scan.times[first], append=np.inf)
-    return np.array(new) | (seconds >= HELD_SECONDS)[np.cumsum(new) - 1]
+    held: list[tuple[int, np.ndarray]] = []
+    begun, last = 0.0, None  # of the picture that is shown: when, and its latest frame
+    thumbnails = (thumbnail for chunk in scan.thumbnails() for thumbnail in chunk[..., ::-1])
+    for index, thumbnail in enumerate(map(np.ascontiguousarray, thumbnails)):
+        stands_still = scan.times[index] - begun >= HELD_SECONDS
+        if stands_still:
+            yield from held
+            held = []
+        if last is None or cv2.norm(thumbnail, last, cv2.NORM_L1) > SAME_PICTURE * last.size:
+            held, begun = [], scan.times[index]
+            yield index, thumbnail
+        elif stands_still:
+            yield index, thumbnail
+        else:
+            held.append((index, thumbnail))
+        last = thumbnail
+    yield from held
 
 
 def kept_shots(

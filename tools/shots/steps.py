@@ -97,7 +97,7 @@ class SceneStep(StageOneStep):
         blank, by the setting that says so; clock_jumps, where there are some."""
         scan = self.scan(record, self.threads)
         settings, threshold = self.settings, self.settings.shot_threshold
-        if self.settings.shot_detector == "adaptive":
+        if settings.shot_detector == "adaptive":
             every_shot = adaptive_shots(scan, threshold)
         else:
             probabilities = self.network.predict(scan.thumbnails(), threshold)

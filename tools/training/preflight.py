@@ -76,17 +76,18 @@ def preflight(
             files = {path: rows}
             if held_out := held_out_file(path, settings["VAL"]):
                 files[held_out] = read_rows(held_out, stage, "VAL names it")
-            usable = {}
+            faults: dict[str, str] = {}
             for file, its_rows in files.items():
-                faults = look_at_videos(its_rows, file.parent, settings["PLUGIN"], budget, seen)
-                if faults:
-                    yield unreadable(file, its_rows, faults)
-                usable[file] = [row for row in its_rows if faults.keys().isdisjoint(videos_of(row))]
-            kept = count_kept(path, usable[path], lengths, max_length)
+                its_faults = look_at_videos(its_rows, file.parent, settings["PLUGIN"], budget, seen)
+                if its_faults:
+                    yield unreadable(file, its_rows, its_faults)
+                faults |= its_faults
+            usable = [row for row in rows if faults.keys().isdisjoint(videos_of(row))]
+            kept = count_kept(path, usable, lengths, max_length)
         except UserError as error:
             yield error
             continue
-        yield f"{path}: {counted(len(usable[path]), kept, max_length)}"
+        yield f"{path}: {counted(len(usable), kept, max_length)}"
         if keep_counts:
             counts = {"file": path.name, "sha256": digest(path), "rows": len(rows), "kept": kept}
             note(outputs / stage.name, rows=counts)

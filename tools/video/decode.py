@@ -8,7 +8,6 @@ shows them), and by their time in seconds from the first frame.
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -109,63 +108,60 @@ def luma_plane(frame: VideoFrame) -> np.ndarray:
     return rows[: frame.height, : frame.width]
 
 
-@dataclass(frozen=True)
-class Orientation:
-    """How stored pixels are shown: mirrored sideways or not, then turned.
+class Display:
+    """How people see the frames of one stream: mirrored sideways or not, then turned, in square
+    pixels.
+
+    The first frame says how for all: PyAV's frame and its side data hold each other, so that frames
+    of which each is asked would stay in memory until Python looks for such cycles.
 
     Attributes:
+        aspect: width of a stored pixel over its height: 1 but for DVDs, HDV and their like; 1 too
+            where a header says what no camera or disc has.
         mirrored: left and right change places before the turn.
         turns: quarter turns counter-clockwise.
     """
 
-    mirrored: bool = False
-    turns: int = 0
+    def __init__(self, stream: av.VideoStream) -> None:
+        aspect = float(stream.sample_aspect_ratio or 1)
+        self.aspect = aspect if 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else 1.0
+        self.mirrored, self.turns = False, 0
+        self._asked = False
 
-    def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """A view of (height, width, ...) pixels as they are shown."""
+    def look_at(self, frame: VideoFrame) -> None:
+        """Take the orientation from the stream's first frame: one of eight, the nearest.
+
+        A display matrix has nine numbers, of which a, b, c, d at 0, 1, 3, 4 count here: a stored
+        point (p, q) is shown at (a p + c q, b p + d q), moved into the picture (ISO/IEC 14496-12,
+        track header).
+        """
+        if self._asked:
+            return
+        self._asked = True
+        data: Any = frame.side_data.get("DISPLAYMATRIX")
+        if data is not None:
+            a, b, _, c, d = np.frombuffer(data, np.int32)[:5].astype(float)
+            self.mirrored = bool(a * d - b * c < 0)
+            # Without the mirror what is left is a turn by an angle whose tangent is b / a.
+            clockwise = np.arctan2(-b, -a) if self.mirrored else np.arctan2(b, a)
+            self.turns = round(-clockwise / (np.pi / 2)) % 4
+
+    def turned(self, pixels: np.ndarray) -> np.ndarray:
+        """A view of (height, width, ...) stored pixels as they are shown."""
         return np.rot90(pixels[:, ::-1] if self.mirrored else pixels, self.turns)
 
+    def picture(self, frame: VideoFrame, max_pixels: int | None = None) -> np.ndarray:
+        """A frame as people see it, (height, width, 3) uint8 RGB.
 
-def orientation(frame: VideoFrame) -> Orientation:
-    """One of the eight ways in which a display matrix shows a frame, the nearest.
-
-    The matrix has nine numbers, of which a, b, c, d at 0, 1, 3, 4 count here: a stored point (p, q)
-    is shown at (a p + c q, b p + d q), moved into the picture (ISO/IEC 14496-12, track header).
-    """
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return Orientation()
-    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].astype(float)
-    mirrored = bool(a * d - b * c < 0)
-    # Without the mirror what is left is a turn by an angle whose tangent is b / a.
-    clockwise = np.arctan2(-b, -a) if mirrored else np.arctan2(b, a)
-    return Orientation(mirrored, round(-clockwise / (np.pi / 2)) % 4)
-
-
-def pixel_aspect(stream: av.VideoStream) -> float:
-    """Width of a stored pixel over its height: 1 but for DVDs, HDV and their like; 1 too where a
-    header says what no camera or disc has."""
-    aspect = float(stream.sample_aspect_ratio or 1)
-    return aspect if 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else 1.0
-
-
-def upright(frame: VideoFrame, aspect: float = 1.0, max_pixels: int | None = None) -> np.ndarray:
-    """The frame as people see it, in square pixels, (height, width, 3) uint8 RGB.
-
-    Args:
-        aspect: of a stored pixel, see `pixel_aspect`.
-        max_pixels: scale a larger frame down to at most this many pixels; None: as it is.
-    """
-    width, height = shown_size(frame.width, frame.height, aspect)
-    scale = min(1.0, (max_pixels / width / height) ** 0.5) if max_pixels else 1.0
-    size: dict[str, Any] = {}
-    if scale < 1 or width != frame.width:
-        size = {"width": max(1, int(width * scale)), "height": max(1, int(height * scale))}
-        size["interpolation"] = "AREA" if scale < 1 else "BICUBIC"
-    pixels = frame.to_ndarray(format="rgb24", threads=1, **size)
-    return np.ascontiguousarray(orientation(frame).apply(pixels))
-
-
-def shown_size(width: int, height: int, aspect: float) -> tuple[int, int]:
-    """(width, height) in square pixels of a stored picture that is not turned."""
-    return max(1, round(width * aspect)), height
+        Args:
+            max_pixels: scale a larger frame down to at most this many pixels; None: as it is.
+        """
+        self.look_at(frame)
+        width, height = max(1, round(frame.width * self.aspect)), frame.height
+        scale = min(1.0, (max_pixels / width / height) ** 0.5) if max_pixels else 1.0
+        size: dict[str, Any] = {}
+        if scale < 1 or width != frame.width:
+            size = {"width": max(1, int(width * scale)), "height": max(1, int(height * scale))}
+            size["interpolation"] = "AREA" if scale < 1 else "BICUBIC"
+        pixels = frame.to_ndarray(format="rgb24", threads=1, **size)
+        return np.ascontiguousarray(self.turned(pixels))

@@ -8,7 +8,7 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from tools.video.decode import VideoError, decode, open_video, pixel_aspect, upright
+from tools.video.decode import Display, VideoError, decode, open_video
 from tools.video.scan import FrameMeter, Scan
 
 
@@ -51,8 +51,8 @@ def _count_frames(
     """Find frames by counting from the start of the file."""
     with open_video(video, threads) as (container, stream):
         frames = enumerate(islice(decode(container, stream), max(wanted) + 1))
-        aspect = pixel_aspect(stream)
-        return {i: upright(frame, aspect, max_pixels) for i, frame in frames if i in wanted}
+        display = Display(stream)
+        return {i: display.picture(frame, max_pixels) for i, frame in frames if i in wanted}
 
 
 def _seek_frames(
@@ -63,10 +63,11 @@ def _seek_frames(
     In some files seeking lands behind the requested frame (MPEG-TS with B-frames); counting is
     cheaper there than one attempt after the other.
     """
-    meter = FrameMeter()
     starts = np.flatnonzero(scan.key)
     pictures: dict[int, np.ndarray] = {}
     with open_video(video, threads) as (container, stream):
+        display = Display(stream)
+        meter = FrameMeter(display)
         frames: Iterator[VideoFrame] = iter(())
         position = -1
         for index, proof in zip(wanted, scan.thumbnails_at(wanted), strict=True):
@@ -85,6 +86,6 @@ def _seek_frames(
                 or not np.array_equal(meter.thumbnail(frame), proof)
             ):
                 break
-            pictures[index] = upright(frame, pixel_aspect(stream), max_pixels)
+            pictures[index] = display.picture(frame, max_pixels)
             position = index
     return pictures

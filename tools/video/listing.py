@@ -144,11 +144,7 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
             record = {"video_id": key, "video_path": path, "video_name": name, "filtered": False}
             known[key], new = record, new + 1
     table.failed.write(failed)
-    others = ""
-    if skipped:
-        kinds = ", ".join(f"{count} {extension}" for extension, count in sorted(skipped.items()))
-        flag = " ".join(extension[1:] for extension in sorted(skipped))
-        others = f"{kinds} skipped; --more_extensions {flag} includes them"
+    others = _skipped(skipped)
     if not known:
         kinds = " ".join(sorted(extension[1:] for extension in listing.extensions()))
         unusable = f" but {len(failed)} whose names are not UTF-8" if failed else ""
@@ -169,10 +165,19 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
         name, own = next(iter(same.items()))
         stay = len(same.keys() & listed)
         print(
-            f"init: {len(same) - stay} files left out, for they are listed under another name, such"
-            f" as {shown(name)}, which is {shown(own)}"
-            + (f"; {stay} more, listed before, stay" if stay else "")
+            f"init: {len(same) - stay} files left out, because they are listed under another name,"
+            f" such as {shown(name)}, which is {shown(own)}"
+            + (f"; {stay} more were listed before and stay" if stay else "")
         )
+
+
+def _skipped(extensions: Counter[str]) -> str:
+    """What to say of files with other extensions: how many there are, and what includes them."""
+    if not extensions:
+        return ""
+    kinds = ", ".join(f"{count} {extension}" for extension, count in sorted(extensions.items()))
+    flag = " ".join(extension[1:] for extension in sorted(extensions))
+    return f"{kinds} skipped; --more_extensions {flag} includes them"
 
 
 def same_files(

@@ -16,14 +16,13 @@ import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 
-from tools.video.decode import VideoError, clock_jumps, decode, open_video, pixel_aspect, upright
+from tools.video.decode import Display, VideoError, clock_jumps, decode, open_video
 from tools.video.scan import TRUNCATED_SHARE, declared_seconds
 
 # Goes up when the same file may be read in another way, or refused for another reason.
 READER_VERSION = 1
 # A header's frames a second are taken as they are where the frames' times differ by less.
 RATE_TOLERANCE = 0.01
-
 
 # Which frames to take, given their number and how many come a second.
 Choice = Callable[[int, float], Sequence[int]]
@@ -64,7 +63,7 @@ class Sample:
     rate: float
 
 
-def sample_frames(video: Path, choose: Choice, threads: int = 1) -> Sample:
+def sample_frames(video: Path, choose: Choice) -> Sample:
     """Decode some frames of a video.
 
     A frame that is damaged is replaced by the next one that is not, at the very end by the last.
@@ -76,17 +75,22 @@ def sample_frames(video: Path, choose: Choice, threads: int = 1) -> Sample:
         VideoError: the file is not there, is no video, holds less than its header says, or nothing
             in it can be decoded.
     """
-    with open_video(video, threads) as (container, stream):
+    with open_video(video) as (container, stream):
         timeline = read_timeline(container, stream)
     indices = list(choose(len(timeline.stamps), timeline.rate))
-    with open_video(video, threads) as (container, stream):
-        read = _seek if timeline.seekable else _count
-        aspect = pixel_aspect(stream)
+    with open_video(video) as (container, stream):
+        if timeline.seekable:
+            frames = _seek(container, stream, timeline, indices)
+        else:
+            wanted = Counter(indices)
+            counted = enumerate(decode(container, stream))
+            frames = (frame for index, frame in counted for _ in range(wanted[index]))
+        display = Display(stream)
         pictures: np.ndarray | None = None
         last: VideoFrame | None = None
-        for place, frame in enumerate(read(container, stream, timeline, indices)):
+        for place, frame in enumerate(frames):
             if frame is not last:
-                picture, last = upright(frame, aspect), frame
+                picture, last = display.picture(frame), frame
             if pictures is None:
                 pictures = np.empty((len(indices), *picture.shape), np.uint8)
             if picture.shape != pictures.shape[1:]:  # a stream may change its size
@@ -166,16 +170,3 @@ def _seek(
         if frame is None:
             return
         yield frame
-
-
-def _count(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    timeline: Timeline,
-    indices: Sequence[int],
-) -> Iterator[VideoFrame]:
-    """Find frames by counting from the start."""
-    del timeline
-    wanted = Counter(indices)
-    for index, frame in enumerate(decode(container, stream)):
-        yield from [frame] * wanted[index]

@@ -20,12 +20,12 @@ from av.video.reformatter import VideoReformatter
 
 from tools.store.files import replace_atomically
 from tools.video.decode import (
+    Display,
     VideoError,
     clock_jumps,
     decode_packets,
     luma_plane,
     open_video,
-    orientation,
     readable,
 )
 from tools.video.sharpness import band_sharpness
@@ -137,12 +137,12 @@ def load_scan(kept: Path) -> Scan | None:
 
 def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: int) -> None:
     cv2.setNumThreads(threads)
-    measure = FrameMeter()
     pts: list[int | None] = []
     rows: list[tuple[int, int, float, bool]] = []
     waiting: list[np.ndarray] = []
     chunks = packets = broken = last_duration = 0
     with open_video(video, threads) as (container, stream):
+        measure = FrameMeter(Display(stream))
         for frames in decode_packets(container, stream):
             packets += 1
             broken += frames is None
@@ -242,20 +242,21 @@ def _timeline(
 
 
 class FrameMeter:
-    """Measures frames, on one thread; keeps the scaler's tables from frame to frame."""
+    """Measures a stream's frames, on one thread; keeps the scaler's tables from frame to frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, display: Display) -> None:
+        self._display = display
         self._to_thumbnail = VideoReformatter()
         self._to_gray = VideoReformatter()
 
     def thumbnail(self, frame: VideoFrame) -> np.ndarray:
         """The frame upright at 48x27, (27, 48, 3) uint8 RGB, area-averaged."""
-        shown = orientation(frame)
-        width, height = THUMBNAIL if shown.turns % 2 == 0 else THUMBNAIL[::-1]
+        self._display.look_at(frame)
+        width, height = THUMBNAIL if self._display.turns % 2 == 0 else THUMBNAIL[::-1]
         small = self._to_thumbnail.reformat(
             frame, width, height, "rgb24", interpolation="AREA", threads=1
         )
-        return shown.apply(small.to_ndarray())
+        return self._display.turned(small.to_ndarray())
 
     def gray(self, frame: VideoFrame) -> tuple[int, int, float]:
         """(darkest level, brightest level, sharpness) of the frame's luma, levels 0..255."""
