@@ -84,7 +84,7 @@ def _one(session: Session, row: dict[str, Any], ids: list[str]) -> None:
         note(f"Failed in {failure['step']}: {failure['error']}")
     record = session.view.video(row["video_id"])
     if record and "filter_detail" in record:
-        st.text(f"The limit that struck: {record['filter_detail']}.")
+        note(f"The limit that struck: {record['filter_detail']}.")
     if record and "filtered_cuts" in record:
         _shots(session, record)
     elif record:
