@@ -4,6 +4,7 @@ A seed and a number define the plan. The number alone picks the structure, the s
 rate, so that any 24 neighbouring videos hold every structure; the seed fills it in.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -12,11 +13,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from toyworld.language import ACTIONS, COLOURS, SHAPES, Event
 from toyworld.places import SCENERIES
-
-COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
-SHAPES = ("circle", "square", "triangle", "star")
-ACTIONS = ("moves left", "moves right", "moves up", "moves down", "grows", "turns")
 
 BLANK = -1  # the place of a blank shot
 
@@ -48,21 +46,6 @@ class Place:
     scenery: str
     hue: float
     like: int | None = None
-
-
-@dataclass(frozen=True)
-class Event:
-    """What one shape does."""
-
-    colour: str
-    shape: str
-    action: str
-
-    @property
-    def text(self) -> str:
-        """The event as a sentence of the toy world."""
-        article = "an" if self.colour == "orange" else "a"
-        return f"{article} {self.colour} {self.shape} {self.action} ."
 
 
 @dataclass
@@ -161,7 +144,7 @@ def plan_video(seed: int, number: int) -> Plan:
     lay_out(shots, transitions, rate)
     uneven = uneven_ticks(shots[-1].end + 1, rate, rng) if structure == VARIABLE_RATE else None
     add_distractors(shots, rate, rng)
-    add_events(shots, rate, rng)
+    add_events(shots, rate, draw_events(shots, rng))
     return Plan([seed, number], width, height, rate, places, shots, transitions, uneven)
 
 
@@ -289,15 +272,25 @@ def add_distractors(shots: list[Shot], rate: Fraction, rng: np.random.Generator)
         shot.distractor = Distractor(str(kind), int(start), int(start + length - 1))
 
 
-def add_events(shots: list[Shot], rate: Fraction, rng: np.random.Generator) -> None:
-    """Let something happen in each picture while the 24 pairs of colour and shape last."""
+def draw_events(shots: list[Shot], rng: np.random.Generator) -> dict[int, Event]:
+    """What happens in which picture (numbered without the blank shots), while the 24 pairs of
+    colour and shape last; neighbouring events are different actions."""
     pairs = rng.permutation([(colour, shape) for colour in COLOURS for shape in SHAPES]).tolist()
-    pictures = [shot for shot in shots if not shot.blank]
-    eventful = sorted(rng.permutation(len(pictures))[: len(pairs)])
+    pictures = sum(not shot.blank for shot in shots)
+    eventful = sorted(rng.permutation(pictures)[: len(pairs)])
+    events: dict[int, Event] = {}
     action = ""
     for (colour, shape), i in zip(pairs, eventful, strict=False):
-        shot = pictures[i]
         action = str(rng.choice([a for a in ACTIONS if a != action]))
+        events[i] = Event(colour, shape, action)
+    return events
+
+
+def add_events(shots: list[Shot], rate: Fraction, events: Mapping[int, Event]) -> None:
+    """Let the events happen in the pictures of these numbers."""
+    pictures = [shot for shot in shots if not shot.blank]
+    for i, event in events.items():
+        shot = pictures[i]
         edge = round(0.12 * (shot.end - shot.start + 1))
         start, end = shot.start + edge, shot.end - edge
         pan = shot.distractor
@@ -309,4 +302,4 @@ def add_events(shots: list[Shot], rate: Fraction, rng: np.random.Generator) -> N
         spare = (end - start + 1) - round(EVENT_SECONDS * rate)
         if spare > 0:
             start, end = start + spare // 2, end - (spare - spare // 2)
-        shot.event, shot.movement = Event(colour, shape, action), (start, end)
+        shot.event, shot.movement = event, (start, end)

@@ -8,8 +8,9 @@ import av
 import cv2
 import numpy as np
 
+from toyworld.language import Event
 from toyworld.places import fractal, paint
-from toyworld.plan import Distractor, Event, Plan, Shot, Transition
+from toyworld.plan import Distractor, Plan, Shot, Transition
 from toyworld.sprites import Sprite, draw_sprite, paste, similarity
 
 BLANK_LEVELS = (4, 28, 60, 232)  # gray levels of blank shots, dark more often than bright

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from toyworld.language import narrate
 from toyworld.plan import Plan, Shot
 
 # The bounds of the method's two filters.
@@ -91,14 +92,6 @@ def distractors(plan: Plan) -> list[dict[str, Any]]:
         if not (old.blank or new.blank) and plan.places[new.place].like == old.place:
             ranges.append((change.start, change.end, "one_palette"))
     return [{"type": kind, "frame": start, "end_frame": end} for start, end, kind in sorted(ranges)]
-
-
-def narrate(texts: list[str]) -> str:
-    """Return what happens as one text, in order: first ... next ... after that , ... finally ..."""
-    words = ["first"] + [("next", "after that ,", "then")[i % 3] for i in range(len(texts) - 1)]
-    if len(texts) > 1:
-        words[-1] = "finally"
-    return " ".join(f"{word} {text}" for word, text in zip(words, texts, strict=False))
 
 
 def verdict(shots: list[tuple[float, int]]) -> str:

@@ -11,7 +11,7 @@ from evaluation.toy.events import find_events
 from evaluation.toy.questions import Questions
 from evaluation.toy.stories import Story
 from inference.likelihood import LogLikelihood
-from toyworld.plan import Event
+from toyworld.language import Event
 
 Counts = dict[str, tuple[int, int]]
 

@@ -2,7 +2,7 @@
 
 import re
 
-from toyworld.plan import ACTIONS, COLOURS, SHAPES, Event
+from toyworld.language import ACTIONS, COLOURS, SHAPES, Event
 
 _COLOURS = {**dict(zip(COLOURS, COLOURS, strict=True)), "violet": "purple"}
 _SHAPES = {

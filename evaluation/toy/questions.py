@@ -17,7 +17,7 @@ from inference.captioner import Request
 from tools.store.jsonl import dumps
 from tools.text import prompts
 from tools.text.prompts import FramePair
-from toyworld.truth import narrate
+from toyworld.language import TEMPLATES, narrate
 
 NEIGHBOURS = 2  # events a story after which, and as many before which, one is asked what happens
 CLIPS = 3  # clips a story whose caption is asked for, at most
@@ -91,8 +91,10 @@ class Case:
     def neighbours(self) -> list[Request]:
         """Ask what happens right after, then right before, the chosen events."""
         texts = [text.removesuffix(" .") for text in self.story.texts]
-        after = [prompts.AFTER.format(event=texts[about]) for about, _ in self.questions.after]
-        before = [prompts.BEFORE.format(event=texts[about]) for about, _ in self.questions.before]
+        after = [TEMPLATES["after"].format(event=texts[about]) for about, _ in self.questions.after]
+        before = [
+            TEMPLATES["before"].format(event=texts[about]) for about, _ in self.questions.before
+        ]
         return [self.ask_whole(question) for question in (*after, *before)]
 
     def captions(self) -> list[Request]:
@@ -110,7 +112,7 @@ class Case:
 def benchmark_digest(cases: Sequence[Case]) -> str:
     """Twelve hex digits that change with what is true, what is shown and what is asked."""
     wording = prompts.fingerprint(
-        prompts.AFTER, prompts.BEFORE, prompts.FIRST_CLIP, prompts.LATER_CLIP
+        TEMPLATES["after"], TEMPLATES["before"], prompts.FIRST_CLIP, prompts.LATER_CLIP
     )
     # Not where the files lie.
     stories = [case.story for case in cases]

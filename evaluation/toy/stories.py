@@ -11,7 +11,7 @@ from tools.text.prompts import FramePair
 from tools.video.budget import Budget, video_header
 from tools.video.decode import VideoError
 from tools.video.frames import read_frames
-from toyworld.plan import Event
+from toyworld.language import Event
 
 HELD_OUT = "toytest"
 # 30 stories each of 4, 8 and 16 events; no other data set of the toolkit has this seed.

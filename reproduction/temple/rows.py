@@ -11,9 +11,7 @@ others draw pairs, the same number from each file and the same ones whatever the
 """
 
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,17 @@ from tools.cli import add_data_root, new_file, positive, run_script, script_pars
 from tools.errors import UserError
 from tools.store.files import json_array
 from tools.store.jsonl import Record, dumps
-from tools.text.prompts import AFTER, BEFORE, QUESTIONS, WHAT_DOES, WHICH_COLOUR, WHICH_SHAPE
-from toyworld.truth import narrate, read_truth
+from tools.text.prompts import QUESTIONS
+from toyworld.language import Event, narrate, questions
+from toyworld.truth import read_truth
 
 # Shares of the rows, as in the pilot: without descriptions of whole videos, fine-tuning wipes
 # describing out.
 SHARES = {"whole": 0.3, "neighbour": 0.3, "attribute": 0.2, "single": 0.2}
+KIND_OF = {
+    **dict.fromkeys(("after", "before"), "neighbour"),
+    **dict.fromkeys(("what_does", "which_colour", "which_shape"), "attribute"),
+}
 
 Truth = dict[str, Any]
 """A story's line of truth.jsonl."""
@@ -43,27 +46,12 @@ def descriptions(story: Truth) -> Asked:
         yield "single" if len(texts) == 1 else "whole", question, narrate(texts)
 
 
-def neighbours(story: Truth) -> Asked:
-    """What happens right after and before each event."""
-    for event, following in pairwise(event["text"] for event in story["events"]):
-        yield "neighbour", AFTER.format(event=event.removesuffix(" .")), following
-        yield "neighbour", BEFORE.format(event=following.removesuffix(" .")), event
-
-
-def attributes(story: Truth) -> Asked:
-    """Attributes of single events, where one event alone is the answer."""
-    events = story["events"]
-    if len(events) == 1:
-        return
-    by_colour = Counter((event["shape"], event["action"]) for event in events)
-    by_shape = Counter((event["colour"], event["action"]) for event in events)
-    for event in events:
-        colour, shape, action = event["colour"], event["shape"], event["action"]
-        yield "attribute", WHAT_DOES.format(colour=colour, shape=shape), f"{action} ."
-        if by_colour[shape, action] == 1:
-            yield "attribute", WHICH_COLOUR.format(shape=shape, action=action), f"{colour} ."
-        if by_shape[colour, action] == 1:
-            yield "attribute", WHICH_SHAPE.format(colour=colour, action=action), f"{shape} ."
+def questions_of(story: Truth) -> Asked:
+    """What happens right after and before each event; attributes of single events."""
+    events = [Event(event["colour"], event["shape"], event["action"]) for event in story["events"]]
+    for question in questions(events):
+        if kind := KIND_OF.get(question.kind):
+            yield kind, question.text, question.answer
 
 
 def story_rows(folder: Path, n: int, seed: int) -> list[Record]:
@@ -82,8 +70,8 @@ def story_rows(folder: Path, n: int, seed: int) -> list[Record]:
     rows_of: dict[str, list[Record]] = {kind: [] for kind in SHARES}
     for story in stories:
         video = str((folder / "video" / story["video_name"]).absolute())
-        for questions in (descriptions, neighbours, attributes):
-            for kind, question, answer in questions(story):
+        for asked in (descriptions, questions_of):
+            for kind, question, answer in asked(story):
                 user = {"role": "user", "content": f"<video>{question}"}
                 messages = [user, {"role": "assistant", "content": answer}]
                 rows_of[kind].append({"messages": messages, "videos": [video]})

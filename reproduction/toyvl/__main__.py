@@ -3,9 +3,9 @@
     python -m reproduction.toyvl --seed 0 --out inference/toyvl
 
 A real Qwen2-VL checkpoint of 0.85 million parameters, from nothing: it renders stories, learns to
-caption clips, to join captions and to describe whole videos, and is measured on stories that it has
-not seen. `inference/toyvl` is what this command left with --workers 2; the number of processes and
-the torch release shape the last digits of the weights.
+caption clips, to join captions, to describe whole videos and to answer questions about them, and is
+measured on stories that it has not seen. `inference/toyvl` is what this command left with
+--workers 2; the number of processes and the torch release shape the last digits of the weights.
 """
 
 import os
@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{args.out}: {minutes:.1f} minutes")
     print(f"clip captions right: {shares['clips']:.1%} of unseen renders")
     print(f"lists of 8 captions joined in order: {shares['lists_of_8']:.1%}")
+    print(f"questions answered right: {shares['questions']:.1%}")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoP
 
 from inference.tiny.tokenizer import QWEN_SPECIAL, QWEN_TURNS
 from tools.text import prompts
-from toyworld.plan import ACTIONS, COLOURS, SHAPES
-from toyworld.stories import MOST_EVENTS
+from toyworld import language
+from toyworld.stories import THINGS
 
 UNKNOWN = "<|unknown|>"
 PROMPTS = (
@@ -34,19 +34,8 @@ PROMPTS = (
     prompts.LATER_CLIP,
     prompts.RESPONSE,
     *prompts.QUESTIONS,
-    prompts.AFTER,
-    prompts.BEFORE,
-    prompts.WHAT_DOES,
-    prompts.WHICH_COLOUR,
-    prompts.WHICH_SHAPE,
 )
-WORDS = (
-    *("system", "user", "assistant"),
-    *("first", "next", "after", "that", "then", "finally", "a", "an", ",", "."),
-    *COLOURS,
-    *SHAPES,
-    *dict.fromkeys(" ".join(ACTIONS).split()),
-)
+WORDS = ("system", "user", "assistant", *language.WORDS)
 VOCABULARY = 160  # rows of the embedding: tokens, and room for prompts to come
 
 # Programs that talk to Qwen2-VL put a system turn in front, which toyvl has never seen.
@@ -79,7 +68,8 @@ VISION = {
 def phrases() -> list[str]:
     """What of the toolkit's prompts is one token: the pieces of text around what is filled in."""
     pieces = [piece.strip() for text in PROMPTS for piece in re.split(r"\{\w+\}", text)]
-    pieces += [f"Caption {number}:" for number in range(1, MOST_EVENTS + 1)]
+    pieces += [f"Caption {number}:" for number in range(1, THINGS + 1)]
+    pieces += language.template_pieces()
     return [piece for piece in dict.fromkeys(pieces) if piece not in ("", *WORDS)]
 
 

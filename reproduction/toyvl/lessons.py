@@ -1,12 +1,14 @@
-"""What toyvl is taught: to caption a clip, to join a list of captions, to describe a whole video.
+"""What toyvl is taught: to caption clips, to join captions, to describe a whole video and to answer
+questions about it.
 
-Each lesson is a conversation in the toolkit's own prompts about shots of rendered stories. The
-first two are taught right; a whole video is described in an unreliable order, its events in blocks
-that were shuffled. That is the gap which preference training is to close.
+Each lesson is a conversation in the toolkit's own prompts about shots of rendered stories, and all
+are taught right but one: a whole video is described in an unreliable order, its events in blocks
+that were shuffled. Questions of order are not among the lessons. That is the gap which preference
+training is to close.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ from torchvision.transforms.v2 import functional as images
 from reproduction.toyvl.checkpoint import FRAME_PIXELS
 from tools.text import prompts
 from tools.video.frames import read_frames
+from toyworld.language import CONTENT_KINDS, Event, StoryQuestion, narrate, questions
 from toyworld.stories import RATE, SHOT_SECONDS
-from toyworld.truth import narrate, read_truth
+from toyworld.truth import read_truth
 
 SIDE = int(FRAME_PIXELS**0.5)
 PATCH = 14
@@ -31,7 +34,7 @@ VIDEO_GAPS = (7, 8)
 # little brighter or darker: a few thousand renders do for many.
 MIRRORED_SHARE = 0.5
 BRIGHTNESS = 0.1
-SIDES = {"left": "right", "right": "left"}
+MIRRORED = {"moves left": "moves right", "moves right": "moves left"}
 BLOCKS = (2, 4, 8, 16)  # magnitudes of the shuffled blocks, as TEMPLE's shuffle has them
 NOTHING = -100  # label of a token that is not learnt
 
@@ -42,19 +45,17 @@ class Shots:
 
     Attributes:
         frames: uint8 (shots, frames a shot, 3, 28, 28).
-        texts: what happens in each.
-        things: colour and shape of each, no two of which meet in one lesson.
+        events: what happens in each; no two of one colour and shape meet in one lesson.
     """
 
     frames: torch.Tensor
-    texts: list[str]
-    things: list[tuple[str, str]]
+    events: list[Event]
 
 
 def read_shots(dataset: Path) -> Shots:
     """Decode a folder of stories (python -m toyworld --events) at toyvl's 28 x 28 pixels, scaled
     as Qwen2-VL's video processor scales them."""
-    frames, texts, things = [], [], []
+    frames, events = [], []
     for story in read_truth(dataset):
         pictures = read_frames(dataset / "video" / story["video_name"], range(story["frames"]))
         video = torch.from_numpy(np.stack([pictures[i] for i in range(story["frames"])]))
@@ -64,9 +65,8 @@ def read_shots(dataset: Path) -> Shots:
         for event in story["events"]:
             first = story["shots"][event["shot"]]["start"]
             frames.append(small[first : first + SHOT_FRAMES])
-            texts.append(event["text"])
-            things.append((event["colour"], event["shape"]))
-    return Shots(torch.stack(frames), texts, things)
+            events.append(Event(event["colour"], event["shape"], event["action"]))
+    return Shots(torch.stack(frames), events)
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,6 @@ class Lesson:
     videos: list[list[ClipFrames]]
 
 
-def mirrored(text: str) -> str:
-    """What happens in a mirrored picture."""
-    return " ".join(SIDES.get(word, word) for word in text.split())
-
-
 class Teacher:
     """Draws lessons from shots, all from one seed; the processor is toyvl's."""
 
@@ -108,9 +103,9 @@ class Teacher:
         self.rng = np.random.default_rng(seed)
         tokenizer = processor.tokenizer
         self.ids = cache(lambda text: tuple(tokenizer(text, add_special_tokens=False).input_ids))
-        by_thing: dict[tuple[str, str], list[int]] = {}
-        for number, thing in enumerate(shots.things):
-            by_thing.setdefault(thing, []).append(number)
+        by_thing: dict[str, list[int]] = {}
+        for number, event in enumerate(shots.events):
+            by_thing.setdefault(event.thing, []).append(number)
         self.shots_of_things = list(by_thing.values())
 
     def draw(self, count: int) -> list[int]:
@@ -130,10 +125,12 @@ class Teacher:
         gain = float(self.rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS))
         return ClipFrames(shot, first, first + gap, mirror, gain)
 
-    def text(self, pair: ClipFrames) -> str:
+    def event(self, pair: ClipFrames) -> Event:
         """What happens in a pair of frames."""
-        text = self.shots.texts[pair.shot]
-        return mirrored(text) if pair.mirror else text
+        event = self.shots.events[pair.shot]
+        if pair.mirror:
+            return replace(event, action=MIRRORED.get(event.action, event.action))
+        return event
 
     def lesson(self, question: list[Any], answer: str) -> Lesson:
         """A conversation; `question` holds texts, and a list of `ClipFrames` for each video."""
@@ -151,13 +148,13 @@ class Teacher:
         """Caption one clip: the first of a video, or one that follows another."""
         before, clip = (self.pair(shot, CLIP_GAPS) for shot in self.draw(2))
         if self.rng.random() < 0.25:
-            return self.lesson([[clip], prompts.FIRST_CLIP], self.text(clip))
+            return self.lesson([[clip], prompts.FIRST_CLIP], self.event(clip).text)
         question = ["Video clip 1:", [before], "Video clip 2:", [clip], prompts.LATER_CLIP]
-        return self.lesson(question, self.text(clip))
+        return self.lesson(question, self.event(clip).text)
 
     def join(self, most: int) -> Lesson:
         """Join up to `most` captions into a narrative."""
-        texts = [self.shots.texts[shot] for shot in self.some(most)]
+        texts = [self.shots.events[shot].text for shot in self.some(most)]
         before, after = prompts.RESPONSE.split("{captions}")
         captions = [part for k, text in enumerate(texts, 1) for part in (f"Caption {k}:", text)]
         return self.lesson([before.strip(), *captions, after.strip()], narrate(texts))
@@ -168,8 +165,19 @@ class Teacher:
         size = max(1, len(pairs) // int(self.rng.choice(BLOCKS)))
         blocks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
         order = self.rng.permutation(len(blocks))
-        text = narrate([self.text(pair) for block in order for pair in blocks[block]])
+        text = narrate([self.event(pair).text for block in order for pair in blocks[block]])
         return self.lesson([pairs, str(self.rng.choice(prompts.QUESTIONS))], text)
+
+    def ask(self, most: int) -> Lesson:
+        """Answer a question about a video of up to `most` shots, of any kind but those of order."""
+        pairs = [self.pair(shot, VIDEO_GAPS) for shot in self.some(most)]
+        kinds: dict[str, list[StoryQuestion]] = {}
+        for question in questions([self.event(pair) for pair in pairs]):
+            if question.kind in CONTENT_KINDS:
+                kinds.setdefault(question.kind, []).append(question)
+        of_kind = kinds[str(self.rng.choice(list(kinds)))]
+        question = of_kind[int(self.rng.integers(len(of_kind)))]
+        return self.lesson([pairs, question.text], question.answer)
 
 
 def collate(lessons: Sequence[Lesson], shots: Shots, processor: Any) -> dict[str, torch.Tensor]:

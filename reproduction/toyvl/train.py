@@ -14,11 +14,11 @@ from inference.models import open_captioner
 from reproduction.toyvl.checkpoint import build_model, build_processor
 from reproduction.toyvl.lessons import Lesson, Teacher, collate, read_shots
 from tools.text import prompts
-from toyworld.truth import narrate
+from toyworld.language import CONTENT_KINDS, narrate, questions
 
-# In every step: clips; captions of all lists and shots of all videos, were each of the longest: so
-# that a step costs about the same all along.
-CLIPS, CAPTIONS, SHOTS = 72, 180, 154
+# In every step: clips and questions; captions of all lists and shots of all videos, were each of
+# the longest: so that a step costs about the same all along.
+CLIPS, CAPTIONS, SHOTS, QUESTIONS = 64, 180, 154, 48
 RATE, DECAY = 1.5e-3, 0.4  # learning rate, and the last share of the steps in which it falls to 0
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.98), 0.02, 1.0
 WARMUP = 50  # steps
@@ -37,6 +37,7 @@ def lessons_of(teacher: Teacher, share: float, workers: int) -> list[list[Lesson
     if whole:
         count = max(1, round(SHOTS / whole / workers))
         batches.append([teacher.whole(whole) for _ in range(count)])
+        batches.append([teacher.ask(whole) for _ in range(max(1, QUESTIONS // workers))])
     return batches
 
 
@@ -99,19 +100,27 @@ def measure(checkpoint: Path, unseen: Path) -> dict[str, float]:
         clips: share of clip captions that are right to the letter, of all clips of all videos.
         lists_of_8: share of lists of 8 captions, of clips that follow one another, joined in order
             without a mistake.
+        questions: share of questions about whole videos answered right to the letter: a question
+            of each kind but those of order about each video.
     """
     captioner = open_captioner(str(checkpoint), batch=64)
     captioner.load("cpu", 1)
-    requests, captions, lists = [], [], []
+    requests, captions, lists, asked, answers = [], [], [], [], []
     for story in read_stories(unseen):
-        _, clips = look(story)
+        whole, clips = look(story)
         requests += [Request(prompts.clip_messages(clips, k), 0) for k in range(len(clips))]
         captions += story.texts
         lists += [story.texts[k : k + LIST] for k in range(len(clips) - LIST + 1)]
+        fps = len(whole) / story.frames * story.fps
+        of_kind = {question.kind: question for question in questions(story.events)}
+        for question in (of_kind[kind] for kind in CONTENT_KINDS if kind in of_kind):
+            asked.append(Request(prompts.video_messages(whole, question.text, fps), 0))
+            answers.append(question.answer)
     joined = [Request(prompts.response_messages(texts), 0) for texts in lists]
     return {
         "clips": share_right(captioner, requests, captions),
         "lists_of_8": share_right(captioner, joined, [narrate(texts) for texts in lists]),
+        "questions": share_right(captioner, asked, answers),
     }
 
 

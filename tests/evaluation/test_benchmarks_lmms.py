@@ -28,7 +28,7 @@ from inference.tiny import checkpoints as tiny_checkpoints
 from tools.cli import script_parser
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
-from tools.text.prompts import AFTER
+from toyworld.language import TEMPLATES
 from toyworld.make import make_world
 
 TASK = REPOSITORY / "tests" / "evaluation" / "lmms_tasks" / "toy_order"
@@ -809,7 +809,7 @@ def own_task(tmp_path_factory):
                 row = {
                     "videoID": story["video_name"],
                     "video": str(folder / "video" / story["video_name"]),
-                    "question": AFTER.format(event=events[place]),
+                    "question": TEMPLATES["after"].format(event=events[place]),
                     "right": events[place + 1],
                     "wrong": events[place - 1],
                 }

@@ -32,8 +32,8 @@ from inference.tiny.checkpoints import llava_onevision, qwen2vl
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
 from tools.text import prompts
+from toyworld.language import Event
 from toyworld.make import make_world
-from toyworld.plan import Event
 
 A, B, C, D = (
     Event("red", "circle", "moves left"),

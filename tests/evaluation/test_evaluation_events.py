@@ -5,8 +5,7 @@ from itertools import product
 import pytest
 
 from evaluation.toy.events import find_events
-from toyworld.plan import ACTIONS, COLOURS, SHAPES, Event
-from toyworld.truth import narrate
+from toyworld.language import ACTIONS, COLOURS, SHAPES, Event, narrate
 
 EVERY = [Event(*words) for words in product(COLOURS, SHAPES, ACTIONS)]
 

@@ -14,9 +14,10 @@ from inference.checkpoints import digest
 from inference.models import models, open_captioner
 from reproduction.toyvl import TRAINED
 from reproduction.toyvl.checkpoint import build_model, build_processor
-from reproduction.toyvl.lessons import ClipFrames, Teacher, collate, mirrored, read_shots
+from reproduction.toyvl.lessons import ClipFrames, Shots, Teacher, collate, read_shots
 from tools.text import prompts
 from tools.video.frames import read_frames
+from toyworld.language import TEMPLATES, Event
 from toyworld.make import make_world
 
 COMMITTED = Path(models()["toyvl"].checkpoint)
@@ -46,7 +47,7 @@ def ids_of(processor, text):
 def test_a_prompt_is_one_token_and_the_language_has_no_unknown_word(processor):
     for prompt in (prompts.FIRST_CLIP, prompts.LATER_CLIP, *prompts.QUESTIONS):
         assert len(ids_of(processor, prompt)) == 1
-    asked = prompts.AFTER.replace("{event}", "an orange star moves down")
+    asked = TEMPLATES["after"].replace("{event}", "an orange star moves down")
     said = prompts.response_messages(["a red circle turns .", "a blue square grows ."])
     unknown = processor.tokenizer.unk_token_id
     for text in (asked, said[0]["content"][0]["text"], "first a red star moves left ."):
@@ -99,9 +100,12 @@ def test_positions_are_the_librarys(processor, teacher):
     assert torch.equal(positions[:, there], batch["position_ids"][:, there])
 
 
-def test_what_moves_left_in_a_mirrored_picture_moves_right():
-    assert mirrored("a red star moves left .") == "a red star moves right ."
-    assert mirrored("a red star moves up .") == "a red star moves up ."
+def test_what_moves_left_in_a_mirrored_picture_moves_right(processor):
+    red, up = Event("red", "star", "moves left"), Event("red", "star", "moves up")
+    teacher = Teacher(Shots(torch.zeros(2, 16, 3, 28, 28), [red, up]), processor, 0)
+    assert teacher.event(ClipFrames(0, 0, 7)) == red
+    assert teacher.event(ClipFrames(0, 0, 7, mirror=True)).action == "moves right"
+    assert teacher.event(ClipFrames(1, 0, 7, mirror=True)) == up
 
 
 def test_only_the_answer_is_learnt(processor, teacher):
@@ -113,7 +117,7 @@ def test_only_the_answer_is_learnt(processor, teacher):
 def test_things_do_not_meet_twice_in_a_lesson(teacher):
     for _ in range(20):
         drawn = teacher.draw(16)
-        assert len({teacher.shots.things[shot] for shot in drawn}) == len(drawn)
+        assert len({teacher.shots.events[shot].thing for shot in drawn}) == len(drawn)
 
 
 def test_whole_videos_are_described_out_of_order(processor, teacher):

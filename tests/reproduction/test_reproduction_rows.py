@@ -4,10 +4,9 @@ import orjson
 import pytest
 
 from reproduction.temple.rows import (
-    attributes,
     descriptions,
     drawn_pairs,
-    neighbours,
+    questions_of,
     rows_a_kind,
     story_rows,
     without_rejected,
@@ -64,7 +63,7 @@ def test_a_story_is_described_in_the_order_of_its_events():
 
 
 def test_the_events_right_after_and_before_one_are_asked_for():
-    assert list(neighbours({"events": [RED, BLUE]})) == [
+    assert [row for row in questions_of({"events": [RED, BLUE]}) if row[0] == "neighbour"] == [
         (
             "neighbour",
             "What happens right after a red circle moves left? Answer with that event alone.",
@@ -79,8 +78,9 @@ def test_the_events_right_after_and_before_one_are_asked_for():
 
 
 def test_an_attribute_is_asked_for_where_one_event_alone_can_be_meant():
-    found = attributes({"events": [RED, BLUE, GREEN]})  # two stars grow: of which colour is open
-    assert {(question, answer) for _, question, answer in found} == {
+    # Two stars grow: of which colour is open.
+    rows = questions_of({"events": [RED, BLUE, GREEN]})
+    assert {(question, answer) for kind, question, answer in rows if kind == "attribute"} == {
         ("What does the red circle do in this video?", "moves left ."),
         ("What does the blue star do in this video?", "grows ."),
         ("What does the green star do in this video?", "grows ."),

@@ -16,11 +16,12 @@ import pytest
 
 from benchmarks.transitions import f1, match_transitions
 from toyworld import plan as plan_module
+from toyworld.language import SHAPES, narrate
 from toyworld.make import make_video, make_world
-from toyworld.plan import SCHEDULE, SHAPES, plan_video
+from toyworld.plan import SCHEDULE, plan_video
 from toyworld.sprites import RGB, draw_sprite, paste, similarity
 from toyworld.stories import plan_story
-from toyworld.truth import narrate, truth, verdict
+from toyworld.truth import truth, verdict
 
 SMALL = [[kind, width // 4 * 2, height // 4 * 2, fps] for kind, width, height, fps in SCHEDULE]
 VIDEOS = 6  # of the rendered world: one with a variable frame rate, one with blank shots

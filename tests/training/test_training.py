@@ -30,8 +30,8 @@ from tools.training.row_lengths import RowLengths
 from tools.training.scripts import Call
 from tools.training.stages import checkpoints, find_state, version_folders
 from tools.video.budget import Budget
+from toyworld.language import narrate
 from toyworld.make import make_world
-from toyworld.truth import narrate
 
 pytestmark = pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed")
 

@@ -62,6 +62,22 @@ class Dataset:
         """The responses of one model to one perturbation."""
         return Table(self.root / f"dpo-{model}" / f"iter_{iteration}" / f"{config}.jsonl")
 
+    def questions(self, split: str) -> Path:
+        """The questions about the videos, one split."""
+        return self.root / "qa" / f"{split}.jsonl"
+
+    def rejected_questions(self, split: str) -> Path:
+        """The questions that were left out, each with its reason."""
+        return self.root / "qa" / f"{split}.rejected.jsonl"
+
+    def predictions(self, split: str, name: str) -> Path:
+        """What a model, or a method under a name, answers to a split's questions."""
+        return self.root / "qa" / "predictions" / split / f"{name}.jsonl"
+
+    def question_splits(self) -> list[str]:
+        """The splits that have questions."""
+        return _names_behind(self.root / "qa", re.compile(r"([\w-]+)\.jsonl"))
+
     @property
     def judgements(self) -> Path:
         """The verdicts of people on pairs (`tools.pairs.judgements`)."""

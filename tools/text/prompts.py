@@ -23,15 +23,6 @@ LATER_CLIP: str = _WORDING["later_clip"]
 RESPONSE: str = _WORDING["response"]
 QUESTIONS: tuple[str, ...] = tuple(_WORDING["questions"])
 
-AFTER = "What happens right after {event}? Answer with that event alone."
-BEFORE = "What happens right before {event}? Answer with that event alone."
-"""Two ways to ask for one event by its neighbour, such as "a red circle moves left"."""
-
-WHAT_DOES = "What does the {colour} {shape} do in this video?"
-WHICH_COLOUR = "What colour is the {shape} that {action} in this video?"
-WHICH_SHAPE = "What shape is the {colour} thing that {action} in this video?"
-"""Questions about one event of a toy video, in the toolkit's fine-tuning rows."""
-
 Message = dict[str, Any]
 FramePair = Sequence[np.ndarray]
 """The key frames of one clip: uint8 RGB (H, W, 3), in time order."""
