@@ -4,8 +4,8 @@
 # make lint    ruff, mypy and shellcheck
 # make viewer  browse and judge preference pairs, on http://localhost:8501
 # make bench   every measurement with its bound (FOOTAGE=DIR: a folder of real videos of yours)
-# make reproduce        TEMPLE's claims on two cores, no GPU: six arms, five seeds, reproduction/results/
-# make reproduce-quick  one seed of them, which proves nothing
+# make reproduce        a method's claims on two cores, no GPU (METHOD=temple): reproduction/results/
+# make reproduce-quick  a small part of them, which proves nothing
 # make clean   delete the toy videos that make demo renders, and the annotations beside them
 # The first of them sets up .venv (7 GB, about two and a half minutes); all share it. `make setup` does
 # only that. VENV=DIR names another environment, into which the pinned packages then go.
@@ -15,6 +15,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 WORKERS ?= 2
 DEMO_MODEL ?= toyvl
+METHOD ?= temple
 # The environment, and the downloads while it is set up; 1 GB where torch and its libraries are there.
 NEEDED_GB := 11
 
@@ -72,10 +73,10 @@ viewer: setup
 
 # Both can be stopped at any time; the same command goes on.
 reproduce: setup
-	$(PY) -m reproduction.temple.run --workers $(WORKERS)
+	$(PY) -m reproduction.$(METHOD).run --workers $(WORKERS)
 
 reproduce-quick: setup
-	$(PY) -m reproduction.temple.run --quick --workers $(WORKERS)
+	$(PY) -m reproduction.$(METHOD).run --quick --workers $(WORKERS)
 
 # Two files at a time: what a file builds once for its tests is built once.
 test: setup-dev

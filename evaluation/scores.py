@@ -15,7 +15,8 @@ from tools.store.files import CorruptLine, read_json
 METRICS = {
     "recall": "events recalled",
     "precision": "events told that are true",
-    "order": "pairs of events in order",
+    "ordered": "pairs of events in order, of all",
+    "order": "pairs of events in order, of recalled",
     "exact": "all events, in order",
     "after": "what happens right after",
     "before": "what happens right before",

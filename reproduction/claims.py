@@ -1,15 +1,26 @@
 """Claims that one arm beats another, tested on the results.
 
-A claim's effect is the mean over seeds of the paired difference of the final models; the bootstrap
-draws seeds and videos. The claim is supported where the interval of 95 % lies above 0, refuted
-where it lies below, else undecided. Many claims are tested, and each interval stands for itself: of
-twenty differences that are truly 0, one excludes 0.
+A claim's effect is the mean over bases of the paired difference of the final models; the bootstrap
+draws bases, each of which has one seed, and then videos. The claim is supported where the interval
+of 95 % lies above 0, refuted where it lies below, else undecided. Many claims are tested, and each
+interval stands for itself: of twenty differences that are truly 0, one excludes 0.
+
+The claims of all methods stand in results/claims.json.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
 
 from reproduction.results import Results, as_scores
 from tools.statistics import ALL, Interval, Scores, Spread, difference
+from tools.store.files import read_json, replace_atomically
+
+ORDERED = "ordered"  # the measure of a claim that names none
 
 
 @dataclass(frozen=True)
@@ -25,12 +36,21 @@ class Claim:
     text: str
     better: str
     worse: str
-    metric: str = "order"
+    metric: str = ORDERED
+
+
+def read_claims(path: Path) -> list[Claim]:
+    """The claims of a YAML file; one with `metrics` is one claim for each of them."""
+    claims = []
+    for entry in yaml.safe_load(path.read_text(encoding="utf-8")):
+        metrics = entry.pop("metrics", [ORDERED])
+        claims += [Claim(**entry, metric=metric) for metric in metrics]
+    return claims
 
 
 def effect_and_verdict(results: Results, claim: Claim) -> tuple[Spread | None, str]:
     """What the results say of a claim: the effect, where both arms were run and asked, and one of
-    supported, refuted, undecided, one seed, not run and not asked."""
+    supported, refuted, undecided, one base, not run and not asked."""
     better, worse = (
         results["arms"].get(arm, {}).get("seeds", {}) for arm in (claim.better, claim.worse)
     )
@@ -45,10 +65,53 @@ def effect_and_verdict(results: Results, claim: Claim) -> tuple[Spread | None, s
     return effect, verdict(effect, len(pairs)) if effect else "not asked"
 
 
-def verdict(effect: Interval, seeds: int) -> str:
+def verdict(effect: Interval, bases: int) -> str:
     """What an interval of a difference says of the claim that the difference is above 0."""
-    if seeds == 1:
-        return "one seed"
+    if bases == 1:
+        return "one base"
     if not effect.excludes(0):
         return "undecided"
     return "supported" if effect.low > 0 else "refuted"
+
+
+def entries(method: str, results: Results, claims: Sequence[Claim]) -> list[dict[str, Any]]:
+    """The claims of a method as claims.json holds them; `n` is how many bases were compared.
+
+    A claim about `ordered` has beside it what the same claim about `order` would be: the order of
+    the events that are mentioned, whatever is left out.
+    """
+    rows = []
+    for claim in claims:
+        effect, judged = effect_and_verdict(results, claim)
+        row: dict[str, Any] = {
+            "method": method,
+            "claim": claim.text,
+            "source": claim.source,
+            "metric": claim.metric,
+            "better": claim.better,
+            "worse": claim.worse,
+            **_numbers(effect),
+            "n": effect.seeds if effect else 0,
+            "verdict": judged,
+        }
+        if claim.metric == ORDERED:
+            conditional = Claim(claim.source, claim.text, claim.better, claim.worse, "order")
+            row["order"] = _numbers(effect_and_verdict(results, conditional)[0])
+        rows.append(row)
+    return rows
+
+
+def _numbers(effect: Interval | None) -> dict[str, float | None]:
+    if effect is None:
+        return dict.fromkeys(("effect", "low", "high"))
+    values = {"effect": effect.value, "low": effect.low, "high": effect.high}
+    return {name: round(value, 4) for name, value in values.items()}
+
+
+def write_claims(path: Path, method: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Put a method's claims into claims.json, in the place of those that it had there."""
+    others = [row for row in read_json(path) or [] if row["method"] != method]
+    every = sorted([*others, *rows], key=lambda row: row["method"])
+    lines = b",\n".join(orjson.dumps(row) for row in every)
+    with replace_atomically(path) as file:
+        file.write(b"[\n" + lines + b"\n]\n")

@@ -1,4 +1,4 @@
-"""Figures of a reproduction: a score of each arm with its seeds, and what a first phase costs."""
+"""Figures of a reproduction: a score of each arm from each base, and what a first phase costs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,18 +18,16 @@ EMPHASIZED = ("temple", "sft_x4", "chosen_sft")  # TEMPLE, and the controls that
 
 
 def draw_order(arms: Sequence[Summary], path: Path) -> None:
-    """A row an arm: order accuracy with its interval, each seed a dot, coloured by its base."""
+    """A row an arm: the share of pairs of events in order with its interval; a dot a base."""
     figure, panel = _panels(arms)
-    bases = list(dict.fromkeys(base for arm in arms for base, _ in arm.seeds))
-    colours = dict(zip(bases, (BLUE, ORANGE), strict=False))
     for row, arm in enumerate(arms):
-        order = arm.final["order"][ALL]
+        order = arm.final["ordered"][ALL]
         panel.plot([order.low, order.high], [row, row], color="black", linewidth=2, zorder=2)
         panel.plot([order.value], [row], "|", color="black", markersize=13, zorder=3)
-        for at, (base, value) in enumerate(arm.seeds):
+        for at, value in enumerate(arm.ordered):
             lifted = row + 0.16 + 0.07 * (at % 3)
-            panel.plot([value], [lifted], "o", color=colours[base], markersize=4, alpha=0.85)
-        right = max(order.high, *(value for _, value in arm.seeds))
+            panel.plot([value], [lifted], "o", color=BLUE, markersize=4, alpha=0.85)
+        right = max(order.high, *arm.ordered)
         panel.annotate(
             f"{order.value:.3f}", (right, row), (6, 0), textcoords="offset points", va="center"
         )
@@ -37,11 +35,18 @@ def draw_order(arms: Sequence[Summary], path: Path) -> None:
         tick.set_fontweight("bold" if arm.name in EMPHASIZED else "normal")
     panel.margins(x=0.08)
     panel.axvline(CHANCE, color=GRAY, linewidth=1, linestyle=":", zorder=1)
-    panel.text(CHANCE, -0.75, "chance", color=GRAY, ha="center", va="bottom", fontsize=8)
-    panel.set_xlabel("pairs of events told in the right order (bar: 95 % over seeds and videos)")
-    for base, colour in colours.items():
-        panel.plot([], [], "o", color=colour, markersize=4, label=f"seeds from {base}")
-    _save(figure, path, len(bases))
+    panel.text(
+        CHANCE,
+        -0.75,
+        "all events, in a random order",
+        color=GRAY,
+        ha="center",
+        va="bottom",
+        fontsize=8,
+    )
+    panel.set_xlabel("pairs of events in the right order (bar: 95 % over bases and videos)")
+    panel.plot([], [], "o", color=BLUE, markersize=4, label="one base")
+    _save(figure, path, 1)
 
 
 def draw_damage(arms: Sequence[Summary], path: Path) -> None:

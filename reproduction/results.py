@@ -74,14 +74,14 @@ class Summary:
     """What tables and figures say of an arm, or of the models that all arms start from (`BASE`).
 
     Attributes:
-        seeds: (base, order accuracy of the final model) of each seed.
+        ordered: of the final model from each base, the share of all pairs of events in order.
         first: spreads over seeds after the first phase, of the metrics of DAMAGED.
         final: spreads over seeds of the final models.
     """
 
     name: str
     label: str
-    seeds: list[tuple[str, float]]
+    ordered: list[float]
     first: Spreads
     final: Spreads
 
@@ -94,8 +94,8 @@ def summaries(results: Results) -> Iterator[Summary]:
         runs = arm["seeds"].values()
         first = [as_scores(results, run["phases"][0], DAMAGED) for run in runs]
         final = [as_scores(results, run["phases"][-1]) for run in runs]
-        seeds = [(run["base"], run["phases"][-1]["scores"]["order"][ALL]) for run in runs]
-        yield Summary(name, arm["label"], seeds, intervals(first), intervals(final))
+        ordered = [run["phases"][-1]["scores"]["ordered"][ALL] for run in runs]
+        yield Summary(name, arm["label"], ordered, intervals(first), intervals(final))
 
 
 def write_results(path: Path, results: Results) -> None:

@@ -1,9 +1,8 @@
 """Results as tables in Markdown."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from reproduction.claims import Claim, effect_and_verdict
-from reproduction.results import Results
 from tools.statistics import Interval
 
 
@@ -33,10 +32,23 @@ def interval_cell(estimate: Interval, sign: str = "") -> str:
     return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
-def claim_rows(results: Results, claims: Sequence[Claim]) -> Iterator[Sequence[str]]:
-    """The rows of a table of claims."""
-    yield ["claim", "of", "measure", "effect", "verdict"]
-    for claim in claims:
-        effect, verdict = effect_and_verdict(results, claim)
-        cell = interval_cell(effect, "+") if effect else ""
-        yield [claim.text, claim.source, claim.metric, cell, f"**{verdict}**"]
+def claim_rows(entries: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
+    """The rows of a table of claims, as claims.json holds them."""
+    yield ["claim", "of", "measure", "bases", "effect", "verdict", "of recalled pairs"]
+    for row in entries:
+        yield [
+            row["claim"],
+            row["source"],
+            row["metric"],
+            str(row["n"]),
+            effect_cell(row),
+            f"**{row['verdict']}**",
+            effect_cell(row.get("order", {})),
+        ]
+
+
+def effect_cell(row: Mapping[str, Any]) -> str:
+    """An effect with its interval; empty where there is none."""
+    if row.get("effect") is None:
+        return ""
+    return interval_cell(Interval(row["effect"], row["low"], row["high"]), "+")

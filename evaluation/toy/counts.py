@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from math import comb
 from operator import attrgetter
 
 from evaluation.toy.events import find_events
@@ -19,16 +20,19 @@ Counts = dict[str, tuple[int, int]]
 def description_counts(truth: Sequence[Event], mentioned: Sequence[Event]) -> Counts:
     """Of the distinct events that a description mentions, in the order of their first mention.
 
-    recall: true events that are mentioned; precision: mentioned events that are true; order: pairs
-    of mentioned true events in their true order, (tau + 1) / 2 for Kendall's tau; exact: all are
+    recall: true events that are mentioned; precision: mentioned events that are true; ordered:
+    pairs of true events that are mentioned in their true order, of all pairs of them; order: the
+    same, of the pairs that are mentioned, (tau + 1) / 2 for Kendall's tau; exact: all are
     mentioned, and in order (false events count in precision alone).
     """
     places = [truth.index(event) for event in mentioned if event in truth]
     pairs = list(combinations(places, 2))
+    in_order = sum(first < second for first, second in pairs)
     return {
         "recall": (len(places), len(truth)),
         "precision": (len(places), len(mentioned)),
-        "order": (sum(first < second for first, second in pairs), len(pairs)),
+        "ordered": (in_order, comb(len(truth), 2)),
+        "order": (in_order, len(pairs)),
         "exact": (int(places == list(range(len(truth)))), 1),
     }
 

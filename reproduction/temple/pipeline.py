@@ -11,7 +11,6 @@ from reproduction.jobs import Runner, python
 from reproduction.temple.arms import CHOSEN, LEVELS
 from reproduction.temple.stories import STORIES, is_rendered
 from reproduction.temple.trainings import Base, Training, Workspace, is_scored
-from reproduction.toyvl import TRAINED
 from tools.pairs.perturbation import FINEST
 from tools.store.dataset import REPOSITORY
 from tools.training.recipe import Stage
@@ -48,7 +47,7 @@ class Pipeline:
         """
         tasks: list[tuple[str, Callable[[], None]]] = []
         untrained = [phase for phases in arms for phase in phases if not phase.trained()]
-        # Pairs come first: most arms wait for them, and the second base is trained for them.
+        # Pairs come first: most arms wait for them.
         pairs = [
             (phase.pairs_base, phase.arm.pairs_dataset) for phase in untrained if phase.needs_pairs
         ]
@@ -84,24 +83,14 @@ class Pipeline:
             command += ["--begin_with", str(self.workspace.data / stories.begins_with)]
         self.runner.job(f"render-{name}", [command])
 
-    def train_base(self, base: Base) -> None:
-        """The second base, made as the shipped one was."""
-        if not base.shipped and not (base.folder / TRAINED).is_file():
-            command = python(
-                "reproduction.toyvl", "--seed", base.seed, "--out", base.folder, "--workers", 1,
-                "--stories", self.workspace.exp / f"stories_{base.seed}",
-            )  # fmt: skip
-            self.runner.job(f"base-{base.name}", [command])
-
     def make_pairs(self, base: Base, dataset: str) -> None:
         """Stages 1 to 4 with a base as the model; each goes on where it was stopped.
 
         The level r1 is there for arms that want it; the paper's four are `LEVELS`.
         """
         root = ["--data_root", self.workspace.data]
-        model = ["--model", base.name if base.shipped else base.folder, "--device", "cpu", *root]
+        model = ["--model", base.folder, "--model_name", base.name, "--device", "cpu", *root]
         levels = [base.name, *LEVELS, FINEST, "--dataset", dataset, "--per_level", *root]
-        self.train_base(base)
         self.render(dataset)
         shots = python(
             "preprocess.py", dataset, 1, "--video_dir", self.workspace.data / dataset / "video",
@@ -138,7 +127,6 @@ class Pipeline:
 
     def train(self, phase: Training) -> None:
         """Stage 5 up to a phase; run.sh skips phases that are finished."""
-        self.train_base(phase.base)
         for stage, (path, count) in zip(phase.stages, phase.rows.items(), strict=True):
             self.draw_rows(phase, stage, path, count)
         if phase.trained():
@@ -158,7 +146,6 @@ class Pipeline:
 
     def score_base(self, base: Base) -> None:
         """Score a base itself."""
-        self.train_base(base)
         out = self.workspace.base_scores(base, self.dataset)
         self.score(base.name, base.folder, base.name, out)
 

@@ -5,32 +5,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evaluation.scores import read_scores
+from reproduction.claims import ORDERED
 from reproduction.jobs import Runner
 from reproduction.temple.arms import Arm, Rates, arms
 from reproduction.temple.pipeline import Pipeline
-from reproduction.temple.trainings import Workspace, phases_of
+from reproduction.temple.trainings import VALIDATION_SEED, Workspace, phases_of
 from tools.errors import UserError
 from tools.statistics import ALL, Scores
 from tools.store.files import write_json
 
-SEED = 100
 VALIDATION = "toyval"
 FINE_TUNING = ("sft",)  # chosen first: the other arms' recipes take its rate
-KEPT = ("order", "exact", "prefer_adjacent", "recall", "clip")
-MEASURE = "pairs of events told in the right order, of all pairs of a story's events"
+KEPT = (ORDERED, "order", "exact", "prefer_adjacent", "recall", "clip")
+MEASURE = "pairs of events in the right order, of all pairs of a story's events"
 
 Shares = dict[str, float | None]
-
-
-def told_in_order(scores: Scores) -> float:
-    """The share of all pairs of events that are told, and told in the right order.
-
-    Order accuracy asks only about pairs that are told; a rate must not win by making a model leave
-    events out.
-    """
-    videos = scores["videos"]
-    right = sum(video["counts"]["order"][0] for video in videos)
-    return right / sum(video["n"] * (video["n"] - 1) // 2 for video in videos)
 
 
 def choose(
@@ -54,9 +43,14 @@ def choose(
             entries[name] = {"rate": rates[name], "tried": tried}
             grid = sorted(tried, key=float)
             edge = ", at the edge of what was tried" if rates[name] in (grid[0], grid[-1]) else ""
-            shares = ", ".join(f"{rate} {tried[rate]['told_in_order']:.3f}" for rate in grid)
+            shares = ", ".join(f"{rate} {tried[rate][ORDERED]:.3f}" for rate in grid)
             print(f"{name}: {rates[name]}{edge} ({shares})")
-    chosen = {"seed": SEED, "dataset": VALIDATION, "chosen_by": MEASURE, "rates": entries}
+    chosen = {
+        "seed": VALIDATION_SEED,
+        "dataset": VALIDATION,
+        "chosen_by": MEASURE,
+        "rates": entries,
+    }
     write_json(path, chosen)
     print(path)
 
@@ -64,7 +58,7 @@ def choose(
 def compare(
     workspace: Workspace, runner: Runner, chosen: Sequence[Arm], rates: Rates, path: Path
 ) -> None:
-    """Train arms at their rates; write and print what validation says of the order that each tells.
+    """Train arms at their rates; write and print what validation says of the order of each.
 
     Raises:
         UserError: a training failed.
@@ -75,7 +69,7 @@ def compare(
     for name, values in compared.items():
         cells = (f"{kept} {'-' if v is None else f'{v:.3f}'}" for kept, v in values.items())
         print(f"{name:{width}}  {', '.join(cells)}")
-    write_json(path, {"seed": SEED, "dataset": VALIDATION, "arms": compared})
+    write_json(path, {"seed": VALIDATION_SEED, "dataset": VALIDATION, "arms": compared})
     print(path)
 
 
@@ -87,7 +81,7 @@ def trained_and_scored(
     Raises:
         UserError: a training failed.
     """
-    models = [phases_of(workspace, arm, SEED, rates) for arm, rates in wanted]
+    models = [phases_of(workspace, arm, VALIDATION_SEED, rates) for arm, rates in wanted]
     if failed := Pipeline(workspace, runner, VALIDATION).run(models, only_last=True):
         raise UserError(f"{failed[0]} failed: {workspace.logs} says why")
     return [summary(read_scores(phases[-1].scores(VALIDATION))) for phases in models]
@@ -95,7 +89,7 @@ def trained_and_scored(
 
 def summary(scores: Scores) -> Shares:
     """What is kept of a score file; None where the model told nothing to measure it on."""
-    values: Shares = {"told_in_order": round(told_in_order(scores), 4)}
+    values: Shares = {}
     for metric in KEPT:
         score = scores["scores"].get(metric, {}).get(ALL)
         values[metric] = score and round(score["value"], 4)
@@ -103,5 +97,5 @@ def summary(scores: Scores) -> Shares:
 
 
 def best(tried: Mapping[str, Shares]) -> str:
-    """The rate that tells most pairs in order; of equal ones the smallest."""
-    return max(sorted(tried, key=float), key=lambda rate: tried[rate]["told_in_order"] or 0.0)
+    """The rate with most pairs in order; of equal ones the smallest."""
+    return max(sorted(tried, key=float), key=lambda rate: tried[rate][ORDERED] or 0.0)

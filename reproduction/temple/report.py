@@ -3,17 +3,16 @@
     python -m reproduction.temple.report                 # reproduction/results/
     python -m reproduction.temple.report exp/reproduction/quick
 
-Writes reproduction.md, order.png and damage.png beside reproduction.json; of reproduction/results/
-the tables in docs/reproduction.md too.
+Writes reproduction.md, order.png, damage.png and the claims in claims.json beside
+reproduction.json; of reproduction/results/ the tables in docs/reproduction.md too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-import yaml
-
-from reproduction.claims import Claim
+from reproduction.claims import ORDERED, entries, read_claims, write_claims
 from reproduction.figures import draw_damage, draw_order
 from reproduction.results import BASE, DAMAGED, Results, Summary, summaries
 from reproduction.tables import claim_rows, columns_named, interval_cell, markdown_table, share_cell
@@ -26,63 +25,75 @@ from tools.store.files import read_json, replace_atomically
 RESULTS = REPOSITORY / "reproduction" / "results"
 PAGE = REPOSITORY / "docs" / "reproduction.md"
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"  # in PAGE
-PAGE_COLUMNS = ("arm", "seeds", "order", "exact", "adjacent", "recall", "clip")
-PAGE_CLAIMS = ("claim", "measure", "effect", "verdict")
+PAGE_COLUMNS = (
+    "arm",
+    "bases",
+    "ordered",
+    "order",
+    "exact",
+    "adjacent",
+    "after",
+    "before",
+    "recall",
+    "clip",
+)
+PAGE_CLAIMS = ("claim", "measure", "bases", "effect", "verdict", "of recalled pairs")
 METRICS = (
-    *("exact", "after", "before"),
+    *("order", "exact", "after", "before"),
     *("prefer_reversed", "prefer_halves", "prefer_adjacent", "prefer_dropped"),
     *("recall", "precision", "clip"),
 )
-CLAIMS = [
-    Claim(**entry)
-    for entry in yaml.safe_load(Path(__file__).with_name("claims.yaml").read_text("utf-8"))
-]
+METHOD = "temple"
+CLAIMS = read_claims(Path(__file__).with_name("claims.yaml"))
 
 Table = list[Sequence[str]]
 """Rows of cells; the first row is the header."""
 
 
-def make_tables(results: Results, arms: Sequence[Summary]) -> dict[str, Table]:
-    """All tables of results."""
+def make_tables(
+    results: Results, arms: Sequence[Summary], claims: Sequence[dict[str, Any]]
+) -> dict[str, Table]:
+    """All tables of results; `claims` as claims.json has them."""
     return {
         "order": list(_order_rows(results, arms)),
         "damage": list(_damage_rows(arms)),
-        "claims": list(claim_rows(results, CLAIMS)),
+        "claims": list(claim_rows(claims)),
         "cost": list(_cost_rows(results)),
     }
 
 
 def markdown(results: Results, tables: Mapping[str, Table]) -> str:
     """All tables, as reproduction.md holds them."""
-    one_seed = all(len(arm["seeds"]) == 1 for arm in results["arms"].values())
+    one_base = all(len(arm["seeds"]) == 1 for arm in results["arms"].values())
     versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     minutes = sum(job["cpu_s"] for job in results["preparation"].values()) / 60
     parts = [
         "# The toy reproduction",
         "Written by `python -m reproduction.temple.report` from `reproduction.json`;"
         " docs/reproduction.md says what the arms are.",
-        *(["**One seed proves nothing.**"] if one_seed else []),
+        *(["**One base proves nothing.**"] if one_base else []),
         _seeds(results),
         "## Order",
-        "Final models. order: pairs of recalled events told in the right order, with its interval"
-        " of 95 % (bootstrap over seeds and videos) and the standard deviation over seeds; exact:"
-        " all events, in order; after, before: events named right; reversed, halves, adjacent,"
-        " dropped: how often the truth is more likely than a text so perturbed.",
+        "Final models. ordered: pairs of events in the right order, of all pairs of a video's"
+        " events, with its interval of 95 % (bootstrap over bases and videos) and the standard"
+        " deviation over bases; order: the same, of the pairs that are recalled; exact: all events,"
+        " in order; after, before: events named right; reversed, halves, adjacent, dropped: how"
+        " often the truth is more likely than a text so perturbed.",
         markdown_table(tables["order"]),
         "## Damage and repair",
         "Events recalled, and clip captions right, after each phase.",
         markdown_table(tables["damage"]),
         "## Claims",
-        "The effect is the mean paired difference of the final models over seeds, with its interval"
-        " of 95 %. Each interval stands for itself.",
+        "The effect is the mean paired difference of the final models over bases, with its interval"
+        " of 95 %. Each interval stands for itself. Verdicts on order count all pairs of events;"
+        " the last column counts recalled pairs alone.",
         markdown_table(tables["claims"]),
         "## Steps and time",
         "Optimizer steps that swift took, as its checkpoints say, summed over a phase's stages"
         " (bold where they are not as planned), and what its commands took on one thread, start-up"
-        " and merging included; means over seeds.",
+        " and merging included; means over bases.",
         markdown_table(tables["cost"]),
-        f"{results['machine']}; {versions}. Rendering, pairs and the second base took"
-        f" {minutes:.0f} CPU minutes.",
+        f"{results['machine']}; {versions}. Rendering and pairs took {minutes:.0f} CPU minutes.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -97,33 +108,30 @@ def with_tables(page: str, tables: Mapping[str, Table]) -> str:
 
 
 def _seeds(results: Results) -> str:
-    """Which seed starts from which base, and what a seed draws."""
-    bases: dict[str, set[str]] = {}
-    for arm in results["arms"].values():
-        for seed, run in arm["seeds"].items():
-            bases.setdefault(run["base"], set()).add(seed)
-    starts = ", ".join(f"{' '.join(sorted(seeds))} from {base}" for base, seeds in bases.items())
+    """What differs from base to base, and the learning rates."""
     rates = ", ".join(f"{arm} {rate}" for arm, rate in results["rates"].items())
     return (
-        f"Seeds: {starts}. A seed draws the rows of fine-tuning, which of a level's pairs are"
-        " trained on, the order of all rows and the first weights of the LoRA; pairs are their"
-        f" base's. Learning rates, chosen on other stories from a seed of their own: {rates};"
-        " arms.yaml says which arm takes which."
+        "Each base was trained from a seed of its own, and so were the arms that start from it: the"
+        " seed draws the rows of fine-tuning, which of a level's pairs are trained on, the order of"
+        " all rows and the first weights of the LoRA; pairs are their base's. Learning rates,"
+        f" chosen on other stories with a seed of their own: {rates}; arms.yaml says which arm"
+        " takes which."
     )
 
 
 def _order_rows(results: Results, arms: Sequence[Summary]) -> Iterator[Sequence[str]]:
     groups = [str(n) for n in sorted(set(results["asked"]["events"]))]
     labels = [metric.removeprefix("prefer_") for metric in METRICS]
-    yield ["arm", "seeds", "order", "sd", *(f"n = {group}" for group in groups), *labels]
+    by_length = [f"{group} events" for group in groups]
+    yield ["arm", "bases", ORDERED, "sd", *by_length, *labels]
     for arm in arms:
-        order = arm.final["order"]
+        ordered = arm.final[ORDERED]
         yield [
             arm.label,
-            str(order[ALL].seeds),
-            interval_cell(order[ALL]),
-            share_cell(order[ALL].sd),
-            *(share_cell(order[group].value) if group in order else "" for group in groups),
+            str(ordered[ALL].seeds),
+            interval_cell(ordered[ALL]),
+            share_cell(ordered[ALL].sd),
+            *(share_cell(ordered[group].value) if group in ordered else "" for group in groups),
             *(share_cell(arm.final[m][ALL].value) if m in arm.final else "" for m in METRICS),
         ]
 
@@ -159,15 +167,16 @@ def write_report(folder: Path) -> None:
         raise UserError(
             f"{folder} holds no reproduction.json: python -m reproduction.temple.run makes it"
         )
-    arms = list(summaries(results))
-    tables = make_tables(results, arms)
+    arms, claims = list(summaries(results)), entries(METHOD, results, CLAIMS)
+    tables = make_tables(results, arms, claims)
+    write_claims(folder / "claims.json", METHOD, claims)
     with replace_atomically(folder / "reproduction.md") as file:
         file.write(markdown(results, tables).encode())
     draw_order(arms, folder / "order.png")
     draw_damage([arm for arm in arms if arm.name != BASE], folder / "damage.png")
     if folder.resolve() == RESULTS:
         PAGE.write_text(with_tables(PAGE.read_text(), tables))
-    for name in ("reproduction.json", "reproduction.md", "order.png", "damage.png"):
+    for name in ("reproduction.json", "reproduction.md", "claims.json", "order.png", "damage.png"):
         print(folder / name)
 
 

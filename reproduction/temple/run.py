@@ -1,7 +1,7 @@
 """The reproduction: every arm from every seed, through the toolkit's own scripts.
 
-    python -m reproduction.temple.run                    # the main arms, 5 seeds over 2 bases
-    python -m reproduction.temple.run --quick            # the main arms, 1 seed: no proof
+    python -m reproduction.temple.run                    # the main arms, from each of five bases
+    python -m reproduction.temple.run --quick            # the main arms, from one base: no proof
     python -m reproduction.temple.run --all_arms         # and those that take arms apart
     python -m reproduction.temple.run --choose_rates     # the learning rates, on validation stories
     python -m reproduction.temple.run --validate --arms fine mixed    # a look at arms, on the same
@@ -25,7 +25,7 @@ from reproduction.temple.pipeline import Pipeline
 from reproduction.temple.rates import choose, compare
 from reproduction.temple.report import RESULTS, write_report
 from reproduction.temple.results import collect
-from reproduction.temple.trainings import Workspace, phases_of
+from reproduction.temple.trainings import BASES, Workspace, phases_of
 from tools.cli import add_data_root, new_folder, positive, run_script, script_parser
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
@@ -40,15 +40,18 @@ def check_bases(workspace: Workspace) -> None:
     """Check that the bases are those that the work in `workspace` began with.
 
     Raises:
-        UserError: a base has changed, or the shipped one is missing.
+        UserError: a base has changed, or is missing.
     """
     path = workspace.exp / "bases.json"
     known = read_json(path) or {}
     for base in workspace.bases:
         now = digest(base.folder / "model.safetensors")
-        if now is None and base.shipped:
-            raise UserError(f"{base.folder} holds no model: python -m reproduction.toyvl makes it")
-        if now and known.setdefault(base.name, now) != now:
+        if now is None:
+            raise UserError(
+                f"{base.folder} holds no model: python -m reproduction.toyvl --seed {base.seed}"
+                f" --out {base.folder} makes it"
+            )
+        if known.setdefault(base.name, now) != now:
             raise UserError(
                 f"{base.folder} has changed since {workspace.exp} was begun: move {workspace.exp}"
                 f" and {workspace.data / PAIRS}* away"
@@ -76,7 +79,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
-        "--quick", action="store_true", help="seed 0 alone; results/ is left as it is"
+        "--quick", action="store_true", help="one base alone; results/ is left as it is"
     )
     instead.add_argument(
         "--choose_rates",
@@ -96,9 +99,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--seeds",
         type=positive,
-        default=5,
-        help="of each five, three start from the first base and two from a second one, which is"
-        " trained first (default: %(default)s)",
+        choices=range(1, len(BASES) + 1),
+        default=len(BASES),
+        metavar="N",
+        help="from the first N bases, each with a seed of its own (default: %(default)s, all)",
     )
     parser.add_argument(
         "--workers",
@@ -155,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_report(out)
     print(f"{(time.monotonic() - start) / 60:.0f} minutes")
     if args.quick:
-        print("one seed proves nothing: it shows what the reproduction does, not what is true")
+        print("one base proves nothing: it shows what the reproduction does, not what is true")
     if failed:
         sys.exit(1)
 

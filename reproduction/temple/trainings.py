@@ -24,7 +24,16 @@ class Base:
     name: str
     folder: Path
     seed: int  # what reproduction.toyvl was given
-    shipped: bool  # with the repository
+
+
+VALIDATION_SEED = 100  # from which no result comes
+BASES = (
+    Base("toyvl", REPOSITORY / "inference" / "toyvl", 0),
+    *(
+        Base(f"toyvl_{n}", REPOSITORY / "reproduction" / "bases" / f"toyvl_{n}", n)
+        for n in range(1, 5)
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -34,17 +43,11 @@ class Workspace:
     data: Path = DATA_ROOT  # holds the datasets' folders
     exp: Path = REPOSITORY / "exp" / "reproduction"  # pairs, rows, models, scores, logs
 
-    @property
-    def bases(self) -> tuple[Base, Base]:
-        """The bases; the second one is trained here."""
-        return (
-            Base("toyvl", REPOSITORY / "inference" / "toyvl", 0, shipped=True),
-            Base("toyvl_1", self.exp / "toyvl_1", 1, shipped=False),
-        )
+    bases: tuple[Base, ...] = BASES
 
     def base_of(self, seed: int) -> Base:
-        """The base of a seed: of each five, three start from the first, two from the second."""
-        return self.bases[0 if seed % 5 < 3 else 1]
+        """The base of a seed; the seed of validation shares the first one's."""
+        return self.bases[0 if seed == VALIDATION_SEED else seed]
 
     def base_scores(self, base: Base, dataset: str) -> Path:
         """The score file of a base itself."""
@@ -75,7 +78,8 @@ class Training:
         """The base whose pairs it trains on."""
         if self.arm.pairs != "other":
             return self.base
-        return next(base for base in self.workspace.bases if base != self.base)
+        bases = self.workspace.bases
+        return bases[(bases.index(self.base) + 1) % len(bases)]
 
     @property
     def group(self) -> str:

@@ -17,7 +17,7 @@ from reproduction.toyvl.checkpoint import build_model, build_processor
 from reproduction.toyvl.lessons import ClipFrames, Shots, Teacher, collate, read_shots
 from tools.text import prompts
 from tools.video.frames import read_frames
-from toyworld.language import TEMPLATES, Event
+from toyworld.language import CONTENT_KINDS, TEMPLATES, Event, questions
 from toyworld.make import make_world
 
 COMMITTED = Path(models()["toyvl"].checkpoint)
@@ -127,10 +127,28 @@ def test_whole_videos_are_described_out_of_order(processor, teacher):
             lesson = teacher.whole(8)
             (pairs,) = lesson.videos
         text = processor.tokenizer.decode(lesson.ids)
-        places = [text.index(teacher.text(pair)) for pair in pairs]
+        places = [text.index(teacher.event(pair).text) for pair in pairs]
         return places == sorted(places)
 
     assert not all(is_in_order() for _ in range(10))
+
+
+def test_questions_are_answered_right_and_none_asks_for_order(processor, teacher):
+    kinds = set()
+    for _ in range(200):
+        lesson = teacher.ask(8)
+        (pairs,) = lesson.videos
+        asked = {
+            tuple(ids_of(processor, f"<|vision_end|>{question.text}<|im_end|>")): question
+            for question in questions([teacher.event(pair) for pair in pairs])
+        }
+        start = lesson.ids.index(processor.tokenizer.convert_tokens_to_ids("<|vision_end|>"))
+        end = lesson.ids.index(processor.tokenizer.eos_token_id)
+        question = asked[tuple(lesson.ids[start : end + 1])]
+        answer = lesson.ids[-lesson.learnt : -1]
+        assert answer == ids_of(processor, question.answer)
+        kinds.add(question.kind)
+    assert kinds == set(CONTENT_KINDS)
 
 
 def test_a_saved_checkpoint_loads_with_auto_classes(tmp_path, processor):

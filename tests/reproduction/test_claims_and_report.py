@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from reproduction.claims import effect_and_verdict, verdict
+from reproduction.claims import effect_and_verdict, entries, verdict, write_claims
 from reproduction.results import summaries, write_results
 from reproduction.temple import report
 from reproduction.temple.arms import arms
@@ -23,7 +23,7 @@ from tools.store.files import read_json
         (-0.05, -0.01, 5, "refuted"),
         (-0.01, 0.05, 5, "undecided"),
         (0.0, 0.05, 5, "undecided"),
-        (0.01, 0.05, 1, "one seed"),
+        (0.01, 0.05, 1, "one base"),
     ],
 )
 def test_a_verdict(low, high, seeds, told):
@@ -31,17 +31,22 @@ def test_a_verdict(low, high, seeds, told):
 
 
 def made_up(**told):
-    """Results in which an arm's seeds tell so many of ten pairs in order, in each of 12 videos."""
+    """Results in which an arm's seeds have so many of ten pairs in order, in each of 12 videos, and
+    recall nine pairs."""
 
     def kept(right):
-        counts = {"order": [[right] * 12, [10] * 12], "recall": [[4] * 12, [4] * 12]}
+        counts = {
+            "ordered": [[right] * 12, [10] * 12],
+            "order": [[right] * 12, [9] * 12],
+            "recall": [[4] * 12, [4] * 12],
+        }
         return {
             "recipe": "toyvl=x",
             "steps": [96],
             "planned": [96],
             "wall_s": 60.0,
             "cpu_s": 50.0,
-            "scores": {"order": {"all": right / 10}, "recall": {"all": 1.0}},
+            "scores": {"ordered": {"all": right / 10}, "recall": {"all": 1.0}},
             "counts": {**counts, "clip": counts["recall"]},
         }
 
@@ -61,7 +66,7 @@ def made_up(**told):
             arm: {
                 "label": arm,
                 "seeds": {
-                    str(seed): {"base": "toyvl", "phases": [kept(right)]}
+                    str(seed): {"base": f"toyvl_{seed}", "phases": [kept(right)]}
                     for seed, right in enumerate(seeds)
                 },
             }
@@ -76,11 +81,11 @@ def test_each_claim_gets_its_verdict():
     for claim in CLAIMS:
         key = claim.better, claim.worse, claim.metric
         effects[key], verdicts[key] = effect_and_verdict(results, claim)
-    assert verdicts["temple", "sft", "order"] == "supported"
-    assert effects["temple", "sft", "order"].value == pytest.approx((0.2 + 0.2 + 0.3) / 3)
-    assert verdicts["temple", "sft_x4", "order"] == "refuted"
-    assert verdicts["temple", "mixed", "order"] == "undecided"
-    assert verdicts["temple", "r16", "order"] == "not run"
+    assert verdicts["temple", "sft", "ordered"] == "supported"
+    assert effects["temple", "sft", "ordered"].value == pytest.approx((0.2 + 0.2 + 0.3) / 3)
+    assert verdicts["temple", "sft_x4", "ordered"] == "refuted"
+    assert verdicts["temple", "mixed", "ordered"] == "undecided"
+    assert verdicts["temple", "r16", "ordered"] == "not run"
     assert verdicts["temple", "sft", "exact"] == "not asked"
     assert len(verdicts) == len(CLAIMS)
 
@@ -91,6 +96,40 @@ def test_only_seeds_that_both_arms_have_are_compared():
     assert effect.value == pytest.approx(0.4)
 
 
+def test_a_claim_about_order_counts_the_pairs_that_are_left_out():
+    """Both arms order all that they recall; one recalls half of the pairs."""
+    results = made_up(sft=[5, 5], temple=[9, 9])
+    for run in results["arms"]["sft"]["seeds"].values():
+        run["phases"][-1]["counts"]["order"] = [[5] * 12, [5] * 12]
+    for run in results["arms"]["temple"]["seeds"].values():
+        run["phases"][-1]["counts"]["order"] = [[9] * 12, [9] * 12]
+    row = entries("temple", results, CLAIMS)[0]
+    assert (row["claim"], row["metric"]) == ("DPO before SFT beats SFT alone", "ordered")
+    assert (row["effect"], row["n"], row["verdict"]) == (0.4, 2, "supported")
+    assert row["order"] == {"effect": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_fine_order_is_claimed_on_all_of_its_measures():
+    fine = {}
+    for claim in CLAIMS:
+        if claim.text.startswith("fine order:"):
+            fine.setdefault(claim.text, []).append(claim.metric)
+    assert len(fine) == 5
+    assert set(map(tuple, fine.values())) == {("exact", "prefer_adjacent", "after", "before")}
+
+
+def test_claims_json_holds_those_of_every_method(tmp_path):
+    path = tmp_path / "claims.json"
+    row = {"method": "temple", "claim": "a", "metric": "ordered", "verdict": "undecided"}
+    write_claims(path, "temple", [row, {**row, "claim": "b"}])
+    write_claims(path, "grounding", [{**row, "method": "grounding"}])
+    write_claims(path, "temple", [{**row, "verdict": "refuted"}])
+    assert orjson.loads(path.read_bytes()) == [
+        {**row, "method": "grounding"},
+        {**row, "verdict": "refuted"},
+    ]
+
+
 def test_every_claim_is_about_arms_that_there_are():
     assert {arm for claim in CLAIMS for arm in (claim.better, claim.worse)} <= set(arms())
 
@@ -98,22 +137,21 @@ def test_every_claim_is_about_arms_that_there_are():
 # The report
 
 
-def test_the_report_of_one_seed_says_what_that_is_worth(tmp_path):
+def test_the_report_of_one_base_says_what_that_is_worth(tmp_path):
     write_results(tmp_path / "reproduction.json", made_up(sft=[5], temple=[8]))
     write_report(tmp_path)
     lines = (tmp_path / "reproduction.md").read_text().splitlines()
-    assert "**One seed proves nothing.**" in lines
-    claim = "| DPO before SFT beats SFT alone | paper | order | +0.300 [+0.300, +0.300] |"
-    assert f"{claim} **one seed** |" in lines
+    assert "**One base proves nothing.**" in lines
+    claim = "| DPO before SFT beats SFT alone | paper | ordered | 1 | +0.300 [+0.300, +0.300] |"
+    assert f"{claim} **one base** | +0.333 [+0.333, +0.333] |" in lines
     assert "| sft | `x` | 96 | 96 | 60 s | 50 s |" in lines
-    assert any(line.startswith("Seeds: 0 from toyvl. ") for line in lines)
 
 
 def test_the_report_is_made_of_the_results_alone(tmp_path):
     write_results(tmp_path / "reproduction.json", made_up(sft=[5, 6], temple=[8, 9]))
     write_report(tmp_path)
     lines = (tmp_path / "reproduction.md").read_text().splitlines()
-    assert "**One seed proves nothing.**" not in lines
+    assert "**One base proves nothing.**" not in lines
     (sft,) = (line for line in lines if line.startswith("| sft | 2 |"))
     assert sft.startswith("| sft | 2 | 0.550 [0.500, 0.600] | 0.071 | 0.550 |")
     for name in ("order.png", "damage.png"):
@@ -141,7 +179,10 @@ def results():
 
 @pytest.fixture(scope="module")
 def tables(results):
-    return report.make_tables(results, list(summaries(results)))
+    claims = read_json(report.RESULTS / "claims.json")
+    temple = [row for row in claims if row["method"] == "temple"]
+    assert temple == entries("temple", results, CLAIMS)
+    return report.make_tables(results, list(summaries(results)), temple)
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +206,9 @@ def test_the_readme_has_the_main_arms_as_the_results_have_them(made):
     readme = rows_of_table(
         (REPOSITORY / "README.md").read_text(),
         "arm",
-        ["arm", "order of events", "all in order", "recall"],
+        ["arm", "pairs in order", "all in order", "recall"],
     )
-    rows = rows_of_table(made, "arm", ["arm", "order", "exact", "recall"])
+    rows = rows_of_table(made, "arm", ["arm", "ordered", "exact", "recall"])
     assert [row for row in readme if row not in rows] == []
     main = {arm.label for arm in arms().values() if arm.main}
     assert main <= {row[0] for row in readme}
