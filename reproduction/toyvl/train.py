@@ -22,7 +22,7 @@ from toyworld.language import CONTENT_KINDS, narrate, questions
 
 # In every step: clips and questions; captions of all lists and shots of all videos, were each of
 # the longest: so that a step costs about the same all along.
-CLIPS, CAPTIONS, SHOTS, QUESTIONS = 64, 180, 154, 48
+CLIPS, CAPTIONS, SHOTS, QUESTIONS = 96, 120, 154, 40
 RATE, DECAY = 1.5e-3, 0.4  # learning rate, and the last share of the steps in which it falls to 0
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.98), 0.02, 1.0
 WARMUP = 50  # steps
