@@ -62,6 +62,15 @@ class Question:
     context: dict[str, Any] = field(default_factory=lambda: {"media": "video"})
     origin: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where the right option or the part of the video cannot be."""
+        if self.answer_index is not None and not 0 <= self.answer_index < len(self.choices or ()):
+            raise ValueError(f"there is no option {self.answer_index}")
+        if (self.start is None) != (self.end is None):
+            raise ValueError("a start needs an end, and an end a start")
+        if self.start is not None and self.end is not None and not 0 <= self.start < self.end:
+            raise ValueError(f"no part of a video is from {self.start} to {self.end} s")
+
     @property
     def unit(self) -> str:
         """What statistics take for independent: the video, or the question where there is none."""

@@ -76,22 +76,28 @@ class Videos:
             Rejected: there is no such file, or several are meant.
         """
         ids = self._ids
-        for name in draft.videos if draft.media == "video" else ():
+        names = [self._relative(name) for name in draft.videos]
+        for name in names if draft.media == "video" else ():
             paths = [path for path in self._by_stem.get(_stem(name), ()) if _is_meant(path, name)]
             if paths:
                 path = self._only(paths, name)
                 return path, ids[path], "video"
-        for name in draft.videos if "frames" in draft.context else ():
+        for name in names if "frames" in draft.context else ():
             ending = f"/{name}"
             folders = self._picture_folders.get(os.path.basename(name), ())
             if paths := [path for path in folders if f"/{path}".endswith(ending)]:
                 path = self._only(paths, name)
                 return path, video_id(self.dataset.name, path), "frames"
         if draft.media == "image":
-            path = draft.videos[0]
+            path = names[0]
             if self.folder and (self.folder / path).is_file():
                 return path, video_id(self.dataset.name, path), "image"
         raise Rejected("missing_video", f"no file in the folder is {' or '.join(draft.videos)}")
+
+    def _relative(self, name: str) -> str:
+        """A published name as a path relative to the folder."""
+        name = os.path.normpath(name)
+        return name.removeprefix(f"{self.folder}/") if os.path.isabs(name) else name
 
     @property
     def _root(self) -> Path:

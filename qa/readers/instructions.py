@@ -66,8 +66,14 @@ def textvid_rows(source: Source) -> list[Row]:
     return [
         Row({**question, **_text_of(row), "number": number}, row.origin)
         for row in rows_of(source.file)
-        for number, question in enumerate(row.get("QAs") or [{}])
+        for number, question in enumerate(_questions_of(row))
     ]
+
+
+def _questions_of(row: Row) -> list[dict[str, object]]:
+    questions = row.get("QAs")
+    is_list = isinstance(questions, list) and all(isinstance(q, dict) for q in questions)
+    return (questions if is_list else None) or [{}]
 
 
 def _text_of(row: Row) -> dict[str, object]:

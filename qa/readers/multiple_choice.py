@@ -5,7 +5,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qa.readers.rows import Draft, Rejected, Row, Source, rows_of
+from qa.readers.rows import Draft, Rejected, Row, Source, entry, rows_of
 from tools.errors import UserError
 
 TVQA_FRAMES = {"fps": 3, "first": 1}  # pictures a second and the first picture's number
@@ -66,7 +66,7 @@ def nextqa(row: Row, source: Source) -> Draft:
     draft = Draft(
         id=f"{video}/{row.text('qid')}",
         question=row.text("question"),
-        videos=[source.names.get(video, video)],
+        videos=[entry(source.names, video, str) or video],
         type=row.text("type"),
     )
     if "a0" in row:
@@ -74,9 +74,9 @@ def nextqa(row: Row, source: Source) -> Draft:
         draft.answer_index, draft.answer = index_or_text(row, "answer")
         return draft
     draft.answer = row.text("answer") if row.has("answer") else None
-    references = [source.answer_table.get(video, {}).get(row.text("qid"))]
-    references += [row["additional_ref_answer"]] if row.has("additional_ref_answer") else []
-    draft.references = [text.strip() for text in references if text and text.strip()]
+    others = entry(source.answer_table, video, dict) or {}
+    texts = [entry(others, row.text("qid"), str), row.get("additional_ref_answer")]
+    draft.references = [text.strip() for text in texts if text and text.strip()]
     return draft
 
 
@@ -140,15 +140,13 @@ def egoschema(row: Row, source: Source) -> Draft:
     )
     draft.answer_index, draft.answer = index_or_text(row, "answer")
     if source.answers:
-        if uid not in source.answer_table:
+        draft.answer_index = entry(source.answer_table, uid, int)
+        if draft.answer_index is None:
             raise Rejected("no_answer", f"{source.answers} has none for {uid!r}")
-        draft.answer_index = int(source.answer_table[uid])
     if source.map:
-        if uid not in source.names:
-            raise Rejected("missing_video", f"{source.map} has no {uid!r}")
-        part = source.names[uid]
-        draft.videos = [part["video_uid"]]
-        draft.start, draft.end = float(part["starting_sec"]), float(part["ending_sec"])
+        part = Row(entry(source.names, uid, dict) or {}, row.origin)
+        draft.videos = [part.text("video_uid")]
+        draft.start, draft.end = part.seconds("starting_sec"), part.seconds("ending_sec")
     return draft
 
 

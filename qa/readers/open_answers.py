@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from qa.readers.multiple_choice import numbered_options
-from qa.readers.rows import Draft, Row, Source, rows_of
+from qa.readers.rows import Draft, Row, Source, entry, rows_of
 
 # The official file of TGIF-QA names the kind of its questions.
 TGIF_KIND = re.compile(r"(?:train|test|total)_(\w+)_question", re.I)
@@ -46,7 +46,8 @@ def msvdqa(row: Row, source: Source) -> Draft:
     `youtube_mapping.txt`, says which YouTube clip is vid<number>: files may have either name."""
     official = not row.has("video_name")
     name = f"vid{row.whole('video_id')}" if official else row.text("video_name")
-    videos = [name, *([source.names[name]] if name in source.names else [])]
+    other = entry(source.names, name, str)
+    videos = [name, other] if other else [name]
     return _open(row, source, name, videos, "id" if official else "question_id")
 
 

@@ -44,7 +44,7 @@ def own(row: Row, source: Source) -> Draft:
         id=row.text("id") if row.has("id") else f"{video or 'row'}/{row.position}",
         question=row.text("question"),
         videos=[video] if video else [],
-        media="video" if media == "frames" else media,
+        media=media,
         choices=[str(choice).strip() for choice in choices] if choices else None,
         answer=row.text("answer") if row.has("answer") else None,
         answer_index=row.whole("answer_index") if row.has("answer_index") else None,

@@ -101,8 +101,8 @@ class Draft:
         id, question, choices, type, start, end, references, context: as in `qa.records.Question`.
         videos: names of its video, the likeliest first: paths or their ends, with or without an
             extension; none of a question without media.
-        media: one of `qa.records.MEDIA`; what is named as a video may turn out as a folder of
-            pictures where `context` has `frames`.
+        media: one of `qa.records.MEDIA`; a video may turn out as a folder of pictures where
+            `context` has `frames`.
         answer, answer_index: the right answer, as the file gives it: one of them, or none where
             labels are hidden.
         subtitles: name of the file of subtitles, without `.srt`; None: that of the video.
@@ -187,11 +187,21 @@ class Source:
             return {}
         if self.map.suffix == ".json":
             return json_object(self.map)
-        pairs = [line.split() for line in read_bytes(self.map).decode("utf-8-sig").splitlines()]
+        text = read_bytes(self.map).decode("utf-8-sig", "replace")
+        pairs = [line.split() for line in text.splitlines()]
         if wrong := [number for number, pair in enumerate(pairs, 1) if len(pair) not in (0, 2)]:
             raise UserError(f"{self.map} line {wrong[0]}: not two names parted by a blank")
         pairs = [pair for pair in pairs if pair]
         return dict(pairs) | {second: first for first, second in pairs}
+
+
+def entry(table: dict[str, Any], key: str, kind: type) -> Any:
+    """What a table has under a key, None where it has nothing; raises Rejected where that is of
+    another kind."""
+    value = table.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise Rejected("unreadable_field", f"what goes with {key!r} is {value!r:.60}")
+    return value
 
 
 def read_bytes(path: Path) -> bytes:
@@ -238,6 +248,8 @@ def rows_of(path: Path) -> list[Row]:
         raise UserError(f"{path} is none of {' '.join(SUFFIXES)}")
     if suffix == ".json":
         value, origin = document(path)
+        if not isinstance(value, list | dict):
+            raise UserError(f"{path} holds {value!r:.60}, where a list of rows was expected")
         places = value.items() if isinstance(value, dict) else enumerate(value)
         return [Row(_fields(row, path), {**origin, "place": place}) for place, row in places]
     content = read_bytes(path)
@@ -254,7 +266,10 @@ def rows_of(path: Path) -> list[Row]:
         raise UserError(f"{path} is not UTF-8 (byte {error.start})") from None
     tab = "\t" in text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if tab else ",")
-    return [Row(fields, {**origin, "line": reader.line_num}) for fields in reader]
+    try:
+        return [Row(fields, {**origin, "line": reader.line_num}) for fields in reader]
+    except csv.Error as error:
+        raise UserError(f"{path} line {reader.line_num}: {error}") from None
 
 
 def _fields(row: Any, path: Path) -> dict[str, Any]:
