@@ -117,6 +117,7 @@ def with_choices(
         kind: [Answers(counts) if counts else None for counts in (inside[kind], outside[kind])]
         for kind in KINDS
     }
+    shares = {kind: outside[kind].total() / number for kind, number in right.items()}
     made, without = [], []
     for q in questions:
         if q.choices is not None or q.answer is None:
@@ -124,9 +125,8 @@ def with_choices(
             continue
         kind = kinds.of(q.question, q.answer)
         rng = random.Random(f"{seed}/{q.id}")
-        share = outside[kind].total() / right[kind]
         not_wrong = also_right[q.unit, q.question.lower()]
-        wrong = _draw(rng, tables[kind], share, not_wrong, count - 1)
+        wrong = _draw(rng, tables[kind], shares[kind], not_wrong, count - 1)
         if not wrong:
             without.append(q)
             continue
@@ -148,7 +148,8 @@ def _draw(
     """Different wrong answers, from outside the pool with the given probability each."""
     inside, outside = tables
     wrong: dict[str, None] = {}
-    for _ in range(TRIES * count):
+    known = sum(len(table.texts) for table in tables if table)
+    for _ in range(TRIES * count if known > count + len(not_wrong) else 0):
         if len(wrong) == count:
             return list(wrong)
         table = outside if inside is None or (outside and rng.random() < share) else inside
