@@ -104,6 +104,7 @@ bench: setup-dev data/toystories/truth.jsonl
 	$(PY) -m benchmarks.viewer
 	$(PY) -m benchmarks.rerun --footage $(FOOTAGE)
 	$(PY) -m benchmarks.convert
+	$(PY) -m benchmarks.questions
 	$(PY) -m benchmarks.kill --footage $(FOOTAGE)
 	$(PY) -m benchmarks.fuzz
 

@@ -82,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from tools.shots.steps import STEPS
 
     def init() -> None:
-        list_videos(dataset, folder, settings_from(args, Listing))
+        with dataset.lock("init"):
+            list_videos(dataset, folder, settings_from(args, Listing))
         if args.video_dir:
             dataset.remember_video_dir(folder)
 

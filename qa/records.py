@@ -5,7 +5,7 @@ the file of a benchmark; every method reads it and nothing else.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,10 @@ class Question:
             unique.
         dataset, split: where it belongs.
         video_id: as in the data set's anno/init.jsonl; features, flow and captions are named by it.
-            None of a question without media.
-        video: path below the video folder, with its extension; None of a question without media.
+            None of a question without media, unless it stands for a video: a text of TextVID's, or
+            a question that was kept without its video.
+        video: path below the video folder, with its extension; of a folder of pictures, that
+            folder; None of a question without media.
         start, end: seconds of the part that is asked about, without `end` itself; None: all of it.
         question: as published.
         choices: the options without letters, in published order; None: an open question.
@@ -40,7 +42,7 @@ class Question:
         references: further answers that are accepted.
         context: what comes with the question: `media` (one of MEDIA), `subtitles` [[start, end,
             text], ...], `conversation` (earlier turns), `frames` {"fps", "first"} of a folder of
-            numbered pictures, and whatever else a reader keeps.
+            numbered pictures, and whatever else a reader keeps (docs/questions.md).
         origin: {"file", "line" or "place", "sha256"} of what was read.
     """
 
@@ -59,6 +61,15 @@ class Question:
     references: list[str] = field(default_factory=list)
     context: dict[str, Any] = field(default_factory=lambda: {"media": "video"})
     origin: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where the right option or the part of the video cannot be."""
+        if self.answer_index is not None and not 0 <= self.answer_index < len(self.choices or ()):
+            raise ValueError(f"there is no option {self.answer_index}")
+        if (self.start is None) != (self.end is None):
+            raise ValueError("a start needs an end, and an end a start")
+        if self.start is not None and self.end is not None and not 0 <= self.start < self.end:
+            raise ValueError(f"no part of a video is from {self.start} to {self.end} s")
 
     @property
     def unit(self) -> str:
@@ -80,7 +91,7 @@ def write_questions(path: Path, questions: Iterable[Question]) -> int:
             )
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_atomically(path) as file:
-        file.writelines(dumps(asdict(question)) + b"\n" for question in in_order)
+        file.writelines(dumps(question) + b"\n" for question in in_order)
     return len(in_order)
 
 

@@ -66,6 +66,15 @@ def open_video(
         yield container, stream
 
 
+def length_in_header(video: Path) -> float | None:
+    """Seconds that a video lasts by its header, None where that does not say; nothing is decoded.
+    Raises VideoError where it cannot be opened."""
+    with open_video(video) as (container, stream):
+        if stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base)
+        return container.duration / av.time_base if container.duration else None
+
+
 def decode_packets(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[list[VideoFrame] | None]:

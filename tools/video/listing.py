@@ -95,11 +95,15 @@ def video_id(dataset: str, name: str) -> str:
     return f"{dataset}_{hashlib.sha1(os.fsencode(name)).hexdigest()[:12]}"
 
 
-def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) -> None:
+def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) -> dict[str, str]:
     """Bring init.jsonl up to date with the folder: what is listed keeps its id, new videos follow.
 
     A file that is there under several names is listed once. A name that is not UTF-8 has no place
     in JSON: it goes to init.failed.jsonl.
+
+    Returns:
+        The video_id of each file, by its path relative to the folder, also of one that is listed
+        under another name.
 
     Raises:
         UserError: there is no such folder, its path is not UTF-8, no video is in it, or two videos
@@ -142,7 +146,7 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
             )
         else:
             record = {"video_id": key, "video_path": path, "video_name": name, "filtered": False}
-            known[key], new = record, new + 1
+            known[key], records[name], new = record, record, new + 1
     table.failed.write(failed)
     others = _skipped(skipped)
     if not known:
@@ -169,6 +173,8 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
             f" such as {shown(name)}, which is {shown(own)}"
             + (f"; {stay} more were listed before and stay" if stay else "")
         )
+    by_name = {name: records[name] or records[same.get(name, name)] for name in names}
+    return {name: record["video_id"] for name, record in by_name.items() if record}
 
 
 def _skipped(extensions: Counter[str]) -> str:

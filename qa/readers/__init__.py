@@ -1,0 +1,1 @@
+"""The files of public benchmarks: one function a benchmark; a file in, questions out."""
