@@ -136,7 +136,8 @@ def read_answer(reply: bytes) -> Answer:
         reasons = [reason for choice in choices if (reason := choice.get("finish_reason"))]
     except (AttributeError, TypeError):
         raise ValueError(f"it answers {str(documents[0])[:QUOTED]}") from None
-    return Answer(text.strip(), reasons[-1] if reasons else "stop")
+    model = str(documents[0].get("model") or "")
+    return Answer(text.strip(), reasons[-1] if reasons else "stop", model)
 
 
 def _json(text: bytes) -> Any:

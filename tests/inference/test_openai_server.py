@@ -616,11 +616,11 @@ def test_what_a_server_refuses_is_failed_and_done_by_a_later_run(toy, stage_one,
 
     captions = ("generate_meta_data.py", 1, "--dataset", "mine", "--concurrency", 3)
     first = lines(*captions)[0]
-    assert re.fullmatch(r"raw_captions: [12] done, [12] failed \(RuntimeError: HTTP 400\)", first)
+    assert re.fullmatch(r"raw_captions: [12] done, [12] failed \(Refused: HTTP 400\)", first)
     assert lines(*captions, "--retry_failed") == ["raw_captions: 3 done", "captions: 3 done"]
     responses = ("generate_dpo_data.py", "mine", 2)
     first = lines(*responses)[0]
-    assert re.fullmatch(r"responses: \d+ done, \d+ failed \(RuntimeError: HTTP 400\)", first)
+    assert re.fullmatch(r"responses: \d+ done, \d+ failed \(Refused: HTTP 400\)", first)
     assert lines(*responses, "--retry_failed") == ["responses: 39 done"]
 
 
