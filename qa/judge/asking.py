@@ -10,6 +10,7 @@ import yaml
 from tqdm import tqdm
 
 from inference.captioner import Answer, Captioner, Refused, Request, Sampling
+from inference.engines.server import ServerCaptioner
 from inference.models import open_captioner
 from qa.judge.verdicts import Row, Verdict, content_key, read_verdict
 from tools.errors import UserError
@@ -53,9 +54,8 @@ class Judge:
     def model(self) -> str:
         """What the judge's server calls its model; of a local one, its name and the digest of its
         weights."""
-        for name in ("reported", "served"):
-            if text := getattr(self.captioner, name, ""):
-                return str(text)
+        if isinstance(self.captioner, ServerCaptioner):
+            return self.captioner.reported or self.captioner.served
         weights = self.captioner.fingerprint().get("weights")
         return " ".join(filter(None, (self.captioner.name, weights)))
 
@@ -144,10 +144,11 @@ def open_judge(
     captioner = open_captioner(name, concurrency=concurrency)
     sampling = Sampling.greedy(max_new_tokens)
     captioner.check(device, sampling, frames=0)
-    is_server = hasattr(captioner, "offer")
-    captioner.load("cpu" if is_server else device_of(device), threads)
-    if is_server:
+    if isinstance(captioner, ServerCaptioner):
+        captioner.load("cpu", threads)
         captioner.offer(FIELDS)
+    else:
+        captioner.load(device_of(device), threads)
     return Judge(captioner, prompt, sampling)
 
 

@@ -131,14 +131,14 @@ def run_judge(args: argparse.Namespace) -> None:
         UserError: the predictions do not fit the questions or cannot be judged; the judge cannot be
             asked, or fails --check.
     """
-    questions = read_questions(open_dataset(args.dataset, args.data_root), args.split)
     paths = [args.predictions, *([args.baseline] if args.baseline else [])]
     if args.baseline and args.baseline.resolve() == args.predictions.resolve():
         raise UserError(f"--baseline {args.baseline} is --predictions: name another model's file")
-    given = [read_predictions(path, questions, args.allow_missing) for path in paths]
-    for path, predictions in zip(paths, given, strict=True):
-        _check_texts(path, predictions)
-    questions = draw_videos(questions, args.limit, args.seed)
+    everything = read_questions(open_dataset(args.dataset, args.data_root), args.split)
+    if not everything:
+        raise UserError(f"{args.dataset} has a split {args.split!r}, but no question in it")
+    questions = draw_videos(everything, args.limit, args.seed)
+    given = [_read(path, everything, questions, args.allow_missing) for path in paths]
     questions = [q for q in questions if all(q.id in predictions for predictions in given)]
     _check_labels(args, questions)
     runs = [
@@ -153,18 +153,41 @@ def run_judge(args: argparse.Namespace) -> None:
         device=args.device,
         threads=args.threads,
     )
-    rows, flips = judge_runs(args, judge, questions, runs)
-    print_report(judge, questions, runs, rows, flips)
+    rows, flipped = judge_runs(
+        judge,
+        questions,
+        runs,
+        cases=known_cases(args.prompt.forms) if args.check else [],
+        anyway=args.anyway,
+        again=args.again or 0,
+        seed=args.seed,
+    )
+    print_report(judge, questions, runs, rows, flipped)
 
 
 def judge_runs(
-    args: argparse.Namespace, judge: Judge, questions: Sequence[Question], runs: Sequence[Run]
-) -> tuple[dict[str, Row | Refused], tuple[int, int] | None]:
+    judge: Judge,
+    questions: Sequence[Question],
+    runs: Sequence[Run],
+    *,
+    cases: Sequence[Case] = (),
+    anyway: bool = False,
+    again: int = 0,
+    seed: int = 0,
+) -> tuple[dict[str, Row | Refused], tuple[int, int]]:
     """Judge each different content of all runs once, and keep the verdicts.
+
+    Args:
+        cases: what the judge is checked on before.
+        anyway: go on where it fails.
+        again: so many contents, drawn by `seed`, are judged once more.
 
     Returns:
         {sha1 of a content: its row, or how the server refused it}; (verdicts that changed, contents
-        that were judged once more), None without --again.
+        that were judged once more).
+
+    Raises:
+        UserError: the judge fails the check, or leaves a request unanswered.
     """
     contents = {content.sha1: content for run in runs for content in run.contents}
     ids: list[dict[str, list[str]]] = [defaultdict(list) for _ in runs]
@@ -189,17 +212,16 @@ def judge_runs(
             if row := next(filter(None, (file.known(sha1) for file in files)), None):
                 keep(sha1, row)
         left = [sha1 for sha1 in contents if sha1 not in rows]
-        cases = known_cases(judge.prompt.forms) if args.check else []
-        once_more = min(args.again or 0, len(contents))
-        print_cost(judge, contents, len(rows), len(left) + len(cases) + once_more)
-        if args.check:
-            check(judge, cases, args.anyway)
+        again = min(again, len(contents))
+        print_cost(judge, contents, len(rows), len(left) + len(cases) + again)
+        if cases:
+            check(judge, cases, anyway)
         for sha1, reply in judge.replies(left, lambda key: judge.messages(contents[key]), "judge"):
             if isinstance(reply, Refused):
                 rows[sha1] = reply
             else:
                 keep(sha1, judge.row(contents[sha1], *reply))
-        return rows, flips(judge, contents, rows, once_more, args.seed) if args.again else None
+        return rows, flips(judge, contents, rows, again, seed)
 
 
 def print_cost(judge: Judge, contents: Mapping[str, Content], known: int, requests: int) -> None:
@@ -259,17 +281,29 @@ def flips(
     return changed, len(drawn)
 
 
-def _check_texts(path: Path, predictions: Mapping[str, Prediction]) -> None:
-    """Raise UserError where predictions are choices of options alone."""
-    without = sum(
-        prediction.prediction is None and prediction.log_p is not None
-        for prediction in predictions.values()
-    )
+def _read(
+    path: Path, everything: Sequence[Question], questions: Sequence[Question], allow_missing: bool
+) -> dict[str, Prediction]:
+    """The predictions of some of a split's questions.
+
+    Raises:
+        UserError: see `read_predictions`; or a prediction is a choice of an option alone.
+    """
+    is_part = len(questions) < len(everything)
+    predictions = read_predictions(path, everything, allow_missing or is_part)
+    own = {q.id: predictions[q.id] for q in questions if q.id in predictions}
+    if len(own) < len(questions) and not allow_missing:
+        raise UserError(
+            f"{path} lacks {len(questions) - len(own)} of the {len(questions)} questions that"
+            " --limit draws; --allow_missing judges the others"
+        )
+    without = sum(p.prediction is None and p.log_p is not None for p in own.values())
     if without:
         raise UserError(
-            f"{path}: {without} of {len(predictions)} predictions have log p and no text, and a"
-            " judge reads texts: evaluate_model.py qa scores them"
+            f"{path}: {without} of {len(own)} predictions have log p and no text, and a judge reads"
+            " texts: evaluate_model.py qa scores them"
         )
+    return own
 
 
 def _check_labels(args: argparse.Namespace, questions: Sequence[Question]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from inference.captioner import Refused
 from qa.judge.asking import Content, Judge
-from qa.judge.verdicts import Row, read_verdict
+from qa.judge.verdicts import Row, read_verdict, was_cut_off
 from qa.matching import contains, exact
 from qa.records import Question
 from tools.screen import BOOTSTRAP, empty_table, show
@@ -79,16 +79,16 @@ def print_report(
     questions: Sequence[Question],
     runs: Sequence[Run],
     rows: Mapping[str, Row | Refused],
-    flips: tuple[int, int] | None,
+    flips: tuple[int, int],
 ) -> None:
     """Print the table of one run, or of two with their paired difference, and remarks below it.
 
     Args:
         rows: {sha1 of a content: its row, or how the server refused it}.
-        flips: (verdicts that changed, contents that were judged once more); None: none were.
+        flips: (verdicts that changed, contents that were judged once more).
     """
     scores = [scores_of(run, questions, rows) for run in runs]
-    noise = flips[0] / flips[1] if flips and flips[1] else 0.0
+    noise = flips[0] / flips[1] if flips[1] else 0.0
     # A title of the table's own would be broken by a narrow table.
     print(
         f"\n{len(questions)} questions about {len(scores[0]['videos'])} videos of"
@@ -107,7 +107,7 @@ def print_report(
             effect = effects.get(metric, {}).get(ALL)
             cells.append(_cell(effect, "+") + marks.get(metric, ""))
         screen.add_row(metric, *cells)
-    if flips:
+    if flips[1]:
         low, high = wilson(*flips)
         rate = f"{noise:.3f} [{low:.2f}, {high:.2f}]"
         screen.add_row(f"flip rate of {flips[1]} judged again", *[rate] * len(runs))
@@ -154,6 +154,8 @@ def remarks(
             )
         if refused:
             yield f"{run.name}: the server refused {len(refused)} requests (first: {refused[0]})"
+        if cut_off := sum(map(was_cut_off, judged)):
+            yield f"{run.name}: {cut_off} replies were cut off before a verdict (--max_new_tokens)"
         if floats := sum(read_verdict(row["raw"]).rounded for row in judged):
             yield f"{run.name}: {floats} scores were no whole numbers and were rounded half up"
         if others := sorted({row["model"] for row in judged} - {model}):

@@ -32,6 +32,7 @@ DICTIONARY = re.compile(r"\{[^{}]*\}")
 WORD_ALONE = re.compile(r"\W*(yes|no)\W*", re.IGNORECASE)
 
 Row = dict[str, Any]
+KEYS = ("id", "verdict", "score", "raw", "finish_reason", "model", "prompt", "sha1")
 
 
 @dataclass(frozen=True)
@@ -153,11 +154,12 @@ class VerdictFile:
 
     def _keep(self, row: Row) -> None:
         self._rows[row["id"], row["prompt"], row["model"]] = row
-        if (row["prompt"], row["model"]) == (self.prompt, self.model):
+        if (row["prompt"], row["model"]) == (self.prompt, self.model) and not was_cut_off(row):
             self._by_content[row["sha1"]] = row
 
     def known(self, sha1: str) -> Row | None:
-        """The row about this content, of whichever id."""
+        """The row about this content, of whichever id; None where its reply was cut off before a
+        verdict, since a longer one may be allowed now."""
         return self._by_content.get(sha1)
 
     def add(self, ids: Iterable[str], row: Row) -> None:
@@ -181,10 +183,15 @@ class VerdictFile:
             self.part.unlink(missing_ok=True)
 
 
+def was_cut_off(row: Row) -> bool:
+    """Whether a reply reached its longest length before it gave a verdict."""
+    return row["verdict"] is None and row["finish_reason"] == "length"
+
+
 def _parse(line: bytes, path: Path, number: int) -> Row:
     try:
         row = orjson.loads(line)
-        row["id"], row["prompt"], row["model"], row["sha1"], row["verdict"], row["score"]
+        {key: row[key] for key in KEYS}
     except (orjson.JSONDecodeError, TypeError, KeyError) as error:
         raise CorruptLine(f"{path} line {number} is no verdict ({error})") from None
     return row

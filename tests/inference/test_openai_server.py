@@ -286,6 +286,17 @@ def test_without_a_key_a_server_of_ones_own_is_asked_all_the_same(toy, monkeypat
     assert answers(loaded(toy()), "Open.") == [Answer("answer to Open.", "stop")]
 
 
+def test_fields_are_offered_one_by_one_and_those_refused_are_left_out(toy):
+    server = toy("--strict", "--model", "toy-2026")
+    captioner = loaded(server)
+    assert captioner.reported == "toy-2026"
+    wanted = {"response_format": {"type": "json_object"}, "seed": 3}
+    assert captioner.offer(wanted) == ["seed"]
+    assert answers(captioner, "Go on.") == [Answer("answer to Go on.", "stop", "toy-2026")]
+    body = server.requests()[-1]["body"]
+    assert body["seed"] == 3 and "response_format" not in body
+
+
 # What comes back
 
 

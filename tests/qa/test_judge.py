@@ -388,6 +388,15 @@ def test_a_refused_request_is_asked_again_by_the_next_run(world, serve):
     assert verdicts_of(predictions) == {"q1": ("yes", 5), "q2": ("no", 0)}
 
 
+def test_a_reply_that_was_cut_off_is_asked_for_again_by_the_next_run(world, serve):
+    world.questions(question(1))
+    predictions = world.predict("mine", {"q1": "a dog"})
+    server = serve({"a dog": ["length", "length", "length", YES]})
+    assert "1 replies were cut off before a verdict" in world.judge(predictions, server)
+    assert "0 of them judged already" in world.judge(predictions, server)
+    assert verdicts_of(predictions) == {"q1": ("yes", 5)}
+
+
 # What a judge is worth
 
 
@@ -605,3 +614,11 @@ def test_a_limit_asks_about_the_drawn_videos_alone(world, serve):
     printed = world.judge(predictions, server, "--limit", 4)
     assert "4 questions about 2 videos of mine/val" in printed
     assert len(server.bodies()) == 4
+
+    # A file may hold the drawn questions alone.
+    part = world.predict("part", {f"q{text[4:-1]}": text for text in server.predictions()})
+    world.judge(part, server, "--limit", 4)
+    line = world.refused(part, server, "--limit", 8)
+    assert line.endswith(
+        "lacks 4 of the 8 questions that --limit draws; --allow_missing judges the others"
+    )
