@@ -56,7 +56,13 @@ def messages_of(
                 yield {"type": "image_url", "image_url": {"url": known[1]}}
 
     messages = [
-        {"role": message["role"], "content": list(parts(message["content"]))}
+        {
+            "role": message["role"],
+            # Some servers take parts in the user's turns alone.
+            "content": list(parts(message["content"]))
+            if message["role"] == "user"
+            else "\n".join(part["text"] for part in message["content"]),
+        }
         for message in request.messages
     ]
     return messages, pictures

@@ -15,7 +15,7 @@ from inference.models import open_captioner
 from qa.judge.verdicts import Row, Verdict, content_key, read_verdict
 from tools.errors import UserError
 from tools.runner.devices import device_of
-from tools.text.judging import JudgePrompt, asked_again
+from tools.text.judging import JudgePrompt, follow_up
 from tools.text.prompts import Message
 
 Key = TypeVar("Key", bound=Hashable)
@@ -113,7 +113,7 @@ class Judge:
                     best[key] = verdict, answer
                 if verdict.fault and attempt < TRIES:
                     so_far = conversations.get(key) or messages(key)
-                    unread[key] = asked_again(so_far, answer.text, verdict.fault)
+                    unread[key] = follow_up(so_far, answer.text, verdict.fault)
                 else:
                     yield key, best.pop(key)
             keys, conversations = list(unread), unread

@@ -8,7 +8,7 @@ The file stands beside the predictions as `<name>.judged-<judge>.jsonl`, sorted 
 
 What was judged with the same model and prompt on the same content is not judged again. Of an id
 whose prediction has changed only the new row is kept; rows of other prompts and models are kept
-beside it.
+before it, so that the last row of an id is that of the last run.
 """
 
 import ast
@@ -174,13 +174,20 @@ class VerdictFile:
             self._keep(own)
 
     def close(self) -> None:
-        """Merge the new rows into the sorted file."""
+        """Merge the new rows into the sorted file; of an id, this prompt's and model's row is the
+        last."""
         if self._appender is not None:
             self._appender.close()
-        if self._appender is not None or self.part.exists():
+        if self._rows:
             with replace_atomically(self.path) as file:
-                file.writelines(dumps(self._rows[key]) + b"\n" for key in sorted(self._rows))
+                file.writelines(
+                    dumps(self._rows[key]) + b"\n" for key in sorted(self._rows, key=self._order)
+                )
             self.part.unlink(missing_ok=True)
+
+    def _order(self, key: tuple[str, str, str]) -> tuple[str, bool, str, str]:
+        id_, prompt, model = key
+        return id_, (prompt, model) == (self.prompt, self.model), prompt, model
 
 
 def was_cut_off(row: Row) -> bool:

@@ -157,8 +157,13 @@ def prompt_of(body: dict) -> str:
 
 def whole_text(body: dict) -> str:
     """All texts of a conversation."""
-    contents = [part for message in body["messages"] for part in message["content"]]
-    return "\n".join(part["text"] for part in contents if part["type"] == "text")
+    texts = []
+    for message in body["messages"]:
+        if isinstance(message["content"], str):
+            texts.append(message["content"])
+        else:
+            texts += [part["text"] for part in message["content"] if part["type"] == "text"]
+    return "\n".join(texts)
 
 
 def completion(text: str, finish_reason: str) -> dict:

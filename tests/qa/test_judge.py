@@ -40,8 +40,8 @@ class Server:
 
     def bodies(self):
         """What it was asked, without the requests that only try it."""
-        asked = [json.loads(line)["body"] for line in self.log.read_text().splitlines()]
-        return [body for body in asked if body["max_tokens"] > 32]
+        bodies = [json.loads(line)["body"] for line in self.log.read_text().splitlines()]
+        return [body for body in bodies if body["max_tokens"] > 32]
 
     def predictions(self):
         """The predictions that it was asked about, in the order in which they came."""
@@ -242,7 +242,7 @@ def test_a_judge_hears_what_was_wrong_with_its_reply(world, serve):
     first, second, third = (body["messages"] for body in server.bodies())
     assert [turn["role"] for turn in third] == ["system", *["user", "assistant"] * 2, "user"]
     assert second[:2] == first and third[:4] == second
-    assert third[2]["content"] == [{"type": "text", "text": "I like dogs."}]
+    assert third[2]["content"] == "I like dogs."
     assert "it is no JSON object" in third[3]["content"][0]["text"]
     assert '"pred" is neither "yes" nor "no"' in third[5]["content"][0]["text"]
 
@@ -278,13 +278,12 @@ def test_only_a_changed_prediction_is_asked_about_again(world, serve):
     predictions = world.predict("mine", dict.fromkeys(["q0", "q1", "q2", "q3"], "a dog"))
     world.judge(predictions, server)
     before = {row["id"]: row for row in rows_of(predictions)}
-    asked = len(server.bodies())
-    assert asked == 4
+    assert len(server.bodies()) == 4
 
     world.predict("mine", {"q0": "a dog", "q1": "a cat", "q2": "a dog", "q3": "a dog"})
     printed = world.judge(predictions, server)
     assert "4 different answers, 3 of them judged already; 1 requests" in printed
-    assert server.predictions()[asked:] == ["a cat"]
+    assert server.predictions()[4:] == ["a cat"]
     after = {row["id"]: row for row in rows_of(predictions)}
     assert (after["q1"]["verdict"], after["q1"]["sha1"]) == ("no", after["q1"]["sha1"])
     assert before["q1"] != after["q1"]
@@ -321,9 +320,11 @@ def test_another_prompt_and_another_model_are_asked_and_the_rows_of_the_others_s
     assert "accuracy of all (null: wrong)  0.000 [" in printed
     kept = {(row["model"], row["prompt"]): row["verdict"] for row in rows_of(predictions)}
     assert len(kept) == 3 and sorted(kept.values()) == ["no", "yes", "yes"]
-    # None is asked about again, whichever is wanted.
+    # None is asked about again, whichever is wanted, and the last row is the wanted one.
     world.judge(predictions, first)
+    assert rows_of(predictions)[-1]["verdict"] == "yes"
     world.judge(predictions, second)
+    assert rows_of(predictions)[-1]["verdict"] == "no"
     assert (len(first.bodies()), len(second.bodies())) == (2, 1)
 
 

@@ -51,7 +51,7 @@ class JudgePrompt:
         return [*system, _turn("user", user)]
 
 
-def asked_again(messages: list[Message], reply: str, fault: str) -> list[Message]:
+def follow_up(messages: list[Message], reply: str, fault: str) -> list[Message]:
     """Go on with a conversation whose last reply cannot be read, saying why."""
     complaint = UNREADABLE.replace("{fault}", fault)
     return [*messages, _turn("assistant", reply), _turn("user", complaint)]
