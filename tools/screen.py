@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table as Screen
 
 SCREEN_WIDTH = 116  # columns, where the screen has fewer
+WIDEST = 1000
 BOOTSTRAP = "\\[ ]: 95 %, bootstrap over videos"
 
 
@@ -17,4 +18,5 @@ def empty_table(title: str, caption: str) -> Screen:
 
 def show(screen: Screen) -> None:
     """Print a table, as wide as it needs to be."""
-    Console(width=max(SCREEN_WIDTH, Console().width)).print(screen)
+    needed = Console(width=WIDEST).measure(screen).maximum
+    Console(width=max(SCREEN_WIDTH, Console().width, needed)).print(screen)
