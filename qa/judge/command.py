@@ -313,8 +313,8 @@ def _check_labels(args: argparse.Namespace, questions: Sequence[Question]) -> No
         raise UserError(f"no question of {where} has a prediction in every file")
     if hidden := sum(question.answer is None for question in questions):
         raise UserError(
-            f"{hidden} of {len(questions)} questions of {where} have hidden labels, which only the"
-            " benchmark's own server knows: evaluate_model.py qa writes the file to submit"
+            f"the labels of {hidden} of {len(questions)} questions of {where} are hidden:"
+            " evaluate_model.py qa --submission FILE writes what the benchmark's server scores"
         )
 
 

@@ -9,16 +9,16 @@ from qa.judge.asking import Content, Judge
 from qa.judge.verdicts import Row, read_verdict, was_cut_off
 from qa.matching import contains, exact
 from qa.records import Question
+from qa.report import cell
+from qa.scoring import Values, estimate, rows_of
 from tools.screen import BOOTSTRAP, empty_table, show
-from tools.statistics import ALL, Interval, Scores, Spreads, difference, intervals, wilson
+from tools.statistics import Estimate, difference_of, interval_of, wilson
 
 MANY_NULLS = 0.01  # share of verdicts that could not be read, from which the table says so
 ACCURACY = "accuracy, yes / (yes + no)"
 ACCURACY_OF_ALL = "accuracy of all (null: wrong)"
 CONTAINS = "contains the answer"
-LENGTH = "mean length, words"
-OF_TYPE = "  accuracy of all, type "
-SMALL, RANKS = " ~", " !"  # marks of a difference
+SMALL, RANKS = "~", "!"  # marks of a difference
 
 
 @dataclass(frozen=True)
@@ -39,39 +39,40 @@ class Run:
         return self.path.name.removesuffix(".jsonl")
 
 
-def scores_of(run: Run, questions: Sequence[Question], rows: Mapping[str, Row | Refused]) -> Scores:
-    """The counts of each video (see `tools.statistics`) of one run."""
-    videos: dict[str, dict[str, list[float]]] = {}
+def values_of(
+    run: Run, questions: Sequence[Question], rows: Mapping[str, Row | Refused]
+) -> dict[str, Values]:
+    """{metric: {id of a question: its value}}; what is null has no value."""
+    values: dict[str, dict[str, float]] = {}
     for question, content in zip(questions, run.contents, strict=True):
-        counts = videos.setdefault(question.unit, {})
         row = rows[content.sha1]
-        for name, numerator, denominator in _counts(question, content.prediction, row):
-            pair = counts.setdefault(name, [0, 0])
-            pair[0] += numerator
-            pair[1] += denominator
-    return {
-        "name": run.name,
-        "dataset": f"{questions[0].dataset}/{questions[0].split}",
-        "benchmark": "judge",
-        "videos": [{"video_name": name, "n": 1, "counts": own} for name, own in videos.items()],
-    }
+        verdict = None if isinstance(row, Refused) else row["verdict"]
+        score = None if isinstance(row, Refused) else row["score"]
+        answers = (str(question.answer), *question.references)
+        for metric, value in (
+            (ACCURACY, verdict and verdict == "yes"),
+            (ACCURACY_OF_ALL, verdict == "yes"),
+            ("mean score, 0 to 5", score),
+            ("null verdicts", verdict is None),
+            ("exactly the answer", exact(content.prediction, *answers)),
+            (CONTAINS, contains(content.prediction, *answers)),
+            ("mean length, words", len(content.prediction.split())),
+        ):
+            own = values.setdefault(metric, {})
+            if value is not None:
+                own[question.id] = float(value)
+    return dict(values)
 
 
-def _counts(
-    question: Question, prediction: str, row: Row | Refused
-) -> Iterator[tuple[str, float, int]]:
-    """(metric, numerator, denominator) of one question."""
-    verdict, score = (None, None) if isinstance(row, Refused) else (row["verdict"], row["score"])
-    answers = (str(question.answer), *question.references)
-    yield ACCURACY, verdict == "yes", int(verdict is not None)
-    yield ACCURACY_OF_ALL, verdict == "yes", 1
-    yield "mean score, 0 to 5", score or 0, int(score is not None)
-    yield "null verdicts", verdict is None, 1
-    yield "exactly the answer", exact(prediction, *answers), 1
-    yield CONTAINS, contains(prediction, *answers), 1
-    yield LENGTH, len(prediction.split()), 1
-    if question.type is not None:
-        yield f"{OF_TYPE}{question.type}", verdict == "yes", 1
+def estimates_of(
+    questions: Sequence[Question], values: Mapping[str, Values]
+) -> dict[str, Estimate]:
+    """The rows of the table: each metric, then the accuracy of all by type."""
+    estimates = {metric: estimate(questions, own) for metric, own in values.items() if own}
+    for row in rows_of(questions)[1:]:
+        label = f"  {ACCURACY_OF_ALL.partition(' (')[0]}: {row.label.strip()}"
+        estimates[label] = row.estimate(questions, values[ACCURACY_OF_ALL])
+    return estimates
 
 
 def print_report(
@@ -87,61 +88,59 @@ def print_report(
         rows: {sha1 of a content: its row, or how the server refused it}.
         flips: (verdicts that changed, contents that were judged once more).
     """
-    scores = [scores_of(run, questions, rows) for run in runs]
-    noise = flips[0] / flips[1] if flips[1] else 0.0
     # A title of the table's own would be broken by a narrow table.
     print(
-        f"\n{len(questions)} questions about {len(scores[0]['videos'])} videos of"
-        f" {scores[0]['dataset']}, judged by {judge.model} with the prompt {judge.prompt.digest}"
+        f"\n{len(questions)} questions about {len({q.unit for q in questions})} videos of"
+        f" {questions[0].dataset}/{questions[0].split}, judged by {judge.model} with the prompt"
+        f" {judge.prompt.digest}"
     )
+    columns = [estimates_of(questions, values_of(run, questions, rows)) for run in runs]
+    noise = flips[0] / flips[1] if flips[1] else 0.0
+    effects, marks = {}, {}
+    if len(runs) > 1:
+        effects = {
+            label: difference_of(columns[0][label], columns[1][label])
+            for label in columns[0]
+            if label in columns[1]
+        }
+        marks = marks_of(effects, noise)
     screen = empty_table("", BOOTSTRAP)
-    for title in (*(run.name for run in runs), *(["difference"] if len(runs) > 1 else [])):
+    for title in (*(run.name for run in runs), *(["difference"] if effects else [])):
         screen.add_column(title, justify="right", no_wrap=True)
-    columns = [intervals([own]) for own in scores]
-    effects = difference([(scores[0], scores[1])]) if len(runs) > 1 else None
-    marks = _marks(effects, noise) if effects else {}
-    metrics = sorted(dict.fromkeys(metric for own in columns for metric in own), key=_place)
-    for metric in metrics:
-        cells = [_cell(own.get(metric, {}).get(ALL)) for own in columns]
-        if effects is not None:
-            effect = effects.get(metric, {}).get(ALL)
-            cells.append(_cell(effect, "+") + marks.get(metric, ""))
-        screen.add_row(metric, *cells)
+    for label in dict.fromkeys(label for column in columns for label in column):
+        cells = [cell(interval_of(*own[label])) if label in own else "-" for own in columns]
+        if label in effects:
+            effect = cell(interval_of(*effects[label]), "+")
+            cells.append(" ".join(filter(None, (effect, marks.get(label)))))
+        screen.add_row(label, *cells)
     if flips[1]:
         low, high = wilson(*flips)
         rate = f"{noise:.3f} [{low:.2f}, {high:.2f}]"
         screen.add_row(f"flip rate of {flips[1]} judged again", *[rate] * len(runs))
     show(screen)
-    for line in remarks(runs, rows, "".join(marks.values()), judge.model):
+    for line in remarks(judge, runs, rows, "".join(marks.values())):
         print(line)
 
 
-def _place(metric: str) -> tuple[bool, str]:
-    """Sorts the rows of types behind all others, which keep their order."""
-    return (True, metric) if metric.startswith(OF_TYPE) else (False, "")
-
-
-def _marks(effects: Spreads, noise: float) -> dict[str, str]:
-    """{metric: marks of its difference}: SMALL below the judge's noise, RANKS where the judge and
+def marks_of(effects: Mapping[str, Estimate], noise: float) -> dict[str, str]:
+    """{label: marks of its difference}: SMALL below the judge's noise, RANKS where the judge and
     `contains` put two models in different orders."""
-    marks: dict[str, str] = {}
-    matched = effects[CONTAINS][ALL].value
-    for metric in (ACCURACY, ACCURACY_OF_ALL):
-        if metric in effects:
-            value = effects[metric][ALL].value
-            small = SMALL if abs(value) < noise else ""
-            marks[metric] = small + (RANKS if value * matched < 0 else "")
+    marks = {}
+    for label in {ACCURACY, ACCURACY_OF_ALL} & effects.keys():
+        value, matched = effects[label][0], effects[CONTAINS][0]
+        small = SMALL if abs(value) < noise else ""
+        marks[label] = small + (RANKS if value * matched < 0 else "")
     return marks
 
 
 def remarks(
-    runs: Sequence[Run], rows: Mapping[str, Row | Refused], marks: str, model: str
+    judge: Judge, runs: Sequence[Run], rows: Mapping[str, Row | Refused], marks: str
 ) -> Iterator[str]:
     """What a reader of the table must know."""
     if SMALL in marks:
-        yield f"{SMALL.strip()}  a difference smaller than the judge's own flip rate"
+        yield f"{SMALL}  a difference smaller than the judge's own flip rate"
     if RANKS in marks:
-        yield f"{RANKS.strip()}  the judge and `contains` rank the two models differently"
+        yield f"{RANKS}  the judge and `contains` rank the two models differently"
     for run in runs:
         own = [rows[content.sha1] for content in run.contents]
         judged = [row for row in own if not isinstance(row, Refused)]
@@ -158,11 +157,5 @@ def remarks(
             yield f"{run.name}: {cut_off} replies were cut off before a verdict (--max_new_tokens)"
         if floats := sum(read_verdict(row["raw"]).rounded for row in judged):
             yield f"{run.name}: {floats} scores were no whole numbers and were rounded half up"
-        if others := sorted({row["model"] for row in judged} - {model}):
+        if others := sorted({row["model"] for row in judged} - {judge.model}):
             yield f"{run.name}: some verdicts are of another model: {', '.join(others)}"
-
-
-def _cell(estimate: Interval | None, sign: str = "") -> str:
-    if estimate is None:
-        return "-"
-    return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.2f}, {estimate.high:{sign}.2f}]"

@@ -473,7 +473,8 @@ def test_a_local_model_can_judge_and_toyvl_cannot(world):
 
 
 def test_two_models_share_verdicts_and_are_compared_in_pairs(world, serve):
-    world.questions(*(question(n, answer="dog", type="animal") for n in range(10)))
+    kinds = ["animal"] * 5 + ["pet"] * 5
+    world.questions(*(question(n, answer="dog", type=kind) for n, kind in enumerate(kinds)))
     # The judge likes the first model's paraphrases; `contains` likes the second one's lists.
     first = {f"q{n}": "dog" if n < 4 else f"hound {n}" for n in range(10)}
     second = {f"q{n}": "dog" if n < 4 else f"dog cat {n}" for n in range(10)}
@@ -486,7 +487,9 @@ def test_two_models_share_verdicts_and_are_compared_in_pairs(world, serve):
     assert "0.400 [0.10, 0.70]" in lines["accuracy of all (null: wrong)"]
     assert "+0.600 [+0.30, +0.90] !" in lines["accuracy of all (null: wrong)"]
     assert "-0.600 [-0.90, -0.30]" in lines["contains the answer"]
-    assert "+0.600 [+0.30, +0.90]" in lines["accuracy of all, type animal"]
+    assert "1.000 [1.00, 1.00]  0.800 [" in lines["accuracy of all: animal"]
+    assert "1.000 [1.00, 1.00]  0.000 [" in lines["accuracy of all: pet"]
+    assert "0.400 [" in lines["accuracy of all: mean of 2 types"]
     assert "the judge and `contains` rank the two models differently" in printed
     assert set(verdicts_of(theirs).values()) == {("yes", 5), ("no", 0)}
 
@@ -565,7 +568,7 @@ def test_choices_without_text_are_no_answers_to_judge(world, serve, dataset):
 def test_hidden_labels_cannot_be_judged(world, serve):
     world.questions(question(1), question(2, answer=None))
     line = world.refused(world.predict("mine", PLAIN), serve())
-    assert line.startswith("error: 1 of 2 questions of mine/val have hidden labels")
+    assert line.startswith("error: the labels of 1 of 2 questions of mine/val are hidden: ")
 
 
 def test_a_model_is_not_compared_with_itself(world, serve):
