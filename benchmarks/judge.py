@@ -20,8 +20,7 @@ from pathlib import Path
 
 from benchmarks.server import serve
 from qa.judge.asking import Content, open_judge
-from qa.judge.command import judge_runs
-from qa.judge.report import Run
+from qa.judge.runs import Run, judge_runs
 from qa.records import Question
 from tools.cli import positive, script_parser
 from tools.text.judging import JudgePrompt

@@ -1,11 +1,10 @@
 """The table of judged answers: what the judge says, and beside it what needs no judge."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from inference.captioner import Refused
-from qa.judge.asking import Content, Judge
+from qa.judge.asking import Judge
+from qa.judge.runs import Run
 from qa.judge.verdicts import Row, read_verdict, was_cut_off
 from qa.matching import contains, exact
 from qa.records import Question
@@ -19,24 +18,6 @@ ACCURACY = "accuracy, yes / (yes + no)"
 ACCURACY_OF_ALL = "accuracy of all (null: wrong)"
 CONTAINS = "contains the answer"
 SMALL, RANKS = "~", "!"  # marks of a difference
-
-
-@dataclass(frozen=True)
-class Run:
-    """One model's answers.
-
-    Attributes:
-        path: the file of predictions.
-        contents: what is judged, one a question, in the questions' order.
-    """
-
-    path: Path
-    contents: list[Content]
-
-    @property
-    def name(self) -> str:
-        """What the table calls the model."""
-        return self.path.name.removesuffix(".jsonl")
 
 
 def values_of(
