@@ -71,11 +71,12 @@ def option_likelihoods(
         (request, [captioner.answer_tokens(option) for option in options])
         for request, options in asked
     )
-    steps = (_prefix_inputs, _forward_prefix)
+    prepare, run = _prefix_inputs, _forward_prefix
     if not captioner.model.shared_prefix:
-        steps = (_whole_inputs, _forward_whole)
-    prepare, run = (partial(step, captioner) for step in steps)
-    yield from captioner.in_batches(tasks, _options_length, prepare, run)
+        prepare, run = _whole_inputs, _forward_whole
+    yield from captioner.in_batches(
+        tasks, _options_length, partial(prepare, captioner), partial(run, captioner)
+    )
 
 
 def _options_length(choice: Choice) -> int:

@@ -65,6 +65,9 @@ class Asking:
         "which frames: at the middles of N equal parts, by time; as MVBench's notebook; as TOPA",
         choices=PROTOCOLS,
     )
+    whole_video: bool = setting(
+        False, "show whole videos (default: the part between a question's start and end)"
+    )
     subtitles: bool = setting(False, "put subtitles before the question (default: leave them out)")
     instruction: str | None = setting(
         None,
@@ -162,6 +165,8 @@ class Session:
         """Ask what has not been asked yet, write the predictions; returns what failed."""
         if not gives_log_p(self.captioner):
             asking = replace(asking, write=True)
+        if asking.whole_video:
+            questions = [replace(question, start=None, end=None) for question in questions]
         journal = path.with_name(f"{path.name}.answers")
         rows = read_answers(journal)
         keys = {question.id: self._key(asking, question) for question in questions}

@@ -18,7 +18,7 @@ mean length stands beside it), token F1 counts words and not what they say.
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from qa.report import (
     open_document,
     open_remarks,
     open_table,
+    settings_remarks,
 )
 from qa.scoring import Answers, choices_of, score_choices, score_orders
 from qa.submissions import submission_format, write_submission
@@ -197,9 +198,9 @@ def run_qa(args: argparse.Namespace) -> None:
     if any(question.choices is None for question in questions):
         written = score_open(questions, model, baseline)
         show(open_table(written, subject))
-        _print(open_remarks(written))
+        _print(open_remarks(written, questions))
         document["open"] = open_document(written)
-    _print(_settings_remarks(model, everything, args.limit))
+    _print(settings_remarks(model, everything, questions))
     if args.out:
         write_json(args.out, document)
         print(args.out)
@@ -321,25 +322,6 @@ def video_path(dataset: Dataset, question: Question) -> Path:
         raise VideoError("no video: the question has none")
     place = (dataset.video_dir() or Path()) / question.video
     return dataset.video_path({"video_id": question.video_id, "video_path": str(place)})
-
-
-def _settings_remarks(
-    model: Answers, everything: Sequence[Question], limit: int | None
-) -> Iterator[str]:
-    """How the predictions were made, as far as their file says."""
-    meta: Mapping[str, Any] = model.meta
-    if limit:
-        yield f"--limit {limit}: a part of the {len(everything)} questions"
-    if meta.get("benchmark", digest := benchmark_digest(everything)) != digest:
-        yield f"{model.name}: the questions have changed since it was asked"
-    if "frames" in meta and "protocol" in meta:
-        shown = f"{meta['frames']} frames ({meta['protocol']})"
-        subtitles = ", with subtitles" if meta.get("subtitles") else ""
-        way = "written" if meta.get("write") else "by the sum of log p"
-        way = "by log p a token" if meta.get("per_token") and not meta.get("write") else way
-        yield f"{model.name}: {shown}{subtitles}; options chosen {way}"
-    if meta.get("cut_off"):
-        yield f"{model.name}: {meta['cut_off']} answers were cut off (--max_new_tokens)"
 
 
 def _print(lines: Iterator[str]) -> None:

@@ -56,7 +56,7 @@ ACTIVITYNETQA = Groups(
         "7": "number",
         "8": "other",
     },
-    remark="ActivityNet-QA's own score is `exact` over all questions.",
+    remark="ActivityNet-QA's own score is `exact` over all questions; later papers have a judge.",
 )
 MVBENCH = Groups(
     {

@@ -10,9 +10,9 @@ from rich.table import Table as Screen
 from qa.groups import groups_of
 from qa.open_scores import OPEN_METRICS, OpenScore
 from qa.options import LETTERS
-from qa.predictions import BLIND
+from qa.predictions import BLIND, benchmark_digest
 from qa.records import Question
-from qa.scoring import ChoiceScore, Control
+from qa.scoring import Answers, ChoiceScore, Control
 from tools.screen import BOOTSTRAP, empty_table
 from tools.statistics import Interval
 
@@ -72,6 +72,9 @@ def choice_remarks(score: ChoiceScore, questions: Sequence[Question]) -> Iterato
         f"{score.name}: {score.unanswered} of {score.questions} answers name no option and are"
         f" wrong; {score.ties} ties went to the first of the likeliest options"
     )
+    if score.at_chance:
+        rows = ", ".join(label.strip() for label in score.at_chance)
+        yield f"{score.name}: not above chance by its interval: {rows}"
     if orders := score.orders:
         accuracies = " ".join(f"{value:.3f}" for value in orders["accuracies"])
         yield (
@@ -82,6 +85,11 @@ def choice_remarks(score: ChoiceScore, questions: Sequence[Question]) -> Iterato
     for control in score.controls:
         if control.note:
             yield f"{control.name} was made with {control.note}: run --controls again"
+    yield from benchmark_remarks([q for q in questions if q.choices is not None])
+
+
+def benchmark_remarks(questions: Sequence[Question]) -> Iterator[str]:
+    """Which of the numbers is the benchmark's own, where that is known."""
     if remark := groups_of(str(q.type) for q in questions if q.type is not None).remark:
         yield remark
 
@@ -96,15 +104,14 @@ def open_table(score: OpenScore, subject: str) -> Screen:
         screen.add_column(title, justify="right")
     for label, (count, own) in score.metrics.items():
         screen.add_row(label, str(count), *(cell(own[metric]) for metric in OPEN_METRICS))
-        for place, title in ((0, score.baseline_name), (1, "difference")):
-            if label in score.baseline:
-                both = [score.baseline[label][metric] for metric in OPEN_METRICS]
-                cells = [_marked(pair[1]) if place else cell(pair[0]) for pair in both]
-                screen.add_row(f"    {title}", "", *cells)
+        if label in score.baseline:
+            both = [score.baseline[label][metric] for metric in OPEN_METRICS]
+            screen.add_row(f"    {score.baseline_name}", "", *(cell(base) for base, _ in both))
+            screen.add_row("    difference", "", *(_marked(effect) for _, effect in both))
     return screen
 
 
-def open_remarks(score: OpenScore) -> Iterator[str]:
+def open_remarks(score: OpenScore, questions: Sequence[Question]) -> Iterator[str]:
     """What a reader of the table must know beside it."""
     lengths = [f"{score.name} {score.words:.1f}"]
     if score.baseline_words is not None:
@@ -115,6 +122,31 @@ def open_remarks(score: OpenScore) -> Iterator[str]:
     )
     if score.empty:
         yield f"{score.name}: {score.empty} of {score.questions} answers are empty"
+    yield from benchmark_remarks([q for q in questions if q.choices is None])
+
+
+def settings_remarks(
+    model: Answers, everything: Sequence[Question], questions: Sequence[Question]
+) -> Iterator[str]:
+    """How the predictions were made, as far as their file says."""
+    meta: Mapping[str, Any] = model.meta
+    if len(questions) < len(everything):
+        yield f"{model.name}: {len(questions)} of the {len(everything)} questions (--limit)"
+    if meta.get("benchmark", digest := benchmark_digest(everything)) != digest:
+        yield f"{model.name}: the questions have changed since it was asked"
+    if "frames" in meta and "protocol" in meta:
+        part = any(q.start is not None for q in questions) and not meta.get("whole_video")
+        settings = [
+            f"{meta['frames']} frames ({meta['protocol']})",
+            "of the part that is asked about" if part else "of whole videos",
+            f"with{'' if meta.get('subtitles') else 'out'} subtitles",
+        ]
+        if any(question.choices for question in questions):
+            compared = "mean of log p a token" if meta.get("per_token") else "sum of log p"
+            settings.append(f"options by {'what is written' if meta.get('write') else compared}")
+        yield f"{model.name}: {', '.join(settings)}"
+    if meta.get("cut_off"):
+        yield f"{model.name}: {meta['cut_off']} answers were cut off (--max_new_tokens)"
 
 
 def choice_document(score: ChoiceScore) -> dict[str, Any]:

@@ -128,6 +128,7 @@ class ChoiceScore:
 
     Attributes:
         accuracy: {row: (questions, interval)}.
+        at_chance: the rows whose interval does not lie above the chance of their questions.
         positions: share of the questions in which each position is chosen.
         right_positions: share in which it is right.
         unanswered: predictions that name no option: they are wrong.
@@ -138,6 +139,7 @@ class ChoiceScore:
 
     name: str
     accuracy: dict[str, tuple[int, Interval]]
+    at_chance: list[str]
     controls: list[Control]
     positions: list[float]
     right_positions: list[float]
@@ -179,14 +181,17 @@ def score_choices(
         for row in rows:
             pair = [row.estimate(questions, values) for values in (right, theirs)]
             effects[row.label] = (interval_of(*pair[1]), interval_of(*difference_of(*pair)))
+    accuracy = {
+        row.label: (row.count(right), interval_of(*row.estimate(questions, right))) for row in rows
+    }
+    chance = {q.id: 1 / len(q.choices or ()) for q in questions}
+    expected = {row.label: row.estimate(questions, chance)[0] for row in rows}
     most = max(len(q.choices or ()) for q in questions)
     places = [choice.place for choice in chosen.values()]
     return ChoiceScore(
         name=model.name,
-        accuracy={
-            row.label: (row.count(right), interval_of(*row.estimate(questions, right)))
-            for row in rows
-        },
+        accuracy=accuracy,
+        at_chance=[label for label, (_, own) in accuracy.items() if own.low <= expected[label]],
         controls=list(_controls(questions, model, right, controls)),
         positions=[places.count(place) / len(places) for place in range(most)],
         right_positions=[
@@ -238,7 +243,7 @@ def _control(
 
 def _other_settings(meta: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """In what a control's predictions were made otherwise than the model's own."""
-    names = ("frames", "protocol", "subtitles", "write", "per_token", "instruction")
+    names = ("frames", "protocol", "whole_video", "subtitles", "write", "per_token", "instruction")
     pairs = [(name, meta.get(name), other.get(name)) for name in names if meta and other]
     return ", ".join(
         f"{name} {theirs}, not {ours}" for name, ours, theirs in pairs if ours != theirs

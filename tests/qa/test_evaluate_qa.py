@@ -96,6 +96,11 @@ def tiny(tmp_path_factory):
     return qwen2vl(tmp_path_factory.mktemp("tiny") / "tinyvl", compact=True)
 
 
+def rewritten(path, change):
+    rows = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    path.write_bytes(b"".join(dumps(row) + b"\n" for row in change(rows)))
+
+
 # ---- asking a model -----------------------------------------------------------------------------
 
 
@@ -281,6 +286,16 @@ def test_a_server_is_shown_the_options_and_its_answer_is_read(qa, dataset, serve
     assert len([p for p in Letters.prompts if "\nA. " in p]) == 4 * 9
 
 
+def test_a_part_of_a_video_is_shown_unless_the_whole_is_asked_for(qa, dataset, tiny):
+    path = dataset.questions("val")
+    rewritten(path, lambda rows: [{**row, "start": 0.0, "end": 1.0} for row in rows])
+    flags = ("--model", tiny, "--frames", 2, "--max_new_tokens", 4)
+    assert "of the part that is asked about" in qa(*flags).stdout
+    part = dataset.predictions("val", "tinyvl").read_bytes()
+    assert "of whole videos" in qa(*flags, "--whole_video").stdout
+    assert dataset.predictions("val", "tinyvl").read_bytes() != part
+
+
 def test_what_each_control_hides(dataset):
     question = next(q for q in read_questions(dataset, "val") if q.choices)
     frames = (["first", "second", "third"], 1.0)
@@ -377,11 +392,6 @@ def test_a_methods_own_control_stands_in_the_table(qa, dataset, right):
     out = qa("--predictions", right).stdout
     assert "no flow" in out
     assert "judged" not in out
-
-
-def rewritten(path, change):
-    rows = [orjson.loads(line) for line in path.read_bytes().splitlines()]
-    path.write_bytes(b"".join(dumps(row) + b"\n" for row in change(rows)))
 
 
 def test_predictions_of_other_questions_are_refused(qa, right):

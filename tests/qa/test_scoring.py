@@ -75,6 +75,13 @@ def test_accuracy_of_all_of_groups_of_types_and_the_mean_of_types():
     assert any("C, T and D" in line for line in choice_remarks(score, questions))
 
 
+def test_what_is_answered_at_chance_is_said_to_be():
+    questions = [choice(number, "easy" if number < 20 else "hard") for number in range(40)]
+    score = score_choices(questions, chosen(questions, [0] * 20 + [1, 2, 3, 0] * 5), {})
+    assert score.at_chance == ["  hard"]
+    assert "model: not above chance by its interval: hard" in choice_remarks(score, questions)
+
+
 def test_chance_and_the_most_frequent_position():
     questions = [choice(0), choice(1), choice(2, right=1, choices=LETTERS[:2])]
     score = score_choices(questions, chosen(questions, [0, 0, 0]), {"choices_only": None})
