@@ -101,6 +101,7 @@ bench: setup-dev data/toystories/truth.jsonl
 	$(PY) -m benchmarks.scaling --footage $(FOOTAGE)
 	$(PY) -m benchmarks.captioners --footage $(FOOTAGE)
 	$(PY) -m benchmarks.server
+	$(PY) -m benchmarks.judge
 	$(PY) -m benchmarks.viewer
 	$(PY) -m benchmarks.rerun --footage $(FOOTAGE)
 	$(PY) -m benchmarks.convert
