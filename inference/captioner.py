@@ -193,4 +193,5 @@ class Model:
     max_new_tokens: int = 2048
     reasoning: bool = False
     max_pixels: int | None = None
+    shared_prefix: bool = False
     video: dict[str, Any] = field(default_factory=dict)

@@ -1,11 +1,12 @@
 """How likely a model finds a given answer: log p(answer | video, prompt).
 
-One forward pass a batch of a loaded `HuggingFaceCaptioner`, with its processor, chat template and
-batches. The answer's tokens stand where the model would generate them, and the last one is the
-token that ends an answer, as in training.
+`log_likelihoods` takes requests with an answer each, `option_likelihoods` requests with several
+answers, whose video and prompt are then computed once. Both run a loaded `HuggingFaceCaptioner`,
+with its processor, chat template and batches. The answer's tokens stand where the model would
+generate them, and the last one is the token that ends an answer, as in training.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +16,8 @@ from inference.engines.huggingface import HuggingFaceCaptioner, guessed_tokens
 
 Row = tuple[Request, list[int]]
 """A request, and the token ids of the answer to it."""
+Choice = tuple[Request, list[list[int]]]
+"""A request, and the token ids of each answer that it has to choose from."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,111 @@ def log_likelihoods(
         captioner: loaded.
         answered: requests, each with the answer whose likelihood is computed.
     """
-    tokenizer = captioner.tokenizer
-    # As in training an answer is tokenized apart from the prompt, whose last token then merges with
-    # nothing; and it is done here, since two threads cannot use a tokenizer at once.
-    rows = [
-        (request, [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id])
-        for request, text in answered
-    ]
+    rows = [(request, captioner.answer_tokens(text)) for request, text in answered]
     # The longest first: where memory is too small for a batch, that shows at once.
     order = sorted(range(len(rows)), key=lambda position: -_length(rows[position]))
     in_order = [rows[position] for position in order]
     prepare, run = partial(_inputs, captioner), partial(_forward, captioner)
     for place, log_p in captioner.in_batches(in_order, _length, prepare, run):
         yield order[place], log_p
+
+
+def option_likelihoods(
+    captioner: HuggingFaceCaptioner, asked: Iterable[tuple[Request, Sequence[str]]]
+) -> Iterator[tuple[int, list[LogLikelihood] | Exception]]:
+    """Yield (position in `asked`, log p of each of its options or the exception in their place), in
+    any order.
+
+    The values are those of `log_likelihoods`. Where the model's family lets a cache be repeated
+    (`shared_prefix` in models.yaml), video and prompt go through the network once for all options;
+    elsewhere each option takes a whole forward pass.
+
+    Args:
+        captioner: loaded.
+        asked: requests, each with one option or more; taken one by one from another thread, so that
+            whoever gives them may decode videos meanwhile.
+    """
+    tasks = (
+        (request, [captioner.answer_tokens(option) for option in options])
+        for request, options in asked
+    )
+    steps = (_prefix_inputs, _forward_prefix)
+    if not captioner.model.shared_prefix:
+        steps = (_whole_inputs, _forward_whole)
+    prepare, run = (partial(step, captioner) for step in steps)
+    yield from captioner.in_batches(tasks, _options_length, prepare, run)
+
+
+def _options_length(choice: Choice) -> int:
+    request, options = choice
+    return guessed_tokens(request) + sum(map(len, options))
+
+
+def _prefix_inputs(captioner: HuggingFaceCaptioner, batch: Sequence[Choice]) -> dict[str, Any]:
+    return captioner.inputs([request for request, _ in batch])
+
+
+def _forward_prefix(
+    captioner: HuggingFaceCaptioner, inputs: dict[str, Any], batch: Sequence[Choice]
+) -> list[list[LogLikelihood]]:
+    """The prompts of a batch, padded on the left, then all their options, padded on the right."""
+    import torch
+
+    inputs = captioner.on_device(inputs)
+    prompt = inputs["attention_mask"]
+    device, length = prompt.device, prompt.shape[1]
+    options = [tokens for _, texts in batch for tokens in texts]
+    counts = torch.tensor([len(texts) for _, texts in batch], device=device)
+    owners = torch.arange(len(batch), device=device).repeat_interleave(counts)
+    rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(tokens) for tokens in options], True)
+    lengths = torch.tensor([len(tokens) for tokens in options])
+    live = (torch.arange(rows.shape[1]) < lengths[:, None]).to(device)
+    rows = rows.to(device)
+    keep = {"logits_to_keep": 1} if "logits_to_keep" in captioner.accepted else {}
+    with torch.inference_mode():
+        begun = captioner.network(**inputs, use_cache=True, **keep)
+        first = torch.log_softmax(begun.logits[:, -1].float(), dim=-1)[owners]
+        log_p = [first.gather(1, rows[:, :1])]
+        if rows.shape[1] > 1:
+            begun.past_key_values.batch_select_indices(owners)
+            place = torch.arange(length, length + rows.shape[1] - 1, device=device)
+            positions = {}
+            # A visual token's place in a Qwen is not its number in the row, so what follows a video
+            # stands elsewhere too. Its own cache of this shift knows one row a prompt.
+            if (shift := getattr(begun, "rope_deltas", None)) is not None:
+                positions["position_ids"] = (place + shift.view(-1, 1)[owners]).expand(3, -1, -1)
+            logits = captioner.network(
+                input_ids=rows[:, :-1],
+                attention_mask=torch.cat([prompt[owners], live[:, :-1].to(prompt.dtype)], dim=1),
+                past_key_values=begun.past_key_values,
+                cache_position=place,
+                use_cache=True,
+                **positions,
+            ).logits
+            # Row by row: the logits of all rows in float32 are gigabytes.
+            following = [
+                torch.log_softmax(row.float(), dim=-1).gather(1, ids[1:, None])[:, 0]
+                for row, ids in zip(logits, rows, strict=True)
+            ]
+            log_p.append(torch.stack(following))
+        totals = torch.where(live, torch.cat(log_p, dim=1), 0).double().sum(dim=1).tolist()
+    likelihoods = map(LogLikelihood, totals, lengths.tolist())
+    return [[next(likelihoods) for _ in texts] for _, texts in batch]
+
+
+def _whole_inputs(captioner: HuggingFaceCaptioner, batch: Sequence[Choice]) -> dict[str, Any]:
+    return _inputs(captioner, _rows(batch))
+
+
+def _forward_whole(
+    captioner: HuggingFaceCaptioner, inputs: dict[str, Any], batch: Sequence[Choice]
+) -> list[list[LogLikelihood]]:
+    likelihoods = iter(_forward(captioner, inputs, _rows(batch)))
+    return [[next(likelihoods) for _ in texts] for _, texts in batch]
+
+
+def _rows(batch: Sequence[Choice]) -> list[Row]:
+    return [(request, tokens) for request, texts in batch for tokens in texts]
 
 
 def _length(row: Row) -> int:

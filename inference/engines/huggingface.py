@@ -229,6 +229,13 @@ class HuggingFaceCaptioner(LocalCaptioner):
             inputs.pop("token_type_ids", None)
         return inputs.to(self.network.dtype)
 
+    def answer_tokens(self, text: str) -> list[int]:
+        """The token ids of an answer and of its end, tokenized apart from the prompt as in
+        training, whose last token then merges with nothing."""
+        with self._processing:
+            ids = self.tokenizer.encode(text, add_special_tokens=False)
+        return [*ids, self.tokenizer.eos_token_id]
+
     def _run(self, sampling: Sampling, inputs: Inputs, batch: Sequence[Request]) -> list[Answer]:
         import torch
         from transformers import GenerationConfig

@@ -26,6 +26,8 @@ RATE_TOLERANCE = 0.01
 
 # Which frames to take, given their number and how many come a second.
 Choice = Callable[[int, float], Sequence[int]]
+# Which frames to take, given their times: (n,) seconds from the first frame; and the frame rate.
+TimedChoice = Callable[[np.ndarray, float], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,19 @@ class Timeline:
         keys: (k,) int64, those of them at which a decoder can start.
         rate: frames a second.
         seekable: every frame has a stamp of its own, so that it can be found by it.
+        base: seconds of a unit of the stamps.
     """
 
     stamps: np.ndarray
     keys: np.ndarray
     rate: float
     seekable: bool
+    base: float
+
+    @property
+    def times(self) -> np.ndarray:
+        """(n,) seconds from the first frame."""
+        return (self.stamps - self.stamps[:1]) * self.base
 
 
 @dataclass(frozen=True)
@@ -75,9 +84,20 @@ def sample_frames(video: Path, choose: Choice) -> Sample:
         VideoError: the file is not there, is no video, holds less than its header says, or nothing
             in it can be decoded.
     """
+    return sample_by_time(video, lambda times, rate: choose(len(times), rate))
+
+
+def sample_by_time(video: Path, choose: TimedChoice, max_pixels: int | None = None) -> Sample:
+    """`sample_frames` for a choice that looks at the frames' times.
+
+    Args:
+        max_pixels: scale larger frames down to at most this many pixels; None: as they are.
+    """
     with open_video(video) as (container, stream):
         timeline = read_timeline(container, stream)
-    indices = list(choose(len(timeline.stamps), timeline.rate))
+    if not len(timeline.stamps):
+        raise VideoError("no frames: nothing in the video stream can be decoded")
+    indices = list(choose(timeline.times, timeline.rate))
     with open_video(video) as (container, stream):
         if timeline.seekable:
             frames = _seek(container, stream, timeline, indices)
@@ -90,7 +110,7 @@ def sample_frames(video: Path, choose: Choice) -> Sample:
         last: VideoFrame | None = None
         for place, frame in enumerate(frames):
             if frame is not last:
-                picture, last = display.picture(frame), frame
+                picture, last = display.picture(frame, max_pixels), frame
             if pictures is None:
                 pictures = np.empty((len(indices), *picture.shape), np.uint8)
             if picture.shape != pictures.shape[1:]:  # a stream may change its size
@@ -133,7 +153,7 @@ def read_timeline(container: av.container.InputContainer, stream: av.VideoStream
     steps = np.diff(stamps) * base
     distinct = len(stamps) == len(packets) > 1 and len(keys) > 0
     if not distinct or clock_jumps(container, np.diff(written) * base).any():
-        return Timeline(np.arange(len(packets) - first), keys, rate, seekable=False)
+        return Timeline(np.arange(len(packets) - first), keys, rate, False, 1 / rate)
     measured = len(steps) / float(steps.sum())
     # Stamps in thousandths of a second (Matroska) are less exact than a rate in the header.
     if abs(rate / measured - 1) > RATE_TOLERANCE:
@@ -141,7 +161,7 @@ def read_timeline(container: av.container.InputContainer, stream: av.VideoStream
     length, declared = len(stamps) / rate, declared_seconds(stream, int(stamps[0]))
     if length < TRUNCATED_SHARE * declared:
         raise VideoError(f"truncated: {length:.1f} s of {declared:.1f} s are in the file")
-    return Timeline(stamps[stamps >= keys[0]], keys, rate, seekable=True)
+    return Timeline(stamps[stamps >= keys[0]], keys, rate, True, base)
 
 
 def _seek(

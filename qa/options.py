@@ -1,0 +1,60 @@
+"""Which option a written answer names.
+
+The first rule that names exactly one option decides:
+
+1. the whole answer, or its first line, is an option's text (both normalised);
+2. it begins with an option's letter, bare or in brackets, which ends there or is followed by "." ")"
+   ":" or that option's own text;
+3. "answer is B", "option B";
+4. exactly one option's text occurs in it, as whole words and outside of longer options.
+
+Anything else names none, which is wrong and is counted as unanswered: no option is drawn at random,
+and neither an empty answer nor the article "a" is taken for an option.
+"""
+
+import re
+import string
+from collections.abc import Iterator, Sequence
+
+from qa.matching import normalise, occurs
+
+LETTERS = string.ascii_uppercase
+_LETTER = r"[(\[]?([{letters}])(?![\w'\u2019])[)\]]?"
+_BEGINNING = r"\s*[(\[]?([{letters}])(?:[)\]]|[.:](?!\w)|\s*$|\s+(.*))"
+_NAMED = r"\b(?i:answer|option|choice)s?(?i:\s+is\b)?\s*:?\s*({one}(?:\W*(?:\b(?:or|and)\b|[,/&])\W*{one})*)"
+
+
+def chosen_option(text: str, choices: Sequence[str]) -> int | None:
+    """The position of the option that an answer names; None: it names none, or more than one."""
+    texts = [normalise(choice) for choice in choices]
+    letters = LETTERS[: len(choices)]
+    for named in _by_rule(text.strip(), texts, letters):
+        if len(named) == 1:
+            return named.pop()
+    return None
+
+
+def _by_rule(text: str, texts: Sequence[str], letters: str) -> Iterator[set[int]]:
+    """The options that each rule names, in the rules' order."""
+    for part in (text, *text.splitlines()[:1]):
+        yield {place for place, option in enumerate(texts) if option and option == normalise(part)}
+    beginning = _BEGINNING.format(letters=letters + letters.lower())
+    if match := re.match(beginning, text, flags=re.DOTALL):
+        place, following = letters.index(match[1].upper()), match[2]
+        own = following is None or normalise(following) == texts[place]
+        yield {place} if own else set()
+    one = _LETTER.format(letters=letters)
+    named = re.finditer(_NAMED.format(one=one), text)
+    yield {
+        letters.index(letter) for match in named for letter in re.findall(f"[{letters}]\\b", match[1])
+    }
+    yield set(_occurring(normalise(text).split(), texts))
+
+
+def _occurring(tokens: list[str], texts: Sequence[str]) -> Iterator[int]:
+    """The options whose texts occur in an answer's tokens; what a longer option covers is taken."""
+    for place in sorted(range(len(texts)), key=lambda place: -len(texts[place].split())):
+        run = texts[place].split()
+        while (start := occurs(tokens, run)) is not None:
+            yield place
+            tokens = [*tokens[:start], "", *tokens[start + len(run) :]]
