@@ -22,7 +22,11 @@ OPTIONS = (
 def asked(frames_of_each=(6, 2, 4)):
     """Three questions about videos of different lengths, with different numbers of options."""
     rng = np.random.default_rng(0)
-    questions = ("What happens in the video?", "Is there a dog?", "What does the man take, and why?")
+    questions = (
+        "What happens in the video?",
+        "Is there a dog?",
+        "What does the man take, and why?",
+    )
     requests = [
         Request(
             video_messages(
