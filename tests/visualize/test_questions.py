@@ -51,8 +51,8 @@ QUESTIONS = [
         video_id=None,
         context={
             "media": "text",
-            "conversation": [{"from": "human", "value": "Look."}],
-            "frames": ["a dog", "a cat"],
+            "conversation": [["human", "Look."], ["gpt", "A <dog>."]],
+            "text_frames": ["a dog", "a cat"],
         },
     ),
 ]
@@ -291,11 +291,8 @@ def test_a_video_outside_of_its_folder_is_not_opened(page, dataset):
 def test_a_question_without_video_shows_what_comes_with_it(page):
     app = page(question="e")
     assert not strips(app)
-    assert rows(app, 1)[1] == [
-        "1",
-        "{&quot;from&quot;:&quot;human&quot;,&quot;value&quot;:&quot;Look.&quot;}",
-    ]
-    assert rows(app, 2)[1] == ["frames", "[&quot;a dog&quot;,&quot;a cat&quot;]"]
+    assert rows(app, 1)[1:] == [["human", "Look."], ["gpt", "A &lt;dog&gt;."]]
+    assert rows(app, 2)[1] == ["text_frames", "[&quot;a dog&quot;,&quot;a cat&quot;]"]
 
 
 def test_pictures_in_a_folder_are_shown(page, dataset):

@@ -207,9 +207,7 @@ def show_context(question: Question) -> None:
             table(["from", "to", "text"], [[clock(a), clock(b), text] for a, b, text in lines])
     if turns := context.pop("conversation", None):
         with st.expander(f"{counted(len(turns), 'turn')} before the question"):
-            table(
-                ["", "text"], [[str(number), _text(turn)] for number, turn in enumerate(turns, 1)]
-            )
+            table(["", "text"], turns)
     if context:
         with st.expander("What else comes with the question"):
             table(["", ""], [[key, _text(value)] for key, value in context.items()])
