@@ -1,12 +1,12 @@
-"""Score a model: on the toy world's held-out videos, or on real benchmarks.
+"""Score a model: on the toy world's held-out videos, on questions, or on real benchmarks.
 
     python evaluate_model.py toy --model toyvl                        # a table, 95 % intervals
     python evaluate_model.py toy --model FOLDER --baseline toyvl      # the paired difference too
     python evaluate_model.py toy --model a.json --baseline b.json     # of scores made before
     python evaluate_model.py benchmark --tasks vinoground --model qwen2vl7b
+    python evaluate_model.py qa --dataset nextqa --split val --model qwen25vl7b --controls
 
-`python evaluate_model.py toy --help` and `python evaluate_model.py benchmark --help` are the
-manuals.
+Each command has its own `--help`, such as `python evaluate_model.py toy --help`.
 """
 
 import sys
@@ -36,9 +36,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         from evaluation.public.benchmarks import add_benchmark_parser
 
         add_benchmark_parser(commands)
+    elif "qa" in argv[:1]:
+        from qa.evaluate import add_qa_parser
+
+        add_qa_parser(commands)
     else:
         commands.add_parser("toy", help="held-out stories of the toy world")
         commands.add_parser("benchmark", help="public video benchmarks, through lmms-eval")
+        commands.add_parser("qa", help="questions about videos, with known answers")
     args = parser.parse_args(argv)
     args.run(args)
 

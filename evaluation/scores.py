@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table as Screen
 
 from tools.errors import UserError
+from tools.screen import BOOTSTRAP, empty_table
 from tools.statistics import ALL, Interval, Scores, Spreads, difference, groups_of, intervals
 from tools.store.files import CorruptLine, read_json
 
@@ -25,9 +24,7 @@ METRICS = {
     "prefer_dropped": "log p a token: over half dropped",
     "clip": "clip captions",
 }
-SCREEN_WIDTH = 116  # columns, where the screen has fewer
 NOT_ASKED = "-"
-BOOTSTRAP = "\\[ ]: 95 %, bootstrap over videos"
 
 
 def with_intervals(scores: Scores) -> Scores:
@@ -99,18 +96,6 @@ def comparison(scores: Scores, baseline: Scores) -> Screen:
         marked = f"[bold]{cell}[/bold]" if effect and effect.excludes(0) else cell
         screen.add_row(label, _cell(own.get(ALL)), _cell(base.get(ALL)), marked)
     return screen
-
-
-def empty_table(title: str, caption: str) -> Screen:
-    """A table that has a column for the names of its rows alone."""
-    screen = Screen(title=title, caption=caption, box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-    screen.add_column("", no_wrap=True)
-    return screen
-
-
-def show(screen: Screen) -> None:
-    """Print a table, as wide as it needs to be."""
-    Console(width=max(SCREEN_WIDTH, Console().width)).print(screen)
 
 
 def _rows(

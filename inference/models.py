@@ -123,6 +123,19 @@ def captioner_from(args: argparse.Namespace, max_new_tokens: int | None = None) 
     return open_captioner(args.model, name=args.model_name, max_new_tokens=max_new_tokens, **given)
 
 
+def open_model(args: argparse.Namespace, model: str) -> Captioner:
+    """The captioner of --model or --baseline; nothing is loaded yet."""
+    named = models().keys()
+    # --family is for a checkpoint: beside one, a model known by name keeps its own.
+    beside = {args.model, args.baseline} - {None} - named
+    own = {
+        "model": model,
+        "model_name": args.model_name if model == args.model else None,
+        "family": None if model in named and beside else args.family,
+    }
+    return captioner_from(argparse.Namespace(**{**vars(args), **own}))
+
+
 def open_captioner(
     model: str,
     *,

@@ -3,7 +3,7 @@
 The first rule that names exactly one option decides:
 
 1. the whole answer, or its first line, is an option's text (both normalised);
-2. it begins with an option's letter, bare or in brackets, which ends there or is followed by "." ")"
+2. it begins with an option's letter, bare or in brackets, and ends there or goes on with ".", ")",
    ":" or that option's own text;
 3. "answer is B", "option B";
 4. exactly one option's text occurs in it, as whole words and outside of longer options.
@@ -21,7 +21,10 @@ from qa.matching import normalise, occurs
 LETTERS = string.ascii_uppercase
 _LETTER = r"[(\[]?([{letters}])(?![\w'\u2019])[)\]]?"
 _BEGINNING = r"\s*[(\[]?([{letters}])(?:[)\]]|[.:](?!\w)|\s*$|\s+(.*))"
-_NAMED = r"\b(?i:answer|option|choice)s?(?i:\s+is\b)?\s*:?\s*({one}(?:\W*(?:\b(?:or|and)\b|[,/&])\W*{one})*)"
+_NAMED = (
+    r"\b(?i:answer|option|choice)s?(?i:\s+is\b)?\s*:?\s*"
+    r"({one}(?:\W*(?:\b(?:or|and)\b|[,/&])\W*{one})*)"
+)
 
 
 def chosen_option(text: str, choices: Sequence[str]) -> int | None:
@@ -46,7 +49,9 @@ def _by_rule(text: str, texts: Sequence[str], letters: str) -> Iterator[set[int]
     one = _LETTER.format(letters=letters)
     named = re.finditer(_NAMED.format(one=one), text)
     yield {
-        letters.index(letter) for match in named for letter in re.findall(f"[{letters}]\\b", match[1])
+        letters.index(letter)
+        for match in named
+        for letter in re.findall(f"[{letters}]\\b", match[1])
     }
     yield set(_occurring(normalise(text).split(), texts))
 

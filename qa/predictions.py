@@ -5,6 +5,7 @@ or null}. What made it stands beside it in `<file>.meta.json`, where one of ours
 "split", "model", "control" or null, ...}. A file that was made elsewhere needs none.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ from tools.store.files import CorruptLine, read_json, replace_atomically, write_
 from tools.store.jsonl import dumps
 
 SHOWN = 3  # ids that a message names
+# Controls: how a model is asked so that it cannot understand the video. A blind one sees none.
+BLIND = ("choices_only", "question_only")
+CONTROLS = (*BLIND, "frames_shuffled", "single_frame")
+PERMUTED = "permuted"  # and a number: the options in another order
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,35 @@ class Prediction:
 def meta_path(path: Path) -> Path:
     """What made a file of predictions stands here."""
     return path.with_name(f"{path.name}.meta.json")
+
+
+def control_path(path: Path, control: str | None) -> Path:
+    """Where a control's predictions stand beside its model's, `<model>.<control>.jsonl`."""
+    return path.with_name(f"{_stem(path)}.{control}.jsonl") if control else path
+
+
+def control_names(path: Path) -> list[str]:
+    """The controls of every model, and the further ones that stand beside a file: those whose meta
+    says that they are one, since the names of models may hold dots too."""
+    stem = _stem(path)
+    others = {
+        p.name[len(stem) + 1 : -len(".jsonl")]: p for p in path.parent.glob(f"{stem}.*.jsonl")
+    }
+    own = {n for n, p in others.items() if (read_json(meta_path(p)) or {}).get("control") == n}
+    return [*CONTROLS, *sorted(n for n in own - set(CONTROLS) if not n.startswith(PERMUTED))]
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".jsonl")
+
+
+def benchmark_digest(questions: Iterable[Question]) -> str:
+    """Twelve hex digits that change with what is asked and with what is right."""
+    content = [
+        [q.id, q.video, q.start, q.end, q.question, q.choices, q.answer, q.references]
+        for q in questions
+    ]
+    return hashlib.sha1(dumps(content)).hexdigest()[:12]
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction], meta: dict[str, Any]) -> None:

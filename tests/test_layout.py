@@ -15,6 +15,7 @@ BASE = ["tools.errors", "tools.store", "tools.cli"]  # of every package of tools
 MAY_IMPORT = {
     "tools.errors": [],
     "tools.text": ["tools.errors"],
+    "tools.screen": [],
     "tools.statistics": ["tools.errors"],
     "tools.store": ["tools.errors"],
     "tools.cli": ["tools.errors", "tools.store"],

@@ -93,8 +93,8 @@ def interval(
 ) -> Interval | None:
     """The pooled ratio of (numerator, denominator) rows, a video each, with its interval; None
     where all denominators are 0."""
-    estimate = _estimate(counts, resamples, seed)
-    return _interval(*estimate) if estimate else None
+    estimate = estimate_of(counts, resamples, seed)
+    return interval_of(*estimate) if estimate else None
 
 
 def intervals(runs: Sequence[Scores], resamples: int = RESAMPLES, seed: int = 0) -> Spreads:
@@ -161,7 +161,7 @@ def _estimates(scores: Scores, resamples: int, seed: int) -> dict[tuple[str, str
             for video in scores["videos"]
             if group in (ALL, str(video["n"]))
         ]
-        if estimate := _estimate(counts, resamples, seed):
+        if estimate := estimate_of(counts, resamples, seed):
             estimates[metric, group] = estimate
     return estimates
 
@@ -175,10 +175,11 @@ def _draws(videos: int, resamples: int, seed: int) -> np.ndarray:
     return drawn
 
 
-def _estimate(
-    counts: Sequence[Sequence[float]] | np.ndarray, resamples: int, seed: int
+def estimate_of(
+    counts: Sequence[Sequence[float]] | np.ndarray, resamples: int = RESAMPLES, seed: int = 0
 ) -> Estimate | None:
-    """See `interval`; a resample whose denominators are all 0 is nan."""
+    """See `interval`; a resample whose denominators are all 0 is nan. Estimates of as many videos
+    are resampled by the same draws."""
     table = np.asarray(counts, float).reshape(-1, 2)
     numerator, denominator = (column.sum() for column in table.T)
     if not denominator:
@@ -188,7 +189,23 @@ def _estimate(
         return float(numerator / denominator), numerators / denominators
 
 
-def _interval(value: float, drawn: np.ndarray) -> Interval:
+def mean_of(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of ratios of the same videos, such as the accuracies of several types; a resample
+    without a video of some type is the mean of the others."""
+    values, drawn = zip(*estimates, strict=True)
+    table = np.stack(drawn)
+    with np.errstate(invalid="ignore"):
+        means = np.nansum(table, axis=0) / np.count_nonzero(~np.isnan(table), axis=0)
+    return float(np.mean(values)), means
+
+
+def difference_of(a: Estimate, b: Estimate) -> Estimate:
+    """a - b, paired: both of the same videos in the same order."""
+    return a[0] - b[0], a[1] - b[1]
+
+
+def interval_of(value: float, drawn: np.ndarray) -> Interval:
+    """An estimate's interval."""
     low, high = np.nanpercentile(drawn, TAILS)
     return Interval(value, float(low), float(high))
 
@@ -205,7 +222,7 @@ def _spreads(runs: Sequence[Mapping[tuple[str, str], Estimate]], seed: int) -> S
         rng = np.random.default_rng([seed, len(runs)])
         chosen = rng.integers(0, len(runs), (table.shape[1], max(1, len(runs) - 1)))
         means = table[chosen, np.arange(len(chosen))[:, None]].mean(axis=1)
-        mean = _interval(float(np.mean(values)), means)
+        mean = interval_of(float(np.mean(values)), means)
         sd = float(np.std(values, ddof=1)) if len(runs) > 1 else None
         spreads.setdefault(metric, {})[group] = Spread(**vars(mean), sd=sd, seeds=len(runs))
     return spreads

@@ -24,14 +24,14 @@ from typing import Any
 
 from evaluation.public.lmms import BENCHMARKS, CLASSES, LmmsClass, Seen, ask, open_lmms, run
 from evaluation.public.scores import benchmark_entry, benchmark_table, read_document
-from evaluation.scores import show
-from evaluation.toy.benchmark import add_device_flag, device_of
 from inference.captioner import Model
 from inference.checkpoints import check_checkpoint, config_of, digest, local_folder, own_video_size
 from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.models import models, open_captioner
 from tools.cli import amount, new_file, positive
 from tools.errors import UserError
+from tools.runner.devices import add_device_flag, device_of
+from tools.screen import show
 from tools.store.dataset import REPOSITORY
 from tools.store.files import write_json
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from rich.table import Table as Screen
 
-from evaluation.scores import empty_table
 from tools.errors import UserError
+from tools.screen import empty_table
 from tools.statistics import Interval, interval, mean_interval, normal_interval
 from tools.store.files import CorruptLine, read_json
 

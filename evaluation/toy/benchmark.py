@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from evaluation.scores import Scores, comparison, read_scores, show, table, with_intervals
+from evaluation.scores import Scores, comparison, read_scores, table, with_intervals
 from evaluation.toy.counts import (
     clip_counts,
     description_counts,
@@ -34,10 +34,11 @@ from evaluation.toy.stories import HELD_OUT, MAKE, look, read_stories
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups
 from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.likelihood import LogLikelihood, log_likelihoods
-from inference.models import add_model_flags, captioner_from, models
+from inference.models import add_model_flags, open_model
 from tools.cli import add_data_root, new_file, positive
 from tools.errors import UserError
-from tools.runner.devices import count_gpus
+from tools.runner.devices import add_device_flag, device_of
+from tools.screen import show
 from tools.statistics import check_same_videos
 from tools.store.files import write_json
 from tools.text.answers import parse_clip_caption, parse_response
@@ -154,19 +155,6 @@ def is_score_file(model: str) -> bool:
     return model.endswith(".json") and not Path(model).is_dir()
 
 
-def open_model(args: argparse.Namespace, model: str) -> Captioner:
-    """The captioner of --model or --baseline; nothing is loaded yet."""
-    named = models().keys()
-    # --family is for a checkpoint: beside one, a model known by name keeps its own.
-    beside = {args.model, args.baseline} - {None} - named
-    own = {
-        "model": model,
-        "model_name": args.model_name if model == args.model else None,
-        "family": None if model in named and beside else args.family,
-    }
-    return captioner_from(argparse.Namespace(**{**vars(args), **own}))
-
-
 def score(captioner: Captioner, cases: Sequence[Case], sampling: Sampling) -> Scores:
     """Ask a loaded model everything; its videos' counts and descriptions, as a score file has them.
 
@@ -193,25 +181,6 @@ def score(captioner: Captioner, cases: Sequence[Case], sampling: Sampling) -> Sc
         videos.append({**about, "caption": text, "counts": counts})
     cut_off = sum(answer.finish_reason == "length" for (answer,) in descriptions)
     return {"cut_off": cut_off, "videos": videos}
-
-
-def add_device_flag(parser: argparse.ArgumentParser) -> None:
-    """Add --device, for `device_of`."""
-    parser.add_argument(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="where the model computes (default auto: a GPU if torch can use one, else the CPU)",
-    )
-
-
-def device_of(device: str) -> str:
-    """The one device to compute on, as a captioner takes it; a UserError where there is no GPU for
-    cuda."""
-    gpus = count_gpus() if device != "cpu" else 0
-    if device == "cuda" and not gpus:
-        raise UserError("--device cuda: no GPU that torch can use is here; use --device cpu")
-    return "cuda:0" if gpus else "cpu"
 
 
 def remarks(scores: Scores) -> Iterator[str]:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from evaluate_model import main
-from evaluation.toy.benchmark import open_model, score
+from evaluation.toy.benchmark import score
 from evaluation.toy.counts import (
     clip_counts,
     description_counts,
@@ -27,7 +27,7 @@ from evaluation.toy.questions import Case, Questions, benchmark_digest, question
 from evaluation.toy.stories import Story, key_frames, look, read_stories, whole_video
 from inference.captioner import Answer, Request, Sampling
 from inference.likelihood import LogLikelihood, log_likelihoods
-from inference.models import open_captioner
+from inference.models import open_captioner, open_model
 from inference.tiny.checkpoints import llava_onevision, qwen2vl
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY
