@@ -70,15 +70,15 @@ class Waiting(asyncio.Protocol):
             asyncio.get_running_loop().call_later(self.delay, self.transport.write, self.answer)
 
 
-def serve(pipe: Connection, delay: float) -> None:
-    """Be the server; tells its port through the pipe."""
+def serve(pipe: Connection, delay: float, text: str = CAPTION * 20) -> None:
+    """Be the server, which answers every request with one text; tells its port through the pipe."""
 
     def reply(content: object) -> bytes:
         body = orjson.dumps(content)
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         return f"{head}\r\n\r\n".encode() + body
 
-    message = {"role": "assistant", "content": CAPTION * 20}
+    message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     listed, answer = reply({"data": [{"id": "toy"}]}), reply({"choices": [choice]})
 

@@ -97,11 +97,17 @@ class Answer:
     """What a model wrote, as it wrote it: parsing is the caller's.
 
     `finish_reason` is "stop" where the model ended by itself, "length" where it was cut off at
-    max_new_tokens, or the engine's own word for anything else.
+    max_new_tokens, or the engine's own word for anything else. `model` is what a server calls the
+    model that answered; empty where it does not say, and of other engines.
     """
 
     text: str
     finish_reason: str
+    model: str = ""
+
+
+class Refused(RuntimeError):
+    """A server does not take one request because of what is in it; other requests may be fine."""
 
 
 class Captioner(Protocol):

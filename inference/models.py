@@ -150,7 +150,8 @@ def open_captioner(
     """The captioner of a model; nothing is loaded yet.
 
     Args:
-        model: a name of models.yaml, a checkpoint's folder or id on the hub, or <name>@<url>.
+        model: a name of models.yaml, a checkpoint's folder or id on the hub, or <name>@<url>, whose
+            name may be <org>/<name>.
         max_new_tokens: longest answer to a clip prompt; None: the model's own.
 
     Raises:
@@ -166,7 +167,9 @@ def open_captioner(
     if known:
         chosen = known
     elif is_server:
-        chosen = _model(served, family, engine="server")
+        # A name such as org/name is what the server calls it; its last part names the files.
+        own = {"checkpoint": served} if "/" in served else {}
+        chosen = _model(served.rpartition("/")[2], family, engine="server", **own)
     elif at:
         raise UserError(f"--model {model}: a server's address begins with http:// or https://")
     elif "/" in model or Path(model).is_dir():

@@ -34,7 +34,7 @@ from openai import (
 )
 
 from inference.ahead import in_background
-from inference.captioner import Answer, Model, Request, Sampling
+from inference.captioner import Answer, Model, Refused, Request, Sampling
 from inference.engines.server_format import (
     JPEG_QUALITY,
     QUOTED,
@@ -59,6 +59,10 @@ RETRIES = 4 + math.ceil((PATIENCE / 0.75 - 7.5) / 8)
 ANSWER_TIMEOUT = 1800
 GIVE_UP = 2 * ANSWER_TIMEOUT  # seconds for one request with all that is retried
 GREETING_SIDE = 112  # pixels of a picture that any model takes
+# OpenAI refuses to write JSON where a prompt does not mention it, and some servers refuse an answer
+# that was cut off before the JSON was whole.
+OFFER, OFFER_TOKENS = 'Answer with this JSON object: {"ready": true}', 32
+REFUSALS = (400, 413, 422)  # HTTP: this request is at fault, such as by a filter of contents
 LIST_TIMEOUT = 30  # seconds to say which models there are
 WAKE_TIMEOUT = 300  # seconds to a first token: some servers load the model when it is first asked
 
@@ -70,6 +74,11 @@ class ServerCaptioner:
         model: names the files; its checkpoint says which of several models on the server is meant.
         url: the server's address, up to and with its /v1.
         concurrency: requests in flight at once, in each worker.
+
+    Attributes:
+        served: the id of the model, as the server lists it.
+        reported: what the server calls the model in its answers, often with a date; empty before
+            `check` and `load`, and where the server does not say.
 
     Raises:
         UserError: that is no address.
@@ -83,7 +92,9 @@ class ServerCaptioner:
         self.reasoning = model.reasoning
         self.batch_size = BATCHES * concurrency
         self.served = ""
+        self.reported = ""
         self.strict = False
+        self.offered: dict[str, Any] = {}
 
     @property
     def decoding(self) -> Sampling:
@@ -122,6 +133,29 @@ class ServerCaptioner:
         """Ask the server for its models again, and wait for it where it is away."""
         cv2.setNumThreads(threads)
         self._meet(RETRIES)
+
+    def offer(self, fields: dict[str, Any]) -> list[str]:
+        """Send those of these fields with every request from now on that the server accepts.
+
+        Each is tried by itself on a short request. It comes after `check` or `load`.
+
+        Returns:
+            The names of the accepted fields.
+
+        Raises:
+            UserError: the server does not answer.
+        """
+        self.offered = {}
+        with OpenAI(**self._connection(1)) as client:
+            for name, value in fields.items():
+                accepted, self.offered = self.offered, {**self.offered, name: value}
+                try:
+                    self._greet(client, text=OFFER, tokens=OFFER_TOKENS)
+                except (BadRequestError, UnprocessableEntityError):
+                    self.offered = accepted
+                except (OpenAIError, ValueError) as error:
+                    raise UserError(f"{self.url} does not answer: {error}") from error
+        return list(self.offered)
 
     def generate(
         self, requests: Iterable[Request], sampling: Sampling
@@ -200,11 +234,13 @@ class ServerCaptioner:
                 f" {error.status_code}: {_text_of(error)})"
             ) from error
 
-    def _greet(self, client: OpenAI, *shown: dict[str, Any]) -> None:
-        content = [*shown, {"type": "text", "text": "Hello"}]
+    def _greet(
+        self, client: OpenAI, *shown: dict[str, Any], text: str = "Hello", tokens: int = 1
+    ) -> None:
+        content = [*shown, {"type": "text", "text": text}]
         greeting = Request([{"role": "user", "content": content}], 0)
-        body, _ = self._body(greeting, Sampling.greedy(1), {})
-        read_answer(
+        body, _ = self._body(greeting, Sampling.greedy(tokens), {})
+        answer = read_answer(
             client.post(
                 "/chat/completions",
                 cast_to=bytes,
@@ -212,6 +248,7 @@ class ServerCaptioner:
                 options={"timeout": WAKE_TIMEOUT},
             )
         )
+        self.reported = answer.model
 
     def _choice(self, ids: list[str]) -> str:
         """The id of the server's model that is meant."""
@@ -267,6 +304,7 @@ class ServerCaptioner:
             "messages": messages,
             "stream": False,
             **sampling_fields(sampling, request.seed, self.strict),
+            **self.offered,
         }
         return orjson.dumps(fields), pictures
 
@@ -296,7 +334,8 @@ async def _ask(client: AsyncOpenAI, body: bytes) -> Answer:
     except TimeoutError:
         raise TimeoutError(f"no answer within {GIVE_UP} s") from None
     except APIStatusError as error:
-        raise RuntimeError(f"HTTP {error.status_code}: {_text_of(error)}") from None
+        kind = Refused if error.status_code in REFUSALS else RuntimeError
+        raise kind(f"HTTP {error.status_code}: {_text_of(error)}") from None
     return read_answer(reply)
 
 

@@ -56,7 +56,13 @@ def messages_of(
                 yield {"type": "image_url", "image_url": {"url": known[1]}}
 
     messages = [
-        {"role": message["role"], "content": list(parts(message["content"]))}
+        {
+            "role": message["role"],
+            # Some servers take parts in the user's turns alone.
+            "content": list(parts(message["content"]))
+            if message["role"] == "user"
+            else "\n".join(part["text"] for part in message["content"]),
+        }
         for message in request.messages
     ]
     return messages, pictures
@@ -136,7 +142,8 @@ def read_answer(reply: bytes) -> Answer:
         reasons = [reason for choice in choices if (reason := choice.get("finish_reason"))]
     except (AttributeError, TypeError):
         raise ValueError(f"it answers {str(documents[0])[:QUOTED]}") from None
-    return Answer(text.strip(), reasons[-1] if reasons else "stop")
+    model = str(documents[0].get("model") or "")
+    return Answer(text.strip(), reasons[-1] if reasons else "stop", model)
 
 
 def _json(text: bytes) -> Any:

@@ -99,6 +99,9 @@ def test_a_server_is_asked_for_a_known_or_an_unknown_model():
     assert (known.name, known.concurrency) == ("qwen25vl7b", 7)
     assert known.model.checkpoint == "Qwen/Qwen2.5-VL-7B-Instruct"
     assert open_captioner("my-model@http://localhost:8000/v1").name == "my-model"
+    of_an_organisation = open_captioner("org/theirs@http://localhost:8000/v1")
+    assert of_an_organisation.name == "theirs"
+    assert of_an_organisation.model.checkpoint == "org/theirs"
 
 
 def test_the_longest_clip_answer_may_be_given():

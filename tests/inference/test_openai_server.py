@@ -286,6 +286,17 @@ def test_without_a_key_a_server_of_ones_own_is_asked_all_the_same(toy, monkeypat
     assert answers(loaded(toy()), "Open.") == [Answer("answer to Open.", "stop")]
 
 
+def test_fields_are_offered_one_by_one_and_those_refused_are_left_out(toy):
+    server = toy("--strict", "--model", "toy-2026")
+    captioner = loaded(server)
+    assert captioner.reported == "toy-2026"
+    wanted = {"response_format": {"type": "json_object"}, "seed": 3}
+    assert captioner.offer(wanted) == ["seed"]
+    assert answers(captioner, "Go on.") == [Answer("answer to Go on.", "stop", "toy-2026")]
+    body = server.requests()[-1]["body"]
+    assert body["seed"] == 3 and "response_format" not in body
+
+
 # What comes back
 
 
@@ -616,11 +627,11 @@ def test_what_a_server_refuses_is_failed_and_done_by_a_later_run(toy, stage_one,
 
     captions = ("generate_meta_data.py", 1, "--dataset", "mine", "--concurrency", 3)
     first = lines(*captions)[0]
-    assert re.fullmatch(r"raw_captions: [12] done, [12] failed \(RuntimeError: HTTP 400\)", first)
+    assert re.fullmatch(r"raw_captions: [12] done, [12] failed \(Refused: HTTP 400\)", first)
     assert lines(*captions, "--retry_failed") == ["raw_captions: 3 done", "captions: 3 done"]
     responses = ("generate_dpo_data.py", "mine", 2)
     first = lines(*responses)[0]
-    assert re.fullmatch(r"responses: \d+ done, \d+ failed \(RuntimeError: HTTP 400\)", first)
+    assert re.fullmatch(r"responses: \d+ done, \d+ failed \(Refused: HTTP 400\)", first)
     assert lines(*responses, "--retry_failed") == ["responses: 39 done"]
 
 

@@ -1,13 +1,15 @@
 """A small server that speaks OpenAI's chat API, for test_openai_server.py.
 
     python tests/inference/toy_server.py LOG [--port N] [--models ID ...] [--key KEY] [--strict]
-                                             [--delay S]
-                               [--first DEED]
+                               [--delay S] [--first DEED] [--model NAME]
+                               [--script FILE.json] [--say TEXT]
 
 Prints its port once it listens. Appends each request for a chat to LOG, as a line of JSON with the
 time of its arrival and how many were open then. A prompt that begins with "do" is a list of deeds,
 one for each time that this prompt comes: `do 429 drop` is refused, then cut off, then answered.
---first is the deed for the first time of every other prompt.
+--first is the deed for the first time of every other prompt. --model is what an answer calls its
+model. A script is {text: [deed, ...]}: a conversation that contains the text gets these in turn,
+the last one for ever; what is no deed is said as it stands. --say is said to all others.
 """
 
 import argparse
@@ -37,6 +39,8 @@ class Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.open = 0
         self.came: Counter[str] = Counter()
+        script = arguments.script and open(arguments.script).read()  # noqa: SIM115
+        self.script: dict[str, list[str]] = json.loads(script) if script else {}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -56,10 +60,11 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         prompt = prompt_of(body)
+        scripted = next(filter(whole_text(body).__contains__, server.script), None)
         with server.lock:
             server.open += 1
-            server.came[prompt] += 1
-            time_of_prompt = server.came[prompt]
+            server.came[scripted or prompt] += 1
+            time_of_prompt = server.came[scripted or prompt]
             entry = {"at": time.monotonic(), "open": server.open, "body": body}
             server.log.write(json.dumps(entry) + "\n")
         time.sleep(server.arguments.delay)
@@ -71,6 +76,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.say(400, {"error": {"message": error}})
             elif pictures > server.arguments.pictures:
                 self.say(400, {"error": {"message": f"{pictures} pictures are too many"}})
+            elif scripted:
+                deeds = server.script[scripted]
+                self.act(deeds[min(time_of_prompt, len(deeds)) - 1], prompt)
             else:
                 deeds = server.arguments.first if prompt != GREETING else []
                 deeds = prompt.split()[1:] if prompt.startswith("do ") else deeds
@@ -91,6 +99,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif deed == "hang":
             time.sleep(30)
+        elif deed.startswith("late "):
+            time.sleep(0.5)
+            self.act(deed.removeprefix("late "), prompt)
         elif deed == "html":
             self.say(200, "<html>Please log in</html>", "text/html")
         elif deed == "error":
@@ -98,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
         elif deed == "nothing":
             self.say(200, {"choices": []})
         elif deed == "length":
-            self.say(200, completion(f"answer to {prompt}", "length"))
+            self.answer(f"answer to {prompt}", "length")
         elif deed == "chunks":
             deltas: list[dict[str, str]] = [{"role": "assistant"}, {"content": "one "}]
             chunks = [{"choices": [{"delta": delta}]} for delta in [*deltas, {"content": "two"}]]
@@ -106,10 +117,17 @@ class Handler(BaseHTTPRequestHandler):
             lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
             self.say(200, "".join([*lines, "data: [DONE]\n\n"]), "text/event-stream")
         elif deed == "answer":
-            self.say(200, completion(f"answer to {prompt}", "stop"))
+            self.answer(self.server.arguments.say or f"answer to {prompt}", "stop")
+        elif not deed.isdecimal():
+            self.answer(deed, "stop")
         else:
             wait = {"Retry-After": "1"} if deed == "429" else {}
             self.say(int(deed), {"error": {"message": f"told to say {deed}"}}, headers=wait)
+
+    def answer(self, text: str, finish_reason: str) -> None:
+        model = self.server.arguments.model
+        named = {"model": model} if model else {}
+        self.say(200, {**completion(text, finish_reason), **named})
 
     def say(
         self,
@@ -137,6 +155,17 @@ def prompt_of(body: dict) -> str:
     return [part["text"] for part in parts if part["type"] == "text"][-1]
 
 
+def whole_text(body: dict) -> str:
+    """All texts of a conversation."""
+    texts = []
+    for message in body["messages"]:
+        if isinstance(message["content"], str):
+            texts.append(message["content"])
+        else:
+            texts += [part["text"] for part in message["content"] if part["type"] == "text"]
+    return "\n".join(texts)
+
+
 def completion(text: str, finish_reason: str) -> dict:
     message = {"role": "assistant", "content": text}
     return {"choices": [{"index": 0, "message": message, "finish_reason": finish_reason}]}
@@ -152,6 +181,9 @@ if __name__ == "__main__":
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--first", nargs=1, default=[])
+    parser.add_argument("--model")
+    parser.add_argument("--script")
+    parser.add_argument("--say")
     server = Server(parser.parse_args())
     print(server.server_address[1], flush=True)
     try:

@@ -1,0 +1,1 @@
+"""The judge: a language model that says whether written answers match the right ones."""
