@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from qa.judge.verdicts import content_key
 from qa.matching import contains
 from qa.options import chosen_option
 from qa.predictions import Prediction, meta_path, parse_prediction
@@ -112,13 +113,21 @@ class Answers:
         if question.choices:
             chosen = self.chosen(question)
             return None if chosen is None else chosen == question.answer_index
-        for rows in self.judged.values():
-            if verdict := rows.get(question.id, {}).get("verdict"):
-                return bool(verdict == "yes")
+        for row in self.verdicts(question).values():
+            if row["verdict"]:
+                return bool(row["verdict"] == "yes")
         prediction = self.prediction(question)
         if prediction is None or not prediction.prediction:
             return None
         return contains(prediction.prediction, question.answer, *question.references)
+
+    def verdicts(self, question: Question) -> dict[str, Row]:
+        """judge -> its row on this answer; a row on an earlier answer is left out."""
+        prediction = self.prediction(question)
+        text = (prediction and prediction.prediction) or ""
+        key = content_key(question.question, question.answer or "", text)
+        rows = {judge: of_judge.get(question.id) for judge, of_judge in self.judged.items()}
+        return {judge: row for judge, row in rows.items() if row and row["sha1"] == key}
 
 
 def outcome(right: bool | None) -> str:
@@ -187,7 +196,7 @@ def read_answers(dataset: Dataset, split: str, name: str) -> Answers:
     for judge, file in judged_files(dataset, split, name).items():
         try:
             rows = map(orjson.loads, file.read_bytes().splitlines())
-            judged[judge] = {row["id"]: row for row in rows}
+            judged[judge] = {row["id"]: row for row in rows if "sha1" in row and "verdict" in row}
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptLine(f"{file}: a line is no verdict ({error})") from None
     return Answers(path, meta, lines, judged)

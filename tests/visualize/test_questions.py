@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from qa.judge.verdicts import content_key
 from qa.predictions import Prediction, write_predictions
 from qa.records import Question, write_questions
 from tools.errors import UserError
@@ -89,6 +90,7 @@ def dataset(tmp_path: Path, make_video: Callable[..., Path]) -> Dataset:
     path = made.predictions("val", "written")
     write_predictions(path, written, meta(frames=2, protocol="mvbench"))
     row = {"id": "c", "verdict": "yes", "score": 4}
+    row["sha1"] = content_key("What is in c", "two cats", "one cat")
     path.with_name("written.judged-tiny.jsonl").write_bytes(dumps(row) + b"\n")
     write_predictions(
         made.predictions("val", "likely.choices_only"),
@@ -160,6 +162,14 @@ def test_an_open_answer_without_a_judge_is_right_where_it_contains_the_right_one
     assert written.right(QUESTIONS[2]) is False
     (dataset.predictions("val", "cats")).write_bytes(dumps({"id": "c", "prediction": "Cats!"}))
     assert read_answers(dataset, "val", "cats").right(QUESTIONS[2]) is True
+
+
+def test_a_verdict_on_an_earlier_answer_does_not_count(dataset):
+    path = dataset.predictions("val", "written")
+    path.write_bytes(path.read_bytes().replace(b"one cat", b"a bird"))
+    written = read_answers(dataset, "val", "written")
+    assert written.verdicts(QUESTIONS[2]) == {}
+    assert written.right(QUESTIONS[2]) is False
 
 
 def test_probabilities_are_the_softmax_of_log_p(dataset):
@@ -246,6 +256,17 @@ def test_a_control_without_video_was_shown_no_frame(page):
     app = page(by="likely.choices_only")
     assert "choices\\_only was shown no frame\\." in captions(app)
     assert [len(strip) for strip in strips(app)] == [8]
+
+
+@pytest.mark.parametrize(
+    ("control", "words"),
+    [("single_frame", "but only number 2"), ("frames_shuffled", "in another order")],
+)
+def test_what_a_control_was_shown_is_said(page, dataset, control, words):
+    path = dataset.predictions("val", f"likely.{control}")
+    values = meta(control=control, frames=3, protocol="middles")
+    write_predictions(path, [Prediction("a", None, [0.0, 0.0, 0.0])], values)
+    assert f"3 frames \\(middles\\), {words}\\." in captions(page(by=f"likely.{control}"))
 
 
 def test_a_part_of_the_video_and_all_of_it_can_be_played(page):

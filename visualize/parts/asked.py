@@ -14,6 +14,7 @@ from PIL import Image
 
 from qa.frames import FRAMES, PROTOCOLS, chosen_indices, frames_of
 from qa.options import LETTERS
+from qa.predictions import BLIND
 from qa.records import Question
 from tools.errors import UserError
 from tools.store.jsonl import Record
@@ -28,7 +29,6 @@ from visualize.previews import PREVIEW_SECONDS, film, video_path
 from visualize.session import Session
 
 ALL = "all"  # in the address: the whole part that is asked about is playing
-BLIND = ("choices_only", "question_only")  # controls that are shown no frame
 
 
 def show_video(session: Session, question: Question, answers: Sequence[Answers]) -> None:
@@ -86,12 +86,14 @@ def _about(answers: Sequence[Answers]) -> list[str]:
     """What a model was shown, in a sentence each."""
     lines = []
     for one in answers:
-        count, protocol = _way(one)
-        if one.meta.get("control") in BLIND:
+        (count, protocol), control = _way(one), one.meta.get("control")
+        only = f", but only number {count // 2 + 1}" if control == "single_frame" else ""
+        order = ", in another order" if control == "frames_shuffled" else ""
+        if control in BLIND:
             lines.append(f"{one.name} was shown no frame.")
         elif one.meta.get("protocol") == protocol:
-            control = f", as control {one.meta['control']}" if one.meta.get("control") else ""
-            lines.append(f"{one.name} was shown {counted(count, 'frame')} ({protocol}{control}).")
+            frames = counted(count, "frame")
+            lines.append(f"{one.name} was shown {frames} ({protocol}){only}{order}.")
         else:
             lines.append(f"Which frames {one.name} was shown is not known.")
     return lines
@@ -180,11 +182,7 @@ def show_texts(question: Question, answers: Sequence[Answers]) -> None:
     for one in answers:
         prediction = one.prediction(question)
         if prediction and prediction.prediction is not None:
-            verdicts = [
-                _verdict(judge, rows[question.id])
-                for judge, rows in one.judged.items()
-                if question.id in rows
-            ]
+            verdicts = [_verdict(*of_judge) for of_judge in one.verdicts(question).items()]
             kind = "other" if one.right(question) is False else ""
             boxes.append((f"{one.name} wrote", "; ".join(verdicts), prediction.prediction, kind))
     if not boxes:
