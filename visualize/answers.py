@@ -22,8 +22,9 @@ from tools.errors import UserError
 from tools.store.dataset import Dataset
 from tools.store.files import CorruptLine, read_json
 
-RIGHT, WRONG, UNSCORED, DIFFER = "right", "wrong", "unscored", "the two differ"
-OUTCOMES = (RIGHT, WRONG, UNSCORED, DIFFER)
+RIGHT, WRONG, UNANSWERED, DIFFER = "right", "wrong", "unanswered", "the two differ"
+OUTCOMES = (RIGHT, WRONG, UNANSWERED, DIFFER)
+NOT_KNOWN = "not known"
 Row = dict[str, Any]
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -121,6 +122,13 @@ class Answers:
             return None
         return contains(prediction.prediction, question.answer, *question.references)
 
+    def outcome(self, question: Question) -> str:
+        """RIGHT, WRONG, UNANSWERED (no answer, or one that names no option, which scores count as
+        wrong), or NOT_KNOWN, where the right answer is not public."""
+        if question.answer is None:
+            return NOT_KNOWN
+        return {True: RIGHT, False: WRONG, None: UNANSWERED}[self.right(question)]
+
     def verdicts(self, question: Question) -> dict[str, Row]:
         """judge -> its row on this answer; a row on an earlier answer is left out."""
         prediction = self.prediction(question)
@@ -128,11 +136,6 @@ class Answers:
         key = content_key(question.question, question.answer or "", text)
         rows = {judge: of_judge.get(question.id) for judge, of_judge in self.judged.items()}
         return {judge: row for judge, row in rows.items() if row and row["sha1"] == key}
-
-
-def outcome(right: bool | None) -> str:
-    """What `Answers.right` says, in a word."""
-    return {True: RIGHT, False: WRONG, None: UNSCORED}[right]
 
 
 @dataclass(frozen=True)
@@ -203,9 +206,9 @@ def read_answers(dataset: Dataset, split: str, name: str) -> Answers:
 
 
 def outcomes(split: Split, answers: Answers) -> np.ndarray:
-    """RIGHT, WRONG or UNSCORED of each question, (questions,) str."""
+    """The outcome of each question, (questions,) str."""
     questions = map(split.question, range(len(split.lines)))
-    return np.array([outcome(answers.right(question)) for question in questions])
+    return np.array([answers.outcome(question) for question in questions])
 
 
 def select(split: Split, wanted: Wanted, compared: Sequence[np.ndarray]) -> np.ndarray:

@@ -151,9 +151,21 @@ def button(app: AppTest, label: str) -> Any:
 def test_an_answer_is_compared_with_the_right_one(dataset):
     split = read_split(dataset, "val")
     likely, written = (read_answers(dataset, "val", name) for name in ("likely", "written"))
-    assert outcomes(split, likely).tolist() == ["right", "wrong", "right", "unscored", "unscored"]
+    assert outcomes(split, likely).tolist() == [
+        "right",
+        "wrong",
+        "right",
+        "not known",
+        "unanswered",
+    ]
     # The judge says that "one cat" is right; the last answer names two options.
-    assert outcomes(split, written).tolist() == ["wrong", "right", "right", "unscored", "unscored"]
+    assert outcomes(split, written).tolist() == [
+        "wrong",
+        "right",
+        "right",
+        "not known",
+        "unanswered",
+    ]
 
 
 def test_an_open_answer_without_a_judge_is_right_where_it_contains_the_right_one(dataset):
@@ -194,7 +206,7 @@ def test_filters_select_by_type_text_and_outcome(dataset):
     assert ids(text="in d") == "d"
     assert ids(outcome="right") == "ac"
     assert ids(outcome="wrong") == "b"
-    assert ids(outcome="unscored") == "de"
+    assert ids(outcome="unanswered") == "e"
     assert ids(outcome="the two differ") == "ab"
     assert ids(outcome="right", types=("CW",), text="what is in a") == "a"
 
@@ -301,7 +313,7 @@ def test_a_hidden_label_and_a_missing_video_are_said(page):
     text = words(page(question="d", by="likely"))
     assert "The right answer is not public." in text
     assert "The video cannot be shown: no such file" in text
-    assert "likely: unscored" in text
+    assert "likely: not known" in text
 
 
 def test_a_video_outside_of_its_folder_is_not_opened(page, dataset):
@@ -360,13 +372,13 @@ def test_the_list_has_a_row_for_each_question(page):
     app = page(list="yes", by="likely", beside="written", page="x")
     frame = app.dataframe[0].value
     assert frame["id"].tolist() == ["a", "b", "c", "d", "e"]
-    assert frame["likely"].tolist() == ["right", "wrong", "right", "unscored", "no answer"]
+    assert frame["likely"].tolist() == ["right", "wrong", "right", "not known", "unanswered"]
     assert frame["written answers"].tolist()[:3] == ["A A dog.", "B A cat.", "one cat"]
 
 
 def test_answers_that_are_written_meanwhile_appear(page, dataset):
     app = page(by="likely", question="e")
-    assert "likely: no answer" in words(app)
+    assert "likely: unanswered" in words(app)
     path = dataset.predictions("val", "likely")
     line = dumps({"id": "e", "prediction": None, "log_p": [0.0, 1.0, 0.0]})
     path.write_bytes(path.read_bytes() + line + b"\n")

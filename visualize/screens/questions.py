@@ -13,13 +13,12 @@ from visualize.answers import (
     DIFFER,
     OUTCOMES,
     RIGHT,
-    UNSCORED,
+    WRONG,
     Answers,
     Split,
     Stamp,
     Wanted,
     judged_files,
-    outcome,
     outcomes,
     read_answers,
     read_split,
@@ -36,7 +35,7 @@ PAGE_ROWS = 50
 NOBODY = "nobody"
 ABOUT_OUTCOMES = (
     "An open answer is right where its judge says so or, without a judge, where it contains the"
-    " right answer. `unscored`: it names no option, or the right one is not public."
+    " right answer. `unanswered`: there is none, or it names no option (scores count it as wrong)."
 )
 
 
@@ -158,8 +157,8 @@ def _one(
         where, before, after = f"not among {len(places):,}", places[:0], places[:1]
     labels = [badge(question.type, "accent")] if question.type else []
     for one in answers:
-        result = _outcome(one, question)
-        kind = {RIGHT: "accent", UNSCORED: ""}.get(result, "warn")
+        result = one.outcome(question)
+        kind = {RIGHT: "accent", WRONG: "warn"}.get(result, "")
         labels.append(badge(f"{one.name}: {result}", kind))
     labels.append(faint(question.id))
     buttons = heading_with_steps(question.question, labels, where, step_to(before), step_to(after))
@@ -174,10 +173,6 @@ def _one(
         f"{key} {value}" for key, value in question.origin.items() if key != "sha256"
     )
     st.caption(unmarked(f"{question.video or 'no video'} · read from {origin or 'nowhere known'}"))
-
-
-def _outcome(answers: Answers, question: Question) -> str:
-    return outcome(answers.right(question)) if question.id in answers.lines else "no answer"
 
 
 def _list(split: Split, answers: Sequence[Answers], places: np.ndarray) -> None:
@@ -200,7 +195,7 @@ def _list(split: Split, answers: Sequence[Answers], places: np.ndarray) -> None:
             {
                 "id": question.id,
                 "type": question.type or "",
-                **{one.name: _outcome(one, question) for one in answers},
+                **{one.name: one.outcome(question) for one in answers},
                 "question": question.question,
                 "answer": question.answer or "",
                 **{f"{one.name} answers": _short(one, question) for one in answers},
