@@ -1,4 +1,4 @@
-"""The viewer on a million pairs and 100,000 questions: seconds and memory against their bounds.
+"""The viewer on a million pairs: seconds and memory against their bounds.
 
     python -m benchmarks.viewer                     # 1,000,000 pairs, 4 GB of scratch
     python -m benchmarks.viewer --pairs 100000
@@ -6,9 +6,8 @@
 Made up here (seeded): 12 pairs a video, each response a sentence a clip of its order, words drawn
 from 20,000 as a language draws them (Zipf); with init, videos and clip captions. Measured: the
 index from nothing, after 1,000 more videos have come in parts, and after these have been merged
-into new files; then, in a fresh process, the first page of the viewer as Streamlit runs it,
-filters and searches, and the page of questions with the answers of two models. Memory is what all
-processes hold at a moment, at most.
+into new files; then, in a fresh process, the first page of the viewer as Streamlit runs it, and
+filters and searches. Memory is what all processes hold at a moment, at most.
 """
 
 import json
@@ -26,11 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from qa.predictions import Prediction, write_predictions
-from qa.records import Question, write_questions
 from tools.cli import positive, script_parser
 from tools.pairs.perturbation import configs, equivalence, select
-from tools.store.dataset import REPOSITORY, Dataset
+from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import dumps
 
 MODEL = "made_up"
@@ -39,9 +36,6 @@ SENTENCE_WORDS = (12, 24)
 # For a million pairs.
 INDEX_SECONDS, PAGE_SECONDS, QUERY_SECONDS, MEMORY_MB = 60, 2, 1, 1024
 NEW_VIDEOS = 1000
-ASKED = 100_000  # questions
-# For all of them: to compare the answers of two models with the right ones, once.
-COMPARE_SECONDS = 10
 
 
 class World:
@@ -131,40 +125,6 @@ def write(world: World, root: Path, numbers: range, suffix: str = "", mode: str 
             files[name].write(dumps(record) + b"\n")
     for file in files.values():
         file.close()
-
-
-def write_asked(world: World, root: Path, videos: int, seed: int) -> None:
-    """Write questions of five options about the videos, and the answers of two models."""
-    dataset, rng = Dataset(root.name, root), random.Random(seed)
-
-    def text(count: int) -> str:
-        return " ".join(
-            world.word(min(WORDS - 1, int(rng.expovariate(0.01)))) for _ in range(count)
-        )
-
-    questions = []
-    for number in range(ASKED):
-        choices = [f"{text(5)} {place}" for place in range(5)]
-        right = rng.randrange(5)
-        questions.append(
-            Question(
-                id=f"{number:06d}",
-                dataset=dataset.name,
-                split="val",
-                question=text(12),
-                video_id=f"made_up_{number % videos:012x}",
-                video=f"{number % videos:012x}.mp4",
-                choices=choices,
-                answer=choices[right],
-                answer_index=right,
-                type=rng.choice(["CW", "CH", "TN", "TC", "DL"]),
-            )
-        )
-    write_questions(dataset.questions("val"), questions)
-    for name in ("first", "second"):
-        likely = [Prediction(q.id, None, [rng.gauss(0, 1) for _ in range(5)]) for q in questions]
-        meta = {"dataset": dataset.name, "split": "val", "frames": 8, "protocol": "middles"}
-        write_predictions(dataset.predictions("val", name), likely, meta)
 
 
 class Memory:
@@ -276,31 +236,7 @@ for field in (["chosen_length", "rejected_length"], ["ratio"]):
     start = now()
     view.histogram(field)
     answers["histogram: " + ", ".join(field)] = [*since(start), 0]
-page = AppTest.from_string(
-    "import streamlit as st\\n"
-    "from visualize.screens import questions as page\\n"
-    "from visualize.session import begin\\n"
-    "st.session_state['session'] = begin()\\n"
-    "page.show()\\n",
-    default_timeout=120,
-)
-page.query_params["by"], page.query_params["beside"] = "first", "second"
-asked = {}
-start = now()
-page.run()
-asked["first page of 100,000 questions"] = since(start)
-start = now()
-next(one for one in page.button if one.label == "Next").click()
-page.run()
-asked["the next question"] = since(start)
-page.selectbox(key="answer").set_value("the two differ")
-start = now()
-page.run()
-asked["where the two models differ"] = since(start)
-assert not page.exception, page.exception
-html = " ".join(one.proto.body for one in page.get("html"))
-assert "1 of 3" in html and "<b>" in html, html[-500:]
-print(json.dumps({"first": first, "step": step, "answers": answers, "asked": asked}))
+print(json.dumps({"first": first, "step": step, "answers": answers}))
 """
 
 
@@ -341,7 +277,6 @@ def main() -> None:
         _merge(root)
         seconds, cpu, most, _ = run(command, cache)
         rows.append(("index, after these were merged", seconds, cpu, INDEX_SECONDS, ""))
-        write_asked(world, root, videos, args.seed)
         named = re.sub(r"WORD_(\d+)", lambda m: world.word(int(m[1])), json.dumps(QUESTIONS))
         _, _, page, out = run([sys.executable, "-c", PROBE, str(root.parent), named], cache)
     found = json.loads(out.splitlines()[-1])
@@ -349,9 +284,6 @@ def main() -> None:
     rows.append(("the next pair", *found["step"], PAGE_SECONDS, ""))
     for question, (seconds, cpu, pairs) in found["answers"].items():
         rows.append((question, seconds, cpu, QUERY_SECONDS, f"{pairs:,} pairs" if pairs else ""))
-    for what, (seconds, cpu) in found["asked"].items():
-        bound = COMPARE_SECONDS if what.startswith("where") else PAGE_SECONDS
-        rows.append((what, seconds, cpu, bound, ""))
     for what, seconds, cpu, bound, note in rows:
         print(f"{what:38} {seconds:7.2f} s (bound {bound}), {cpu:7.2f} s of CPU  {note}")
     peaks = {"index": max(peak, more, most), "viewer": page}
