@@ -101,7 +101,7 @@ def read_predictions(
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     predictions: dict[str, Prediction] = {}
     for number, line in enumerate(lines, start=1):
-        prediction = _parse(line, path, number)
+        prediction = parse_prediction(line, path, number)
         if prediction.id in predictions:
             raise CorruptLine(f"{path} line {number}: the id {prediction.id!r} comes twice")
         predictions[prediction.id] = prediction
@@ -127,7 +127,8 @@ def read_predictions(
     return predictions
 
 
-def _parse(line: bytes, path: Path, number: int) -> Prediction:
+def parse_prediction(line: bytes, path: Path, number: int) -> Prediction:
+    """The prediction of a line, whose number counts from 1; raises CorruptLine where it is none."""
     try:
         row = orjson.loads(line)
         text, log_p = row.get("prediction"), row.get("log_p")

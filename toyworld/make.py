@@ -16,6 +16,13 @@ writes stories instead: shots of two seconds, one event each, in front of plain 
 first video has 4 events, the second 8, the third 16, the fourth 4 again (8-16: from 8 to 16). They
 are small enough for a model of a million parameters to learn (toyvl).
 
+    python -m toyworld --videos 200 --qa --out data/toyqa
+
+writes stories of 4 to 10 events, unless --events says otherwise, and questions about them, whose
+answers are known: DIR/qa/test.jsonl with options, of which most wrong ones happen in the same
+story, and DIR/qa/open.jsonl, the same questions without options. DIR is then the data set toyqa, of
+which anno/init.jsonl lists the videos.
+
 The same seed gives the same bytes on one machine, however many workers render. A video depends on
 the seed and on its number alone, so --videos 30 adds six to the 24 of --videos 24; --begin_with
 names the folder of those 24, which are then copied.
@@ -36,8 +43,11 @@ from tqdm import tqdm
 
 from tools.cli import EXIT_INTERRUPTED, positive, script_parser, whole
 from tools.errors import UserError
+from tools.store.dataset import DATA_ROOT, open_dataset
 from tools.store.files import replace_atomically
+from toyworld.language import TEMPLATES
 from toyworld.plan import Plan, plan_video
+from toyworld.questions import CHOICES, EVENTS, OPEN, write_toy_questions
 from toyworld.render import film
 from toyworld.stories import numbers_of_events, plan_story
 from toyworld.truth import read_truth, truth
@@ -155,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=(),
         metavar="NUMBERS",
         help="write stories with these numbers of events, such as 4,8,16 or 8-16, which the videos"
-        " take in turn (default: the painted world)",
+        " take in turn (default: the painted world; with --qa: 4-10)",
     )
     parser.add_argument(
         "--begin_with",
@@ -163,6 +173,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="DIR",
         help="copy the videos in this --out of fewer videos of the same world (default: render"
         " all)",
+    )
+    parser.add_argument(
+        "--qa",
+        type=positive,
+        nargs="?",
+        const=len(TEMPLATES),
+        metavar="N",
+        help=f"write stories and N questions about each, balanced over the {len(TEMPLATES)} kinds"
+        f" (default: no questions; --qa alone: {len(TEMPLATES)})",
     )
     workers = min(2, os.cpu_count() or 1)
     parser.add_argument(
@@ -172,6 +191,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         help=f"processes that render, one CPU each (default on this machine: {workers})",
     )
     args = parser.parse_args(argv)
+    count = vars(args).pop("qa")
+    if count:
+        args.events = args.events or EVENTS
+        folder = Path(os.path.abspath(args.out))
+        dataset = open_dataset(folder.name, folder.parent, may_be_new=True)
     try:
         lines = make_world(**vars(args))
     except (OSError, ValueError) as error:
@@ -183,3 +207,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{len(lines)} videos, {frames:,} frames; the filters should keep {kept}")
     print(args.out / "video")
     print(args.out / "truth.jsonl")
+    if count:
+        questions = write_toy_questions(dataset, args.seed, count)
+        for split in (CHOICES, OPEN):
+            print(f"{dataset.questions(split)}: {questions:,} questions")
+        if folder.parent != DATA_ROOT:
+            print(f"the other commands find the data set by --data_root {folder.parent}")

@@ -60,8 +60,9 @@ def plan_story(seed: int, number: int, events: int) -> Plan:
 
 def long_story(count: int, rng: np.random.Generator) -> list[Event]:
     """`count` events in which things return. One action happens only once, so that something can
-    be asked of which there is one; the others happen once with each thing (120 events) before any
-    event happens again. Neighbours differ in thing and in action."""
+    be asked of which there is one; the others happen once with each thing (120 events, but for a
+    few at the end that fit nowhere) before any event happens again. Neighbours differ in thing and
+    in action."""
     things = [(colour, shape) for colour in COLOURS for shape in SHAPES]
     rare, *common = rng.permutation(ACTIONS).tolist()
     events: list[Event] = []

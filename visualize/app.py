@@ -1,4 +1,4 @@
-"""The viewer: browse, judge and understand preference pairs.
+"""The viewer: browse, judge and understand preference pairs, and look at answers to questions.
 
     streamlit run visualize/app.py                       # http://localhost:8501
     streamlit run visualize/app.py -- --data_root /big/data
@@ -12,7 +12,7 @@ import streamlit as st
 
 from tools.errors import UserError
 from visualize.parts.style import ICON, note
-from visualize.screens import dataset, judge, pairs, videos
+from visualize.screens import dataset, judge, pairs, questions, videos
 from visualize.session import begin
 
 
@@ -27,6 +27,7 @@ def main() -> None:
         st.Page(lambda: pairs.show(), title="Pairs", url_path="pairs", visibility="hidden"),
         st.Page(judge.show, title="Judge", icon=":material/balance:", url_path="judge"),
         st.Page(videos.show, title="Videos", icon=":material/movie:", url_path="videos"),
+        st.Page(questions.show, title="Questions", icon=":material/quiz:", url_path="questions"),
         st.Page(dataset.show, title="Dataset", icon=":material/bar_chart:", url_path="dataset"),
     ]
     st.session_state["pairs_page"] = home

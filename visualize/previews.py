@@ -24,6 +24,7 @@ from tools.store.jsonl import Record
 from tools.store.locks import locked
 from tools.video.decode import Display, VideoError, decode, open_video
 from tools.video.frames import read_frames
+from tools.video.sampling import sample_by_time
 from tools.video.scan import Scan, kept_scan
 from visualize.cache import cache_folder, digest
 
@@ -72,11 +73,26 @@ def pictures(dataset: Dataset, record: Record, indices: Iterable[int]) -> dict[i
         with locked(folder / ".lock"):
             if missing := [index for index, path in paths.items() if not path.exists()]:
                 scan = kept_scan(video, dataset.scan_path(record["video_id"]))
-                frames = read_frames(video, missing, scan, max_pixels=THUMBNAIL_PIXELS)
+                if scan:
+                    frames = read_frames(video, missing, scan, max_pixels=THUMBNAIL_PIXELS)
+                else:
+                    frames = _sampled(video, sorted(missing))
                 for index, image in frames.items():
                     with replace_atomically(paths[index]) as file:
                         Image.fromarray(image).save(file, "jpeg", quality=82)
     return {index: path.read_bytes() for index, path in paths.items()}
+
+
+def _sampled(video: Path, indices: list[int]) -> dict[int, np.ndarray]:
+    """Frames of a video that stage 1 has not scanned, found by their times."""
+
+    def choose(times: np.ndarray, rate: float) -> list[int]:
+        if indices[-1] >= len(times):
+            raise VideoError(f"no such frame: index {indices[-1]}")
+        return indices
+
+    sample = sample_by_time(video, choose, THUMBNAIL_PIXELS)
+    return dict(zip(indices, sample.pictures, strict=True))
 
 
 def film(dataset: Dataset, record: Record, start: int, end: int) -> bytes:

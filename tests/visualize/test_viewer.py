@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from qa.predictions import Prediction, write_predictions
+from qa.records import Question, write_questions
 from tools.pairs.judgements import Pair, judge, read
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import dumps
@@ -109,6 +111,21 @@ def build(root: Path, video: Path, videos: int = 2) -> Dataset:
     for path, records in lines.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"".join(dumps(record) + b"\n" for record in records))
+    dataset.remember_video_dir(video.parent)
+    asked = {
+        "dataset": "mine",
+        "split": "val",
+        "question": NASTY,
+        "video_id": "v0",
+        "video": video.name,
+        "choices": ["A beach.", NASTY],
+        "answer": "A beach.",
+        "answer_index": 0,
+    }
+    write_questions(dataset.questions("val"), [Question(id=f"q{n}", **asked) for n in range(3)])
+    likely = [Prediction(f"q{number}", None, [-1.0, -2.0]) for number in range(3)]
+    path = dataset.predictions("val", "likely")
+    write_predictions(path, likely, {"frames": 4, "protocol": "middles"})
     return dataset
 
 
@@ -694,12 +711,37 @@ def test_browser_goes_from_a_bar_to_its_pairs(world, tab):
 
 
 @needs_browser
+def test_browser_steps_through_questions_by_key_and_plays_what_is_asked_about(world, tab):
+    _, address = world
+    tab.goto(f"{address}/questions?question=q1")
+    tab.wait_for_selector("text=2 of 3")
+    tab.wait_for_selector(".t-share")
+    tab.wait_for_selector(".clip img")
+    assert tab.locator(".clip").count() == 4
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_selector("text=3 of 3")
+    assert "question=q2" in tab.evaluate("location.href")
+    tab.get_by_role("button", name="Play").click()
+    tab.wait_for_selector("video")
+    assert eventually(lambda: tab.evaluate("document.querySelector('video').readyState") >= 2)
+    assert tab.evaluate("document.querySelector('video').duration") == pytest.approx(4, abs=0.2)
+    tab.locator(".clip[data-clip='2']").click()
+    tab.wait_for_selector("text=0:01.0 to 0:02.0")
+    assert "clip=2" in tab.evaluate("location.href")
+    assert '<img src=x onerror="window.hacked = 1">' in tab.inner_text(".t-table")
+    assert tab.evaluate("window.hacked") is None
+    tab.get_by_role("button", name="List").click()
+    tab.wait_for_selector("h2:has-text('3 questions')")
+
+
+@needs_browser
 @pytest.mark.parametrize(
     ("path", "last"),
     [
         ("?pair=m~0~drop_2_False_False~v0", "text=clip captions behind both texts"),
         ("judge?judge=bob", ".t-side"),
         ("videos?video=v0", "text=Clip captions by m"),
+        ("questions?question=q1", ".t-table"),
         ("dataset", ".t-table"),
     ],
 )

@@ -78,6 +78,11 @@ class Dataset:
         """The splits that have questions."""
         return _names_behind(self.root / "qa", re.compile(r"([\w-]+)\.jsonl"))
 
+    def prediction_names(self, split: str) -> list[str]:
+        """The models, methods and controls that have answered a split's questions."""
+        folder = self.predictions(split, "").parent
+        return _names_behind(folder, re.compile(r"((?!.*\.judged-).+)\.jsonl"))
+
     @property
     def judgements(self) -> Path:
         """The verdicts of people on pairs (`tools.pairs.judgements`)."""

@@ -38,7 +38,7 @@ def show_clips(
         frames: the key frames' indices, a pair a clip.
         order: which clips a rejected text was written from, in which order, counting from 0.
         captions: of the clips.
-        what: what is shown, `clip` or `shot`.
+        what: what is shown, `clip`, `shot`, or `part`, which has nothing to do with shots.
         colours: of the clips; None: from light to dark.
     """
     if not frames:
@@ -93,7 +93,9 @@ def _play(
         except (VideoError, UserError) as error:
             note(f"The clip cannot be played: {error}")
     with right:
-        about = f"{clock(span[0])} to {clock(span[1])} · {counted(len(members), 'shot')}"
+        about = f"{clock(span[0])} to {clock(span[1])}"
+        if what != "part":
+            about += f" · {counted(len(members), 'shot')}"
         if span[1] - span[0] > PREVIEW_SECONDS:
             about += f", the first {PREVIEW_SECONDS:.0f} s shown"
         heading(f"{what.capitalize()} {clip}", f'<span class="t-faint">{about}</span>')

@@ -80,9 +80,13 @@ def filters_of(session: Session, *, judging: bool = False) -> Filters:
         verdict="" if verdict == ANY else verdict,
         sort=sort,
     )
-    blur = st.components.v2.component("temple_focus", html="<i></i>", js=_BLUR)
-    blur(key="focus", data=repr(filters))
+    release_focus(repr(filters))
     return filters
+
+
+def release_focus(filters: str) -> None:
+    """Take the focus from a filter of the side bar whenever the text `filters` has changed."""
+    st.components.v2.component("temple_focus", html="<i></i>", js=_BLUR)(key="focus", data=filters)
 
 
 def _ratio() -> tuple[float, float] | None:
