@@ -34,10 +34,10 @@ def main() -> None:
         for number in range(QUESTIONS)
     ]
     rng = np.random.default_rng(args.seed)
-    spread = np.array([args.accuracy, 1 - args.accuracy]) * CONCENTRATION
+    above, below = args.accuracy * CONCENTRATION, (1 - args.accuracy) * CONCENTRATION
     covered, by_question, widths = 0, 0, []
     for _ in range(args.draws):
-        of_videos = rng.beta(*spread, VIDEOS)
+        of_videos = rng.beta(above, below, VIDEOS)
         right = (rng.random((VIDEOS, QUESTIONS)) < of_videos[:, None]).astype(float).ravel()
         values = {question.id: value for question, value in zip(questions, right, strict=True)}
         own = interval_of(*estimate(questions, values))

@@ -6,6 +6,7 @@ that a run which was interrupted, or asked fewer questions, or the same ones ano
 """
 
 import hashlib
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -270,6 +271,9 @@ class Session:
         for place, values in option_likelihoods(self.captioner, requests):
             if isinstance(values, Exception):
                 yield place, values
+                continue
+            if not all(math.isfinite(value.total) for value in values):
+                yield place, ValueError("its log p is not finite")
                 continue
             log_p = [round(value.total, DIGITS) for value in values]
             nothing = {"prediction": None, "finish_reason": None}

@@ -179,26 +179,30 @@ def run_qa(args: argparse.Namespace) -> None:
         "benchmark": benchmark_digest(questions),
         "predictions": model.meta,
     }
+    sides = [side.predictions for side in (model, baseline) if side]
+    scored = [q for q in questions if all(q.id in predictions for predictions in sides)]
+    if not scored:
+        raise UserError(f"{main_path} and {args.baseline} have no question in common")
     subject = f"{args.dataset}/{args.split}"
-    if any(question.choices is not None for question in questions):
+    if any(question.choices is not None for question in scored):
         controls = {name: reader.beside(main_path, name) for name in control_names(main_path)}
-        choices = score_choices(questions, model, controls, baseline)
+        choices = score_choices(scored, model, controls, baseline)
         orders = [reader.beside(main_path, f"{PERMUTED}{n}") for n in range(1, args.permute + 1)]
         if orders:
             choices.orders.update(
                 score_orders(
-                    questions,
+                    scored,
                     [model, *(answers for answers in orders if answers)],
                     lambda question, number: option_order(question, number, args.seed),
                 )
             )
         show(choice_table(choices, subject))
-        _print(choice_remarks(choices, questions))
+        _print(choice_remarks(choices, scored))
         document["multiple_choice"] = choice_document(choices)
-    if any(question.choices is None for question in questions):
-        written = score_open(questions, model, baseline)
+    if any(question.choices is None for question in scored):
+        written = score_open(scored, model, baseline)
         show(open_table(written, subject))
-        _print(open_remarks(written, questions))
+        _print(open_remarks(written, scored))
         document["open"] = open_document(written)
     _print(settings_remarks(model, everything, questions))
     if args.out:

@@ -16,7 +16,7 @@ import numpy as np
 
 from qa.records import Question
 from tools.video.decode import VideoError
-from tools.video.sampling import sample_by_time, sample_frames
+from tools.video.sampling import sample_by_time
 
 PROTOCOLS = ("middles", "mvbench", "topa")
 FRAMES = 8
@@ -111,5 +111,5 @@ def subtitles_of(question: Question) -> list[str]:
 
 
 def _picture(path: Path) -> np.ndarray:
-    picture: np.ndarray = sample_frames(path, lambda total, rate: [0]).pictures[0]
+    picture: np.ndarray = sample_by_time(path, lambda *_: [0], MAX_FRAME_PIXELS).pictures[0]
     return picture

@@ -409,6 +409,17 @@ def test_missing_predictions_are_refused_or_left_out(qa, right):
     assert "7 multiple-choice questions" in out
 
 
+def test_what_no_prediction_is_about_has_no_table(qa, right, tmp_path):
+    other = tmp_path / "other.jsonl"
+    shutil.copy(right, other)
+    rewritten(right, lambda rows: rows[:3])  # the options of the first story
+    rewritten(other, lambda rows: rows[3:5])  # its open questions
+    assert "open questions" not in qa("--predictions", right, "--allow_missing").stdout
+    assert "multiple-choice" not in qa("--predictions", other, "--allow_missing").stdout
+    flags = ("--predictions", right, "--baseline", other, "--allow_missing")
+    assert "have no question in common" in qa(*flags, code=2).stderr
+
+
 def test_another_data_sets_predictions_are_refused(qa, right):
     meta = {"dataset": "nextqa", "split": "val"}
     right.with_name("answers.jsonl.meta.json").write_text(json.dumps(meta))
