@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from qa.records import Question
 
 
-def draw_videos(questions: Sequence[Question], limit: int, seed: int) -> list[Question]:
-    """The questions of at most `limit` videos; a question without media counts as a video.
+def draw_videos(questions: Sequence[Question], limit: int | None, seed: int) -> list[Question]:
+    """The questions of at most `limit` videos (None: of all), in their order; a question without
+    media counts as a video.
 
     Videos are sorted by the rarest type among their questions, at random within that, and every
     so-manieth is taken (systematic sampling): each type keeps its share to within one video.
     """
+    if limit is None:
+        return list(questions)
     sizes = Counter(question.type for question in questions)
     rarest: dict[str, tuple[int, str]] = {}
     for question in questions:

@@ -25,6 +25,7 @@ from typing import Any
 from inference.captioner import Captioner, Sampling
 from inference.models import add_model_flags, open_model
 from qa.asking import Asking, Session, gives_log_p, option_order
+from qa.draw import draw_videos
 from qa.open_scores import score_open
 from qa.predictions import (
     CONTROLS,
@@ -35,7 +36,7 @@ from qa.predictions import (
     meta_path,
     read_predictions,
 )
-from qa.records import Question, draw_videos, read_questions
+from qa.records import Question, read_questions
 from qa.report import (
     choice_document,
     choice_remarks,
@@ -98,7 +99,8 @@ def add_qa_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParse
     parser.add_argument(
         "--limit",
         type=positive,
-        help="about N questions: whole videos drawn by --seed, each type with its share (default:"
+        metavar="N",
+        help="the questions of N videos alone, drawn by --seed, each type with its share (default:"
         " all)",
     )
     parser.add_argument(

@@ -8,6 +8,7 @@ They are shown together, with the mean length of the answers.
 import re
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 
 NUMBER_WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
@@ -24,6 +25,7 @@ _DECIMAL_POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _POINT = "\0"  # stands for a decimal point while punctuation is removed
 
 
+@lru_cache(1 << 14)
 def normalise(text: str) -> str:
     """A text as answers are compared: NFKC, lower case, what stands before any `</s>`, without
     punctuation and articles, number words up to twenty as digits, single blanks.

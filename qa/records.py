@@ -4,9 +4,7 @@
 the file of a benchmark; every method reads it and nothing else.
 """
 
-import random
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -119,30 +117,3 @@ def read_questions(dataset: Dataset, split: str) -> list[Question]:
         except (TypeError, ValueError) as error:
             raise CorruptLine(f"{path} line {number} is no question ({error})") from None
     return questions
-
-
-def draw_videos(questions: Sequence[Question], limit: int | None, seed: int) -> list[Question]:
-    """About `limit` questions, in their order: all questions of videos drawn at random, in which
-    each type keeps its share; all questions where there are no more, or no limit.
-
-    A video belongs to the type that it has most questions of.
-    """
-    if limit is None or limit >= len(questions):
-        return list(questions)
-    types: dict[str, Counter[str]] = defaultdict(Counter)
-    for question in questions:
-        types[question.unit][str(question.type)] += 1
-    strata: dict[str, list[str]] = defaultdict(list)
-    for unit in sorted(types):
-        strata[types[unit].most_common(1)[0][0]].append(unit)
-    order = []
-    for name, units in strata.items():
-        random.Random(f"{seed}/{name}").shuffle(units)
-        order += [((rank + 0.5) / len(units), name, unit) for rank, unit in enumerate(units)]
-    drawn, count = set(), 0
-    for _, _, unit in sorted(order):
-        if count >= limit:
-            break
-        drawn.add(unit)
-        count += types[unit].total()
-    return [question for question in questions if question.unit in drawn]

@@ -17,11 +17,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from qa.draw import draw_videos
 from qa.judge.asking import Content, known_cases, open_judge
 from qa.judge.report import print_report
 from qa.judge.runs import Run, judge_runs
 from qa.predictions import Prediction, read_predictions
-from qa.records import Question, draw_videos, read_questions
+from qa.records import Question, read_questions
 from tools.cli import add_data_root, positive
 from tools.errors import UserError
 from tools.runner.devices import add_device_flag
@@ -82,7 +83,8 @@ def add_judge_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentPa
     parser.add_argument(
         "--limit",
         type=positive,
-        help="about N questions: whole videos drawn by --seed, each type with its share (default:"
+        metavar="N",
+        help="the answers about N videos alone, drawn by --seed, each type with its share (default:"
         " all)",
     )
     parser.add_argument(

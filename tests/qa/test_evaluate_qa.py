@@ -153,7 +153,7 @@ def test_the_predictions_are_those_of_a_captioner_asked_by_hand(qa, dataset):
     from qa.frames import frames_of
     from tools.text.prompts import video_messages
 
-    qa("--model", "toyvl", "--frames", 4, "--limit", 4)
+    qa("--model", "toyvl", "--frames", 4, "--limit", 1)
     questions = [q for q in read_questions(dataset, "val") if q.choices]
     path = dataset.predictions("val", "toyvl")
     predictions = read_predictions(path, read_questions(dataset, "val"), allow_missing=True)
@@ -169,7 +169,7 @@ def test_the_predictions_are_those_of_a_captioner_asked_by_hand(qa, dataset):
 
 def test_what_has_been_asked_is_not_asked_again(qa, dataset, tiny, monkeypatch):
     flags = ("--model", tiny, "--frames", 2, "--max_new_tokens", 4)
-    qa(*flags, "--limit", 5)
+    qa(*flags, "--limit", 1)
     journal = dataset.predictions("val", "tinyvl").with_name("tinyvl.jsonl.answers")
     assert len(read_answers(journal)) == 5
     qa(*flags)

@@ -615,14 +615,14 @@ def test_a_limit_asks_about_the_drawn_videos_alone(world, serve):
     world.questions(*records)
     predictions = world.predict("mine", {f"q{n}": f"dog {n}." for n in range(10)})
     server = serve({}, "--say", YES)
-    printed = world.judge(predictions, server, "--limit", 4)
+    printed = world.judge(predictions, server, "--limit", 2)
     assert "4 questions about 2 videos of mine/val" in printed
     assert len(server.bodies()) == 4
 
     # A file may hold the drawn questions alone.
     part = world.predict("part", {f"q{text[4:-1]}": text for text in server.predictions()})
-    world.judge(part, server, "--limit", 4)
-    line = world.refused(part, server, "--limit", 8)
+    world.judge(part, server, "--limit", 2)
+    line = world.refused(part, server, "--limit", 4)
     assert line.endswith(
         "lacks 4 of the 8 questions that --limit draws; --allow_missing judges the others"
     )
