@@ -106,6 +106,8 @@ bench: setup-dev data/toystories/truth.jsonl
 	$(PY) -m benchmarks.rerun --footage $(FOOTAGE)
 	$(PY) -m benchmarks.convert
 	$(PY) -m benchmarks.questions
+	$(PY) -m benchmarks.options
+	$(PY) -m benchmarks.intervals
 	$(PY) -m benchmarks.kill --footage $(FOOTAGE)
 	$(PY) -m benchmarks.fuzz
 
