@@ -60,10 +60,13 @@ class Asking:
         False,
         "compare options by their log p a token (default: by its sum, which favours short options)",
     )
-    frames: int = setting(FRAMES, "frames that are shown of the part asked about", type=positive)
+    frames: int = setting(
+        FRAMES, "frames that are shown of the part asked about, or of each second", type=positive
+    )
     protocol: str = setting(
         PROTOCOLS[0],
-        "which frames: at the middles of N equal parts, by time; as MVBench's notebook; as TOPA",
+        "which frames: at the middles of N equal parts, by time; of N parts a second; as MVBench's"
+        " notebook; as TOPA",
         choices=PROTOCOLS,
     )
     whole_video: bool = setting(

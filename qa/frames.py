@@ -4,6 +4,7 @@ A protocol says which frames of [start, end) are taken:
 
 - `middles` (default): those shown at the middles of n equal parts of that time, so that a variable
   frame rate makes no difference;
+- `per_second`: the same with n parts a second, at most MOST_FRAMES in all;
 - `mvbench`: the rule of MVBench's notebook, by the frames' numbers;
 - `topa`: floor(j * T / n) of the T frames, the rule of TOPA, which never takes the end of a video.
 """
@@ -18,8 +19,9 @@ from qa.records import Question
 from tools.video.decode import VideoError
 from tools.video.sampling import sample_by_time
 
-PROTOCOLS = ("middles", "mvbench", "topa")
+PROTOCOLS = ("middles", "per_second", "mvbench", "topa")
 FRAMES = 8
+MOST_FRAMES = 768  # as qwen-vl-utils has it (FPS_MAX_FRAMES)
 # Frames are held at no more than this, as stage 2 holds them: the model's own scaling decides.
 MAX_FRAME_PIXELS = 2 * 28 * 28 * 512
 _PICTURE = re.compile(r".*?(\d+)\.(?:jpe?g|png|webp|bmp)", re.IGNORECASE)
@@ -33,7 +35,8 @@ def frames_of(
     Args:
         video_path: its video, its picture, or its folder of numbered pictures, whose rate and first
             number are in the question's context.
-        count: of frames; where the part has fewer, some are shown more than once. A picture is one.
+        count: of frames, or of frames a second; where the part has fewer, some are shown more than
+            once. A picture is one.
         protocol: one of PROTOCOLS.
 
     Returns:
@@ -63,7 +66,7 @@ def frames_of(
     else:
         frames = list(sample_by_time(video_path, choose, MAX_FRAME_PIXELS).pictures)
     assert end is not None
-    return frames, count / max(end - start, 1e-3)
+    return frames, len(frames) / max(end - start, 1e-3)
 
 
 def chosen_indices(
@@ -77,7 +80,9 @@ def chosen_indices(
         start, end: seconds of the part that is asked about, without `end` itself.
     """
     last = len(times) - 1
-    if protocol == "middles":
+    if protocol == "per_second":
+        count = min(max(1, round(count * (end - start))), MOST_FRAMES)
+    if protocol in ("middles", "per_second"):
         middles = start + (np.arange(count) + 0.5) / count * (end - start)
         # A frame is shown until the next one appears; a stamp may be rounded by a microsecond.
         indices = np.searchsorted(times, middles + 1e-6, "right") - 1

@@ -137,7 +137,7 @@ def settings_remarks(
     if "frames" in meta and "protocol" in meta:
         part = any(q.start is not None for q in questions) and not meta.get("whole_video")
         settings = [
-            f"{meta['frames']} frames ({meta['protocol']})",
+            f"{meta['frames']} frames ({meta['protocol'].replace('_', ' ')})",
             "of the part that is asked about" if part else "of whole videos",
             f"with{'' if meta.get('subtitles') else 'out'} subtitles",
         ]

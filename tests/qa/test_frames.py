@@ -28,6 +28,17 @@ def test_frames_are_shown_at_the_middles_of_equal_parts(make_video, read_stamp, 
     assert fps == pytest.approx(0.2)
 
 
+def test_so_many_frames_a_second(make_video, read_stamp, tmp_path):
+    video = make_video(tmp_path / "a.mp4", [("beach", 75)], rate=5)
+    frames, fps = frames_of(ask(start=10.0, end=12.0), video, 2, "per_second")
+    # 10.25, 10.75, 11.25 and 11.75 s
+    assert stamps(frames, read_stamp) == [51, 53, 56, 58]
+    assert fps == 2.0
+    frames, fps = frames_of(ask(), video, 1, "per_second")
+    assert (len(frames), fps) == (15, 1.0)
+    assert len(chosen_indices(np.arange(9000) / 5, 5.0, 0.0, 1800.0, 1, "per_second")) == 768
+
+
 def test_a_variable_frame_rate_makes_no_difference(make_video, read_stamp, tmp_path):
     # The first 50 frames at 10 a second, then one each half a second, up to 15 s.
     pts = [*range(50), *range(50, 150, 5)]

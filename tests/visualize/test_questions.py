@@ -272,7 +272,7 @@ def test_a_control_without_video_was_shown_no_frame(page):
 
 @pytest.mark.parametrize(
     ("control", "words"),
-    [("single_frame", "but only number 2"), ("frames_shuffled", "in another order")],
+    [("single_frame", "but only the middle one"), ("frames_shuffled", "in another order")],
 )
 def test_what_a_control_was_shown_is_said(page, dataset, control, words):
     path = dataset.predictions("val", f"likely.{control}")

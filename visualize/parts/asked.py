@@ -87,13 +87,14 @@ def _about(answers: Sequence[Answers]) -> list[str]:
     lines = []
     for one in answers:
         (count, protocol), control = _way(one), one.meta.get("control")
-        only = f", but only number {count // 2 + 1}" if control == "single_frame" else ""
+        only = ", but only the middle one" if control == "single_frame" else ""
         order = ", in another order" if control == "frames_shuffled" else ""
         if control in BLIND:
             lines.append(f"{one.name} was shown no frame.")
         elif one.meta.get("protocol") == protocol:
             frames = counted(count, "frame")
-            lines.append(f"{one.name} was shown {frames} ({protocol}){only}{order}.")
+            way = protocol.replace("_", " ")
+            lines.append(f"{one.name} was shown {frames} ({way}){only}{order}.")
         else:
             lines.append(f"Which frames {one.name} was shown is not known.")
     return lines
@@ -125,7 +126,7 @@ def _parts(
         "fps": rate,
         "filtered_cuts": cuts,
         "cut_times": [list(span) for span in pairwise(bounds)],
-        "merged_groups": [[part, [part]] for part in range(count)],
+        "merged_groups": [[part, [part]] for part in range(len(cuts))],
     }
     return {**record, **clips}, [[frame] for frame in frames]
 
