@@ -36,7 +36,6 @@ MIRRORED_SHARE = 0.5
 BRIGHTNESS = 0.1
 MIRRORED = {"moves left": "moves right", "moves right": "moves left"}
 BLOCKS = (2, 4, 8, 16)  # magnitudes of the shuffled blocks, as TEMPLE's shuffle has them
-TURNS = 4  # questions about one video, which is seen once for all of them
 NOTHING = -100  # label of a token that is not learnt
 
 
@@ -87,12 +86,12 @@ class Lesson:
 
     Attributes:
         ids: its tokens.
-        labels: the same where they are an answer, NOTHING elsewhere.
+        learnt: how many of them, at the end, are the answer.
         videos: the frame pairs of each video, a token each.
     """
 
     ids: list[int]
-    labels: list[int]
+    learnt: int
     videos: list[list[ClipFrames]]
 
 
@@ -133,39 +132,32 @@ class Teacher:
             return replace(event, action=MIRRORED.get(event.action, event.action))
         return event
 
-    def lesson(self, *turns: tuple[list[Any], str]) -> Lesson:
-        """A conversation of questions, each with its answer; a question holds texts, and a list of
-        `ClipFrames` for each video."""
-        ids: list[int] = []
-        labels: list[int] = []
-        videos = []
-        for question, answer in turns:
-            asked = [*self.ids("<|im_start|>user\n")]
-            for part in question:
-                if not isinstance(part, str):
-                    videos.append(part)
-                    part = f"<|vision_start|>{'<|video_pad|>' * len(part)}<|vision_end|>"
-                asked += self.ids(part)
-            asked += self.ids("<|im_end|>\n<|im_start|>assistant\n")
-            answered = [i for word in [*answer.split(), "<|im_end|>"] for i in self.ids(word)]
-            ids += asked + answered
-            labels += [NOTHING] * len(asked) + answered
-        return Lesson(ids, labels, videos)
+    def lesson(self, question: list[Any], answer: str) -> Lesson:
+        """A conversation; `question` holds texts, and a list of `ClipFrames` for each video."""
+        ids = [*self.ids("<|im_start|>user\n")]
+        for part in question:
+            if not isinstance(part, str):
+                part = f"<|vision_start|>{'<|video_pad|>' * len(part)}<|vision_end|>"
+            ids += self.ids(part)
+        ids += self.ids("<|im_end|>\n<|im_start|>assistant\n")
+        answer_ids = [i for word in [*answer.split(), "<|im_end|>"] for i in self.ids(word)]
+        videos = [part for part in question if not isinstance(part, str)]
+        return Lesson(ids + answer_ids, len(answer_ids), videos)
 
     def clip(self) -> Lesson:
         """Caption one clip: the first of a video, or one that follows another."""
         before, clip = (self.pair(shot, CLIP_GAPS) for shot in self.draw(2))
         if self.rng.random() < 0.25:
-            return self.lesson(([[clip], prompts.FIRST_CLIP], self.event(clip).text))
+            return self.lesson([[clip], prompts.FIRST_CLIP], self.event(clip).text)
         question = ["Video clip 1:", [before], "Video clip 2:", [clip], prompts.LATER_CLIP]
-        return self.lesson((question, self.event(clip).text))
+        return self.lesson(question, self.event(clip).text)
 
     def join(self, most: int) -> Lesson:
         """Join up to `most` captions into a narrative."""
         texts = [self.shots.events[shot].text for shot in self.some(most)]
         before, after = prompts.RESPONSE.split("{captions}")
         captions = [part for k, text in enumerate(texts, 1) for part in (f"Caption {k}:", text)]
-        return self.lesson(([before.strip(), *captions, after.strip()], narrate(texts)))
+        return self.lesson([before.strip(), *captions, after.strip()], narrate(texts))
 
     def whole(self, most: int) -> Lesson:
         """Describe a video of up to `most` shots, in an order that cannot be relied on."""
@@ -174,21 +166,18 @@ class Teacher:
         blocks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
         order = self.rng.permutation(len(blocks))
         text = narrate([self.event(pair).text for block in order for pair in blocks[block]])
-        return self.lesson(([pairs, str(self.rng.choice(prompts.QUESTIONS))], text))
+        return self.lesson([pairs, str(self.rng.choice(prompts.QUESTIONS))], text)
 
     def ask(self, most: int) -> Lesson:
-        """Answer a few questions about a video of up to `most` shots, of any kinds but those of
-        order."""
+        """Answer a question about a video of up to `most` shots, of any kind but those of order."""
         pairs = [self.pair(shot, VIDEO_GAPS) for shot in self.some(most)]
         kinds: dict[str, list[StoryQuestion]] = {}
         for question in questions([self.event(pair) for pair in pairs]):
             if question.kind in CONTENT_KINDS:
                 kinds.setdefault(question.kind, []).append(question)
-        turns: list[tuple[list[Any], str]] = []
-        for kind in self.rng.permutation(list(kinds))[:TURNS]:
-            question = kinds[kind][int(self.rng.integers(len(kinds[kind])))]
-            turns.append(([*([] if turns else [pairs]), question.text], question.answer))
-        return self.lesson(*turns)
+        of_kind = kinds[str(self.rng.choice(list(kinds)))]
+        question = of_kind[int(self.rng.integers(len(of_kind)))]
+        return self.lesson([pairs, question.text], question.answer)
 
 
 def collate(lessons: Sequence[Lesson], shots: Shots, processor: Any) -> dict[str, torch.Tensor]:
@@ -204,7 +193,7 @@ def collate(lessons: Sequence[Lesson], shots: Shots, processor: Any) -> dict[str
     for row, lesson in enumerate(lessons):
         end = len(lesson.ids)
         ids[row, :end] = lesson.ids
-        labels[row, :end] = lesson.labels
+        labels[row, end - lesson.learnt : end] = lesson.ids[-lesson.learnt :]
         mask[row, :end] = 1
     is_video = ids == processor.video_token_id
     time = np.broadcast_to(np.arange(shape[1]), shape)

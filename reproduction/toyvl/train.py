@@ -20,9 +20,9 @@ from reproduction.toyvl.lessons import Lesson, Teacher, collate, read_shots
 from tools.text import prompts
 from toyworld.language import CONTENT_KINDS, narrate, questions
 
-# In every step: clips, and videos that are asked about; captions of all lists and shots of all
-# videos, were each of the longest: so that a step costs about the same all along.
-CLIPS, CAPTIONS, SHOTS, ASKED = 96, 120, 154, 32
+# In every step: clips and questions; captions of all lists and shots of all videos, were each of
+# the longest: so that a step costs about the same all along.
+CLIPS, CAPTIONS, SHOTS, QUESTIONS = 96, 120, 154, 40
 RATE, DECAY = 1.5e-3, 0.4  # learning rate, and the last share of the steps in which it falls to 0
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.98), 0.02, 1.0
 WARMUP = 50  # steps
@@ -42,7 +42,7 @@ def lessons_of(teacher: Teacher, share: float, workers: int) -> list[list[Lesson
     if whole:
         count = max(1, round(SHOTS / whole / workers))
         batches.append([teacher.whole(whole) for _ in range(count)])
-        batches.append([teacher.ask(whole) for _ in range(max(1, ASKED // workers))])
+        batches.append([teacher.ask(whole) for _ in range(max(1, QUESTIONS // workers))])
     return batches
 
 
