@@ -1,6 +1,6 @@
 """The reproduction: every arm from every seed, through the toolkit's own scripts.
 
-    python -m reproduction.temple.run                    # the main arms, from each of five bases
+    python -m reproduction.temple.run                    # the main arms, from every base
     python -m reproduction.temple.run --quick            # the main arms, from one base: no proof
     python -m reproduction.temple.run --all_arms         # and those that take arms apart
     python -m reproduction.temple.run --choose_rates     # the learning rates, on validation stories

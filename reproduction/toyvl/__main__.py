@@ -5,7 +5,7 @@
 A real Qwen2-VL checkpoint of 0.85 million parameters, from nothing: it renders stories, learns to
 caption clips, to join captions, to describe whole videos and to answer questions about them, and is
 measured on stories that it has not seen. `inference/toyvl` is what this command left with
---workers 2; the number of processes and the torch release shape the last digits of the weights.
+--workers 1; the number of processes and the torch release shape the last digits of the weights.
 """
 
 import os
