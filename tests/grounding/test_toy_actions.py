@@ -13,6 +13,7 @@ from toyworld.stories import RATE, plan_story
 FLOW_FPS = 2
 SHOTS = 24  # a story
 PAIRS = 3  # of pictures that lie in the same shot of two seconds
+SCALE = 16  # the mean speed is 0.03 sides a second
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +47,9 @@ class Probe(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.patches, self.weights = nn.Conv2d(2, 64, 2, 2), nn.Linear(49, 1)
+        self.patches, self.weights = nn.Conv2d(2, 24, 2, 2), nn.Linear(49, 1)
         self.classifier = nn.Sequential(
-            nn.LayerNorm(64), nn.Linear(64, 128), nn.GELU(), nn.Linear(128, len(ACTIONS))
+            nn.LayerNorm(24), nn.Linear(24, 128), nn.GELU(), nn.Linear(128, len(ACTIONS))
         )
 
     def forward(self, flow):
@@ -58,22 +59,22 @@ class Probe(nn.Module):
 
 
 def test_a_probe_of_the_token_names_the_action_of_held_out_shots(shots):
-    flow, actions = shots(seed=11, stories=14)
+    flow, actions = shots(seed=11, stories=10)
     torch.manual_seed(0)
-    probe = Probe()
-    optimizer = torch.optim.AdamW(probe.parameters(), 4e-3)
-    for _ in range(250):
-        batch = torch.randint(len(flow), (96,))
-        loss = nn.functional.nll_loss(
-            probe(4 * flow[batch]).flatten(0, 1), actions[batch].repeat_interleave(PAIRS)
-        )
+    probe, steps = Probe(), 400
+    optimizer = torch.optim.AdamW(probe.parameters(), weight_decay=0.5)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps)
+    for _ in range(steps):
+        batch = torch.randint(len(flow), (64,))
+        scores = probe(SCALE * flow[batch]).flatten(0, 1)
+        loss = nn.functional.nll_loss(scores, actions[batch].repeat_interleave(PAIRS))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    flow, actions = shots(seed=999, stories=4)
+        schedule.step()
+    flow, actions = shots(seed=999, stories=3)
     with torch.inference_mode():
-        scores = probe(4 * flow)
+        scores = probe(SCALE * flow)
     one_pair = (scores.argmax(-1) == actions[:, None]).float().mean()
     whole_shot = (scores.sum(1).argmax(-1) == actions).float().mean()
-    print(one_pair, whole_shot)
     assert one_pair >= 0.75 and whole_shot >= 0.95, (one_pair, whole_shot)
