@@ -29,7 +29,7 @@ from tools.errors import UserError
 from tools.features.flow import (
     FPS,
     GRID,
-    RAFT_MIN_SIDE,
+    MIN_SIDES,
     RAFT_STEP,
     RAFT_UPDATES,
     RAFT_WEIGHTS,
@@ -85,7 +85,7 @@ class FlowSettings:
     flow_dir: Path | None = setting(
         None,
         "of precomputed: folder of <video>_raft.npy, (pairs, 2, height, width) pixels, by the names"
-        " of the video files or by their ids",
+        " of the video files or by their ids (default: none)",
         type=Path,
         metavar="DIR",
     )
@@ -95,7 +95,7 @@ class FlowSettings:
 
     def __post_init__(self) -> None:
         raft, precomputed = self.extractor in RAFT_UPDATES, self.extractor == "precomputed"
-        size = self.size if self.size or precomputed else SIDES[self.extractor]
+        size = None if precomputed else self.size or SIDES[self.extractor]
         object.__setattr__(self, "size", size)
         if precomputed != (self.flow_dir is not None):
             raise UserError("--flow_dir DIR and --extractor precomputed go together")
@@ -105,9 +105,11 @@ class FlowSettings:
             raise UserError(f"--checkpoint {self.checkpoint}: {self.extractor} has no weights")
         if self.checkpoint and not self.checkpoint.is_file():
             raise UserError(f"--checkpoint {self.checkpoint}: no such file")
-        if size and raft and (size < RAFT_MIN_SIDE or size % RAFT_STEP):
+        step = RAFT_STEP if raft else 1
+        if size and (size < MIN_SIDES[self.extractor] or size % step):
             raise UserError(
-                f"--size {size}: RAFT takes multiples of {RAFT_STEP} from {RAFT_MIN_SIDE} on"
+                f"--size {size}: {self.extractor} takes multiples of {step}, from"
+                f" {MIN_SIDES[self.extractor]} on"
             )
         if size and size < self.grid:
             raise UserError(f"--grid {self.grid}: a picture of {size} pixels has fewer cells")
@@ -174,7 +176,7 @@ class FlowStep(Step):
         source = self._source(record)
         with readable(source):
             description = self.description | {"bytes": source.stat().st_size}
-        kept = read_description(file) or {}
+        kept = read_description(file)
         # Libraries of other versions shape the fingerprint too, and refuse nothing by themselves.
         if any(kept.get(key) != description[key] for key in ("build", "params", "bytes")):
             flow = self._flow(source)

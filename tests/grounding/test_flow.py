@@ -89,6 +89,20 @@ def test_a_file_that_is_there_is_not_made_again(mine, compute):
     assert table.path.read_bytes() == records
 
 
+def test_a_damaged_file_and_that_of_a_changed_video_are_made_again(mine, compute, make_video):
+    compute()
+    made = files(mine)
+    damaged = mine.flow("dis", ids(mine)["one.mp4"])
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    mine.table("flow_dis").path.unlink()
+    assert compute().stdout == "flow: 3 done\n"
+    now = files(mine)
+    assert now[damaged][0] == made[damaged][0]
+    assert {path: now[path] for path in made if path != damaged} == {
+        path: made[path] for path in made if path != damaged
+    }
+
+
 def test_redo_makes_all_files_again(mine, compute):
     compute()
     made = files(mine)
@@ -178,8 +192,9 @@ def test_bad_videos_are_failed_and_add_up(dataset, run_script, make_video, tmp_p
         ),
         (
             ["--extractor", "raft_large", "--size", "130"],
-            "--size 130: RAFT takes multiples of 8 from 128 on",
+            "--size 130: raft_large takes multiples of 8, from 128 on",
         ),
+        (["--size", "8", "--grid", "4"], "--size 8: dis takes multiples of 1, from 12 on"),
         (["--grid", "200"], "--grid 200: a picture of 112 pixels has fewer cells"),
         (["--flow_fps", "0"], "'0' is not a number above 0"),
     ],

@@ -39,7 +39,7 @@ def test_the_same_give_the_same_bytes_and_nothing_else_is_left(tmp_path):
 
 
 def test_a_file_that_is_not_there_has_no_description(tmp_path):
-    assert read_description(tmp_path / "a") is None
+    assert read_description(tmp_path / "a") == {}
     with pytest.raises(FileNotFoundError):
         read_arrays(tmp_path / "a")
 
@@ -50,6 +50,7 @@ def test_another_file_is_refused_in_one_line(content, tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"a.safetensors is no file of a video's arrays"):
         read_arrays(path)
+    assert read_description(path) == {}
 
 
 def test_a_file_without_a_description_is_refused(tmp_path):
@@ -57,4 +58,4 @@ def test_a_file_without_a_description_is_refused(tmp_path):
 
     save_file(ARRAYS, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match=r"\(no description\): delete it"):
-        read_description(tmp_path / "a.safetensors")
+        read_arrays(tmp_path / "a.safetensors")

@@ -28,8 +28,9 @@ RAFT_WEIGHTS = {
     "raft_small": "Raft_Small_Weights.C_T_V2",
     "raft_large": "Raft_Large_Weights.C_T_SKHT_V2",
 }
-RAFT_STEP = 8  # RAFT takes sizes that are multiples of this
-RAFT_MIN_SIDE = 128
+# The smallest pictures that they take, and of what RAFT takes multiples.
+MIN_SIDES = {"dis": 12, "raft_small": 128, "raft_large": 128}
+RAFT_STEP = 8
 PAIRS_AT_ONCE = 8
 
 FPS = 2.0  # pictures a second (VideoTGB)

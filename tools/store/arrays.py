@@ -36,14 +36,14 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return {name: file.get_tensor(name) for name in file.keys()}, _description(file, path)  # noqa: SIM118
 
 
-def read_description(path: Path) -> dict[str, Any] | None:
-    """The description alone, without reading the arrays; None where there is no file. Raises
-    UserError as `read_arrays` does."""
+def read_description(path: Path) -> dict[str, Any]:
+    """The description alone, without reading the arrays; empty where there is no file, or a damaged
+    one, so that whoever makes such files makes it again."""
     try:
         with _opened(path) as file:
             return _description(file, path)
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, UserError):
+        return {}
 
 
 def _opened(path: Path) -> Any:
