@@ -85,7 +85,7 @@ class Dis:
 
     def __init__(self, side: int = SIDES["dis"]) -> None:
         self.side = side
-        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def between(self, pictures: np.ndarray) -> np.ndarray:
         """See the module's docstring."""
