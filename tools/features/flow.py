@@ -98,20 +98,18 @@ class Dis:
 class Raft:
     """torchvision's RAFT with the weights of a file."""
 
-    def __init__(
-        self, name: str, weights: Path, side: int | None = None, device: str = "cpu"
-    ) -> None:
+    def __init__(self, name: str, weights: Path, side: int, device: str = "cpu") -> None:
         """Raises UserError where the file does not hold the weights of this network."""
         import torch
         from torchvision.models import get_model
 
-        self.side = side or SIDES[name]
+        self.side = side
         self._torch, self._device, self._updates = torch, device, RAFT_UPDATES[name]
         self._model: Any = get_model(name)
         try:
             self._model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         except Exception as error:
-            why = str(error).strip().splitlines()[0]
+            why = (str(error) or repr(error)).strip().splitlines()[0]
             raise UserError(f"{weights} does not hold the weights of {name} ({why})") from None
         self._model = self._model.to(device).eval()
 
