@@ -23,6 +23,8 @@ def steps_of(dataset: Dataset) -> Iterator[tuple[str, Table, Sequence[Table]]]:
         step = kind(dataset, Settings())
         writes = (dataset.videos(),) if step.name == "finalize" else step.writes
         yield step.name, step.reads, writes
+    for extractor in dataset.flow_extractors():
+        yield f"flow {extractor}", dataset.table("init"), (dataset.table(f"flow_{extractor}"),)
     for model in dataset.caption_models():
         raw = dataset.table(f"raw_clip_captions_{model}")
         yield f"raw_captions {model}", dataset.videos(), (raw,)

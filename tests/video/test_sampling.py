@@ -8,7 +8,7 @@ import pytest
 
 from tests.video.damage import CODECS, joined, overwrite_packets, without_first_frames
 from tools.video.decode import VideoError
-from tools.video.sampling import sample_frames
+from tools.video.sampling import sample_frames, squares_at_rate
 
 SIX = tuple((place, 12) for place in ("beach", "forest", "night", "fire", "snow", "party"))
 
@@ -143,3 +143,47 @@ def test_a_file_whose_second_half_cannot_be_decoded_is_refused(make_video, tmp_p
         VideoError, match=r"^truncated: nothing can be decoded from frame 36 on, of 72$"
     ):
         sample_frames(video, every(9))
+
+
+def at_rate(video, fps, read_stamp):
+    """The times and the stamped numbers of the squares."""
+    squares = list(squares_at_rate(video, fps, 96))
+    assert all(picture.shape == (96, 96, 3) for _, picture in squares)
+    return [(round(time, 3), read_stamp(picture)) for time, picture in squares]
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_two_pictures_a_second_in_every_codec(name, files, read_stamp):
+    expected = [(number / 12, number) for number in range(0, 72, 6)]
+    squares = at_rate(files[name], 2, read_stamp)
+    assert [number for _, number in squares] == [number for _, number in expected]
+    assert [time for time, _ in squares] == pytest.approx([t for t, _ in expected], abs=0.002)
+
+
+def test_a_variable_frame_rate_is_sampled_by_time(make_video, tmp_path, read_stamp):
+    # Ten frames in the first second, one that stays for two seconds, then one every 0.4 s.
+    pts = [*range(0, 1000, 100), 1000, 3000, 3400, 3800, 4200]
+    clock = {"time_base": Fraction(1, 1000), "pts": pts, "frames": None}
+    video = make_video(tmp_path / "vfr.mp4", [("beach", 15)], **clock)
+    assert at_rate(video, 2, read_stamp) == [
+        *((0.0, 0), (0.5, 5), (1.0, 10), (1.0, 10), (1.0, 10), (1.0, 10), (3.0, 11)),
+        *((3.4, 12), (3.8, 13)),
+    ]
+
+
+def test_a_rate_above_the_videos_own_repeats_frames(make_video, tmp_path, read_stamp):
+    video = make_video(tmp_path / "a.mp4", [("beach", 3)], rate=1)
+    assert at_rate(video, 2, read_stamp) == [(0, 0), (0, 0), (1, 1), (1, 1), (2, 2)]
+
+
+def test_a_video_of_one_frame_gives_one_square(make_video, tmp_path, read_stamp):
+    assert at_rate(make_video(tmp_path / "a.mp4", [("beach", 1)]), 2, read_stamp) == [(0, 0)]
+
+
+def test_squares_of_a_file_without_data_are_refused(make_video, tmp_path):
+    video = make_video(tmp_path / "a.mp4", SIX)
+    data = video.read_bytes()
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    video.write_bytes(data[:start] + bytes(end - start) + data[end:])
+    with pytest.raises(VideoError, match=r"^no frames: nothing in the video stream"):
+        list(squares_at_rate(video, 2, 96))

@@ -39,6 +39,14 @@ class Dataset:
         """The scan of a video; deleting it costs a new scan, nothing else."""
         return self.root / "scan" / f"{video_id}.npz"
 
+    def flow(self, extractor: str, video_id: str) -> Path:
+        """The optical flow of a video by one extractor."""
+        return self.root / "flow" / extractor / f"{video_id}.safetensors"
+
+    def flow_extractors(self) -> list[str]:
+        """The extractors that have been run on this dataset."""
+        return _names_behind(self.anno, re.compile(r"flow_(.+?)(?<!\.failed)\.jsonl(?:\.\d+-\d+)?"))
+
     def table(self, name: str) -> Table:
         """A step's table by name, such as `scene`."""
         return Table(self.anno / f"{name}.jsonl")

@@ -15,6 +15,7 @@ LIBRARIES = {
     "openvino",
     "scenedetect",
     "torch",
+    "torchvision",
     "transformers",
     "vllm",
 }

@@ -174,3 +174,10 @@ class Display:
             size["interpolation"] = "AREA" if scale < 1 else "BICUBIC"
         pixels = frame.to_ndarray(format="rgb24", threads=1, **size)
         return np.ascontiguousarray(self.turned(pixels))
+
+    def square(self, frame: VideoFrame, side: int) -> np.ndarray:
+        """A frame as people see it, squashed to (side, side, 3) uint8 RGB whatever its shape."""
+        self.look_at(frame)
+        size: dict[str, Any] = {"width": side, "height": side, "interpolation": "AREA"}
+        pixels = frame.to_ndarray(format="rgb24", threads=1, **size)
+        return np.ascontiguousarray(self.turned(pixels))

@@ -1,4 +1,4 @@
-"""Frames of a video spread over its length, as training wants them, without a scan.
+"""Frames of a video spread over its length, as training wants them, or some a second; no scan.
 
 The file is read once without decoding, for the times of its frames; then only what leads up to the
 wanted frames is decoded. Whatever FFmpeg decodes is read: AV1, VP9 with hidden frames, a WebM
@@ -23,6 +23,8 @@ from tools.video.scan import TRUNCATED_SHARE, declared_seconds
 READER_VERSION = 1
 # A header's frames a second are taken as they are where the frames' times differ by less.
 RATE_TOLERANCE = 0.01
+# Stamps of Matroska are rounded to thousandths of a second.
+STAMP_TOLERANCE = 0.0005
 
 # Which frames to take, given their number and how many come a second.
 Choice = Callable[[int, float], Sequence[int]]
@@ -39,20 +41,21 @@ class Timeline:
             decoder can start.
         keys: (k,) int64, those of them at which a decoder can start.
         rate: frames a second.
-        seekable: every frame has a stamp of its own, so that it can be found by it.
-        base: seconds of a unit of the stamps.
+        unit: seconds of the stamps' unit.
+        seekable: every frame has a stamp of its own, so that it can be found by it; else the stamps
+            count the frames.
     """
 
     stamps: np.ndarray
     keys: np.ndarray
     rate: float
+    unit: float
     seekable: bool
-    base: float
 
     @property
     def times(self) -> np.ndarray:
         """(n,) seconds from the first frame."""
-        return (self.stamps - self.stamps[:1]) * self.base
+        return (self.stamps - self.stamps[:1]) * self.unit
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,10 @@ def sample_by_time(video: Path, choose: TimedChoice, max_pixels: int | None = No
         raise VideoError("no frames: nothing in the video stream can be decoded")
     indices = list(choose(timeline.times, timeline.rate))
     with open_video(video) as (container, stream):
-        if timeline.seekable:
-            frames = _seek(container, stream, timeline, indices)
-        else:
-            wanted = Counter(indices)
-            counted = enumerate(decode(container, stream))
-            frames = (frame for index, frame in counted for _ in range(wanted[index]))
         display = Display(stream)
         pictures: np.ndarray | None = None
         last: VideoFrame | None = None
-        for place, frame in enumerate(frames):
+        for place, frame in enumerate(_frames(container, stream, timeline, indices)):
             if frame is not last:
                 picture, last = display.picture(frame, max_pixels), frame
             if pictures is None:
@@ -116,15 +113,42 @@ def sample_by_time(video: Path, choose: TimedChoice, max_pixels: int | None = No
             if picture.shape != pictures.shape[1:]:  # a stream may change its size
                 picture = cv2.resize(picture, pictures.shape[2:0:-1], interpolation=cv2.INTER_AREA)
             pictures[place] = picture
-    if pictures is None:
-        raise VideoError("no frames: nothing in the video stream can be decoded")
-    if place + 1 < len(indices) and indices[place + 1] < TRUNCATED_SHARE * len(timeline.stamps):
-        raise VideoError(
-            f"truncated: nothing can be decoded from frame {indices[place + 1]} on, of"
-            f" {len(timeline.stamps)}"
-        )
+    assert pictures is not None
     pictures[place + 1 :] = picture
     return Sample(pictures, indices, len(timeline.stamps), timeline.rate)
+
+
+def squares_at_rate(
+    video: Path, fps: float, side: int, threads: int = 1
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield (time, picture) of the frames that are on the screen at 0, 1 / fps, 2 / fps ... seconds
+    after the first, up to the last; memory does not grow with the video's length.
+
+    The time is the frame's own, seconds from the first frame: a frame that stays on the screen for
+    longer comes again. A damaged frame is replaced as in `sample_frames`.
+
+    Args:
+        fps: pictures a second of the video's time, whatever its frame rate, variable or not.
+        side: every frame is squashed to (side, side, 3) uint8 RGB.
+
+    Raises:
+        VideoError: as `sample_frames`.
+    """
+    with open_video(video) as (container, stream):
+        timeline = read_timeline(container, stream)
+    times = timeline.times
+    length = times[-1] if len(times) else 0.0
+    moments = np.arange(int(length * fps + STAMP_TOLERANCE * fps) + 1) / fps
+    indices = np.searchsorted(times, moments + STAMP_TOLERANCE, "right") - 1
+    with open_video(video, threads) as (container, stream):
+        display = Display(stream)
+        last: VideoFrame | None = None
+        for index, frame in zip(
+            indices, _frames(container, stream, timeline, indices), strict=False
+        ):
+            if frame is not last:
+                picture, last = display.square(frame, side), frame
+            yield float(times[index]), picture
 
 
 def read_timeline(container: av.container.InputContainer, stream: av.VideoStream) -> Timeline:
@@ -153,7 +177,7 @@ def read_timeline(container: av.container.InputContainer, stream: av.VideoStream
     steps = np.diff(stamps) * base
     distinct = len(stamps) == len(packets) > 1 and len(keys) > 0
     if not distinct or clock_jumps(container, np.diff(written) * base).any():
-        return Timeline(np.arange(len(packets) - first), keys, rate, False, 1 / rate)
+        return Timeline(np.arange(len(packets) - first), keys, rate, 1 / rate, seekable=False)
     measured = len(steps) / float(steps.sum())
     # Stamps in thousandths of a second (Matroska) are less exact than a rate in the header.
     if abs(rate / measured - 1) > RATE_TOLERANCE:
@@ -161,14 +185,43 @@ def read_timeline(container: av.container.InputContainer, stream: av.VideoStream
     length, declared = len(stamps) / rate, declared_seconds(stream, int(stamps[0]))
     if length < TRUNCATED_SHARE * declared:
         raise VideoError(f"truncated: {length:.1f} s of {declared:.1f} s are in the file")
-    return Timeline(stamps[stamps >= keys[0]], keys, rate, True, base)
+    return Timeline(stamps[stamps >= keys[0]], keys, rate, base, seekable=True)
+
+
+def _frames(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    timeline: Timeline,
+    indices: Sequence[int] | np.ndarray,
+) -> Iterator[VideoFrame]:
+    """Yield the frames of the indices, rising; fewer, where what is damaged is the very end.
+
+    Raises:
+        VideoError: nothing can be decoded, or nothing after a place before the end.
+    """
+    total, count = len(timeline.stamps), 0
+    if timeline.seekable:
+        frames = _seek(container, stream, timeline, indices)
+    else:
+        wanted = Counter(indices)
+        counted = enumerate(decode(container, stream))
+        frames = (frame for index, frame in counted for _ in range(wanted[index]))
+    for frame in frames:
+        yield frame
+        count += 1
+    if not count:
+        raise VideoError("no frames: nothing in the video stream can be decoded")
+    if count < len(indices) and indices[count] < TRUNCATED_SHARE * total:
+        raise VideoError(
+            f"truncated: nothing can be decoded from frame {indices[count]} on, of {total}"
+        )
 
 
 def _seek(
     container: av.container.InputContainer,
     stream: av.VideoStream,
     timeline: Timeline,
-    indices: Sequence[int],
+    indices: Sequence[int] | np.ndarray,
 ) -> Iterator[VideoFrame]:
     """Find frames by their stamps, each from the nearest frame at which a decoder can start."""
     decoded: Iterator[VideoFrame] = iter(())
