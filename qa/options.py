@@ -3,9 +3,10 @@
 The first rule that names exactly one option decides:
 
 1. the whole answer, or its first line, is an option's text (both normalised);
-2. it begins with an option's letter, bare or in brackets, and ends there or goes on with ".", ")",
-   ":" or that option's own text;
-3. "answer is B", "option B";
+2. it begins with an option's letter, bare or in brackets, and its line ends there or goes on with
+   ".", ")", ":" or that option's own text;
+3. "answer is B", "option B", where the letter is no article: what follows it is punctuation, "or",
+   "and", that option's own text or nothing;
 4. exactly one option's text occurs in it, as whole words and outside of longer options.
 
 Anything else names none, which is wrong and is counted as unanswered: no option is drawn at random,
@@ -20,18 +21,22 @@ from qa.matching import normalise, occurs
 
 LETTERS = string.ascii_uppercase
 _LETTER = r"[(\[]?([{letters}])(?![\w'\u2019])[)\]]?"
-_BEGINNING = r"\s*[(\[]?([{letters}])(?:[)\]]|[.:](?!\w)|\s*$|\s+(.*))"
+# "e.g." names no option E.
+_BEGINNING = r"\s*[(\[]?([{letters}])(?:[)\]]|[.:](?!\w)|(?<=[A-Z])[.:]|[^\S\n]*(?:\n|$)|\s+(.*))"
 _NAMED = (
     r"\b(?i:answer|option|choice)s?(?i:\s+is\b)?\s*:?\s*"
     r"({one}(?:\W*(?:\b(?:or|and)\b|[,/&])\W*{one})*)"
 )
+# "The answer is A man opens it": an article, which no such word follows.
+_AFTER_ARTICLE = re.compile(r"\s+(?!(?:because|since|as|is|or|and)\b)\w", re.IGNORECASE)
+_EMPHASIS = re.compile(r"[*`]")
 
 
 def chosen_option(text: str, choices: Sequence[str]) -> int | None:
     """The position of the option that an answer names; None: it names none, or more than one."""
     texts = [normalise(choice) for choice in choices]
     letters = LETTERS[: len(choices)]
-    for named in _by_rule(text.strip(), texts, letters):
+    for named in _by_rule(_EMPHASIS.sub("", text).strip(), texts, letters):
         if len(named) == 1:
             return named.pop()
     return None
@@ -47,12 +52,15 @@ def _by_rule(text: str, texts: Sequence[str], letters: str) -> Iterator[set[int]
         own = following is None or normalise(following) == texts[place]
         yield {place} if own else set()
     one = _LETTER.format(letters=letters)
-    named = re.finditer(_NAMED.format(one=one), text)
-    yield {
-        letters.index(letter)
-        for match in named
-        for letter in re.findall(f"[{letters}]\\b", match[1])
-    }
+    named = set()
+    for match in re.finditer(_NAMED.format(one=one), text):
+        places = [letters.index(letter) for letter in re.findall(f"[{letters}]\\b", match[1])]
+        following = text[match.end() :]
+        if places[-1] == 0 and match[1].endswith("A") and _AFTER_ARTICLE.match(following):
+            is_own = f"{normalise(following)} ".startswith(f"{texts[0]} ")
+            places = places if is_own else places[:-1]
+        named.update(places)
+    yield named
     yield set(_occurring(normalise(text).split(), texts))
 
 

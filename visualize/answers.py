@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from qa.judge.verdicts import content_key
+from qa.judge.verdicts import content_key, judged_texts
 from qa.matching import contains
 from qa.options import chosen_option
 from qa.predictions import Prediction, meta_path, parse_prediction
@@ -131,9 +131,7 @@ class Answers:
 
     def verdicts(self, question: Question) -> dict[str, Row]:
         """judge -> its row on this answer; a row on an earlier answer is left out."""
-        prediction = self.prediction(question)
-        text = (prediction and prediction.prediction) or ""
-        key = content_key(question.question, question.answer or "", text)
+        key = content_key(*judged_texts(question, self.prediction(question)))
         rows = {judge: of_judge.get(question.id) for judge, of_judge in self.judged.items()}
         return {judge: row for judge, row in rows.items() if row and row["sha1"] == key}
 

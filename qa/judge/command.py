@@ -21,6 +21,7 @@ from qa.draw import draw_videos
 from qa.judge.asking import Content, known_cases, open_judge
 from qa.judge.report import print_report
 from qa.judge.runs import Run, judge_runs
+from qa.judge.verdicts import judged_texts
 from qa.predictions import Prediction, read_predictions
 from qa.records import Question, read_questions
 from tools.cli import add_data_root, positive
@@ -136,7 +137,7 @@ def run_judge(args: argparse.Namespace) -> None:
     questions = [q for q in questions if all(q.id in predictions for predictions in given)]
     _check_labels(args, questions)
     runs = [
-        Run(path, [_content(question, predictions[question.id]) for question in questions])
+        Run(path, [Content(*judged_texts(q, predictions[q.id])) for q in questions])
         for path, predictions in zip(paths, given, strict=True)
     ]
     judge = open_judge(
@@ -194,9 +195,3 @@ def _check_labels(args: argparse.Namespace, questions: Sequence[Question]) -> No
             f"the labels of {hidden} of {len(questions)} questions of {where} are hidden:"
             " evaluate_model.py qa --submission FILE writes what the benchmark's server scores"
         )
-
-
-def _content(question: Question, prediction: Prediction) -> Content:
-    """What is judged; further accepted answers stand behind the first one."""
-    answers = " or ".join([str(question.answer), *question.references])
-    return Content(question.question, answers, prediction.prediction or "")

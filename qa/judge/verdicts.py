@@ -22,6 +22,9 @@ from typing import Any
 
 import orjson
 
+from qa.options import chosen_option
+from qa.predictions import Prediction
+from qa.records import Question
 from tools.store.files import Appender, CorruptLine, replace_atomically
 from tools.store.jsonl import dumps, lines_from
 from tools.text.answers import parse_response
@@ -109,6 +112,15 @@ def _score_of(value: Any) -> tuple[int | None, bool]:
         return None, False
     rounded = isinstance(value, float) or (isinstance(value, str) and not value.strip().isdigit())
     return math.floor(number + 0.5), rounded
+
+
+def judged_texts(question: Question, prediction: Prediction | None) -> tuple[str, str, str]:
+    """What a verdict is about: the question, the answers that are accepted, and the prediction. Of
+    an answer that names an option, the option's text stands for it: a judge sees no letters."""
+    text = (prediction and prediction.prediction) or ""
+    if question.choices and (place := chosen_option(text, question.choices)) is not None:
+        text = question.choices[place]
+    return question.question, " or ".join([str(question.answer), *question.references]), text
 
 
 def content_key(question: str, answer: str, prediction: str) -> str:

@@ -607,6 +607,16 @@ def test_a_prediction_that_names_a_placeholder_is_left_as_it_is():
     assert "Predicted answer: {answer}\n" in user["content"][0]["text"]
 
 
+def test_of_a_letter_the_text_of_its_option_is_judged(world, serve):
+    choices = ["a cat", "a dog"]
+    world.questions(question(1, choices=choices, answer_index=1), question(2))
+    predictions = world.predict("mine", {"q1": "(B)", "q2": "A dog."})
+    server = serve({}, "--say", YES)
+    world.judge(predictions, server)
+    texts = [json.dumps(body) for body in server.bodies()]
+    assert sum("a dog" in text and "(B)" not in text for text in texts) == 2
+
+
 # A part of the videos
 
 

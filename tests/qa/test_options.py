@@ -31,11 +31,18 @@ A, B, C, D, E = range(5)
         ("(B) because he took something", B),
         ("C took the red box", C),
         ("\n A", A),
+        ("B\nHe took it because he wanted it", B),
+        ("B\n\nExplanation: he took it", B),
+        ("**B**", B),
+        ("B.he took it", B),
         # 3. answer is, option
         ("The answer is C.", C),
         ("The correct answer: (D)", D),
         ("The man takes a cup, option C", C),
         ("Answer is B, not because of the cat", B),
+        ("The answer is B because he took it", B),
+        ("The answer is A because the door moves", A),
+        ("The answer is **B**.", B),
         # 4. an option's text inside
         ("I think that he opens the door quickly", A),
         ("He took the red box.", C),  # which holds "box", and no other option outside of it
@@ -50,12 +57,28 @@ A, B, C, D, E = range(5)
         ("option A, or maybe option B", None),
         ("he took the box to the cat", None),
         ("F", None),
+        ("The answer is A person is walking", None),
+        ("e.g. somebody", None),
         ("None of them", None),
         ("I do not know.", None),
     ],
 )
 def test_the_option_that_an_answer_names(answer, option):
     assert chosen_option(answer, DOOR) == option
+
+
+@pytest.mark.parametrize(
+    ("answer", "option"),
+    [
+        ("The answer is A man opens the door.", B),
+        ("Answer: A red circle", D),
+        ("The answer is A a man closes the window.", A),
+        ("The answer is A. A man opens the door would be wrong.", A),
+    ],
+)
+def test_the_article_is_no_letter_although_it_is_a_capital(answer, option):
+    options = ["a man closes the window", "a man opens the door", "nobody", "a red circle"]
+    assert chosen_option(answer, options) == option
 
 
 @pytest.mark.parametrize("answer", ["two", "he took the red box", "a cat", "nothing at all"])

@@ -100,6 +100,11 @@ def test_a_name_that_is_no_folder_s_is_refused(tmp_path, name):
         open_dataset(name, tmp_path, may_be_new=True)
 
 
+def test_a_folder_with_questions_alone_is_a_dataset(tmp_path):
+    (tmp_path / "texts" / "qa").mkdir(parents=True)
+    assert open_dataset("texts", tmp_path).name == "texts"
+
+
 def test_a_wrong_name_is_answered_with_the_names_there_are(tmp_path):
     with pytest.raises(UserError, match="there are: none yet"):
         open_dataset("mine", tmp_path / "nowhere")

@@ -90,7 +90,7 @@ def dataset(tmp_path: Path, make_video: Callable[..., Path]) -> Dataset:
     path = made.predictions("val", "written")
     write_predictions(path, written, meta(frames=2, protocol="mvbench"))
     row = {"id": "c", "verdict": "yes", "score": 4}
-    row["sha1"] = content_key("What is in c", "two cats", "one cat")
+    row["sha1"] = content_key("What is in c", "two cats or cats", "one cat")
     path.with_name("written.judged-tiny.jsonl").write_bytes(dumps(row) + b"\n")
     write_predictions(
         made.predictions("val", "likely.choices_only"),

@@ -171,7 +171,7 @@ def open_dataset(name: str, data_root: Path, *, may_be_new: bool = False) -> Dat
         )
     known = dataset_names(data_root)
     if not may_be_new and name not in known:
-        names = ", ".join(known) or "none yet: preprocess.py makes the first"
+        names = ", ".join(known) or "none yet: preprocess.py or qa.read makes the first"
         hint = did_you_mean(name, known)
         raise UserError(f"no dataset {name!r} in {data_root}; there are: {names}{hint}")
     return Dataset(name, data_root / name)
@@ -182,5 +182,5 @@ def dataset_names(data_root: Path) -> list[str]:
     return sorted(
         entry.name
         for entry in data_root.glob("*")
-        if (entry / "anno").is_dir() or (entry / "dataset.json").exists()
+        if any((entry / made).exists() for made in ("anno", "qa", "dataset.json"))
     )
