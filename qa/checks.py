@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from qa.matching import normalise
+from qa.options import LETTERS
 from qa.readers.rows import Draft, Rejected
 from qa.records import Question
 from qa.videos import Videos
@@ -15,9 +17,10 @@ REASONS = {
     "unreadable_field": "a field holds something else than is published",
     "empty_question": "its question is empty",
     "empty_option": "one of its options is empty",
-    "equal_options": "two of its options are equal, apart from blanks and a final full stop",
+    "equal_options": "two of its options are equal as answers are compared",
     "too_few_options": "it has fewer than two options",
-    "answer_not_an_option": "its answer is none of its options",
+    "too_many_options": f"it has more options than there are letters, {len(LETTERS)}",
+    "answer_not_an_option": "its answer is none of its options, or not the one at its answer_index",
     "no_answer": "the file of answers, or of captions, has none for it",
     "other_split": "the file puts its video into another split",
     "impossible_span": "its end is not after its start, or its start is before 0",
@@ -38,27 +41,36 @@ LEAST_EXPECTED = 5  # questions a position, below which the chi-square distribut
 
 
 def comparable(text: str) -> str:
-    """A text as answers and options are compared: without the blanks around it and one final full
-    stop."""
+    """A text as an answer is looked up among its options: without the blanks around it and one
+    final full stop."""
     return text.strip().removesuffix(".").rstrip()
+
+
+def meaning(text: str) -> str:
+    """What equal options share: their normalised text; signs alone stay as they are."""
+    return normalise(text) or text.strip()
 
 
 def chosen(draft: Draft) -> tuple[list[str] | None, str | None, int | None]:
     """The options, the right answer and its position of a draft; raises Rejected where they do not
     fit each other."""
     answer = draft.answer.strip() if draft.answer is not None else None
+    index = draft.answer_index
     if draft.choices is None:
+        if index is not None:
+            raise Rejected("answer_not_an_option", f"it has answer_index {index} and no options")
         return None, answer, None
     choices = [choice.strip() for choice in draft.choices]
     if not all(choices):
         raise Rejected("empty_option", f"option {choices.index('')} of {len(choices)}")
     if len(choices) < 2:
         raise Rejected("too_few_options", f"it has {len(choices)}")
+    if len(choices) > len(LETTERS):
+        raise Rejected("too_many_options", f"it has {len(choices)}")
+    [(key, times)] = Counter(map(meaning, choices)).most_common(1)
+    if times > 1:
+        raise Rejected("equal_options", f"{key!r} comes {times} times")
     keys = [comparable(choice) for choice in choices]
-    if len(set(keys)) < len(keys):
-        [(key, _)] = Counter(keys).most_common(1)
-        raise Rejected("equal_options", f"{key!r} comes {keys.count(key)} times")
-    index = draft.answer_index
     if index is None and answer is not None:
         if comparable(answer) not in keys:
             raise Rejected("answer_not_an_option", f"{answer!r} is none of {choices}")
@@ -67,6 +79,8 @@ def chosen(draft: Draft) -> tuple[list[str] | None, str | None, int | None]:
         return choices, None, None
     if not 0 <= index < len(choices):
         raise Rejected("answer_not_an_option", f"there is no option {index} of {len(choices)}")
+    if answer is not None and comparable(answer) != keys[index]:
+        raise Rejected("answer_not_an_option", f"{answer!r} is not option {index}, {keys[index]!r}")
     return choices, choices[index], index
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from qa.checks import comparable
+from qa.checks import comparable, meaning
 from qa.records import Question
 
 KINDS = ("number", "colour", "yes_no", "who", "verb", "noun")
@@ -110,7 +110,7 @@ def with_choices(
     # What is right of another row with the same question about the same video is not wrong here.
     also_right: dict[tuple[str, str], set[str]] = defaultdict(set)
     for q in ours:
-        texts = {comparable(text) for text in (q.answer or "", *q.references)}
+        texts = {meaning(text) for text in (q.answer or "", *q.references)}
         also_right[q.unit, q.question.lower()] |= texts
 
     tables = {
@@ -145,18 +145,24 @@ def _draw(
     not_wrong: set[str],
     count: int,
 ) -> list[str]:
-    """Different wrong answers, from outside the pool with the given probability each."""
+    """Wrong answers of different meanings, from outside the pool with the given probability each.
+
+    Args:
+        not_wrong: the meanings of right answers.
+    """
     inside, outside = tables
-    wrong: dict[str, None] = {}
+    wrong: dict[str, str] = {}  # meaning -> text
     known = sum(len(table.texts) for table in tables if table)
     for _ in range(TRIES * count if known > count + len(not_wrong) else 0):
         if len(wrong) == count:
-            return list(wrong)
+            return list(wrong.values())
         table = outside if inside is None or (outside and rng.random() < share) else inside
         text = table.draw(rng) if table else None
-        if text and text not in not_wrong:
-            wrong[text] = None
+        if text and meaning(text) not in not_wrong:
+            wrong.setdefault(meaning(text), text)
     # A few answers are nearly always right, or there are too few: take any that are left.
     every = [text for table in tables if table for text in table.texts]
-    left = [text for text in every if text not in not_wrong and text not in wrong]
-    return [*wrong, *rng.sample(left, min(count - len(wrong), len(left)))]
+    for text in rng.sample(every, len(every)):
+        if len(wrong) < count and meaning(text) not in not_wrong:
+            wrong.setdefault(meaning(text), text)
+    return list(wrong.values())

@@ -24,6 +24,7 @@ from typing import Any
 from qa.checks import REASONS, checked, position_warning
 from qa.distractors import with_choices
 from qa.draw import draw_videos
+from qa.options import LETTERS
 from qa.readers.rows import Draft, Rejected, Row, Source
 from qa.readers.table import BENCHMARKS, rows_of_benchmark
 from qa.records import Question, write_questions
@@ -142,7 +143,7 @@ class Reading:
         for row in self._rows:
             draft = None
             try:
-                draft = self._read(row, self.source)
+                draft = self._read(row.regular(), self.source)
                 if whole_videos:
                     draft.start = draft.end = None
                 question = checked(draft, row.origin, dataset, self.source.split, videos, keep)
@@ -197,15 +198,16 @@ class Reading:
         Raises:
             UserError: no question is left, or an id comes twice.
         """
+        if self.questions:
+            write_questions(dataset.questions(self.source.split), self.questions)
+        path = dataset.rejected_questions(self.source.split)
+        if self.rejected:
+            with replace_atomically(path) as file:
+                file.writelines(dumps(row) + b"\n" for row in self.rejected)
+        else:
+            path.unlink(missing_ok=True)
         if not self.questions:
             raise UserError(f"no question is left of {len(self._rows)}: {self.reasons()}")
-        write_questions(dataset.questions(self.source.split), self.questions)
-        path = dataset.rejected_questions(self.source.split)
-        if not self.rejected:
-            path.unlink(missing_ok=True)
-            return
-        with replace_atomically(path) as file:
-            file.writelines(dumps(row) + b"\n" for row in self.rejected)
 
     def reasons(self) -> str:
         """The reasons in one line, with an example of the most frequent one."""
@@ -248,7 +250,7 @@ def pool_of(benchmark: str, source: Source) -> list[tuple[str, str]]:
     pairs = []
     for row in rows_of_benchmark(benchmark, source):
         try:
-            draft = BENCHMARKS[benchmark].read(row, source)
+            draft = BENCHMARKS[benchmark].read(row.regular(), source)
         except Rejected:
             continue
         if draft.answer and draft.question:
@@ -266,6 +268,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--split {args.split!r}: use letters, digits, '_' and '-' only")
     if args.choices == 1:
         raise UserError("--choices 1: a choice needs two options")
+    if args.choices and args.choices > len(LETTERS):
+        raise UserError(f"--choices {args.choices}: options have letters, which end at Z, the 26th")
     if args.pool and not args.choices:
         raise UserError("--pool is where --choices takes wrong options from: add --choices 5")
     if args.subtitles and not args.subtitles.is_dir():

@@ -89,7 +89,6 @@ def write_questions(path: Path, questions: Iterable[Question]) -> int:
             raise UserError(
                 f"two questions have the id {question.id!r}: {question.origin}, {after.origin}"
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replace_atomically(path) as file:
         file.writelines(dumps(question) + b"\n" for question in in_order)
     return len(in_order)

@@ -10,11 +10,11 @@ Line = list[float | str]
 
 CLOCK = r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})"
 TIMES = re.compile(rf"\s*{CLOCK}\s*-->\s*{CLOCK}")
-BLANK_LINES = re.compile(r"\n\s*\n")
 
 
 def read_subtitles(path: Path) -> list[Line]:
-    """The lines of a SubRip file, in order of time; a block without times is no line.
+    """The lines of a SubRip file, in order of time: what stands between a line of times and the
+    next one, or the next blank line.
 
     The file is UTF-8, or ISO-8859-1 where it is not. Speakers stay as they are, such as (Name:).
     """
@@ -23,16 +23,23 @@ def read_subtitles(path: Path) -> list[Line]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("iso-8859-1")
-    lines: list[Line] = []
-    for block in BLANK_LINES.split(text.replace("\r\n", "\n")):
-        # The number above the times, where there is one, counts nothing.
-        head, _, words = block.strip().partition("\n")
-        if not TIMES.match(head):
-            head, _, words = words.partition("\n")
-        times = TIMES.match(head)
-        if times and (spoken := " ".join(words.split())):
-            clock = times.groups()
-            lines.append([_seconds(clock[:4]), _seconds(clock[4:]), spoken])
+    cues: list[tuple[tuple[str, ...], list[str]]] = []
+    spoken: list[str] = []  # lines of the last cue, until a blank line ends it
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if times := TIMES.match(line):
+            if spoken and spoken[-1].isdigit():
+                spoken.pop()  # the number of the cue that begins
+            spoken = []
+            cues.append((times.groups(), spoken))
+        elif line.strip():
+            spoken.append(" ".join(line.split()))
+        else:
+            spoken = []
+    lines: list[Line] = [
+        [_seconds(clock[:4]), _seconds(clock[4:]), " ".join(spoken)]
+        for clock, spoken in cues
+        if spoken
+    ]
     return sorted(lines, key=lambda line: line[:2])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from qa.readers.rows import Draft, Rejected
 from tools.errors import UserError
 from tools.store.dataset import Dataset
+from tools.store.files import disk_errors_in_one_line
 from tools.video.listing import (
     EXTENSIONS,
     OTHER_EXTENSIONS,
@@ -38,7 +39,8 @@ class Videos:
         self, dataset: Dataset, folder: Path | None, listing: Listing, may_lack: bool
     ) -> None:
         self.dataset = dataset
-        known = folder or dataset.video_dir()
+        with disk_errors_in_one_line(dataset.root):
+            known = folder or dataset.video_dir()
         self.folder = Path(os.path.normpath(known.expanduser().absolute())) if known else None
         self._listing = listing
         self._may_lack = may_lack

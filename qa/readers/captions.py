@@ -31,7 +31,7 @@ def msrvtt_rows(source: Source) -> list[Row]:
             {
                 "video_id": name,
                 "captions": captions.get(name),
-                "split": splits.get(name) if several else None,
+                "split": splits.get(name) if several or name not in splits else source.split,
             },
             {**origin, "place": place},
         )
@@ -42,7 +42,9 @@ def msrvtt_rows(source: Source) -> list[Row]:
 def msrvtt(row: Row, source: Source) -> Draft:
     """MSR-VTT's captions; videos of another split than the one that is read are left out."""
     split = row["split"]
-    if split and source.split not in (split, *OTHER_NAMES.get(split, ())):
+    if split is None:
+        raise Rejected("missing_field", "'videos' has no split of it, or lacks it")
+    if source.split not in (split, *OTHER_NAMES.get(split, ())):
         raise Rejected("other_split", f"the file puts it into {split!r}")
     return _captioned(row.text("video_id"), row.texts("captions"))
 

@@ -1,6 +1,7 @@
 """Readers of benchmarks with options: NExT-QA (and its open form), STAR, TVQA, EgoSchema, MVBench,
 and the rows of CaTeR's public code."""
 
+import math
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -56,7 +57,7 @@ def index_or_text(row: Row, name: str) -> tuple[int | None, str | None]:
     if not row.has(name):
         return None, None
     text = row.text(name)
-    return (int(text), None) if text.isdigit() else (None, text)
+    return (row.whole(name), None) if text.isdecimal() else (None, text)
 
 
 def nextqa(row: Row, source: Source) -> Draft:
@@ -122,8 +123,11 @@ def tvqa(row: Row, source: Source) -> Draft:
         return draft
     try:
         draft.start, draft.end = map(float, times.split("-"))
+        is_time = math.isfinite(draft.start) and math.isfinite(draft.end)
     except ValueError:
-        raise Rejected("unreadable_field", f"'ts' is {times!r}") from None
+        is_time = False
+    if not is_time:
+        raise Rejected("unreadable_field", f"'ts' is {times!r}")
     return draft
 
 

@@ -3,7 +3,7 @@
 video          path of the video below --video_dir, or its end; absent: a question without media
 question       text
 answer         text of the right answer; absent, like answer_index: not known
-answer_index   position of the right option, from 0
+answer_index   position of the right option, from 0; where both are given they name the same option
 choices        options, a JSON list; or a0, a1, ... in columns of their own; absent: open
 id             unique text (default: <video>/<line>)
 start, end     seconds (default: the whole video)
@@ -39,13 +39,15 @@ def own(row: Row, source: Source) -> Draft:
             raise Rejected("missing_field", "it has no 'fps', which media frames needs")
         first = row.whole("first") if row.has("first") else 1
         context = {**context, "frames": {"fps": fps, "first": first}}
-    choices = _json(row, "choices", list, None) or numbered_options(row) or None
+    choices = _json(row, "choices", list, None)
+    if choices is None:
+        choices = numbered_options(row) or None
     return Draft(
         id=row.text("id") if row.has("id") else f"{video or 'row'}/{row.position}",
         question=row.text("question"),
         videos=[video] if video else [],
         media=media,
-        choices=[str(choice).strip() for choice in choices] if choices else None,
+        choices=None if choices is None else [str(choice).strip() for choice in choices],
         answer=row.text("answer") if row.has("answer") else None,
         answer_index=row.whole("answer_index") if row.has("answer_index") else None,
         type=row.text("type") if row.has("type") else None,
@@ -58,9 +60,9 @@ def own(row: Row, source: Source) -> Draft:
 
 def _json(row: Row, name: str, kind: type, default: Any) -> Any:
     """A list or an object, as itself or as JSON text."""
-    value = row.get(name)
-    if value in (None, ""):
+    if not row.has(name):
         return default
+    value = row[name]
     if isinstance(value, str):
         try:
             value = orjson.loads(value)

@@ -51,8 +51,15 @@ class Row(dict[str, Any]):
         return self.origin["place"] if "place" in self.origin else self.origin["line"]
 
     def has(self, name: str) -> bool:
-        """Whether the row has a field, and something in it."""
-        return self.get(name) not in (None, "")
+        """Whether the row has a field, and something but blanks in it."""
+        value = self.get(name)
+        return bool(value.strip()) if isinstance(value, str) else value is not None
+
+    def regular(self) -> "Row":
+        """The row itself; raises Rejected where its csv line has more fields than the head."""
+        if None in self:  # the key that csv.DictReader gives to the surplus
+            raise Rejected("unreadable_field", "it has more fields than the file's first line")
+        return self
 
     def text(self, name: str) -> str:
         """A text or a whole number as text, without the blanks around it."""
@@ -156,7 +163,7 @@ class Source:
         key = str(row["question_id"] if by_id else row.position)
         if key not in answers:
             raise Rejected("no_answer", f"{self.answers} has none for {key!r}")
-        return answers[key]
+        return answers[key].regular()
 
     @cached_property
     def _answer_rows(self) -> tuple[bool, dict[str, Row]]:

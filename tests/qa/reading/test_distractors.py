@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from qa.distractors import Kinds, with_choices
+from qa.matching import normalise
 from qa.records import Question
 
 
@@ -114,6 +115,23 @@ def test_another_right_answer_to_the_same_question_is_not_wrong():
     by_id = {question.id: question for question in made}
     assert set(by_id["0000"].choices) == {"verb0", "run"}
     assert len(by_id["0007"].choices) == 5 and without == []
+
+
+def test_equal_answers_in_other_spellings_are_no_wrong_options():
+    """Neither equal to the right one, nor to each other; both where many draws are made and where
+    all answers are looked at."""
+    spellings = ["1", "one", "2", "two", "Two", "3", "three"]
+    questions = [asked(i, "how many", answer) for i, answer in enumerate(spellings * 20)]
+    questions += [asked(1000 + i, "is it", answer) for i, answer in enumerate(["Yes", "yes", "no"])]
+    for count in (3, 5):
+        made, without = with_choices(questions, [], count, seed=0)
+        assert without == []
+        for question in made:
+            assert question.choices[question.answer_index] == question.answer
+            same = [normalise(option) for option in question.choices]
+            kinds = {"1", "2", "3"} if question.question == "how many" else {"yes", "no"}
+            assert len(same) == len(set(same)) == len(kinds) and set(same) == kinds
+    assert {option for question in made for option in question.choices} >= set(spellings)
 
 
 def test_a_kind_with_few_answers_has_few_options():

@@ -79,19 +79,28 @@ def test_captions_of_msrvtt_and_vatex(read):
             {"video_id": "video0", "split": "train"},
             {"video_id": "video1", "split": "validate"},
             {"video_id": "video2", "split": "validate"},
+            {"video_id": "video3"},
         ],
         "sentences": [
             {"sen_id": 0, "video_id": "video1", "caption": "a man sings"},
             {"sen_id": 1, "video_id": "video0", "caption": "a dog"},
             {"sen_id": 2, "video_id": "video1", "caption": "someone sings"},
+            {"sen_id": 3, "video_id": "video3", "caption": "in no split"},
+            {"sen_id": 4, "video_id": "video4", "caption": "not among the videos"},
         ],
     }
-    videos = ["video0.mp4", "video1.mp4", "video2.mp4"]
+    videos = [f"video{number}.mp4" for number in range(5)]
     questions, rejected, _ = read("msrvtt", file, videos=videos)
     question = questions["video1"]
     assert (question.answer, question.references) == ("a man sings", ["someone sings"])
     assert question.choices is None and question.question.startswith("What happens")
-    assert [row["reason"] for row in rejected] == ["other_split", "missing_field"]
+    assert list(questions) == ["video1"]
+    assert [row["reason"] for row in rejected] == ["other_split", *["missing_field"] * 3]
+    del file["videos"][3]
+    for video in file["videos"]:
+        del video["split"]
+    questions, _, _ = read("msrvtt", file)
+    assert list(questions) == ["video0", "video1"]
     row = {"videoID": "ab_000010_000020", "enCap": ["a", "b"], "chCap": ["c"]}
     questions, _, _ = read("vatex", [row], videos=["ab_000010_000020.mp4"])
     assert questions["ab_000010_000020"].references == ["b"]

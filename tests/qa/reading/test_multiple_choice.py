@@ -40,23 +40,28 @@ def test_nextqa_finds_videos_in_subfolders_without_the_map(read):
 
 def test_nextqa_rejects_equal_empty_and_absent_options_and_missing_videos(read, reasons):
     rows = [
-        nextqa("1", 0, 0, ["happy", "a dog", "Happy", "tired", "wave"]),
+        nextqa("1", 0, 0, FIVE),
+        nextqa("1", 5, 0, ["happy", "a dog", "Happy", "tired", "wave"]),
+        nextqa("1", 6, "\u00b2", FIVE),
         nextqa("1", 1, 0, ["happy", "a dog", "happy.", "tired", "wave"]),
         nextqa("1", 2, 0, ["happy", "", "sad", "tired", "wave"]),
         nextqa("1", 3, 5, FIVE),
         nextqa("2", 4, 1, FIVE),
     ]
     questions, rejected, printed = read("nextqa", rows, name="val.csv", videos=["1.mp4"])
-    assert list(questions) == ["1/0"]  # letters count
+    assert list(questions) == ["1/0"]
     assert reasons(rejected) == [
+        ("1/5", "equal_options"),
+        ("1/6", "answer_not_an_option"),
         ("1/1", "equal_options"),
         ("1/2", "empty_option"),
         ("1/3", "answer_not_an_option"),
         ("2/4", "missing_video"),
     ]
     assert rejected[0]["origin"]["line"] == 3
+    assert rejected[0]["detail"] == "'happy' comes 2 times"
     numbers = [line.split()[0] for line in printed.splitlines() if line.startswith("  ")]
-    assert numbers == ["5", "-1", "-1", "-1", "-1", "1"]
+    assert numbers == ["7", "-2", "-2", "-1", "-1", "1"]
 
 
 def test_an_id_that_comes_twice_is_refused_with_both_places(read):
@@ -106,7 +111,7 @@ def test_star(read, folder, make_video, reasons):
         star(2, "The lamp."),
         star(3, "The cup.", 2.0, 2.0),
         star(4, "The cup.", 4.0, 5.4),
-        star(5, "The cup.", 4.0, 99.0),
+        star(5, "The cup.", 4.0, 6.1),  # more than a second behind the end
     ]
     rows[3]["start"], rows[3]["end"] = 2.0, 2.0
     questions, rejected, printed = read("star", rows, "--video_dir", folder)
@@ -179,6 +184,7 @@ def test_tvqa_with_folders_of_pictures_and_subtitles(read, folder, tmp_path, wri
         tvqa(4, "8.0-99.0"),
         tvqa(5, "2.4"),
         tvqa(6, "1.0-2.0", clip="castle_s01e01_seg02_clip_00"),
+        tvqa(7, "1-inf"),
     ]
     del rows[2]["answer_idx"]
     flags = ["--subtitles", tmp_path / "srt", "--video_dir", folder]
@@ -202,6 +208,7 @@ def test_tvqa_with_folders_of_pictures_and_subtitles(read, folder, tmp_path, wri
         ("4", "span_beyond_video"),
         (None, "unreadable_field"),
         ("6", "missing_video"),
+        (None, "unreadable_field"),
     ]
 
 
@@ -235,6 +242,8 @@ def test_egoschema_in_the_videos_of_ego4d_and_as_csv(read, folder, tmp_path, mak
     row = {"uid": "aa", "question": "what", **{f"a{n}": "uvwxy"[n] for n in range(5)}}
     questions, _, _ = read("egoschema", [row | {"answer": 3}], name="val.csv", videos=["aa.mp4"])
     assert questions["aa"].answer == "x"
+    error = read("egoschema", [row | {"answer": "\u00b2"}], name="val.csv")
+    assert "1 answer_not_an_option" in error and error.count("\n") == 1
 
 
 def mvbench(video, answer="the cup", **other):

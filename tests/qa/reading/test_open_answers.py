@@ -41,6 +41,13 @@ def test_activitynetqa_joins_answers_by_id_whatever_their_order(read, tmp_path, 
     file = write(tmp_path / "a.json", answers[1:])
     _, rejected, _ = read("activitynetqa", asked, "--answers", file)
     assert reasons(rejected) == [(None, "no_answer")]
+    file = write(tmp_path / "a.json", [*answers, answers[2] | {"answer": "no"}])
+    error = read("activitynetqa", asked, "--answers", file)
+    assert error == f"error: {file}: 1 question_id come twice\n"
+    rows = [f"{row['question_id']},{row['answer']}" for row in answers]
+    file = write(tmp_path / "a.csv", "\n".join(["question_id,answer", *rows[:2], f"{rows[2]},?"]))
+    _, rejected, _ = read("activitynetqa", asked, "--answers", file)
+    assert reasons(rejected) == [(None, "unreadable_field")]
 
 
 def test_chunks_of_questions_have_the_answers_that_the_whole_has(read, tmp_path, write):

@@ -40,6 +40,13 @@ def test_rows_of_ones_own_that_cannot_be_read(read):
         {"question": "q", "choices": ["one"]},
         {"question": "q", "video": "v_n0", "start": 1.0},
         {"question": "q", "video": "v_n0", "start": "soon", "end": 2.0},
+        {"question": "q", "choices": []},
+        {"question": "q", "choices": ["u", "v"], "answer": "u", "answer_index": 1},
+        {"question": "q", "answer_index": 1},
+        {"question": "q", "choices": [str(number) for number in range(27)]},
+        {"question": "q", "choices": ["red", "blue", "Red"]},
+        {"question": "q", "choices": ["1", "one"]},
+        {"question": "q", "video": " ", "media": "image"},
     ]
     _, rejected, _ = read("own", rows, name="mine.jsonl", videos=VIDEOS)
     assert [row["reason"] for row in rejected] == [
@@ -50,7 +57,44 @@ def test_rows_of_ones_own_that_cannot_be_read(read):
         "too_few_options",
         "missing_field",
         "unreadable_field",
+        "too_few_options",
+        "answer_not_an_option",
+        "answer_not_an_option",
+        "too_many_options",
+        "equal_options",
+        "equal_options",
+        "missing_field",
     ]
+
+
+def test_an_answer_that_agrees_with_its_index_and_26_options_are_kept(read):
+    rows = [
+        {"id": "both", "question": "q", "choices": ["u", "v."], "answer": "v", "answer_index": 1},
+        {"id": "z", "question": "q", "choices": [f"{n}" for n in range(26)], "answer_index": 25},
+        {"id": "signs", "question": "q", "choices": ["+", "-"], "answer": "-"},
+    ]
+    questions, rejected, _ = read("own", rows, name="mine.jsonl")
+    assert rejected == []
+    assert {key: question.answer for key, question in questions.items()} == {
+        "both": "v.",
+        "z": "25",
+        "signs": "-",
+    }
+
+
+def test_a_csv_line_with_more_fields_than_its_head_is_rejected(read):
+    text = "question,answer\nwhat is it,a cup\nwhat is it,a cup, or a mug\n"
+    questions, rejected, _ = read("own", text, name="mine.csv")
+    assert [question.answer for question in questions.values()] == ["a cup"]
+    assert [(row["reason"], row["origin"]["line"]) for row in rejected] == [("unreadable_field", 3)]
+
+
+def test_text_rows_need_no_video_and_list_none(read, data):
+    questions, rejected, _ = read("own", [{"id": "t", "question": "who", "video": " "}],
+                                  name="mine.jsonl")  # fmt: skip
+    assert rejected == [] and questions["t"].unit == "t"
+    assert (questions["t"].video, questions["t"].context) == (None, {"media": "text"})
+    assert [path.name for path in data.root.rglob("*")] == ["qa", "val.jsonl"]
 
 
 @pytest.mark.parametrize("benchmark", ["nextqa", "star", "tvqa", "egoschema", "mvbench", "msrvttqa",

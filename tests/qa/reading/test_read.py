@@ -119,12 +119,25 @@ def test_every_row_is_in_the_funnel(read, data):
     assert data.rejected_questions("val").exists()
 
 
-def test_where_nothing_is_left_the_reason_is_said_and_nothing_is_written(read, data):
+def test_where_nothing_is_left_the_reason_is_said_and_the_rejected_rows_are_written(read, data):
     error = read("own", [row("gone")], name="own.jsonl", videos=["a.mp4"])
     assert error == (
         "error: no question is left of 1: 1 missing_video (no file in the folder is gone)\n"
     )
-    assert not data.questions("val").exists()
+    assert not data.questions("val").exists() and data.question_splits() == []
+    [rejected] = data.rejected_questions("val").read_bytes().splitlines()
+    assert orjson.loads(rejected)["reason"] == "missing_video"
+
+
+@pytest.mark.parametrize("video", [{"video": "a"}, {}])
+@pytest.mark.parametrize("obstacle", ["", "mine/qa"])
+def test_a_data_root_that_cannot_be_written_is_one_line(read, tmp_path, write, video, obstacle):
+    write(tmp_path / "root" / obstacle if obstacle else tmp_path / "root", "a file")
+    flags = ["--data_root", tmp_path / "root"]
+    error = read("own", [{"question": "what"} | video], *flags, name="own.jsonl", videos=["a.mp4"])
+    assert error.startswith(f"error: cannot write {tmp_path / 'root'}") and error.count("\n") == 1
+    error = read("own", [{"question": "what"}], *flags, name="own.jsonl")
+    assert error.startswith(f"error: cannot write {tmp_path / 'root'}") and error.count("\n") == 1
 
 
 def many(videos=60):
@@ -183,6 +196,7 @@ def test_subtitles_are_found_by_the_videos_name(read, tmp_path, write):
     [
         (["--split", "a.b"], "--split 'a.b': use letters, digits, '_' and '-' only"),
         (["--choices", 1], "--choices 1: a choice needs two options"),
+        (["--choices", 27], "--choices 27: options have letters, which end at Z, the 26th"),
         (["--pool", "x.json"], "--pool is where --choices takes wrong options from"),
         (["--subtitles", "nowhere"], "--subtitles nowhere: no such folder"),
         (["--file", "gone.json"], "gone.json cannot be read: No such file or directory"),

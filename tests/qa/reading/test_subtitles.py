@@ -31,6 +31,27 @@ def test_encodings(tmp_path, encoding):
     assert read_subtitles(path) == expected
 
 
+def test_lines_without_a_blank_line_between_them(tmp_path):
+    numbered = """1
+00:00:01,000 --> 00:00:02,000
+Room
+101
+2
+00:00:03,000 --> 00:00:04,000
+Two
+3
+00:00:05,000 --> 00:00:06,000
+4
+00:00:07,000 --> 00:00:08,000
+Four"""
+    (tmp_path / "a.srt").write_text(numbered)
+    expected = [[1.0, 2.0, "Room 101"], [3.0, 4.0, "Two"], [7.0, 8.0, "Four"]]
+    assert read_subtitles(tmp_path / "a.srt") == expected
+    plain = "00:00:01,000 --> 00:00:02,000\nOne\n00:00:03,000 --> 00:00:04,000\nTwo at 2\n"
+    (tmp_path / "a.srt").write_text(plain)
+    assert read_subtitles(tmp_path / "a.srt") == [[1.0, 2.0, "One"], [3.0, 4.0, "Two at 2"]]
+
+
 def test_an_empty_file(tmp_path):
     (tmp_path / "a.srt").touch()
     assert read_subtitles(tmp_path / "a.srt") == []
