@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from qa.matching import normalise
 from qa.options import LETTERS
 from qa.readers.rows import Draft, Rejected
 from qa.records import Question
@@ -46,11 +45,6 @@ def comparable(text: str) -> str:
     return text.strip().removesuffix(".").rstrip()
 
 
-def meaning(text: str) -> str:
-    """What equal options share: their normalised text; signs alone stay as they are."""
-    return normalise(text) or text.strip()
-
-
 def chosen(draft: Draft) -> tuple[list[str] | None, str | None, int | None]:
     """The options, the right answer and its position of a draft; raises Rejected where they do not
     fit each other."""
@@ -67,7 +61,8 @@ def chosen(draft: Draft) -> tuple[list[str] | None, str | None, int | None]:
         raise Rejected("too_few_options", f"it has {len(choices)}")
     if len(choices) > len(LETTERS):
         raise Rejected("too_many_options", f"it has {len(choices)}")
-    [(key, times)] = Counter(map(meaning, choices)).most_common(1)
+    equal = Counter(comparable(choice).casefold() for choice in choices)
+    [(key, times)] = equal.most_common(1)
     if times > 1:
         raise Rejected("equal_options", f"{key!r} comes {times} times")
     keys = [comparable(choice) for choice in choices]

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from qa.checks import comparable, meaning
+from qa.checks import comparable
+from qa.matching import normalise
 from qa.records import Question
 
 KINDS = ("number", "colour", "yes_no", "who", "verb", "noun")
@@ -166,3 +167,8 @@ def _draw(
         if len(wrong) < count and meaning(text) not in not_wrong:
             wrong.setdefault(meaning(text), text)
     return list(wrong.values())
+
+
+def meaning(text: str) -> str:
+    """What equal answers share: their normalised text; signs alone stay as they are."""
+    return normalise(text) or text.strip()

@@ -45,7 +45,7 @@ def test_rows_of_ones_own_that_cannot_be_read(read):
         {"question": "q", "answer_index": 1},
         {"question": "q", "choices": [str(number) for number in range(27)]},
         {"question": "q", "choices": ["red", "blue", "Red"]},
-        {"question": "q", "choices": ["1", "one"]},
+        {"question": "q", "choices": ["The cup.", "the cup"]},
         {"question": "q", "video": " ", "media": "image"},
     ]
     _, rejected, _ = read("own", rows, name="mine.jsonl", videos=VIDEOS)
@@ -71,14 +71,14 @@ def test_an_answer_that_agrees_with_its_index_and_26_options_are_kept(read):
     rows = [
         {"id": "both", "question": "q", "choices": ["u", "v."], "answer": "v", "answer_index": 1},
         {"id": "z", "question": "q", "choices": [f"{n}" for n in range(26)], "answer_index": 25},
-        {"id": "signs", "question": "q", "choices": ["+", "-"], "answer": "-"},
+        {"id": "signs", "question": "q", "choices": ["C", "C++", "5", "-5"], "answer": "-5"},
     ]
     questions, rejected, _ = read("own", rows, name="mine.jsonl")
     assert rejected == []
     assert {key: question.answer for key, question in questions.items()} == {
         "both": "v.",
         "z": "25",
-        "signs": "-",
+        "signs": "-5",
     }
 
 
