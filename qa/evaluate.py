@@ -155,7 +155,9 @@ def run_qa(args: argparse.Namespace) -> None:
         )
         print(args.submission)
         if unanswered:
-            print(f"{unanswered} questions have no chosen option: the first stands for them")
+            print(
+                f"no option is chosen in {unanswered} of {len(questions)}: the first stands for it"
+            )
         if hidden:
             return
     baseline = None
@@ -243,7 +245,8 @@ def _labelled(args: argparse.Namespace, questions: Sequence[Question]) -> list[Q
     """
     labelled = [question for question in questions if question.answer is not None]
     hidden = [question.id for question in questions if question.answer is None]
-    subject = f"{len(hidden)} of {len(questions)} questions of {args.dataset}/{args.split}"
+    noun = "question" if len(questions) == 1 else "questions"
+    subject = f"{len(hidden)} of {len(questions)} {noun} of {args.dataset}/{args.split}"
     if not labelled:
         raise UserError(
             f"the labels of {subject} are hidden: --submission FILE writes what the benchmark's"

@@ -596,7 +596,7 @@ def test_hidden_labels_are_submitted_and_not_scored(
     run = run_script(*command, "--submission", tmp_path / "s.json")
     assert run.returncode == 0, run.stderr
     assert json.loads((tmp_path / "s.json").read_text()) == expected
-    assert "1 questions have no chosen option" in run.stdout
+    assert "no option is chosen in 1 of 2: the first stands for it" in run.stdout
     rewritten(answers, lambda rows: rows[:1])
     run = run_script(*command, "--submission", tmp_path / "s.json", "--allow_missing")
     assert run.returncode == 2
