@@ -22,6 +22,7 @@ from inference.ahead import map_ahead
 from inference.captioner import Answer, Captioner, Request, Sampling, request_seed
 from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.likelihood import option_likelihoods
+from qa.answers import made_by, without_libraries
 from qa.frames import FRAMES, PROTOCOLS, frames_of, subtitles_of
 from qa.options import chosen_option
 from qa.predictions import BLIND, PERMUTED, Prediction, write_predictions
@@ -29,9 +30,9 @@ from qa.records import Question
 from tools.cli import positive, setting
 from tools.store.files import Appender
 from tools.store.jsonl import Record, dumps, lines_from
-from tools.store.origin import LIBRARIES
 from tools.text.answers import parse_response
 from tools.text.qa_prompts import LETTER, SHORT_ANSWER, qa_messages, question_prompt
+from tools.video.decode import VideoError
 
 DIGITS = 4  # of log p: what is below depends on which questions share a batch
 AHEAD = 4  # questions whose frames are decoded and wait for the model
@@ -108,13 +109,20 @@ class Asking:
             choices = [options[place] for place in option_order(question, self.order, self.seed)]
             instruction = LETTER if choices else SHORT_ANSWER
             instruction = instruction if self.instruction is None else self.instruction
-        without_question = self.control == "choices_only"
+        hidden = self.control == "choices_only"
         return question_prompt(
-            None if without_question else question.question,
+            None if hidden else question.question,
             choices,
             instruction,
-            subtitles_of(question) if self.subtitles and not without_question else (),
+            subtitles_of(question) if self.subtitles and not hidden else (),
         )
+
+    def conversation(self, question: Question) -> list[tuple[str, str]]:
+        """The earlier turns, (question, answer) each."""
+        if self.control == "choices_only":
+            return []
+        turns = [text for _, text in question.context.get("conversation", ())]
+        return list(zip(turns[::2], turns[1::2], strict=False))
 
     def request(self, question: Question, shown: Frames) -> Request:
         """What the model is asked."""
@@ -123,9 +131,7 @@ class Asking:
             random.Random(f"{self.seed}/{question.id}/frames").shuffle(frames := list(frames))
         elif self.control == "single_frame":
             frames = frames[len(frames) // 2 :][:1]
-        turns = [text for _, text in question.context.get("conversation", ())]
-        earlier = list(zip(turns[::2], turns[1::2], strict=False))
-        messages = qa_messages(self.prompt(question), frames, fps, earlier)
+        messages = qa_messages(self.prompt(question), frames, fps, self.conversation(question))
         return Request(messages, request_seed(self.seed, question.id, "question"))
 
 
@@ -205,19 +211,30 @@ class Session:
     @cached_property
     def _made_by(self) -> dict[str, Any]:
         """What shapes the model's answers; libraries are updated without asking all again."""
-        return {k: v for k, v in self.captioner.fingerprint().items() if k not in LIBRARIES}
+        return without_libraries(made_by(self.captioner))
+
+    def _file(self, question: Question) -> list[int] | None:
+        """Size and time of change of a question's video, or folder of pictures; None: there is
+        none."""
+        try:
+            info = self.video_path(question).stat()
+        except (OSError, VideoError):
+            return None
+        return [info.st_size, info.st_mtime_ns]
 
     def _key(self, asking: Asking, question: Question) -> str:
         shown: dict[str, Any] = {}
         if asking.shows_video(question):
             shown = {"video": question.video, "start": question.start, "end": question.end}
             shown |= {"frames": asking.frames, "protocol": asking.protocol}
+            shown |= {"file": self._file(question), "media": question.context.get("media")}
+            shown["pictures"] = question.context.get("frames")
             if asking.control == "frames_shuffled":
                 shown["seed"] = asking.seed
             if asking.control in ("frames_shuffled", "single_frame"):
                 shown["control"] = asking.control
         asked: dict[str, Any] = {"prompt": asking.prompt(question), **shown}
-        asked["conversation"] = question.context.get("conversation")
+        asked["conversation"] = asking.conversation(question)
         written = asking.is_written(question)
         asked |= {"limit": asking.max_new_tokens} if written else {"options": question.choices}
         document = [self._made_by, self.captioner.name, question.id, asked]

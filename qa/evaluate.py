@@ -24,6 +24,7 @@ from typing import Any
 
 from inference.captioner import Captioner, Sampling
 from inference.models import add_model_flags, open_model
+from qa.answers import Reader, made_by
 from qa.asking import Asking, Session, gives_log_p, option_order
 from qa.draw import draw_videos
 from qa.open_scores import score_open
@@ -33,8 +34,7 @@ from qa.predictions import (
     benchmark_digest,
     control_names,
     control_path,
-    meta_path,
-    read_predictions,
+    some_ids,
 )
 from qa.records import Question, read_questions
 from qa.report import (
@@ -46,14 +46,13 @@ from qa.report import (
     open_table,
     settings_remarks,
 )
-from qa.scoring import Answers, choices_of, score_choices, score_orders
-from qa.submissions import submission_format, write_submission
+from qa.scoring import choices_of, score_choices, score_orders
+from qa.submissions import submission_format, write_document, write_submission
 from tools.cli import add_data_root, add_settings, new_file, positive, settings_from, whole
 from tools.errors import UserError
 from tools.runner.devices import add_device_flag, device_of
 from tools.screen import show
 from tools.store.dataset import Dataset, open_dataset
-from tools.store.files import read_json, write_json
 from tools.video.decode import VideoError
 
 SHOWN = 3  # failures that a message names
@@ -62,7 +61,10 @@ SHOWN = 3  # failures that a message names
 def add_qa_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command `qa`; its `run` takes the parsed flags."""
     parser = subparsers.add_parser(
-        "qa", help="questions about videos, with known answers", description=__doc__
+        "qa",
+        help="questions about videos, with known answers",
+        description=__doc__,
+        allow_abbrev=False,  # --control is no --controls
     )
     parser.add_argument("--dataset", required=True, metavar="NAME", help="whose questions")
     parser.add_argument("--split", required=True, help="which of its splits, such as val")
@@ -94,7 +96,8 @@ def add_qa_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParse
     parser.add_argument(
         "--allow_missing",
         action="store_true",
-        help="score the questions that have predictions (default: refuse where some have none)",
+        help="score the questions that have predictions, and a label where not all are hidden"
+        " (default: refuse where some have none)",
     )
     parser.add_argument(
         "--limit",
@@ -135,20 +138,14 @@ def run_qa(args: argparse.Namespace) -> None:
     if not everything:
         raise UserError(f"{args.dataset} has a split {args.split!r}, but no question in it")
     questions = draw_videos(everything, args.limit, args.seed)
+    _check_flags(args, questions)
     hidden = sum(question.answer is None for question in questions)
     if hidden and not args.submission:
-        raise UserError(
-            f"the labels of {hidden} of {len(questions)} questions of {args.dataset}/{args.split}"
-            " are hidden: --submission FILE writes what the benchmark's server scores"
-        )
-    if args.submission:
-        submission_format(args.dataset)
-    if args.predictions and (args.controls or args.permute):
-        raise UserError("--controls and --permute ask a model, and --predictions asks none")
+        questions = _labelled(args, questions)
     main_path = args.predictions
     if main_path is None:
         main_path = _ask(args, args.model, dataset, everything, questions, arms=_arms(args))
-    reader = _Reader(everything, questions, args)
+    reader = Reader(everything, questions, args.allow_missing)
     model = reader.read(main_path)
     if args.submission:
         unanswered = write_submission(
@@ -158,7 +155,9 @@ def run_qa(args: argparse.Namespace) -> None:
         )
         print(args.submission)
         if unanswered:
-            print(f"{unanswered} questions have no chosen option: the first stands for them")
+            print(
+                f"no option is chosen in {unanswered} of {len(questions)}: the first stands for it"
+            )
         if hidden:
             return
     baseline = None
@@ -187,9 +186,12 @@ def run_qa(args: argparse.Namespace) -> None:
         raise UserError(f"{main_path} and {args.baseline} have no question in common")
     subject = f"{args.dataset}/{args.split}"
     if any(question.choices is not None for question in scored):
-        controls = {name: reader.beside(main_path, name) for name in control_names(main_path)}
+        controls = {
+            name: reader.beside(main_path, name, model) for name in control_names(main_path)
+        }
         choices = score_choices(scored, model, controls, baseline)
-        orders = [reader.beside(main_path, f"{PERMUTED}{n}") for n in range(1, args.permute + 1)]
+        numbers = range(1, args.permute + 1)
+        orders = [reader.beside(main_path, f"{PERMUTED}{number}", model) for number in numbers]
         if orders:
             choices.orders.update(
                 score_orders(
@@ -198,6 +200,8 @@ def run_qa(args: argparse.Namespace) -> None:
                     lambda question, number: option_order(question, number, args.seed),
                 )
             )
+            if not choices.orders:
+                print("--permute: no question is answered in all orders")
         show(choice_table(choices, subject))
         _print(choice_remarks(choices, scored))
         document["multiple_choice"] = choice_document(choices)
@@ -208,46 +212,52 @@ def run_qa(args: argparse.Namespace) -> None:
         document["open"] = open_document(written)
     _print(settings_remarks(model, everything, questions))
     if args.out:
-        write_json(args.out, document)
+        write_document(args.out, document)
         print(args.out)
 
 
-class _Reader:
-    """Reads files of predictions of the questions that are scored."""
+def _check_flags(args: argparse.Namespace, questions: Sequence[Question]) -> None:
+    """Raise UserError where flags do not go together, or not with these questions."""
+    if args.submission and args.limit:
+        raise UserError("--submission needs all questions: leave --limit out")
+    if args.submission:
+        submission_format(args.dataset)
+    if args.predictions and (args.controls or args.permute):
+        raise UserError("--controls and --permute ask a model, and --predictions asks none")
+    if args.subtitles and not any(question.context.get("subtitles") for question in questions):
+        raise UserError(f"--subtitles: no question of {args.dataset}/{args.split} has any")
+    both = {args.model, args.baseline}
+    if args.predictions or len(both - {None}) == 1 or Path(args.baseline).is_file():
+        return
+    names = {open_model(args, model).name for model in both}
+    if len(names) == 1:
+        raise UserError(
+            f"{args.model} and {args.baseline} would both write {names.pop()}.jsonl: --model_name"
+            " gives the files of --model another name"
+        )
 
-    def __init__(
-        self,
-        everything: Sequence[Question],
-        questions: Sequence[Question],
-        args: argparse.Namespace,
-    ) -> None:
-        self.everything, self.questions = everything, questions
-        self.allow_missing = args.allow_missing
 
-    def read(self, path: Path) -> Answers:
-        """A file's predictions of the questions; see `read_predictions` for what it raises."""
-        is_whole = len(self.questions) == len(self.everything)
-        answers = self._read(path, self.allow_missing or not is_whole)
-        missing = len(self.questions) - len(answers.predictions)
-        if missing and not self.allow_missing:
-            raise UserError(
-                f"{path} lacks {missing} of the {len(self.questions)} questions that --limit draws;"
-                " --allow_missing scores the others"
-            )
-        if not answers.predictions:
-            raise UserError(f"{path} holds no prediction of these questions")
-        return answers
+def _labelled(args: argparse.Namespace, questions: Sequence[Question]) -> list[Question]:
+    """The questions that have a label.
 
-    def beside(self, path: Path, control: str) -> Answers | None:
-        """The predictions of a control that stand beside a model's, if there are some; they may be
-        of fewer questions."""
-        path = control_path(path, control)
-        return self._read(path, allow_missing=True) if path.is_file() else None
-
-    def _read(self, path: Path, allow_missing: bool) -> Answers:
-        predictions = read_predictions(path, self.everything, allow_missing)
-        own = {q.id: predictions[q.id] for q in self.questions if q.id in predictions}
-        return Answers(path.name.removesuffix(".jsonl"), own, read_json(meta_path(path)) or {})
+    Raises:
+        UserError: none has, or some have none and --allow_missing does not leave them out.
+    """
+    labelled = [question for question in questions if question.answer is not None]
+    hidden = [question.id for question in questions if question.answer is None]
+    noun = "question" if len(questions) == 1 else "questions"
+    subject = f"{len(hidden)} of {len(questions)} {noun} of {args.dataset}/{args.split}"
+    if not labelled:
+        raise UserError(
+            f"the labels of {subject} are hidden: --submission FILE writes what the benchmark's"
+            " server scores"
+        )
+    if not args.allow_missing:
+        raise UserError(
+            f"{subject} have no label: {some_ids(hidden)}; --allow_missing scores the others"
+        )
+    print(f"{subject} have no label and are left out")
+    return labelled
 
 
 def _arms(args: argparse.Namespace) -> list[Asking]:
@@ -286,7 +296,7 @@ def _ask(
         "model": captioner.name,
         "limit": args.limit,
         "benchmark": benchmark_digest(everything),
-        "made_by": captioner.fingerprint(),
+        "made_by": made_by(captioner),
     }
     with dataset.lock(f"predictions-{args.split}-{captioner.name}"):
         for asking in arms:

@@ -96,7 +96,7 @@ def read_predictions(
         if meta.get(key, value) != value:
             raise UserError(f"{path} was made for the {key} {meta[key]!r}, not for {value!r}")
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().rstrip().splitlines()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     predictions: dict[str, Prediction] = {}
@@ -109,7 +109,7 @@ def read_predictions(
     if unknown := [key for key in predictions if key not in known]:
         raise UserError(
             f"{path}: {len(unknown)} of {len(predictions)} ids are no questions of"
-            f" {ours['dataset']}/{ours['split']}: {_some(unknown)}"
+            f" {ours['dataset']}/{ours['split']}: {some_ids(unknown)}"
         )
     for key, prediction in predictions.items():
         options = known[key].choices
@@ -122,7 +122,7 @@ def read_predictions(
     if missing and not allow_missing:
         raise UserError(
             f"{path} lacks {len(missing)} of {len(known)} questions of {ours['dataset']}/"
-            f"{ours['split']}: {_some(missing)}; --allow_missing scores the others"
+            f"{ours['split']}: {some_ids(missing)}; --allow_missing scores the others"
         )
     return predictions
 
@@ -142,6 +142,7 @@ def parse_prediction(line: bytes, path: Path, number: int) -> Prediction:
     return Prediction(str(row["id"]), text, values)
 
 
-def _some(ids: Sequence[str]) -> str:
+def some_ids(ids: Sequence[str]) -> str:
+    """The first of some ids, for a message."""
     shown = ", ".join(map(repr, ids[:SHOWN]))
     return f"{shown}, ..." if len(ids) > SHOWN else shown

@@ -17,6 +17,9 @@ from tools.screen import BOOTSTRAP, empty_table
 from tools.statistics import Interval
 
 NOT_RUN = "not run (--controls)"
+# Of fewer independent videos a percentile bootstrap is too narrow by about a tenth or more against
+# Student's t: 1.96 * sqrt(19 / 20) = 1.91 standard errors, where t of 19 degrees has 2.09.
+ENOUGH_VIDEOS = 20
 
 
 def choice_table(score: ChoiceScore, subject: str) -> Screen:
@@ -59,9 +62,11 @@ def blind_remarks(score: ChoiceScore) -> Iterator[str]:
 
 
 def is_answered_blind(control: Control, chance: float) -> bool:
-    """Whether a control without a video is above chance by its interval's low end."""
-    accuracy = control.accuracy
-    return control.name in BLIND and accuracy is not None and accuracy.low > chance
+    """Whether a control without a video is above chance by its interval's low end, with enough
+    videos to say so."""
+    if control.name not in BLIND or control.accuracy is None or control.videos < ENOUGH_VIDEOS:
+        return False
+    return control.accuracy.low > chance
 
 
 def choice_remarks(score: ChoiceScore, questions: Sequence[Question]) -> Iterator[str]:
@@ -131,15 +136,15 @@ def settings_remarks(
     """How the predictions were made, as far as their file says."""
     meta: Mapping[str, Any] = model.meta
     if len(questions) < len(everything):
-        yield f"{model.name}: {len(questions)} of the {len(everything)} questions (--limit)"
+        yield f"{model.name}: {len(questions)} of the {len(everything)} questions"
     if meta.get("benchmark", digest := benchmark_digest(everything)) != digest:
         yield f"{model.name}: the questions have changed since it was asked"
     if "frames" in meta and "protocol" in meta:
         part = any(q.start is not None for q in questions) and not meta.get("whole_video")
         settings = [
-            f"{meta['frames']} frames ({meta['protocol'].replace('_', ' ')})",
+            _frames(meta["frames"], meta["protocol"]),
             "of the part that is asked about" if part else "of whole videos",
-            f"with{'' if meta.get('subtitles') else 'out'} subtitles",
+            _subtitles(questions) if meta.get("subtitles") else "without subtitles",
         ]
         if any(question.choices for question in questions):
             compared = "mean of log p a token" if meta.get("per_token") else "sum of log p"
@@ -147,6 +152,19 @@ def settings_remarks(
         yield f"{model.name}: {', '.join(settings)}"
     if meta.get("cut_off"):
         yield f"{model.name}: {meta['cut_off']} answers were cut off (--max_new_tokens)"
+
+
+def _frames(count: int, protocol: str) -> str:
+    frames = f"{count} frame{'' if count == 1 else 's'}"
+    if protocol == "per_second":
+        return f"{frames} per second"
+    return f"{frames} ({protocol})"
+
+
+def _subtitles(questions: Sequence[Question]) -> str:
+    having = sum(bool(question.context.get("subtitles")) for question in questions)
+    few = f" ({having} of {len(questions)} questions have some)" if having < len(questions) else ""
+    return f"with subtitles{few}"
 
 
 def choice_document(score: ChoiceScore) -> dict[str, Any]:

@@ -111,6 +111,7 @@ class Control:
     Attributes:
         accuracy: of the control; None: it was not run.
         questions: that it has predictions of.
+        videos: that they are about.
         difference: of the model and the control, over the questions that both have.
         note: how it was made in another way than the model's own predictions; or nothing.
     """
@@ -118,6 +119,7 @@ class Control:
     name: str
     accuracy: Interval | None
     questions: int = 0
+    videos: int = 0
     difference: Interval | None = None
     note: str = ""
 
@@ -238,7 +240,8 @@ def _control(
     both = [question for question in questions if question.id in values]
     own = estimate(both, values)
     effect = difference_of(estimate(both, right), own)
-    return Control(name, interval_of(*own), len(both), interval_of(*effect), note)
+    videos = len({question.unit for question in both})
+    return Control(name, interval_of(*own), len(both), videos, interval_of(*effect), note)
 
 
 def _other_settings(meta: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -263,10 +266,13 @@ def score_orders(
 
     Returns:
         accuracy of each order, the share of questions in which all orders have the same option
-        chosen, and the share in which each position of the list is.
+        chosen, and the share in which each position of the list is; empty where no question is
+        answered in all orders.
     """
     chosen = [choices_of(questions, answers) for answers in orders]
     asked = [q for q in questions if all(q.id in own for own in chosen)]
+    if not asked:
+        return {}
     most = max(len(q.choices or ()) for q in asked)
     positions = np.zeros(most)
     for question in asked:

@@ -7,7 +7,7 @@ from typing import Any
 
 from qa.records import Question
 from tools.errors import UserError
-from tools.store.files import write_json
+from tools.store.files import storage_error, write_json
 
 Chosen = Mapping[str, int]
 
@@ -55,7 +55,8 @@ def write_submission(
     The servers take a number for every question, so that the first option stands for none.
 
     Raises:
-        UserError: see `submission_format`; or a question has no prediction, or no options.
+        UserError: see `submission_format`; a question has no prediction, or no options; or the file
+            cannot be written.
     """
     benchmark = submission_format(questions[0].dataset)
     if missing := [q.id for q in questions if q.choices is None or q.id not in chosen]:
@@ -64,5 +65,13 @@ def write_submission(
             f" prediction, such as {missing[0]!r}; the server of {benchmark} wants all of them"
         )
     unanswered = [key for key, place in chosen.items() if place is None]
-    write_json(path, FORMATS[benchmark](questions, {k: v or 0 for k, v in chosen.items()}))
+    write_document(path, FORMATS[benchmark](questions, {k: v or 0 for k, v in chosen.items()}))
     return len(unanswered)
+
+
+def write_document(path: Path, document: Any) -> None:
+    """Write a JSON document where the user wants it; raises StorageError for any refusal."""
+    try:
+        write_json(path, document)
+    except OSError as error:
+        raise storage_error(path, error) from error

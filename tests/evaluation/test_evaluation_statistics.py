@@ -10,7 +10,9 @@ from tools.statistics import (
     Interval,
     difference,
     interval,
+    interval_of,
     intervals,
+    mean_of,
 )
 
 NORMAL = 1.959964  # its 97.5th percentile
@@ -64,6 +66,23 @@ def test_a_ratio_of_unequal_videos_has_the_interval_of_the_delta_method():
     half = NORMAL * np.sqrt(((right - ratio * pairs) ** 2).sum()) / pairs.sum()
     assert found.value == pytest.approx(ratio)
     assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
+
+
+def test_a_mean_of_ratios_is_the_mean_in_each_resample_too():
+    a = (0.2, np.array([0.0, 0.2, 0.4, np.nan]))
+    b = (0.6, np.array([1.0, 0.6, 0.8, 0.7]))
+    value, drawn = mean_of([a, b])
+    assert value == pytest.approx(0.4)
+    # The last resample has no video of the first ratio: the other one stands alone.
+    assert drawn == pytest.approx([0.5, 0.4, 0.6, 0.7])
+
+
+def test_a_mean_of_opposite_ratios_has_no_width():
+    shares = np.linspace(0, 1, 101)
+    found = interval_of(*mean_of([(0.5, shares), (0.5, 1 - shares)]))
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    alone = interval_of(*mean_of([(0.5, shares)]))
+    assert (alone.low, alone.high) == pytest.approx((0.025, 0.975))
 
 
 def test_the_same_seed_draws_the_same_videos():

@@ -2,18 +2,21 @@
 a server on the loopback. What a model answers is not asserted, how it is asked and scored is."""
 
 import json
+import os
 import random
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import cv2
+import numpy as np
 import orjson
 import pytest
 
 from inference.models import open_captioner
 from inference.tiny.checkpoints import qwen2vl
 from qa.asking import Asking, option_order, read_answers
-from qa.predictions import Prediction, read_predictions, write_predictions
+from qa.predictions import Prediction, benchmark_digest, read_predictions, write_predictions
 from qa.records import Question, read_questions, write_questions
 from tools.errors import UserError
 from tools.store.dataset import Dataset
@@ -188,6 +191,44 @@ def test_what_has_been_asked_is_not_asked_again(qa, dataset, tiny, monkeypatch):
     assert len(read_answers(journal)) == 30
 
 
+def test_a_video_that_has_changed_is_asked_about_again(qa, dataset, server):
+    flags = ("--model", server, "--frames", 2)
+    qa(*flags)
+    asked = len(Letters.prompts)
+    qa(*flags)
+    assert len(Letters.prompts) == asked + 2  # of `check`: whether the model is there
+    record = orjson.loads((dataset.anno / "init.jsonl").read_bytes().splitlines()[0])
+    os.utime(record["video_path"], (1, 1))
+    qa(*flags)
+    assert len(Letters.prompts) == asked + 2 + 3 + 5  # before it `load`, then a video's questions
+
+
+def test_another_model_behind_a_server_is_asked_again(qa, dataset, server):
+    flags = ("--model", server, "--frames", 2)
+    qa(*flags)
+    journal = dataset.predictions("val", "letters").with_name("letters.jsonl.answers")
+    Letters.model = "letters-2026"
+    qa(*flags)
+    assert len(read_answers(journal)) == 30
+
+
+def test_pictures_at_another_rate_are_asked_about_again(qa, dataset, server, tmp_path):
+    for number in range(1, 7):
+        cv2.imwrite(str(tmp_path / f"{number:03}.png"), np.full((32, 32, 3), number, np.uint8))
+    lines = (dataset.anno / "init.jsonl").read_bytes().splitlines()
+    records = [{**orjson.loads(line), "video_path": str(tmp_path)} for line in lines]
+    (dataset.anno / "init.jsonl").write_bytes(b"".join(dumps(r) + b"\n" for r in records))
+    journal = dataset.predictions("val", "letters").with_name("letters.jsonl.answers")
+    for count, fps in ((15, 3), (15, 3), (30, 1)):
+        context = {"media": "frames", "frames": {"fps": fps}}
+        rewritten(
+            dataset.questions("val"),
+            lambda rows, context=context: [{**row, "context": context} for row in rows],
+        )
+        qa("--model", server, "--frames", 2)
+        assert len(read_answers(journal)) == count
+
+
 def test_a_kill_leaves_what_was_answered_and_the_end_is_the_same(qa, dataset, tiny):
     flags = ("--model", tiny, "--frames", 2, "--max_new_tokens", 4)
     qa(*flags)
@@ -222,6 +263,7 @@ class Letters(BaseHTTPRequestHandler):
     """Answers every question with the letter A, in words; keeps the prompts."""
 
     prompts: list
+    model = ""
 
     def do_GET(self):
         self.reply({"object": "list", "data": [{"id": "letters", "object": "model"}]})
@@ -231,7 +273,12 @@ class Letters(BaseHTTPRequestHandler):
         content = body["messages"][-1]["content"]
         self.prompts.append(content if isinstance(content, str) else content[-1]["text"])
         message = {"role": "assistant", "content": "The answer is A."}
-        self.reply({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+        self.reply(
+            {
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "model": self.model,
+            }
+        )
 
     def reply(self, document):
         text = json.dumps(document).encode()
@@ -247,7 +294,7 @@ class Letters(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    Letters.prompts = []
+    Letters.prompts, Letters.model = [], "letters-2025"
     http = ThreadingHTTPServer(("127.0.0.1", 0), Letters)
     thread = threading.Thread(target=http.serve_forever)
     thread.start()
@@ -344,6 +391,9 @@ def test_a_prompt_has_a_sentence_subtitles_and_earlier_turns():
         ("assistant", "A man."),
         ("user", "Subtitles "),
     ]
+    # What was said before may tell what the question is.
+    [message] = Asking(control="choices_only").request(question, ([], 1.0)).messages
+    assert message["content"][-1]["text"] == "Answer with one word or a short phrase."
 
 
 # ---- predictions made elsewhere -----------------------------------------------------------------
@@ -394,6 +444,65 @@ def test_a_methods_own_control_stands_in_the_table(qa, dataset, right):
     assert "judged" not in out
 
 
+MADE = {"weights": "a", "torch": "2.1"}
+
+
+@pytest.mark.parametrize(
+    ("id", "meta", "reason"),
+    [
+        (None, {}, ""),
+        (None, {"made_by": {"weights": "a", "torch": "2.2"}}, ""),
+        (None, {"made_by": {"weights": "b"}}, "it was made by another model"),
+        (None, {"benchmark": "0"}, "it was asked about questions that have changed since"),
+        ("old/1", {}, "1 of 10 ids are no questions of toyqa/val: 'old/1'"),
+    ],
+)
+def test_a_control_of_other_questions_or_another_model_is_not_scored(
+    qa, dataset, right, id, meta, reason
+):
+    questions = read_questions(dataset, "val")
+    about = {"dataset": "toyqa", "split": "val"}
+    made = {**about, "benchmark": benchmark_digest(questions), "made_by": MADE}
+    right.with_name("answers.jsonl.meta.json").write_text(json.dumps(made))
+    control = right.with_name("answers.choices_only.jsonl")
+    ids = [q.id for q in questions if q.choices] + ([id] if id else [])
+    write_predictions(
+        control, [Prediction(id, "A") for id in ids], {**made, "control": "choices_only", **meta}
+    )
+    out = qa("--predictions", right).stdout
+    assert out.count("not run (--controls)") == (4 if reason else 3)
+    assert ("answers.choices_only.jsonl is left out: " in out) == bool(reason)
+    assert reason in " ".join(out.split())
+
+
+def test_a_question_without_a_label_is_named_or_left_out(qa, dataset, right):
+    unlabelled = {"answer": None, "answer_index": None}
+    rewritten(dataset.questions("val"), lambda rows: [{**rows[0], **unlabelled}, *rows[1:]])
+    (line,) = qa("--predictions", right, code=2).stderr.splitlines()
+    assert "1 of 15 questions of toyqa/val have no label: 'toy_0000.mp4/0'" in line
+    assert "--submission" not in line
+    out = qa("--predictions", right, "--allow_missing").stdout
+    assert "8 multiple-choice questions" in out
+
+
+def test_a_blank_line_at_the_end_of_predictions_is_skipped(qa, right):
+    right.write_bytes(right.read_bytes() + b"\n\n")
+    assert "9 multiple-choice questions" in qa("--predictions", right).stdout
+
+
+def test_scores_that_cannot_be_written_are_one_line(qa, right):
+    (line,) = qa("--predictions", right, "--out", "/proc/scores.json", code=2).stderr.splitlines()
+    assert "/proc" in line
+
+
+def test_two_models_of_one_name_are_refused(qa, tiny, tmp_path):
+    other = shutil.copytree(tiny, tmp_path / "other" / "tinyvl")
+    (line,) = qa("--model", tiny, "--baseline", other, code=2).stderr.splitlines()
+    assert "would both write tinyvl.jsonl: --model_name" in line
+    out = qa("--model", tiny, "--baseline", other, "--model_name", "first", "--limit", 1).stdout
+    assert "tinyvl (baseline)" in " ".join(out.split())
+
+
 def test_predictions_of_other_questions_are_refused(qa, right):
     rewritten(right, lambda rows: [*rows, {"id": "other/1", "prediction": "x"}])
     message = qa("--predictions", right, code=2).stderr
@@ -434,6 +543,9 @@ def test_another_data_sets_predictions_are_refused(qa, right):
         (("--predictions", "none.jsonl", "--controls"), "--predictions asks none"),
         (("--model", "toyvl", "--permute", "2"), "--permute needs --write"),
         (("--model", "toyvl", "--submission", "s.json"), "no format is known for 'toyqa'"),
+        (("--submission", "s.json", "--limit", "2"), "--submission needs all questions"),
+        (("--model", "toyvl", "--subtitles"), "no question of toyqa/val has any"),
+        (("--model", "toyvl", "--control"), "unrecognized arguments: --control"),
         (("--model", "no_such_model"), "unknown model 'no_such_model'"),
         (("--split", "test"), "no questions of the split 'test' (there are: val)"),
     ],
@@ -484,7 +596,7 @@ def test_hidden_labels_are_submitted_and_not_scored(
     run = run_script(*command, "--submission", tmp_path / "s.json")
     assert run.returncode == 0, run.stderr
     assert json.loads((tmp_path / "s.json").read_text()) == expected
-    assert "1 questions have no chosen option" in run.stdout
+    assert "no option is chosen in 1 of 2: the first stands for it" in run.stdout
     rewritten(answers, lambda rows: rows[:1])
     run = run_script(*command, "--submission", tmp_path / "s.json", "--allow_missing")
     assert run.returncode == 2

@@ -1,6 +1,7 @@
 """Scores by hand: accuracies by type, controls, ties, positions, differences, open answers."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from qa.draw import draw_videos
 from qa.open_scores import score_open
 from qa.predictions import Prediction
 from qa.records import Question
-from qa.report import choice_remarks, is_answered_blind
+from qa.report import choice_remarks, is_answered_blind, settings_remarks
 from qa.scoring import Answers, choice_of, score_choices, score_orders
 
 LETTERS = ["one", "two", "three", "four"]
@@ -116,6 +117,14 @@ def test_a_benchmark_that_is_answered_blind_is_said_to_be():
     }
 
 
+@pytest.mark.parametrize(("videos", "is_said"), [(3, False), (19, False), (20, True)])
+def test_of_few_videos_nothing_is_said_to_be_answered_blind(videos, is_said):
+    questions = [choice(number, video=f"v{number % videos}") for number in range(200)]
+    right = chosen(questions, [0] * 200)
+    score = score_choices(questions, right, {"question_only": right})
+    assert is_answered_blind(score.controls[-1], score.chance) == is_said
+
+
 def test_a_difference_is_paired_by_video():
     rng = random.Random(1)
     questions = [choice(number, video=f"v{number // 5}") for number in range(500)]
@@ -168,6 +177,34 @@ def test_orders_of_options_show_bias_towards_a_position():
     result = score_orders(questions, knows, lambda question, number: orders[number])
     assert (result["accuracies"], result["same_option"]) == ([1, 1], 1)
     assert result["positions"] == [0.25] * 4
+
+
+def test_no_question_in_all_orders_has_no_score():
+    questions = [choice(0), choice(1)]
+    orders = [chosen(questions[:1], [0]), chosen(questions[1:], [0])]
+    assert score_orders(questions, orders, lambda question, number: [0, 1, 2, 3]) == {}
+
+
+@pytest.mark.parametrize(
+    ("meta", "remark"),
+    [
+        ({"frames": 1, "protocol": "per_second"}, "1 frame per second, of whole videos, without"),
+        ({"frames": 2, "protocol": "per_second"}, "2 frames per second, of whole videos, without"),
+        ({"frames": 1, "protocol": "mvbench"}, "1 frame (mvbench), of whole videos, without"),
+        (
+            {"frames": 8, "protocol": "middles", "subtitles": True},
+            "8 frames (middles), of whole videos, with subtitles (1 of 2 questions have some)",
+        ),
+    ],
+)
+def test_how_predictions_were_made_is_said(meta, remark):
+    spoken = replace(choice(0), context={"media": "video", "subtitles": [[0, 1, "Hello."]]})
+    questions = [spoken, choice(1)]
+    (line,) = settings_remarks(Answers("model", {}, meta), questions, questions)
+    assert line.startswith(f"model: {remark}")
+    if meta.get("subtitles"):
+        (line,) = settings_remarks(Answers("model", {}, meta), [spoken], [spoken])
+        assert "with subtitles, options" in line
 
 
 def opened(number, answer, references=(), type=None):
