@@ -16,7 +16,7 @@ REASONS = {
     "unreadable_field": "a field holds something else than is published",
     "empty_question": "its question is empty",
     "empty_option": "one of its options is empty",
-    "equal_options": "two of its options are equal as answers are compared",
+    "equal_options": "two of its options are equal, apart from case, blanks and a final full stop",
     "too_few_options": "it has fewer than two options",
     "too_many_options": f"it has more options than there are letters, {len(LETTERS)}",
     "answer_not_an_option": "its answer is none of its options, or not the one at its answer_index",
