@@ -65,14 +65,68 @@ def story_of(*events):
 @pytest.mark.parametrize(
     ("told", "counts"),
     [
-        ([A, B, C, D], {"recall": (4, 4), "precision": (4, 4), "order": (6, 6), "exact": (1, 1)}),
-        ([D, C, B, A], {"recall": (4, 4), "precision": (4, 4), "order": (0, 6), "exact": (0, 1)}),
+        (
+            [A, B, C, D],
+            {
+                "recall": (4, 4),
+                "precision": (4, 4),
+                "ordered": (6, 6),
+                "order": (6, 6),
+                "exact": (1, 1),
+            },
+        ),
+        (
+            [D, C, B, A],
+            {
+                "recall": (4, 4),
+                "precision": (4, 4),
+                "ordered": (0, 6),
+                "order": (0, 6),
+                "exact": (0, 1),
+            },
+        ),
         # Of the pairs of A, C, B one is the wrong way round; of them and D, three of six.
-        ([A, C, B], {"recall": (3, 4), "precision": (3, 3), "order": (2, 3), "exact": (0, 1)}),
-        ([D, B, C, A], {"recall": (4, 4), "precision": (4, 4), "order": (1, 6), "exact": (0, 1)}),
+        (
+            [A, C, B],
+            {
+                "recall": (3, 4),
+                "precision": (3, 3),
+                "ordered": (2, 6),
+                "order": (2, 3),
+                "exact": (0, 1),
+            },
+        ),
+        (
+            [D, B, C, A],
+            {
+                "recall": (4, 4),
+                "precision": (4, 4),
+                "ordered": (1, 6),
+                "order": (1, 6),
+                "exact": (0, 1),
+            },
+        ),
         # What is made up costs precision, and stands in no order to anything.
-        ([OTHER, A, B], {"recall": (2, 4), "precision": (2, 3), "order": (1, 1), "exact": (0, 1)}),
-        ([], {"recall": (0, 4), "precision": (0, 0), "order": (0, 0), "exact": (0, 1)}),
+        (
+            [OTHER, A, B],
+            {
+                "recall": (2, 4),
+                "precision": (2, 3),
+                "ordered": (1, 6),
+                "order": (1, 1),
+                "exact": (0, 1),
+            },
+        ),
+        (
+            [],
+            {
+                "recall": (0, 4),
+                "precision": (0, 0),
+                "ordered": (0, 6),
+                "order": (0, 0),
+                "exact": (0, 1),
+            },
+        ),
     ],
 )
 def test_a_description_is_counted(told, counts):
@@ -239,7 +293,8 @@ def test_who_knows_everything_scores_everything(cases):
             totals[metric] += of
             assert right == of, metric
     assert totals == {
-        **{"recall": 24, "precision": 24, "order": 2 * (1 + 6 + 15), "exact": 6},
+        **{"recall": 24, "precision": 24, "exact": 6},
+        **dict.fromkeys(("ordered", "order"), 2 * (1 + 6 + 15)),
         **{"after": 2 * (1 + 2 + 2), "before": 2 * (1 + 2 + 2), "clip": 2 * (2 + 3 + 3)},
     }
     assert videos[0]["n"] == 2
@@ -361,7 +416,8 @@ def test_a_checkpoint_is_scored(evaluated, checkpoint):
     counts = scores["videos"][1]["counts"]
     denominators = {metric: of for metric, (_, of) in counts.items()}
     assert denominators == {
-        **{"recall": 4, "precision": 0, "order": 0, "exact": 1, "after": 2, "before": 2, "clip": 3},
+        **{"recall": 4, "precision": 0, "ordered": 6, "order": 0, "exact": 1},
+        **{"after": 2, "before": 2, "clip": 3},
         **{"prefer_reversed": 1, "prefer_halves": 1, "prefer_adjacent": 3, "prefer_dropped": 1},
     }
     adjacent = scores["scores"]["prefer_adjacent"]
@@ -441,7 +497,8 @@ def test_a_server_is_scored_without_likelihoods(root, capsys, tmp_path):
     printed = capsys.readouterr().out
     scores = json.loads(out.read_text())
     values = {metric: found["all"]["value"] for metric, found in scores["scores"].items()}
-    assert values == {"recall": 0, "exact": 0, "after": 0, "before": 0, "clip": 0}
+    wrong = ("recall", "ordered", "exact", "after", "before", "clip")
+    assert values == dict.fromkeys(wrong, 0)
     assert scores["weights"] is None
     assert len(scores["videos"]) == 3
     (row,) = [line for line in printed.splitlines() if "over reversed" in line]

@@ -18,6 +18,7 @@ from tools.pairs.judgements import (
     agreement,
     judge,
     latest_by_judge,
+    read,
 )
 from visualize.index.view import Filters
 from visualize.parts.address import go, pair_of
@@ -30,7 +31,7 @@ from visualize.session import Session
 
 
 @dataclass(frozen=True)
-class Question:
+class PairToJudge:
     """A pair before a judge.
 
     Attributes:
@@ -94,7 +95,7 @@ def _queue(session: Session, filters: Filters, name: str, blind: bool) -> None:
     current = session.view.find(again) if again else None
     row = session.view.pairs([int(left[0]) if current is None else current])[0]
     pair = pair_of(row)
-    question = Question(name, pair, blind, sides_for(name, pair) if blind else CHOSEN_LEFT)
+    question = PairToJudge(name, pair, blind, sides_for(name, pair) if blind else CHOSEN_LEFT)
     # The keys are bound to this pair only once all of it is on the page.
     top = st.container()
     _texts(session, question)
@@ -112,7 +113,7 @@ def _queue(session: Session, filters: Filters, name: str, blind: bool) -> None:
         _buttons(session, question)
 
 
-def _texts(session: Session, question: Question) -> None:
+def _texts(session: Session, question: PairToJudge) -> None:
     """The clips and both texts of a pair."""
     texts = read_texts(session.view, question.pair)
     show_clips(
@@ -132,7 +133,7 @@ def _texts(session: Session, question: Question) -> None:
                 side(what.capitalize(), "", bodies[what], "" if what == "chosen" else "other")
 
 
-def _buttons(session: Session, question: Question) -> None:
+def _buttons(session: Session, question: PairToJudge) -> None:
     """The three answers, the way back, and the comment that goes with the next answer."""
     history: list[Pair] = st.session_state.setdefault("judged", [])
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
@@ -159,11 +160,12 @@ def _buttons(session: Session, question: Question) -> None:
         st.caption("You have judged this pair before. A new answer replaces the old one.")
 
 
-def _answer(session: Session, question: Question, verdict: str) -> None:
+def _answer(session: Session, question: PairToJudge, verdict: str) -> None:
     history: list[Pair] = st.session_state["judged"]
-    if question.pair in history and question.pair != st.session_state.get("again"):
-        return  # The key was pressed again before the next pair was on the page.
+    again = st.session_state.get("again")
     comment = st.session_state.get("comment", "").strip()
+    if question.pair != again and _is_judged(session, question):
+        return  # The key was pressed again before the next pair was on the page.
     try:
         judge(
             session.dataset,
@@ -182,6 +184,16 @@ def _answer(session: Session, question: Question, verdict: str) -> None:
     st.session_state["again"] = None
     st.session_state["comment"] = ""
     go(clip=None)
+
+
+def _is_judged(session: Session, question: PairToJudge) -> bool:
+    """Whether the judge has judged the pair, as the file says: a browser that has lost its
+    connection begins without a history."""
+    try:
+        judged = latest_by_judge(read(session.dataset))
+    except UserError:
+        return False  # What is wrong with the file is said where it is written.
+    return (question.judge, question.pair) in judged
 
 
 def _back() -> None:
