@@ -270,3 +270,18 @@ def test_drop_unsure_needs_judgements(responses, run_script, tmp_path):
     done = run_script("convert_to_swift.py", "m", 2, "--dataset", "mine", "--drop_unsure")
     assert done.returncode == 2
     assert done.stderr == "error: --drop_unsure goes with --judgements\n"
+
+
+def test_once_writes_one_verdict_however_many_threads_answer(dataset):
+    def answer(verdict):
+        judge(dataset, "ada", DROP, verdict, once=True)
+
+    threads = [threading.Thread(target=answer, args=(v,)) for v in ("accept", "reject") * 8]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list(read(dataset))) == 1
+    judge(dataset, "bob", DROP, "accept", once=True)
+    judge(dataset, "ada", DROP, "unsure")
+    assert [row.judge for row in read(dataset)] == ["ada", "bob", "ada"]

@@ -72,8 +72,12 @@ def judge(
     blind: bool = False,
     sides: tuple[str, str] = CHOSEN_LEFT,
     comment: str = "",
+    once: bool = False,
 ) -> None:
     """Add a verdict to the dataset's file, under a lock.
+
+    Args:
+        once: leave a pair alone that this judge has judged.
 
     Raises:
         UserError: `name` is empty or `verdict` is not one of VERDICTS.
@@ -91,7 +95,8 @@ def judge(
     path = dataset.judgements
     # Appender first cuts off a torn end, so it must be made under the lock.
     with locked(path.with_name(f".{path.name}.lock")), closing(Appender(path)) as log:
-        log.append(dumps(asdict(judgement)))
+        if not once or (judgement.judge, pair) not in latest_by_judge(read(dataset)):
+            log.append(dumps(asdict(judgement)))
 
 
 def read(dataset: Dataset) -> Iterator[Judgement]:

@@ -18,7 +18,6 @@ from tools.pairs.judgements import (
     agreement,
     judge,
     latest_by_judge,
-    read,
 )
 from visualize.index.view import Filters
 from visualize.parts.address import go, pair_of
@@ -163,9 +162,9 @@ def _buttons(session: Session, question: PairToJudge) -> None:
 def _answer(session: Session, question: PairToJudge, verdict: str) -> None:
     history: list[Pair] = st.session_state["judged"]
     again = st.session_state.get("again")
-    comment = st.session_state.get("comment", "").strip()
-    if question.pair != again and _is_judged(session, question):
+    if question.pair in history and question.pair != again:
         return  # The key was pressed again before the next pair was on the page.
+    comment = st.session_state.get("comment", "").strip()
     try:
         judge(
             session.dataset,
@@ -175,6 +174,8 @@ def _answer(session: Session, question: PairToJudge, verdict: str) -> None:
             blind=question.blind,
             sides=question.sides,
             comment=comment,
+            # Two keys in quick succession may run this in two threads.
+            once=question.pair != again,
         )
     except UserError as error:
         st.session_state["refused"] = str(error)
@@ -184,16 +185,6 @@ def _answer(session: Session, question: PairToJudge, verdict: str) -> None:
     st.session_state["again"] = None
     st.session_state["comment"] = ""
     go(clip=None)
-
-
-def _is_judged(session: Session, question: PairToJudge) -> bool:
-    """Whether the judge has judged the pair, as the file says: a browser that has lost its
-    connection begins without a history."""
-    try:
-        judged = latest_by_judge(read(session.dataset))
-    except UserError:
-        return False  # What is wrong with the file is said where it is written.
-    return (question.judge, question.pair) in judged
 
 
 def _back() -> None:
