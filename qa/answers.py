@@ -48,8 +48,8 @@ class Reader:
             return None
         try:
             answers = self._read(path, allow_missing=True)
-            asked = {"benchmark": benchmark_digest(self.everything), **model.meta}
-            problem = _other_subject(asked, answers.meta)
+            subject = {"benchmark": benchmark_digest(self.everything), **model.meta}
+            problem = _other_subject(subject, answers.meta)
         except UserError as error:
             problem = str(error)
         if problem:

@@ -150,7 +150,7 @@ def gives_log_p(captioner: Captioner) -> bool:
 
 
 @dataclass
-class Session:
+class AskedModel:
     """A model that is asked, loaded when it is first needed.
 
     Attributes:
@@ -233,11 +233,11 @@ class Session:
                 shown["seed"] = asking.seed
             if asking.control in ("frames_shuffled", "single_frame"):
                 shown["control"] = asking.control
-        asked: dict[str, Any] = {"prompt": asking.prompt(question), **shown}
-        asked["conversation"] = asking.conversation(question)
+        sent: dict[str, Any] = {"prompt": asking.prompt(question), **shown}
+        sent["conversation"] = asking.conversation(question)
         written = asking.is_written(question)
-        asked |= {"limit": asking.max_new_tokens} if written else {"options": question.choices}
-        document = [self._made_by, self.captioner.name, question.id, asked]
+        sent |= {"limit": asking.max_new_tokens} if written else {"options": question.choices}
+        document = [self._made_by, self.captioner.name, question.id, sent]
         return hashlib.sha1(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     def _answers(
@@ -248,19 +248,19 @@ class Session:
             own = [question for question in questions if asking.is_written(question) == written]
             if not own:
                 continue
-            asked: list[Question] = []
+            sent: list[Question] = []
             unreadable: list[tuple[Question, Exception]] = []
-            requests = self._requests(asking, own, asked, unreadable)
+            requests = self._requests(asking, own, sent, unreadable)
             answers = self._written(asking, requests) if written else self._compared(requests)
             for place, answer in answers:
-                yield asked[place], answer
+                yield sent[place], answer
             yield from unreadable
 
     def _requests(
         self,
         asking: Asking,
         questions: Sequence[Question],
-        asked: list[Question],
+        sent: list[Question],
         unreadable: list[tuple[Question, Exception]],
     ) -> Iterator[tuple[Request, list[str]]]:
         """Yield requests with their options while later videos are being decoded; `asked` gets
@@ -281,7 +281,7 @@ class Session:
             if isinstance(result, Exception):
                 unreadable.append((question, result))
             else:
-                asked.append(question)
+                sent.append(question)
                 yield result, question.choices or []
 
     def _compared(

@@ -40,7 +40,7 @@ MAJORITY = 0.5
 TRIES = 50  # draws an option, before every answer of the kind is looked at
 
 
-class Answers:
+class AnswerPool:
     """Answers of one kind, with how often each is right."""
 
     def __init__(self, counts: Counter[str]) -> None:
@@ -59,8 +59,8 @@ def kind_by_rule(question: str, answer: str) -> str | None:
         return "number"
     if word in KIND_OF_WORD:
         return KIND_OF_WORD[word]
-    asked = question.strip().lower()
-    return next((kind for kind, shape in QUESTION_KINDS if shape.match(asked)), None)
+    lowered = question.strip().lower()
+    return next((kind for kind, shape in QUESTION_KINDS if shape.match(lowered)), None)
 
 
 class Kinds:
@@ -115,7 +115,7 @@ def with_choices(
         also_right[q.unit, q.question.lower()] |= texts
 
     tables = {
-        kind: [Answers(counts) if counts else None for counts in (inside[kind], outside[kind])]
+        kind: [AnswerPool(counts) if counts else None for counts in (inside[kind], outside[kind])]
         for kind in KINDS
     }
     shares = {kind: outside[kind].total() / number for kind, number in right.items()}
@@ -141,7 +141,7 @@ def with_choices(
 
 def _draw(
     rng: random.Random,
-    tables: Sequence[Answers | None],
+    tables: Sequence[AnswerPool | None],
     share: float,
     not_wrong: set[str],
     count: int,

@@ -12,7 +12,7 @@ def draw_videos(questions: Sequence[Question], limit: int | None, seed: int) -> 
     media counts as a video.
 
     Videos are sorted by the rarest type among their questions, at random within that, and every
-    so-manieth is taken (systematic sampling): each type keeps its share to within one video.
+    k-th is taken (systematic sampling): each type keeps its share to within one video.
     """
     if limit is None:
         return list(questions)

@@ -25,7 +25,7 @@ from typing import Any
 from inference.captioner import Captioner, Sampling
 from inference.models import add_model_flags, open_model
 from qa.answers import Reader, made_by
-from qa.asking import Asking, Session, gives_log_p, option_order
+from qa.asking import AskedModel, Asking, gives_log_p, option_order
 from qa.draw import draw_videos
 from qa.open_scores import score_open
 from qa.predictions import (
@@ -283,7 +283,7 @@ def _ask(
     if args.permute and gives_log_p(captioner) and not args.write:
         raise UserError("--permute needs --write: log p is computed without listing the options")
     captioner.check(args.device, Sampling.greedy(args.max_new_tokens), args.frames)
-    session = Session(
+    session = AskedModel(
         captioner,
         lambda: captioner.load(device_of(args.device), args.threads),
         lambda question: video_path(dataset, question),

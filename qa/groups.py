@@ -80,11 +80,11 @@ def groups_of(types: Iterable[str]) -> Groups:
     present = set(types)
     for groups in (NEXTQA, STAR, ACTIVITYNETQA, MVBENCH):
         if present and present <= groups.names.keys():
-            there = {
+            grouped = {
                 name: tuple(member for member in members if member in present)
                 for name, members in groups.grouped.items()
             }
             return Groups(
-                groups.names, {name: own for name, own in there.items() if own}, groups.remark
+                groups.names, {name: own for name, own in grouped.items() if own}, groups.remark
             )
     return Groups()

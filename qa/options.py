@@ -25,7 +25,7 @@ _LETTER = r"[(\[]?([{letters}])(?![\w'\u2019])[)\]]?"
 _BEGINNING = r"\s*[(\[]?([{letters}])(?:[)\]]|[.:](?!\w)|(?<=[A-Z])[.:]|[^\S\n]*(?:\n|$)|\s+(.*))"
 _NAMED = (
     r"\b(?i:answer|option|choice)s?(?i:\s+is\b)?\s*:?\s*"
-    r"({one}(?:\W*(?:\b(?:or|and)\b|[,/&])\W*{one})*)"
+    r"({letter}(?:\W*(?:\b(?:or|and)\b|[,/&])\W*{letter})*)"
 )
 # "The answer is A man opens it": an article, which no such word follows.
 _AFTER_ARTICLE = re.compile(r"\s+(?!(?:because|since|as|is|or|and)\b)\w", re.IGNORECASE)
@@ -51,10 +51,10 @@ def _by_rule(text: str, texts: Sequence[str], letters: str) -> Iterator[set[int]
         place, following = letters.index(match[1].upper()), match[2]
         own = following is None or normalise(following) == texts[place]
         yield {place} if own else set()
-    one = _LETTER.format(letters=letters)
+    letter = _LETTER.format(letters=letters)
     named = set()
-    for match in re.finditer(_NAMED.format(one=one), text):
-        places = [letters.index(letter) for letter in re.findall(f"[{letters}]\\b", match[1])]
+    for match in re.finditer(_NAMED.format(letter=letter), text):
+        places = [letters.index(name) for name in re.findall(f"[{letters}]\\b", match[1])]
         following = text[match.end() :]
         if places[-1] == 0 and match[1].endswith("A") and _AFTER_ARTICLE.match(following):
             is_own = f"{normalise(following)} ".startswith(f"{texts[0]} ")

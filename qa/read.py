@@ -25,7 +25,7 @@ from qa.checks import REASONS, checked, position_warning
 from qa.distractors import with_choices
 from qa.draw import draw_videos
 from qa.options import LETTERS
-from qa.readers.rows import Draft, Rejected, Row, Source
+from qa.readers.rows import Draft, QuestionFiles, Rejected, Row
 from qa.readers.table import BENCHMARKS, rows_of_benchmark
 from qa.records import Question, write_questions
 from qa.subtitles import Line, overlapping, read_subtitles
@@ -121,7 +121,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
 class Reading:
     """What becomes of the rows of one file: questions, or reasons."""
 
-    def __init__(self, benchmark: str, source: Source, rows: Sequence[Row]) -> None:
+    def __init__(self, benchmark: str, source: QuestionFiles, rows: Sequence[Row]) -> None:
         self.source = source
         self.questions: list[Question] = []
         self.rejected: list[dict[str, Any]] = []
@@ -245,7 +245,7 @@ def _place(row: dict[str, Any]) -> str:
     return f"{where} of {origin['file']} ({row['detail'] or row['id']:.120})"
 
 
-def pool_of(benchmark: str, source: Source) -> list[tuple[str, str]]:
+def pool_of(benchmark: str, source: QuestionFiles) -> list[tuple[str, str]]:
     """The (question, answer) pairs of a file, whose videos need not be there."""
     pairs = []
     for row in rows_of_benchmark(benchmark, source):
@@ -274,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("--pool is where --choices takes wrong options from: add --choices 5")
     if args.subtitles and not args.subtitles.is_dir():
         raise UserError(f"--subtitles {args.subtitles}: no such folder")
-    source = Source(args.file, args.split, args.answers, args.map)
+    source = QuestionFiles(args.file, args.split, args.answers, args.map)
     reading = Reading(args.benchmark, source, rows_of_benchmark(args.benchmark, source))
     listing = settings_from(args, Listing)
     videos = Videos(dataset, args.video_dir, listing, may_lack="missing_video" in args.keep)
@@ -282,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.choices:
         pool = []
         if args.pool:
-            pool = pool_of(args.benchmark, Source(args.pool, args.split, map=args.map))
+            pool = pool_of(args.benchmark, QuestionFiles(args.pool, args.split, map=args.map))
         reading.add_choices(pool, args.choices, args.seed)
     if args.limit:
         reading.draw(args.limit, args.seed)

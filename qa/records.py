@@ -104,9 +104,9 @@ def read_questions(dataset: Dataset, split: str) -> list[Question]:
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        there = ", ".join(dataset.question_splits()) or "none"
+        splits = ", ".join(dataset.question_splits()) or "none"
         raise UserError(
-            f"{dataset.name} has no questions of the split {split!r} (there are: {there}):"
+            f"{dataset.name} has no questions of the split {split!r} (there are: {splits}):"
             " python -m qa.read writes them"
         ) from None
     questions = []

@@ -55,23 +55,23 @@ def choice_of(question: Question, prediction: Prediction) -> Choice:
 
 def choices_of(questions: Sequence[Question], answers: Answers) -> dict[str, Choice]:
     """Of the questions with options that have a prediction, by id."""
-    asked = [q for q in questions if q.choices is not None and q.id in answers.predictions]
-    return {q.id: choice_of(q, answers.predictions[q.id]) for q in asked}
+    answered = [q for q in questions if q.choices is not None and q.id in answers.predictions]
+    return {q.id: choice_of(q, answers.predictions[q.id]) for q in answered}
 
 
 def estimate(questions: Sequence[Question], values: Values) -> Estimate:
     """The mean of values over questions, resampled over the videos of all of `questions`; those
     without a value are left out."""
     units = {unit: place for place, unit in enumerate(sorted({q.unit for q in questions}))}
-    asked = [question for question in questions if question.id in values]
-    places = [units[question.unit] for question in asked]
-    sums = np.bincount(places, [values[q.id] for q in asked], len(units))
+    answered = [question for question in questions if question.id in values]
+    places = [units[question.unit] for question in answered]
+    sums = np.bincount(places, [values[q.id] for q in answered], len(units))
     result = estimate_of(np.stack([sums, np.bincount(places, minlength=len(units))], axis=1))
     return result or (float("nan"), np.full(1, np.nan))
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table: a mean over questions, or the mean of several such means."""
 
     label: str
@@ -87,20 +87,22 @@ class Row:
         return sum(key in values for part in self.parts for key in part)
 
 
-def rows_of(questions: Sequence[Question]) -> list[Row]:
+def rows_of(questions: Sequence[Question]) -> list[TableRow]:
     """All questions, the mean of the types, the benchmark's groups of types, and each type."""
     types: dict[str, set[str]] = {}
     for question in questions:
         if question.type is not None:
             types.setdefault(question.type, set()).add(question.id)
     groups = groups_of(types)
-    rows = [Row("all questions", [{question.id for question in questions}])]
+    rows = [TableRow("all questions", [{question.id for question in questions}])]
     if len(types) > 1:
-        rows.append(Row(f"mean of {len(types)} types", list(types.values())))
+        rows.append(TableRow(f"mean of {len(types)} types", list(types.values())))
     for name, members in groups.grouped.items():
-        rows.append(Row(name, [set().union(*(types[member] for member in members))]))
+        rows.append(TableRow(name, [set().union(*(types[member] for member in members))]))
     if len(types) > 1:
-        rows += [Row(f"  {groups.names.get(name, name)}", [types[name]]) for name in sorted(types)]
+        rows += [
+            TableRow(f"  {groups.names.get(name, name)}", [types[name]]) for name in sorted(types)
+        ]
     return rows
 
 
@@ -270,19 +272,19 @@ def score_orders(
         answered in all orders.
     """
     chosen = [choices_of(questions, answers) for answers in orders]
-    asked = [q for q in questions if all(q.id in own for own in chosen)]
-    if not asked:
+    answered = [q for q in questions if all(q.id in own for own in chosen)]
+    if not answered:
         return {}
-    most = max(len(q.choices or ()) for q in asked)
+    most = max(len(q.choices or ()) for q in answered)
     positions = np.zeros(most)
-    for question in asked:
+    for question in answered:
         for number, own in enumerate(chosen):
             place = own[question.id].place
             if place is not None:
                 positions[listed(question, number).index(place)] += 1
-    same = [len({own[q.id].place for own in chosen}) == 1 for q in asked]
+    same = [len({own[q.id].place for own in chosen}) == 1 for q in answered]
     return {
-        "accuracies": [estimate(asked, right_of(asked, own))[0] for own in chosen],
+        "accuracies": [estimate(answered, right_of(answered, own))[0] for own in chosen],
         "same_option": float(np.mean(same)),
-        "positions": (positions / (len(asked) * len(orders))).tolist(),
+        "positions": (positions / (len(answered) * len(orders))).tolist(),
     }

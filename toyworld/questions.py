@@ -77,21 +77,21 @@ def toy_questions(
         stem = Path(name).stem
         number = int(stem.removeprefix("toy_"))
         events = [Event(e["colour"], e["shape"], e["action"]) for e in line["events"]]
-        for place, asked in enumerate(choose_questions(events, number, seed, count)):
+        for place, posed in enumerate(choose_questions(events, number, seed, count)):
             rng = random.Random(f"{seed}/{number}/{place}")
-            choices = options(asked, events, OPTIONS, rng)
-            shown = [line["events"][i] for i in asked.places]
+            choices = options(posed, events, OPTIONS, rng)
+            shown = [line["events"][i] for i in posed.places]
             yield Question(
                 id=f"{stem}/{place:03d}",
                 dataset=dataset,
                 split=CHOICES,
-                question=asked.text,
+                question=posed.text,
                 video_id=video_id(dataset, name),
                 video=name,
                 choices=choices,
-                answer=asked.answer,
-                answer_index=choices.index(asked.answer),
-                type=asked.kind,
+                answer=posed.answer,
+                answer_index=choices.index(posed.answer),
+                type=posed.kind,
                 # When what the answer follows from can be seen, seconds.
                 context={
                     "media": "video",

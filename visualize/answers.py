@@ -61,7 +61,7 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class ModelAnswers:
     """What one file of predictions answers.
 
     Attributes:
@@ -148,8 +148,8 @@ class Wanted:
 def stamp(*paths: Path) -> Stamp:
     """(path, size, time of change in ns) of the files that are there: as long as it is the same,
     they are."""
-    there = [(path, path.stat()) for path in paths if path.exists()]
-    return tuple((str(path), info.st_size, info.st_mtime_ns) for path, info in there)
+    present = [(path, path.stat()) for path in paths if path.exists()]
+    return tuple((str(path), info.st_size, info.st_mtime_ns) for path, info in present)
 
 
 def judged_files(dataset: Dataset, split: str, name: str) -> dict[str, Path]:
@@ -178,7 +178,7 @@ def read_split(dataset: Dataset, split: str) -> Split:
     return read
 
 
-def read_answers(dataset: Dataset, split: str, name: str) -> Answers:
+def read_answers(dataset: Dataset, split: str, name: str) -> ModelAnswers:
     """Read a file of predictions, of whichever questions, and the files of its judges.
 
     Raises:
@@ -200,10 +200,10 @@ def read_answers(dataset: Dataset, split: str, name: str) -> Answers:
             judged[judge] = {row["id"]: row for row in rows if "sha1" in row and "verdict" in row}
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptLine(f"{file}: a line is no verdict ({error})") from None
-    return Answers(path, meta, lines, judged)
+    return ModelAnswers(path, meta, lines, judged)
 
 
-def outcomes(split: Split, answers: Answers) -> np.ndarray:
+def outcomes(split: Split, answers: ModelAnswers) -> np.ndarray:
     """The outcome of each question, (questions,) str."""
     questions = map(split.question, range(len(split.lines)))
     return np.array([answers.outcome(question) for question in questions])

@@ -153,7 +153,7 @@ def open_judge(
 
 
 @dataclass(frozen=True)
-class Case:
+class KnownCase:
     """An answer whose verdict is known, asked for with one order of the reply's keys."""
 
     kind: str
@@ -162,11 +162,11 @@ class Case:
     form: int
 
 
-def known_cases(forms: int) -> list[Case]:
+def known_cases(forms: int) -> list[KnownCase]:
     """The 40 cases of cases.yaml, once for each order of the reply's keys."""
     entries = yaml.safe_load(CASES.read_text(encoding="utf-8"))
     return [
-        Case(
+        KnownCase(
             entry["kind"],
             Content(entry["question"], entry["answer"], entry["prediction"]),
             entry["verdict"],
@@ -177,7 +177,7 @@ def known_cases(forms: int) -> list[Case]:
     ]
 
 
-def disagreements(judge: Judge, cases: Sequence[Case]) -> list[tuple[Case, str | None]]:
+def disagreements(judge: Judge, cases: Sequence[KnownCase]) -> list[tuple[KnownCase, str | None]]:
     """The cases in which a judge's verdict is another, with that verdict; in the cases' order.
 
     Raises:

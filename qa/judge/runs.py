@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference.captioner import Refused
-from qa.judge.asking import Case, Content, Judge, disagreements
+from qa.judge.asking import Content, Judge, KnownCase, disagreements
 from qa.judge.verdicts import Row, VerdictFile
 from qa.records import Question
 from tools.errors import UserError
@@ -42,7 +42,7 @@ def judge_runs(
     questions: Sequence[Question],
     runs: Sequence[Run],
     *,
-    cases: Sequence[Case] = (),
+    cases: Sequence[KnownCase] = (),
     anyway: bool = False,
     again: int = 0,
     seed: int = 0,
@@ -113,7 +113,7 @@ def print_cost(judge: Judge, contents: Mapping[str, Content], known: int, reques
     )
 
 
-def check(judge: Judge, cases: Sequence[Case], anyway: bool) -> None:
+def check(judge: Judge, cases: Sequence[KnownCase], anyway: bool) -> None:
     """Ask about the cases whose verdicts are known, and print how many the judge agrees with.
 
     Raises:

@@ -3,7 +3,7 @@ and the others references."""
 
 from collections import defaultdict
 
-from qa.readers.rows import Draft, Rejected, Row, Source, document
+from qa.readers.rows import Draft, QuestionFiles, Rejected, Row, document
 from tools.errors import UserError
 from tools.text.captions import CAPTION_QUESTION
 
@@ -11,7 +11,7 @@ from tools.text.captions import CAPTION_QUESTION
 OTHER_NAMES = {"validate": ("val", "validation")}
 
 
-def msrvtt_rows(source: Source) -> list[Row]:
+def msrvtt_rows(source: QuestionFiles) -> list[Row]:
     """A row a video of `test_videodatainfo.json`, or of another file of {"videos", "sentences"}:
     its captions in the file's order, and its split where the file holds several."""
     content, origin = document(source.file)
@@ -39,7 +39,7 @@ def msrvtt_rows(source: Source) -> list[Row]:
     ]
 
 
-def msrvtt(row: Row, source: Source) -> Draft:
+def msrvtt(row: Row, source: QuestionFiles) -> Draft:
     """MSR-VTT's captions; videos of another split than the one that is read are left out."""
     split = row["split"]
     if split is None:
@@ -49,7 +49,7 @@ def msrvtt(row: Row, source: Source) -> Draft:
     return _captioned(row.text("video_id"), row.texts("captions"))
 
 
-def vatex(row: Row, source: Source) -> Draft:
+def vatex(row: Row, source: QuestionFiles) -> Draft:
     """VATEX's English captions, `vatex_validation_v1.0.json`: a list of videoID and enCap."""
     del source
     return _captioned(row.text("videoID"), row.texts("enCap"))

@@ -3,13 +3,13 @@ TextVID's texts that stand for videos."""
 
 import re
 
-from qa.readers.rows import Draft, Rejected, Row, Source, rows_of
+from qa.readers.rows import Draft, QuestionFiles, Rejected, Row, rows_of
 
 TAG = re.compile(r"<(?:image|video)>")
 SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
 
 
-def videoinstruct(row: Row, source: Source) -> Draft:
+def videoinstruct(row: Row, source: QuestionFiles) -> Draft:
     """VideoInstruct100K: a list of q, a and video_id, or LSTP's object of them by position."""
     del source
     name = row.text("video_id")
@@ -21,7 +21,7 @@ def videoinstruct(row: Row, source: Source) -> Draft:
     )
 
 
-def llava(row: Row, source: Source) -> Draft:
+def llava(row: Row, source: QuestionFiles) -> Draft:
     """A conversation: its last question and answer, with the turns before them as context. Tags
     of images and videos leave the text; a turn of the model's before the first question is
     dropped. An id that comes twice in the file gets its position behind it."""
@@ -60,7 +60,7 @@ def _turns(row: Row) -> list[list[str]]:
         raise Rejected("unreadable_field", f"'conversations' cannot be read: {error!r}") from None
 
 
-def textvid_rows(source: Source) -> list[Row]:
+def textvid_rows(source: QuestionFiles) -> list[Row]:
     """The questions of TextVID's texts, each with its text's fields; a text without questions stays
     as one row, which is rejected later."""
     return [
@@ -80,7 +80,7 @@ def _text_of(row: Row) -> dict[str, object]:
     return {name: row.get(name) for name in ("idx", "frames", "global_video_caption")}
 
 
-def textvid(row: Row, source: Source) -> Draft:
+def textvid(row: Row, source: QuestionFiles) -> Draft:
     """TextVID: five options and a letter; the frames' texts and the caption go into the context,
     and the text's `idx` is what its features are named by."""
     del source

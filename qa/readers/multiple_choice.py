@@ -6,7 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qa.readers.rows import Draft, Rejected, Row, Source, entry, rows_of
+from qa.readers.rows import Draft, QuestionFiles, Rejected, Row, entry, rows_of
 from tools.errors import UserError
 
 TVQA_FRAMES = {"fps": 3, "first": 1}  # pictures a second and the first picture's number
@@ -60,7 +60,7 @@ def index_or_text(row: Row, name: str) -> tuple[int | None, str | None]:
     return (row.whole(name), None) if text.isdecimal() else (None, text)
 
 
-def nextqa(row: Row, source: Source) -> Draft:
+def nextqa(row: Row, source: QuestionFiles) -> Draft:
     """NExT-QA, `dataset/nextqa/val.csv` of doc-doc/NExT-QA: options a0 to a4, `answer` 0 to 4; or
     the open form of doc-doc/NExT-OE, without options. `qid` is unique within a video only."""
     video = row.text("video")
@@ -81,7 +81,7 @@ def nextqa(row: Row, source: Source) -> Draft:
     return draft
 
 
-def star(row: Row, source: Source) -> Draft:
+def star(row: Row, source: QuestionFiles) -> Draft:
     """STAR, `STAR_val.json`: the answer is a text, the options' order is that of `choice_id`."""
     del source
     options = row.get("choices")
@@ -102,7 +102,7 @@ def star(row: Row, source: Source) -> Draft:
     )
 
 
-def tvqa(row: Row, source: Source) -> Draft:
+def tvqa(row: Row, source: QuestionFiles) -> Draft:
     """TVQA, `tvqa_val.jsonl`: times as "76.01-84.2", or nan-nan, which asks about the whole clip;
     `answer_idx` is absent where labels are hidden; the type is the show."""
     del source
@@ -131,7 +131,7 @@ def tvqa(row: Row, source: Source) -> Draft:
     return draft
 
 
-def egoschema(row: Row, source: Source) -> Draft:
+def egoschema(row: Row, source: QuestionFiles) -> Draft:
     """EgoSchema, `questions.json` (q_uid, `option 0` to `option 4`), or a csv file with uid, a0 to
     a4 and answer. The map is `uid_to_ego4d.json`: then the videos are Ego4D's own."""
     uid = row.text("q_uid" if "q_uid" in row else "uid")
@@ -154,7 +154,7 @@ def egoschema(row: Row, source: Source) -> Draft:
     return draft
 
 
-def mvbench_rows(source: Source) -> list[Row]:
+def mvbench_rows(source: QuestionFiles) -> list[Row]:
     """The rows of one of MVBench's files, or of all files of a folder."""
     files = sorted(source.file.glob("*.json")) if source.file.is_dir() else [source.file]
     if not files:
@@ -171,7 +171,7 @@ def _task(name: str) -> str:
     return REVISION.sub("", Path(name).stem)
 
 
-def mvbench(row: Row, source: Source) -> Draft:
+def mvbench(row: Row, source: QuestionFiles) -> Draft:
     """MVBench, `json/<task>.json`: the answer is a text, the type is the task, and the videos lie
     in the folder of the task. Episodic Reasoning shows folders of pictures."""
     del source
@@ -190,7 +190,7 @@ def mvbench(row: Row, source: Source) -> Draft:
     )
 
 
-def cater(row: Row, source: Source) -> Draft:
+def cater(row: Row, source: QuestionFiles) -> Draft:
     """The JSONL rows of CaTeR's public code: `answer_idx`, prompts, and `frame_paths`, whose folder
     is named after the video; without them a question has no media."""
     del source

@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 from qa.readers.multiple_choice import numbered_options
-from qa.readers.rows import Draft, Row, Source, entry, rows_of
+from qa.readers.rows import Draft, QuestionFiles, Row, entry, rows_of
 
 # The official file of TGIF-QA names the kind of its questions.
 TGIF_KIND = re.compile(r"(?:train|test|total)_(\w+)_question", re.I)
 
 
-def _open(row: Row, source: Source, name: str, videos: list[str], own_id: str) -> Draft:
+def _open(row: Row, source: QuestionFiles, name: str, videos: list[str], own_id: str) -> Draft:
     """A question of any of the layouts that the four data sets share.
 
     Args:
@@ -31,7 +31,7 @@ def _open(row: Row, source: Source, name: str, videos: list[str], own_id: str) -
     )
 
 
-def msrvttqa(row: Row, source: Source) -> Draft:
+def msrvttqa(row: Row, source: QuestionFiles) -> Draft:
     """MSRVTT-QA: `test_qa.json` (id, video_id as a number: the file is video<number>), or lists
     with video_name."""
     if row.has("video_name"):
@@ -41,7 +41,7 @@ def msrvttqa(row: Row, source: Source) -> Draft:
     return _open(row, source, name, [name], "id")
 
 
-def msvdqa(row: Row, source: Source) -> Draft:
+def msvdqa(row: Row, source: QuestionFiles) -> Draft:
     """MSVD-QA: `test_qa.json` (id, video_id as a number), or lists with video_name. The map,
     `youtube_mapping.txt`, says which YouTube clip is vid<number>: files may have either name."""
     official = not row.has("video_name")
@@ -51,7 +51,7 @@ def msvdqa(row: Row, source: Source) -> Draft:
     return _open(row, source, name, videos, "id" if official else "question_id")
 
 
-def activitynetqa(row: Row, source: Source) -> Draft:
+def activitynetqa(row: Row, source: QuestionFiles) -> Draft:
     """ActivityNet-QA: `test_q.json` with the answers `test_a.json`, or a list that has both. The
     files are `v_<name>`, in any container."""
     name = row.text("video_name")
@@ -59,7 +59,7 @@ def activitynetqa(row: Row, source: Source) -> Draft:
     return _open(row, source, name, videos, "question_id")
 
 
-def tgifqa(row: Row, source: Source) -> Draft:
+def tgifqa(row: Row, source: QuestionFiles) -> Draft:
     """TGIF-QA: tab-separated files such as `Test_frameqa_question.csv` (gif_name; a1 to a5 where
     there are options), or lists with video_name."""
     if row.has("video_name"):
@@ -75,7 +75,7 @@ def tgifqa(row: Row, source: Source) -> Draft:
     return draft
 
 
-def videochatgpt_rows(source: Source) -> list[Row]:
+def videochatgpt_rows(source: QuestionFiles) -> list[Row]:
     """The rows of a file of Video-ChatGPT's benchmark, a question each: consistency_qa.json asks
     two for one answer."""
     rows = []
@@ -85,7 +85,7 @@ def videochatgpt_rows(source: Source) -> list[Row]:
     return rows
 
 
-def videochatgpt(row: Row, source: Source) -> Draft:
+def videochatgpt(row: Row, source: QuestionFiles) -> Draft:
     """Video-ChatGPT's benchmark: `generic_qa.json`, `temporal_qa.json` or `consistency_qa.json`;
     the file gives the type."""
     del source

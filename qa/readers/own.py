@@ -19,11 +19,11 @@ from typing import Any
 import orjson
 
 from qa.readers.multiple_choice import numbered_options
-from qa.readers.rows import Draft, Rejected, Row, Source
+from qa.readers.rows import Draft, QuestionFiles, Rejected, Row
 from qa.records import MEDIA
 
 
-def own(row: Row, source: Source) -> Draft:
+def own(row: Row, source: QuestionFiles) -> Draft:
     """A row of a file of one's own."""
     del source
     video = row.text("video") if row.has("video") else None

@@ -133,7 +133,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Source:
+class QuestionFiles:
     """The files that the questions of a split come from; `answers` and `map` mean what the
     benchmark's line in `qa.readers.table` says."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from qa.readers import captions, instructions, multiple_choice, open_answers
 from qa.readers.own import own
-from qa.readers.rows import Draft, Row, Source
+from qa.readers.rows import Draft, QuestionFiles, Row
 from tools.errors import UserError
 
 
@@ -20,10 +20,10 @@ class Benchmark:
         rows: the rows of a source, where they are not simply those of its file.
     """
 
-    read: Callable[[Row, Source], Draft]
+    read: Callable[[Row, QuestionFiles], Draft]
     layouts: tuple[str, ...]
     wants: str
-    rows: Callable[[Source], list[Row]] = lambda source: source.rows
+    rows: Callable[[QuestionFiles], list[Row]] = lambda source: source.rows
 
 
 OPEN_LISTS = ("video_name question question_id", "video_name question answer")
@@ -116,7 +116,7 @@ BENCHMARKS = {
 }
 
 
-def rows_of_benchmark(name: str, source: Source) -> list[Row]:
+def rows_of_benchmark(name: str, source: QuestionFiles) -> list[Row]:
     """The rows of a source, in a layout that the benchmark has.
 
     Raises:

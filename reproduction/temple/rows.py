@@ -70,8 +70,8 @@ def story_rows(folder: Path, n: int, seed: int) -> list[Record]:
     rows_of: dict[str, list[Record]] = {kind: [] for kind in SHARES}
     for story in stories:
         video = str((folder / "video" / story["video_name"]).absolute())
-        for asked in (descriptions, questions_of):
-            for kind, question, answer in asked(story):
+        for questions_about in (descriptions, questions_of):
+            for kind, question, answer in questions_about(story):
                 user = {"role": "user", "content": f"<video>{question}"}
                 messages = [user, {"role": "assistant", "content": answer}]
                 rows_of[kind].append({"messages": messages, "videos": [video]})

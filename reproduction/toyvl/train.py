@@ -137,7 +137,7 @@ def measure(checkpoint: Path, unseen: Path) -> dict[str, float]:
     """
     captioner = open_captioner(str(checkpoint), batch=64)
     captioner.load("cpu", 1)
-    requests, captions, lists, asked, answers = [], [], [], [], []
+    requests, captions, lists, about_videos, answers = [], [], [], [], []
     for story in read_stories(unseen):
         whole, clips = look(story)
         requests += [Request(prompts.clip_messages(clips, k), 0) for k in range(len(clips))]
@@ -146,13 +146,13 @@ def measure(checkpoint: Path, unseen: Path) -> dict[str, float]:
         fps = len(whole) / story.frames * story.fps
         of_kind = {question.kind: question for question in questions(story.events)}
         for question in (of_kind[kind] for kind in CONTENT_KINDS if kind in of_kind):
-            asked.append(Request(prompts.video_messages(whole, question.text, fps), 0))
+            about_videos.append(Request(prompts.video_messages(whole, question.text, fps), 0))
             answers.append(question.answer)
     joined = [Request(prompts.response_messages(texts), 0) for texts in lists]
     return {
         "clips": share_right(captioner, requests, captions),
         "lists_of_8": share_right(captioner, joined, [narrate(texts) for texts in lists]),
-        "questions": share_right(captioner, asked, answers),
+        "questions": share_right(captioner, about_videos, answers),
     }
 
 

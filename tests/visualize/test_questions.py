@@ -101,25 +101,15 @@ def dataset(tmp_path: Path, make_video: Callable[..., Path]) -> Dataset:
 
 
 @pytest.fixture
-def page(dataset: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+def page(
+    dataset: Dataset,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_screen: Callable[..., AppTest],
+) -> Callable[..., AppTest]:
     """Run the page in this process, with an address's words."""
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data_root", str(dataset.root.parent)])
-
-    def run(**address: str) -> AppTest:
-        app = AppTest.from_string(
-            "import streamlit as st\n"
-            "from visualize.screens import questions as page\n"
-            "from visualize.session import begin\n"
-            "st.session_state['session'] = begin()\n"
-            "page.show()\n",
-            default_timeout=30,
-        )
-        for key, value in address.items():
-            app.query_params[key] = value
-        return app.run()
-
-    return run
+    return lambda **address: run_screen("questions", dataset.root.parent, address)
 
 
 def words(app: AppTest) -> str:

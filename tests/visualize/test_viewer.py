@@ -154,7 +154,10 @@ def read_only(tmp_path_factory: pytest.TempPathFactory, make_video: Callable[...
 
 @pytest.fixture
 def page(
-    request: pytest.FixtureRequest, read_only: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    read_only: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_screen: Callable[..., AppTest],
 ) -> Callable[..., AppTest]:
     """Run the viewer's page of a name in this process, with an address's words: of the test's own
     `dataset` if it has one."""
@@ -165,19 +168,10 @@ def page(
         monkeypatch.setenv("XDG_CACHE_HOME", str(read_only / "cache"))
 
     def run(name: str = "pairs", /, **address: str) -> AppTest:
+        if name != "pairs":
+            return run_screen(name, data_root, address)
         monkeypatch.setattr(sys, "argv", ["app.py", "--data_root", str(data_root)])
-        if name == "pairs":
-            app = AppTest.from_file(str(APP), default_timeout=30)
-        else:
-            # AppTest opens the first page of a navigation only.
-            app = AppTest.from_string(
-                "import streamlit as st\n"
-                f"from visualize.screens import {name} as page\n"
-                "from visualize.session import begin\n"
-                "st.session_state['session'] = begin()\n"
-                "page.show()\n",
-                default_timeout=30,
-            )
+        app = AppTest.from_file(str(APP), default_timeout=30)
         for key, value in address.items():
             app.query_params[key] = value
         return app.run()

@@ -20,7 +20,7 @@ from tools.errors import UserError
 from tools.store.jsonl import Record
 from tools.video.decode import VideoError, open_video
 from tools.video.sampling import read_timeline
-from visualize.answers import Answers, Row
+from visualize.answers import ModelAnswers, Row
 from visualize.parts.address import go
 from visualize.parts.clips import clock, show_clips
 from visualize.parts.strip import strip
@@ -31,7 +31,7 @@ from visualize.session import Session
 ALL = "all"  # in the address: the whole part that is asked about is playing
 
 
-def show_video(session: Session, question: Question, answers: Sequence[Answers]) -> None:
+def show_video(session: Session, question: Question, answers: Sequence[ModelAnswers]) -> None:
     """Show the frames of a question, as each model was shown them, and play what is clicked."""
     media = question.context.get("media", "video")
     if media == "text" or question.video is None:
@@ -70,33 +70,33 @@ def show_video(session: Session, question: Question, answers: Sequence[Answers])
         _play(session, parts)
 
 
-def _ways(answers: Sequence[Answers]) -> list[tuple[int, str]]:
+def _ways(answers: Sequence[ModelAnswers]) -> list[tuple[int, str]]:
     """(number, protocol) of the frames that models were shown, each once."""
-    ways = [_way(one) for one in answers if one.meta.get("control") not in BLIND]
+    ways = [_way(model) for model in answers if model.meta.get("control") not in BLIND]
     return list(dict.fromkeys(ways)) or [(FRAMES, PROTOCOLS[0])]
 
 
-def _way(answers: Answers) -> tuple[int, str]:
+def _way(answers: ModelAnswers) -> tuple[int, str]:
     protocol = answers.meta.get("protocol")
     known = protocol if protocol in PROTOCOLS else PROTOCOLS[0]
     return int(answers.meta.get("frames") or FRAMES), known
 
 
-def _about(answers: Sequence[Answers]) -> list[str]:
+def _about(answers: Sequence[ModelAnswers]) -> list[str]:
     """What a model was shown, in a sentence each."""
     lines = []
-    for one in answers:
-        (count, protocol), control = _way(one), one.meta.get("control")
+    for model in answers:
+        (count, protocol), control = _way(model), model.meta.get("control")
         only = ", but only the middle one" if control == "single_frame" else ""
         order = ", in another order" if control == "frames_shuffled" else ""
         if control in BLIND:
-            lines.append(f"{one.name} was shown no frame.")
-        elif one.meta.get("protocol") == protocol:
+            lines.append(f"{model.name} was shown no frame.")
+        elif model.meta.get("protocol") == protocol:
             frames = counted(count, "frame")
             way = protocol.replace("_", " ")
-            lines.append(f"{one.name} was shown {frames} ({way}){only}{order}.")
+            lines.append(f"{model.name} was shown {frames} ({way}){only}{order}.")
         else:
-            lines.append(f"Which frames {one.name} was shown is not known.")
+            lines.append(f"Which frames {model.name} was shown is not known.")
     return lines
 
 
@@ -154,11 +154,11 @@ def _jpeg(image: np.ndarray) -> bytes:
     return target.getvalue()
 
 
-def show_options(question: Question, answers: Sequence[Answers]) -> None:
+def show_options(question: Question, answers: Sequence[ModelAnswers]) -> None:
     """The options, which of them is right, how likely each is to each model, and what it chose."""
     if not question.choices:
         return
-    columns = [(one.probabilities(question), one.chosen(question)) for one in answers]
+    columns = [(model.probabilities(question), model.chosen(question)) for model in answers]
     rows = []
     for place, text in enumerate(question.choices):
         is_right = place == question.answer_index
@@ -171,21 +171,21 @@ def show_options(question: Question, answers: Sequence[Answers]) -> None:
             cells.append(Html(f'<span class="t-share">{share}{number}{mark}</span>'))
         option = Html(f"{escape(text)} {badge('right', 'accent') if is_right else ''}")
         rows.append([LETTERS[place : place + 1], option, *cells])
-    table(["", "option", *(one.name for one in answers)], rows)
+    table(["", "option", *(model.name for model in answers)], rows)
 
 
-def show_texts(question: Question, answers: Sequence[Answers]) -> None:
+def show_texts(question: Question, answers: Sequence[ModelAnswers]) -> None:
     """The right answer of an open question, what models wrote, and what judges say of it."""
     boxes: list[tuple[str, str, str, str]] = []
     if not question.choices and question.answer is not None:
         also = f"also accepted: {'; '.join(question.references)}" if question.references else ""
         boxes.append(("Right answer", also, question.answer, ""))
-    for one in answers:
-        prediction = one.prediction(question)
+    for model in answers:
+        prediction = model.prediction(question)
         if prediction and prediction.prediction is not None:
-            verdicts = [_verdict(*of_judge) for of_judge in one.verdicts(question).items()]
-            kind = "other" if one.right(question) is False else ""
-            boxes.append((f"{one.name} wrote", "; ".join(verdicts), prediction.prediction, kind))
+            verdicts = [_verdict(*of_judge) for of_judge in model.verdicts(question).items()]
+            kind = "other" if model.right(question) is False else ""
+            boxes.append((f"{model.name} wrote", "; ".join(verdicts), prediction.prediction, kind))
     if not boxes:
         return
     for column, (title, about, text, kind) in zip(st.columns(len(boxes)), boxes, strict=True):

@@ -14,7 +14,7 @@ from visualize.answers import (
     OUTCOMES,
     RIGHT,
     WRONG,
-    Answers,
+    ModelAnswers,
     Split,
     Stamp,
     Wanted,
@@ -57,7 +57,7 @@ def show() -> None:
         wanted = _wanted(split, list(answers))
     compared = []
     if wanted.outcome:
-        compared = [_compared(split, one, of_split, of_one) for one, of_one in answers.items()]
+        compared = [_compared(split, own, of_split, of_own) for own, of_own in answers.items()]
     places = _selection(split, compared, wanted, of_split, tuple(answers.values()))
     current = split.places.get(st.query_params.get("question", ""))
     # A link may open a question outside the filters; after a change of filters, one that passes.
@@ -82,12 +82,14 @@ def _split(_session: Session, name: str, of_split: Stamp) -> Split:
 
 
 @st.cache_resource(max_entries=6, show_spinner="Reading the answers")
-def _answers(_session: Session, split: str, name: str, of_answers: Stamp) -> Answers:
+def _answers(_session: Session, split: str, name: str, of_answers: Stamp) -> ModelAnswers:
     return read_answers(_session.dataset, split, name)
 
 
 @st.cache_resource(max_entries=6, show_spinner="Comparing all answers with the right ones")
-def _compared(_split: Split, _answers: Answers, of_split: Stamp, of_answers: Stamp) -> np.ndarray:
+def _compared(
+    _split: Split, _answers: ModelAnswers, of_split: Stamp, of_answers: Stamp
+) -> np.ndarray:
     return outcomes(_split, _answers)
 
 
@@ -102,7 +104,7 @@ def _selection(
     return select(_split, wanted, _compared)
 
 
-def _answers_of(session: Session, split: str) -> dict[Answers, Stamp]:
+def _answers_of(session: Session, split: str) -> dict[ModelAnswers, Stamp]:
     """The predictions of the one or two files that the side bar names, and of which state of the
     files they are."""
     names = session.dataset.prediction_names(split)
@@ -124,25 +126,29 @@ def _answers_of(session: Session, split: str) -> dict[Answers, Stamp]:
     return answers
 
 
-def _wanted(split: Split, answers: Sequence[Answers]) -> Wanted:
+def _wanted(split: Split, answers: Sequence[ModelAnswers]) -> Wanted:
     """The filters in the side bar."""
     types: list[str] = []
     if names := sorted({*split.types} - {""}):
         types = st.multiselect("Type", names, key="type", bind=BOUND, placeholder=ANY)
     result = ANY
     if answers:
-        results = [ANY, *(one for one in OUTCOMES if one != DIFFER or len(answers) > 1)]
+        results = [ANY, *(outcome for outcome in OUTCOMES if outcome != DIFFER or len(answers) > 1)]
         result = st.selectbox(
             "The answer is", results, key="answer", bind=BOUND, help=ABOUT_OUTCOMES
         )
     text = st.text_input("Text", key="q", type="search", placeholder="words in it", bind=BOUND)
     wanted = Wanted(tuple(sorted(types)), "" if result == ANY else result, text.strip())
-    release_focus(repr((wanted, [one.name for one in answers])))
+    release_focus(repr((wanted, [model.name for model in answers])))
     return wanted
 
 
 def _one(
-    session: Session, split: Split, answers: Sequence[Answers], places: np.ndarray, current: int
+    session: Session,
+    split: Split,
+    answers: Sequence[ModelAnswers],
+    places: np.ndarray,
+    current: int,
 ) -> None:
     def step_to(others: np.ndarray) -> Change | None:
         ids = [split.question(int(place)).id for place in others]
@@ -156,10 +162,10 @@ def _one(
     else:
         where, before, after = f"not among {len(places):,}", places[:0], places[:1]
     labels = [badge(question.type, "accent")] if question.type else []
-    for one in answers:
-        result = one.outcome(question)
+    for model in answers:
+        result = model.outcome(question)
         kind = {RIGHT: "accent", WRONG: "warn"}.get(result, "")
-        labels.append(badge(f"{one.name}: {result}", kind))
+        labels.append(badge(f"{model.name}: {result}", kind))
     labels.append(faint(question.id))
     buttons = heading_with_steps(question.question, labels, where, step_to(before), step_to(after))
     buttons.button("List", icon=":material/list:", on_click=go, kwargs={"list": "yes"})
@@ -175,7 +181,7 @@ def _one(
     st.caption(unmarked(f"{question.video or 'no video'} · read from {origin or 'nowhere known'}"))
 
 
-def _list(split: Split, answers: Sequence[Answers], places: np.ndarray) -> None:
+def _list(split: Split, answers: Sequence[ModelAnswers], places: np.ndarray) -> None:
     pages = max(1, -(-len(places) // PAGE_ROWS))
     word = st.query_params.get("page", "")
     page = min(pages, max(1, int(word) if word.isdecimal() else 1))
@@ -195,10 +201,10 @@ def _list(split: Split, answers: Sequence[Answers], places: np.ndarray) -> None:
             {
                 "id": question.id,
                 "type": question.type or "",
-                **{one.name: one.outcome(question) for one in answers},
+                **{model.name: model.outcome(question) for model in answers},
                 "question": question.question,
                 "answer": question.answer or "",
-                **{f"{one.name} answers": _short(one, question) for one in answers},
+                **{f"{model.name} answers": _short(model, question) for model in answers},
             }
             for question in shown
         ],
@@ -214,7 +220,7 @@ def _list(split: Split, answers: Sequence[Answers], places: np.ndarray) -> None:
         st.rerun()
 
 
-def _short(answers: Answers, question: Question) -> str:
+def _short(answers: ModelAnswers, question: Question) -> str:
     """What a model answers, in a cell."""
     place = answers.chosen(question)
     if place is not None and question.choices:
