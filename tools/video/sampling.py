@@ -23,6 +23,8 @@ from tools.video.scan import TRUNCATED_SHARE, declared_seconds
 READER_VERSION = 1
 # A header's frames a second are taken as they are where the frames' times differ by less.
 RATE_TOLERANCE = 0.01
+# Stamps of Matroska are rounded to thousandths of a second.
+STAMP_TOLERANCE = 0.0005
 
 # Which frames to take, given their number and how many come a second.
 Choice = Callable[[int, float], Sequence[int]]
@@ -105,6 +107,35 @@ def sample_frames(video: Path, choose: Choice) -> Sample:
         )
     pictures[place + 1 :] = picture
     return Sample(pictures, indices, len(timeline.stamps), timeline.rate)
+
+
+def sample_moments(
+    video: Path, choose: Callable[[float], Sequence[float]]
+) -> tuple[Sample, list[float], float]:
+    """Decode the frames that are on the screen at some moments, whatever the frame rate, variable
+    or not.
+
+    Args:
+        choose: gives the moments, rising, in seconds from the first frame, of a video's length in
+            seconds.
+
+    Returns:
+        The frames, the seconds at which each begins to be shown, and the video's length in seconds.
+
+    Raises:
+        VideoError: as `sample_frames`.
+    """
+    with open_video(video) as (container, stream):
+        timeline = read_timeline(container, stream)
+        unit = float(stream.time_base or 0) if timeline.seekable else 1 / timeline.rate
+    if not len(timeline.stamps):
+        raise VideoError("no frames: nothing in the video stream can be decoded")
+    times = (timeline.stamps - timeline.stamps[0]) * unit
+    seconds = float(times[-1]) + 1 / timeline.rate
+    moments = np.asarray(choose(seconds)) + STAMP_TOLERANCE
+    indices = (np.searchsorted(times, moments, "right") - 1).clip(min=0)
+    sample = sample_frames(video, lambda total, rate: indices.tolist())
+    return sample, times[indices].tolist(), seconds
 
 
 def read_timeline(container: av.container.InputContainer, stream: av.VideoStream) -> Timeline:
