@@ -82,6 +82,10 @@ class Dataset:
         """What a model, or a method under a name, answers to a split's questions."""
         return self.root / "qa" / "predictions" / split / f"{name}.jsonl"
 
+    def pseudo_labels(self, split: str) -> Path:
+        """The moments of a split's videos that answer its questions (`grounding.labels`)."""
+        return self.root / "grounding" / split / "pseudo_labels.jsonl"
+
     def question_splits(self) -> list[str]:
         """The splits that have questions."""
         return _names_behind(self.root / "qa", re.compile(r"([\w-]+)\.jsonl"))

@@ -73,7 +73,9 @@ def read_with_decord(video: Path, choose: Choice) -> Sample:
         reader = decord.VideoReader(str(video))
         total, rate = len(reader), reader.get_avg_fps()
         indices = list(choose(total, rate))
-        return Sample(reader.get_batch(indices).asnumpy(), indices, total, rate)
+        pictures = reader.get_batch(indices).asnumpy()
+        times = [index / rate for index in indices]
+        return Sample(pictures, indices, times, total, rate, total / rate)
     except Exception as error:  # decord raises errors of its own, RuntimeError and IndexError
         raise VideoError(f"decord cannot read it: {str(error).splitlines()[0]:.100}") from None
 

@@ -30,6 +30,8 @@ STAMP_TOLERANCE = 0.0005
 Choice = Callable[[int, float], Sequence[int]]
 # Which frames to take, given their times: (n,) seconds from the first frame; and the frame rate.
 TimedChoice = Callable[[np.ndarray, float], Sequence[int]]
+# Which moments to take, rising, in seconds from the first frame, given the video's length in seconds.
+Moments = Callable[[float], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,18 @@ class Sample:
     Attributes:
         pictures: (k, height, width, 3) uint8 RGB, as people see them.
         indices: which frames they are, k of the video's `total`.
+        times: seconds from the first frame at which each begins to be shown.
         total: frames of the video.
         rate: its frames a second.
+        seconds: how long the video is.
     """
 
     pictures: np.ndarray
     indices: list[int]
+    times: list[float]
     total: int
     rate: float
+    seconds: float
 
 
 def sample_frames(video: Path, choose: Choice) -> Sample:
@@ -100,7 +106,8 @@ def sample_by_time(video: Path, choose: TimedChoice, max_pixels: int | None = No
         timeline = read_timeline(container, stream)
     if not len(timeline.stamps):
         raise VideoError("no frames: nothing in the video stream can be decoded")
-    indices = list(choose(timeline.times, timeline.rate))
+    times = timeline.times
+    indices = list(choose(times, timeline.rate))
     with open_video(video) as (container, stream):
         display = Display(stream)
         pictures: np.ndarray | None = None
@@ -115,7 +122,38 @@ def sample_by_time(video: Path, choose: TimedChoice, max_pixels: int | None = No
             pictures[place] = picture
     assert pictures is not None
     pictures[place + 1 :] = picture
-    return Sample(pictures, indices, len(timeline.stamps), timeline.rate)
+    return Sample(
+        pictures,
+        indices,
+        [float(times[index]) for index in indices],
+        len(times),
+        timeline.rate,
+        float(times[-1]) + 1 / timeline.rate,
+    )
+
+
+def sample_moments(video: Path, choose: Moments, max_pixels: int | None = None) -> Sample:
+    """Decode the frames that are on the screen at some moments, whatever the video's frame rate,
+    variable or not; what lies beyond the ends becomes the first or the last frame.
+
+    Args:
+        video: or an image, which is a video of one frame.
+        max_pixels: as for `sample_by_time`.
+
+    Raises:
+        VideoError: as `sample_frames`.
+    """
+
+    def on_screen(times: np.ndarray, rate: float) -> list[int]:
+        moments = np.asarray(choose(float(times[-1]) + 1 / rate))
+        return shown_at(times, moments).clip(min=0).tolist()  # type: ignore[no-any-return]
+
+    return sample_by_time(video, on_screen, max_pixels)
+
+
+def shown_at(times: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """The index of the frame that is on the screen at each moment; -1 before the first."""
+    return np.searchsorted(times, moments + STAMP_TOLERANCE, "right") - 1
 
 
 def squares_at_rate(
@@ -139,7 +177,7 @@ def squares_at_rate(
     times = timeline.times
     length = times[-1] if len(times) else 0.0
     moments = np.arange(int(length * fps + STAMP_TOLERANCE * fps) + 1) / fps
-    indices = np.searchsorted(times, moments + STAMP_TOLERANCE, "right") - 1
+    indices = shown_at(times, moments)
     with open_video(video, threads) as (container, stream):
         display = Display(stream)
         last: VideoFrame | None = None

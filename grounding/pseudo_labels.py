@@ -1,0 +1,128 @@
+"""The file of labels: data/<dataset>/grounding/<split>/pseudo_labels.jsonl, a row a question.
+
+A row has id, video_id, question and answer; span_ratio, the moment as ratios of the video's time, 0
+to 1; and, where `grounding.labels` made it, span_time in seconds, frame_times, answers, scores,
+confidence, metric, baseline and the fingerprint of all that.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from grounding.spans import Ratios, ratios_of
+from qa.records import Question
+from tools.errors import UserError
+from tools.store.dataset import Dataset
+from tools.store.files import CorruptLine, read_json, replace_atomically
+from tools.store.jsonl import Record, Table, dumps
+
+RELEASED_FRAMES = 32  # the released integer labels count this many frames
+SHOWN = 3  # ids that a message names
+
+
+def write_labels(dataset: Dataset, split: str, labels: Table) -> int:
+    """Write the labels that passed, under the questions' ids; returns how many there are."""
+    made = labels.meta().get("fingerprint")
+    rows = []
+    for record in labels.sorted_records():
+        if not record.get("filtered"):
+            own = {key: value for key, value in record.items() if key not in ("part", "video_path")}
+            own.pop("of_video")
+            rows.append({"id": record["video_id"], **own, "video_id": record["of_video"]})
+            rows[-1]["fingerprint"] = made
+    write_rows(dataset.pseudo_labels(split), rows)
+    return len(rows)
+
+
+def write_rows(path: Path, rows: Sequence[Record]) -> None:
+    """Write rows of labels, sorted by id."""
+    with replace_atomically(path) as file:
+        file.writelines(dumps(row) + b"\n" for row in sorted(rows, key=lambda row: row["id"]))
+
+
+def read_labels(dataset: Dataset, split: str) -> dict[str, Record]:
+    """{question id: row} of the labels of a split.
+
+    Raises:
+        UserError: there are none, or a line is no label.
+    """
+    path = dataset.pseudo_labels(split)
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} is not there: python -m grounding.labels {dataset.name} WORLD_SIZE --split"
+            f" {split} writes it"
+        ) from None
+    rows = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = orjson.loads(line)
+            start, end = row["span_ratio"]
+            if not 0 <= start <= end <= 1:
+                raise ValueError(f"span_ratio {row['span_ratio']}")
+            rows[row["id"]] = row
+        except (TypeError, ValueError, KeyError) as error:
+            raise CorruptLine(f"{path} line {number} is no label ({error})") from None
+    return rows
+
+
+def import_labels(
+    file: Path, questions: Sequence[Question]
+) -> tuple[list[Record], Counter[str], str]:
+    """The labels of a file in the released format: {id: [start, end]}, all of them whole numbers of
+    32 frames (videoinstruct), or all ratios of the video's time (ivinstruct).
+
+    Returns:
+        Rows of `pseudo_labels.jsonl`; how many entries were left out, by reason; the scale.
+
+    Raises:
+        UserError: it cannot be read, has neither scale, or its ids are not those of the questions.
+    """
+    if not file.is_file():
+        raise UserError(f"--labels {file}: no such file")
+    entries = read_json(file)
+    if not isinstance(entries, dict) or not entries:
+        raise UserError(f"{file} holds no labels: they are {{id: [start, end]}}")
+    known = {question.id: question for question in questions}
+    if unknown := [key for key in entries if key not in known]:
+        shown = ", ".join(unknown[:SHOWN]) + (", ..." if len(unknown) > SHOWN else "")
+        raise UserError(
+            f"{file}: {len(unknown)} of {len(entries)} ids are no questions of"
+            f" {questions[0].dataset}/{questions[0].split}: {shown}"
+        )
+    values = [v for entry in entries.values() if isinstance(entry, list) for v in entry]
+    in_frames = all(type(value) is int for value in values)
+    if not in_frames and any(isinstance(value, int | float) and value > 1 for value in values):
+        raise UserError(
+            f"{file} mixes scales: labels are whole numbers from 0 to {RELEASED_FRAMES - 1}, or"
+            " ratios from 0 to 1"
+        )
+    rows, left_out = [], Counter[str]()
+    for key, entry in entries.items():
+        ratios = _ratios(entry, in_frames)
+        if isinstance(ratios, str):
+            left_out[ratios] += 1
+            continue
+        question = known[key]
+        row = {"id": key, "question": question.question, "answer": question.answer}
+        row |= {"video_id": question.video_id, "span_time": None, "span_ratio": ratios}
+        rows.append({**row, "confidence": None, "imported_from": file.name})
+    scale = f"frames of 0 to {RELEASED_FRAMES - 1}" if in_frames else "ratios of the video's time"
+    return rows, left_out, scale
+
+
+def _ratios(entry: Any, in_frames: bool) -> Ratios | str:
+    """The ratios of an entry of a released file, or what is wrong with it."""
+    numbers = isinstance(entry, list) and all(isinstance(value, int | float) for value in entry)
+    if not numbers or len(entry) != 2:
+        return "no_span"
+    start, end = entry
+    if start > end:
+        return "inverted"
+    if start < 0 or end > (RELEASED_FRAMES - 1 if in_frames else 1):
+        return "out_of_range"
+    return ratios_of(start, end, RELEASED_FRAMES) if in_frames else (start, end)

@@ -1,0 +1,235 @@
+"""Step 1 on real videos. `dryrun` names the mean colour of what it is shown, as in "A light red
+scene named Sofi": it is right about a colour in its moment alone, and gets a word right elsewhere.
+"""
+
+import json
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from grounding.pseudo_labels import import_labels, read_labels
+from grounding.spans import frame_times, intervals_of, iou
+from qa.records import Question, write_questions
+from tools.errors import UserError
+from tools.video.sampling import sample_moments
+
+COLOURS = {"red": (200, 20, 20), "green": (20, 150, 20), "blue": (20, 20, 180)}
+# Video -> (colour, seconds) one after the other.
+FILMS = {
+    "one": (("green", 3), ("red", 2), ("green", 3)),
+    "two": (("blue", 1), ("red", 1), ("blue", 6)),
+    "twice": (("green", 2), ("red", 2), ("blue", 2), ("red", 2)),
+}
+RATE = 8
+
+
+def solid(film):
+    for colour, seconds in film:
+        picture = np.full((32, 48, 3), COLOURS[colour], np.uint8)
+        yield from [picture] * (seconds * RATE)
+
+
+@pytest.fixture
+def asked(dataset, make_video, tmp_path):
+    """A data set of FILMS, with questions of which not all can have a label."""
+    folder = tmp_path / "videos"
+    for name, film in FILMS.items():
+        make_video(folder / f"{name}.mp4", frames=solid(film), size=(48, 32), rate=RATE)
+    dataset.remember_video_dir(folder)
+
+    def question(key, video, answer="a red scene", **others):
+        where = {"video_id": video, "video": video and f"{video}.mp4"}
+        where |= {"dataset": "mine", "split": "train", "question": "What is there?"}
+        return Question(id=key, answer=answer, **where, **others)
+
+    questions = [
+        question("q1", "one"),
+        question("q2", "two"),
+        question("q3", "twice"),
+        question("q4", "one", "two dogs"),
+        question("q5", "gone"),
+        question("q6", "one", None),
+        question("q7", None),
+        question("q8", "twice", start=0.0, end=4.0),
+        question("q9", "twice", start=9.0),
+    ]
+    write_questions(dataset.questions("train"), questions)
+    return dataset
+
+
+def make(run_script, dataset, *flags, workers=1):
+    where = ("--data_root", dataset.root.parent, "--model", "dryrun")
+    return run_script("-m", "grounding.labels", "mine", workers, *where, *flags)
+
+
+def test_labels_are_the_moments_and_every_question_ends_somewhere(asked, run_script):
+    run = make(run_script, asked)
+    assert run.returncode == 0, run.stderr
+    assert "frame_answers: 5 done, 1 filtered (no_answer), 1 filtered (no_video), 1 failed (" in (
+        run.stdout
+    )
+    assert "1 failed (VideoError: no such file)" in run.stdout
+    assert "1 failed (ValueError: the part that is asked about starts at 9.0 s" in run.stdout
+    assert "labels: 3 done, 1 filtered (low_confidence), 1 filtered (no_label)" in run.stdout
+    labels = read_labels(asked, "train")
+    assert {key: row["span_time"] for key, row in labels.items()} == {
+        "q1": [3.0, 5.0],
+        "q2": [1.0, 2.0],
+        "q8": [2.0, 4.0],  # of its own part alone
+    }
+    row = labels["q1"]
+    assert (row["video_id"], row["answer"], row["metric"]) == (
+        "one",
+        "a red scene",
+        "rouge1_recall",
+    )
+    assert row["span_ratio"] == [0.375, 0.625]
+    assert intervals_of(row["span_ratio"], 16) == (6, 9)
+    assert len(row["frame_times"]) == len(row["answers"]) == len(row["scores"]) == 32
+    assert row["frame_times"][:2] == [0.125, 0.375]
+    assert set(row["scores"]) == {0.6667, 1.0}
+    assert "A light red scene" in row["answers"][14]
+    assert len(row["fingerprint"]) == 16
+    kept = (asked.anno / "labels_train_dryrun.jsonl.filtered").read_text()
+    assert '"confidence":0.0' in kept
+
+
+@pytest.mark.parametrize(
+    ("baseline", "span"), [("none", (0.0, 8.0)), ("min", (3.0, 5.0)), ("top", (3.0, 5.0))]
+)
+def test_partial_credit_makes_the_whole_clip_win_without_a_baseline(
+    asked, run_script, baseline, span
+):
+    run = make(run_script, asked, "--baseline", baseline, "--limit", 1)
+    assert run.returncode == 0, run.stderr
+    assert iou(read_labels(asked, "train")["q1"]["span_time"], span) == 1
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(asked, run_script):
+    path = asked.pseudo_labels("train")
+    make(run_script, asked)
+    in_one_go = path.read_bytes()
+    assert make(run_script, asked, "--redo", "frame_answers").returncode == 0
+    again = json.loads(path.read_bytes().splitlines()[0])
+    assert again["answers"] == json.loads(in_one_go.splitlines()[0])["answers"]
+    for table in asked.anno.glob("*_train*"):
+        table.unlink()
+    assert make(run_script, asked, "--limit", 2).returncode == 0
+    answers = asked.table("frame_answers_train_dryrun").path
+    first = answers.read_bytes().splitlines()
+    assert make(run_script, asked, workers=2).returncode == 0
+    assert answers.read_bytes().splitlines()[:2] == first
+    assert path.read_bytes() == in_one_go
+
+
+def test_another_baseline_needs_no_new_answers(asked, run_script):
+    make(run_script, asked)
+    refused = make(run_script, asked, "--baseline", "none")
+    assert refused.returncode == 2
+    assert "baseline=mean" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    again = make(run_script, asked, "--baseline", "none", "--redo", "labels")
+    assert again.returncode == 0, again.stderr
+    assert "frame_answers: nothing to do" in again.stdout
+    assert read_labels(asked, "train")["q1"]["span_time"] == [0.0, 8.0]
+
+
+def test_without_questions_or_labels_one_line_says_so(dataset, run_script):
+    run = make(run_script, dataset)
+    assert run.returncode == 2
+    assert "no questions of the split 'train'" in run.stderr
+    with pytest.raises(UserError, match=r"python -m grounding\.labels mine WORLD_SIZE"):
+        read_labels(dataset, "train")
+
+
+def released(tmp_path, entries):
+    file = tmp_path / "pseudo_label.json"
+    file.write_text(json.dumps(entries))
+    return file
+
+
+QUESTIONS = [
+    Question(id=str(number), dataset="mine", split="train", question="?", video_id="v", answer="a")
+    for number in range(5)
+]
+
+
+def test_released_labels_of_32_frames_become_ratios(tmp_path):
+    entries = {"0": [0, 31], "1": [12, 15], "2": [5, 4], "3": [0, 32], "4": "none"}
+    rows, left_out, scale = import_labels(released(tmp_path, entries), QUESTIONS)
+    assert scale == "frames of 0 to 31"
+    assert {row["id"]: row["span_ratio"] for row in rows} == {"0": (0, 1), "1": (0.375, 0.5)}
+    assert left_out == {"inverted": 1, "out_of_range": 1, "no_span": 1}
+    assert intervals_of(rows[1]["span_ratio"], 32) == (12, 15)
+
+
+def test_released_ratios_are_taken_as_they_are(tmp_path):
+    rows, left_out, scale = import_labels(
+        released(tmp_path, {"0": [0.25, 1], "3": [0.0, 0.5]}), QUESTIONS
+    )
+    assert scale == "ratios of the video's time"
+    assert [row["span_ratio"] for row in rows] == [(0.25, 1), (0.0, 0.5)]
+    assert not left_out
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"0": [0.5, 12]}, "mixes scales"),
+        ({"7": [0, 3]}, "1 of 1 ids are no questions of mine/train: 7"),
+        ([1, 2], "holds no labels"),
+    ],
+)
+def test_released_files_that_do_not_fit(tmp_path, entries, message):
+    with pytest.raises(UserError, match=message):
+        import_labels(released(tmp_path, entries), QUESTIONS)
+
+
+def test_importing_says_which_scale_it_is(asked, run_script, tmp_path):
+    file = released(tmp_path, {"q1": [12, 19], "q2": [9, 3]})
+    run = make(run_script, asked, "--labels", file)
+    assert run.returncode == 0, run.stderr
+    assert "frames of 0 to 31: 1 labels, 1 left out (inverted)" in run.stdout
+    assert read_labels(asked, "train")["q1"]["span_ratio"] == [0.375, 0.625]
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_frames_are_found_by_the_time_at_which_they_are_on_the_screen(
+    make_video, read_stamp, tmp_path, uneven
+):
+    """Frames of 0.1 s, or of 0.1, 0.2, 0.3 s and again."""
+    ticks = [0]
+    for number in range(35):
+        ticks.append(ticks[-1] + (number % 3 + 1 if uneven else 1))
+    shots = [("beach", 36)]
+    video = make_video(tmp_path / "v.mp4", shots, pts=ticks, time_base=Fraction(1, 10), rate=10)
+    wanted = [0.0, 0.55, 1.2, 2.99]
+    sample = sample_moments(video, lambda length: [*wanted, length - 0.01])
+    shown = [max(n for n, tick in enumerate(ticks) if tick / 10 <= t + 1e-6) for t in wanted]
+    assert [read_stamp(picture) for picture in sample.pictures] == [*shown, 35]
+    assert sample.times == pytest.approx([ticks[number] / 10 for number in [*shown, 35]])
+    assert sample.times[-1] < sample.seconds
+    assert all(before < after for before, after in pairwise(sample.times))
+
+
+@pytest.mark.parametrize("total", [1, 2, 31, 32, 100])
+def test_four_frames_of_a_span_of_a_video(make_video, read_stamp, tmp_path, total):
+    """Frames of 0.04 s; a span that has fewer than four shows some of them more than once."""
+    video = make_video(tmp_path / "v.mp4", [("snow", total)], rate=25)
+    spans: list[tuple[float, float]] = []
+
+    def choose(length):
+        assert length == pytest.approx(total / 25)
+        spans.append((length / 4, length / 2))
+        return frame_times(spans, 4)
+
+    sample = sample_moments(video, choose)
+    times = sample.times
+    stamps = [read_stamp(picture) for picture in sample.pictures]
+    (start, end), frame = spans[0], 1 / 25
+    assert len(stamps) == 4
+    assert times == sorted(times) == pytest.approx([stamp * frame for stamp in stamps])
+    assert all(start - frame < time < end for time in times)
+    assert len(set(stamps)) == (4 if total > 16 else 1)
