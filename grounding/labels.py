@@ -226,7 +226,7 @@ class LabelStep(Step):
         labelled = {
             **record,
             "scores": [round(score, 4) for score in scores],
-            "span_time": [round(time, 4) for time in sample.times],
+            "span_time": [round(time, 4) for time in times],
             "span_ratio": [round(time / record["video_seconds"], 6) for time in times],
             "confidence": None if label.confidence is None else round(label.confidence, 4),
             "metric": self.settings.metric,

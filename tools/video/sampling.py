@@ -30,7 +30,7 @@ STAMP_TOLERANCE = 0.0005
 Choice = Callable[[int, float], Sequence[int]]
 # Which frames to take, given their times: (n,) seconds from the first frame; and the frame rate.
 TimedChoice = Callable[[np.ndarray, float], Sequence[int]]
-# Which moments to take, rising, in seconds from the first frame, given the video's length in seconds.
+# Which moments to take, rising, in seconds from the first frame, given the length in seconds.
 Moments = Callable[[float], Sequence[float]]
 
 
