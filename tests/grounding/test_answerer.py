@@ -138,6 +138,27 @@ def test_frozen_parts_stay_in_eval_mode(open_tiny):
     assert modes("ivt") == (False, True, True)
 
 
+@each
+def test_an_image_is_read_as_by_the_librarys_own_forward(family, open_tiny, ball):
+    """That one wants placeholders in the prompt, and takes one image."""
+    answerer = open_tiny(family)
+    batch = answerer.encode([Example([ball("red")], "what colour is it", "a red ball")])
+    answer = batch["answer_ids"]
+    image = torch.full((1, QUERIES), answerer.model.config.image_token_id)
+    ids, labels = torch.cat([image, batch["prompt_ids"]], 1), answer
+    if not answerer.is_encoder_decoder:
+        labels = torch.cat([torch.full_like(ids, -100), answer], 1)
+        ids = torch.cat([ids, answer], 1)
+    words = {}
+    if family != "blip2_t5":
+        words["qformer_input_ids"] = batch["qformer_ids"]
+    with torch.no_grad():
+        own = answerer.model(
+            pixel_values=batch["pixel_values"], input_ids=ids, labels=labels, **words
+        )
+        assert answerer.loss(batch).item() == pytest.approx(own.loss.item(), abs=1e-5)
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_labels_are_the_answer_and_one_end(side, open_tiny, rows, seen):
     answerer = open_tiny("instructblip_llama")
@@ -290,9 +311,9 @@ def test_decoding_does_what_its_settings_say(family, open_tiny, rows):
     assert ids(seeds, temperature=1.0, top_p=1e-6) == greedy
 
     for penalty, repeats in ((1.0, True), (1e6, False)):
-        tokens = generated_ids(answerer, batch, max_new_tokens=20, repetition_penalty=penalty)
+        tokens = generated_ids(answerer, batch, max_new_tokens=12, repetition_penalty=penalty)
         assert any(len(row) > len(set(row)) for row in tokens) == repeats
-        assert max(map(len, tokens)) == 20
+        assert max(map(len, tokens)) == 12
 
 
 @both
@@ -406,7 +427,7 @@ def test_it_learns_what_only_the_moment_shows(family, open_tiny, colours, ball):
             ]
         )
 
-    inside, outside = batch([4, 5, 6, 7]), batch([0, 3, 8, 11])
+    inside, outside = batch([4, 7]), batch([0, 11])
     answerer.requires_grad_(True).train()
     optimizer = torch.optim.AdamW(answerer.parameters(), 2e-3, betas=(0.9, 0.98))
     for _ in range(160):
