@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "inference": ["tools"],
     "qa": ["tools", "inference"],
     "toyworld": ["tools", "qa.records"],
+    "grounding": ["tools", "inference", "qa", "toyworld"],
     "evaluation": ["tools", "inference", "qa", "toyworld"],
     "reproduction": ["tools", "inference", "qa", "toyworld", "evaluation"],
     "visualize": ["tools", "inference", "qa"],

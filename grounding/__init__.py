@@ -1,0 +1,1 @@
+"""VideoTGB and LSTP-Chat: choose the frames that answer a question."""
