@@ -53,18 +53,18 @@ class StageTrainer(Trainer):
         if self.optimizer is None:
             settings = dict(self.own_optimizer)
             kind = OPTIMIZERS[settings.pop("name")]
-            trained = [p for p in self.model.parameters() if p.requires_grad]
+            trained = [p for p in self.task.model.parameters() if p.requires_grad]
             self.optimizer = kind(trained, **{**settings, "betas": tuple(settings["betas"])})
         return self.optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        self.task.save(Path(output_dir or self.args.output_dir))
+        self.task.save(Path(str(output_dir or self.args.output_dir)))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self.task.load(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
-        self.task.load(Path(self.state.best_model_checkpoint))
+        self.task.load(Path(str(self.state.best_model_checkpoint)))
 
 
 def train(experiment: Experiment) -> Path:
@@ -142,7 +142,7 @@ def _output_folder(experiment: Experiment) -> Path:
 
 def _shaping(experiment: Experiment) -> dict[str, Any]:
     """The keys that shape what is learned, `group.key` -> value."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in experiment.items():
         entries = value.items() if isinstance(value, dict) else [("", value)]
         kept = [(key, v) for key, v in entries if key not in OF_A_RUN.get(name, ())]

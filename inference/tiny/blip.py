@@ -23,7 +23,7 @@ FAMILIES = {
     "instructblip_llama": ("instructblip", "llama"),
     "instructblip_t5": ("instructblip", "t5"),
 }
-CLASSES = {
+CLASSES: dict[str, Any] = {
     "blip-2": (transformers.Blip2ForConditionalGeneration, transformers.Blip2Processor),
     "instructblip": (
         transformers.InstructBlipForConditionalGeneration,
