@@ -1,0 +1,159 @@
+"""What an answerer is trained on: the questions of a split, with frames of their videos.
+
+The frames of a video are read when they are wanted, by their time: `nframe` middles of equal parts
+of the spans that the bridge has chosen, or else of the part that the question is about.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from grounding.answerer import Example
+from grounding.spans import frame_times
+from qa.records import Question, read_questions
+from tools.errors import UserError
+from tools.store.dataset import Dataset
+from tools.text.chat import with_earlier_turns
+from tools.video.decode import VideoError
+from tools.video.sampling import sample_moments
+
+Seconds = list[tuple[float, float]]
+"""Spans of a video."""
+
+
+@dataclass
+class Examples:
+    """The questions of a split as examples, by position: what a data loader reads.
+
+    Attributes:
+        folder: of the videos and images.
+        nframe: frames of a video; an image has one, a text none.
+        spans: question id -> where its frames come from; None: the whole video, or the part that
+            the question is about.
+    """
+
+    questions: Sequence[Question]
+    folder: Path
+    nframe: int
+    spans: Mapping[str, Seconds] | None = None
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def __getitem__(self, place: int) -> Example:
+        """Raises UserError where the frames cannot be read."""
+        question = self.questions[place]
+        return Example(self._frames(question), text_of(question), question.answer)
+
+    def _frames(self, question: Question) -> list[np.ndarray]:
+        if question.video is None:
+            return []
+        file = self.folder / question.video
+        try:
+            if question.context["media"] == "image":
+                return list(sample_moments(file, lambda length: [0.0]).pictures)
+            spans = self.spans and self.spans[question.id]
+            return list(video_frames(file, self.nframe, spans or [], question))
+        except VideoError as error:
+            raise unreadable(question, file, error) from None
+
+
+def text_of(question: Question) -> str:
+    """A question with the turns before it."""
+    return with_earlier_turns(question.question, question.context.get("conversation", ()))
+
+
+def unreadable(question: Question, file: Path, error: VideoError) -> UserError:
+    """The error of a question whose video or image cannot be read."""
+    return UserError(
+        f"the question {question.id!r} cannot be shown: {file}: {error}; leave it out of"
+        f" data/{question.dataset}/qa/{question.split}.jsonl"
+    )
+
+
+def video_frames(
+    file: Path, nframe: int, spans: Seconds, question: Question | None = None
+) -> np.ndarray:
+    """Frames of a video, (nframe, height, width, 3) uint8 RGB.
+
+    Args:
+        spans: where they come from; none: the part that the question is about, or all.
+
+    Raises:
+        VideoError: the file cannot be read.
+    """
+
+    def choose(length: float) -> list[float]:
+        start = question.start if question and question.start else 0.0
+        end = question.end if question and question.end else length
+        return frame_times(spans or [(start, min(end, length))], nframe)
+
+    return sample_moments(file, choose).pictures
+
+
+def read_examples(
+    dataset: Dataset, split: str, folder: Path, nframe: int, spans: Path | None = None
+) -> tuple[Examples, Counter[str]]:
+    """The examples of a split, and how many questions were left out, by reason.
+
+    Args:
+        folder: of the videos and images.
+        spans: a file of spans, see `read_spans`, in which every question about a video must be.
+
+    Raises:
+        UserError: there is no such split or file, or no question of the split can be used.
+    """
+    chosen = read_spans(spans) if spans else None
+    left_out: Counter[str] = Counter()
+    kept = []
+    for question in read_questions(dataset, split):
+        if reason := _unusable(question, folder, chosen):
+            left_out[reason] += 1
+        else:
+            kept.append(question)
+    if not kept:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in left_out.most_common())
+        raise UserError(
+            f"{dataset.name}/{split}: no question can be used ({reasons or 'it is empty'}); videos"
+            f" are looked for in {folder}"
+        )
+    return Examples(kept, folder, nframe, chosen), left_out
+
+
+def _unusable(question: Question, folder: Path, spans: Mapping[str, Seconds] | None) -> str | None:
+    """Why a question cannot be an example."""
+    media = question.context["media"]
+    if question.answer is None:
+        return "no answer"
+    if media not in ("video", "image", "text"):
+        return f"media {media}"
+    if question.video is not None and not (folder / question.video).is_file():
+        return "missing file"
+    if media == "video" and spans is not None and not spans.get(question.id):
+        return "no span"
+    return None
+
+
+def read_spans(path: Path) -> dict[str, Seconds]:
+    """Question id -> spans in seconds, from a file with one line a question: {"id", "span_time":
+    [[start, end], ...], ...}.
+
+    Raises:
+        UserError: it cannot be read, or a line is no such row.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    spans = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = orjson.loads(line)
+            spans[str(row["id"])] = [(float(start), float(end)) for start, end in row["span_time"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} line {number} holds no spans ({error!r})") from None
+    return spans

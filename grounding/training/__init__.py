@@ -1,0 +1,1 @@
+"""Trainings of the grounding bridge and of the answerer, by the names of experiments."""

@@ -1,0 +1,267 @@
+"""Step 2 (TG): the bridge learns to point at the spans that labels name."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from grounding.bridge import NO_LABEL, Bridge, BridgeConfig, span_loss
+from grounding.bridge_weights import load_bridge, load_weights, read_tensors, save_bridge
+from grounding.flow import read_flow
+from grounding.spans import Ratios, decode, intervals_of, iou
+from grounding.training.experiment import Experiment
+from grounding.training.task import Task
+from inference.checkpoints import local_folder
+from qa.records import Question, read_questions
+from tools.errors import UserError
+from tools.store.dataset import Dataset
+
+BRIDGE = "bridge.safetensors"
+MAX_WORDS = 128  # of a question, tokens
+GOOD_IOUS = (0.3, 0.5)  # shares of spans above these are reported
+
+
+class SpanExample(NamedTuple):
+    """Attributes: flow: (L, 2, grid, grid) float32, normalised; question: alone, without a prompt;
+    span: ratios of the video's time, None without a label."""
+
+    flow: np.ndarray
+    question: str
+    span: Ratios | None
+
+
+@dataclass
+class SpanExamples:
+    """Questions with their videos' flow and labels, by position."""
+
+    dataset: Dataset
+    questions: Sequence[Question]
+    labels: Mapping[str, Ratios]
+    extractor: str
+    config: BridgeConfig
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def __getitem__(self, place: int) -> SpanExample:
+        question = self.questions[place]
+        flow = read_flow(
+            self.dataset, self.extractor, str(question.video_id), grid=self.config.grid
+        ).normalised(self.config.normalise)
+        return SpanExample(flow, question.question, self.labels.get(question.id))
+
+
+class SpanReader(nn.Module):
+    """The bridge with the tokenizer of its questions."""
+
+    def __init__(self, bridge: Bridge, tokenizer: Any) -> None:
+        super().__init__()
+        self.bridge, self.tokenizer = bridge, tokenizer
+
+    def encode(self, examples: Sequence[SpanExample]) -> dict[str, Tensor]:
+        """A batch: flow (B, L, 2, grid, grid), flow_mask (B, L), words, words_mask (B, W), and
+        first, last (B,), the tokens of each label, NO_LABEL where there is none."""
+        lengths = [len(example.flow) for example in examples]
+        places = [
+            intervals_of(example.span, length) if example.span else (NO_LABEL, NO_LABEL)
+            for example, length in zip(examples, lengths, strict=True)
+        ]
+        first, last = torch.tensor(places).T
+        words = self.tokenizer(
+            [example.question for example in examples],
+            truncation=True,
+            max_length=MAX_WORDS,
+            padding=True,
+            padding_side="right",
+            return_tensors="pt",
+        )
+        flow = pad_sequence([torch.from_numpy(e.flow) for e in examples], batch_first=True)
+        return {
+            "flow": flow,
+            "flow_mask": torch.arange(flow.shape[1]) < torch.tensor(lengths)[:, None],
+            "words": words["input_ids"],
+            "words_mask": words["attention_mask"],
+            "first": first,
+            "last": last,
+        }
+
+    def forward(
+        self,
+        flow: Tensor,
+        flow_mask: Tensor,
+        words: Tensor,
+        words_mask: Tensor,
+        first: Tensor,
+        last: Tensor,
+    ) -> dict[str, Tensor]:
+        """{"loss"}, and in eval mode {"spans": (B, 2) the best span's first and last token}."""
+        start, end = self.bridge(flow, flow_mask, words, words_mask)
+        outputs = {"loss": span_loss(start, end, first, last)}
+        if not self.training:
+            best = [(spans[0].first, spans[0].last) for spans in decode(start, end, flow_mask)]
+            outputs["spans"] = torch.tensor(best, device=flow.device)
+        return outputs
+
+    def save(self, folder: Path) -> None:
+        """Write the bridge and its tokenizer."""
+        save_bridge(folder / BRIDGE, self.bridge)
+        self.tokenizer.save_pretrained(folder)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        self.bridge.load_state_dict(load_bridge(folder / BRIDGE).state_dict())
+
+
+def span_metrics(prediction: Any) -> dict[str, float]:
+    """Mean IoU with the labels, and the shares above GOOD_IOUS, of the held-out spans."""
+    values = np.array(
+        [
+            iou((a, b + 1), (first, last + 1))
+            for (a, b), first, last in zip(
+                prediction.predictions, *prediction.label_ids, strict=True
+            )
+            if first != NO_LABEL
+        ]
+    )
+    shares = {f"iou_{good}": float((values >= good).mean()) for good in GOOD_IOUS}
+    return {"iou": float(values.mean()), **shares}
+
+
+def bridge_task(experiment: Experiment, dataset: Dataset, videos: Path, output: Path) -> Task:
+    """TG: the bridge alone; no answerer is loaded.
+
+    Raises:
+        UserError: data or a checkpoint are missing, or do not fit.
+    """
+    del videos  # their flow is read in their place
+    data = experiment["data"]
+    if not data["labels"]:
+        raise UserError(
+            "data.labels=FILE is missing: the labels that python -m grounding.labels wrote"
+        )
+    labels = read_labels(Path(data["labels"]), data["min_confidence"])
+    reader = reader_of(experiment, output)
+
+    def examples_of(split: str) -> SpanExamples:
+        extractor = experiment["model"]["of_extractor_name_or_path"]
+        questions = with_flow(dataset, split, extractor, labels)
+        return SpanExamples(dataset, questions, labels, extractor, reader.bridge.config)
+
+    held_out = examples_of(data["val_split"]) if data["val_split"] else None
+    return Task(
+        reader,
+        examples_of(data["split"]),
+        held_out,
+        reader.encode,
+        ["first", "last"],
+        reader.save,
+        reader.load,
+        metrics=span_metrics,
+        best="iou" if held_out else None,
+    )
+
+
+def with_flow(
+    dataset: Dataset,
+    split: str,
+    extractor: str,
+    labels: Mapping[str, Ratios] | None = None,
+    folder: Path | None = None,
+) -> list[Question]:
+    """The questions of a split whose videos have flow.
+
+    Args:
+        labels: by question, each must have one; None: none is asked for.
+        folder: of the videos, which must be there, and answers with them; None: neither.
+
+    Raises:
+        UserError: there are none.
+    """
+    left_out: Counter[str] = Counter()
+    kept = []
+    for question in read_questions(dataset, split):
+        if question.context["media"] != "video":
+            left_out[f"media {question.context['media']}"] += 1
+        elif labels is not None and question.id not in labels:
+            left_out["no label"] += 1
+        elif folder and question.answer is None:
+            left_out["no answer"] += 1
+        elif folder and not (folder / str(question.video)).is_file():
+            left_out["missing file"] += 1
+        elif not dataset.flow(extractor, str(question.video_id)).exists():
+            left_out["no flow"] += 1
+        else:
+            kept.append(question)
+    reasons = ", ".join(f"{reason} {count}" for reason, count in left_out.most_common())
+    if not kept:
+        raise UserError(
+            f"{dataset.name}/{split}: no question can be used ({reasons or 'it is empty'});"
+            f" python -m grounding.flow computes the flow of {extractor}"
+        )
+    if reasons:
+        print(f"{dataset.name}/{split}: questions left out: {reasons}")
+    return kept
+
+
+def read_labels(path: Path, min_confidence: float = 0.0) -> dict[str, Ratios]:
+    """Question id -> its span, from a file with one line a question: {"id", "span_ratio": [start,
+    end], "confidence": 0 to 1, or null without a label, ...}.
+
+    Args:
+        min_confidence: labels below it are left out.
+
+    Raises:
+        UserError: it cannot be read, a line is no such row, or spans are not ratios.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    labels = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = orjson.loads(line)
+            start, end = map(float, row["span_ratio"])
+            confidence = row["confidence"]
+            sure = confidence is not None and float(confidence) >= min_confidence
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} line {number} holds no label ({error!r})") from None
+        if not 0 <= start <= end <= 1:
+            raise UserError(
+                f"{path} line {number}: the span {start:g} to {end:g} is no ratio of the video's"
+                " time, 0 to 1; frames 0 to 31 are the released files' scale"
+            )
+        if sure:
+            labels[str(row["id"])] = (start, end)
+    return labels
+
+
+def reader_of(experiment: Experiment, output: Path) -> SpanReader:
+    """The bridge that an experiment begins with: a trained one, one with BERT's weights, or a new
+    one."""
+    model, data = experiment["model"], experiment["data"]
+    trained = model["sampler_name_or_path"]
+    if trained and (Path(trained) / BRIDGE).is_file():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(trained)
+        return SpanReader(load_bridge(Path(trained) / BRIDGE), tokenizer)
+    if experiment["tiny"]:
+        from inference.tiny.blip import wordpiece
+
+        tokenizer, trained = wordpiece(), None
+    else:
+        name = data["sampler_processor_name"]
+        tokenizer = transformers.AutoTokenizer.from_pretrained(local_folder(name))
+    torch.manual_seed(experiment["seed"])
+    bridge = Bridge(BridgeConfig(vocabulary=len(tokenizer), **model["bridge"]))
+    if trained:
+        loaded = load_weights(bridge, read_tensors(local_folder(trained)))
+        print(f"{trained}: {len(loaded.filled)} tensors of the bridge begin with its weights")
+    return SpanReader(bridge, tokenizer)

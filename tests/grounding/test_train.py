@@ -1,0 +1,316 @@
+"""Training by experiment: a step of every recipe, the schedule, and going on after a stop."""
+
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+import torch
+import yaml
+from transformers import BertConfig, BertModel
+
+from grounding.answerer_weights import load_answerer, open_answerer
+from grounding.bridge_weights import load_bridge
+from grounding.training.answerer import PRECISIONS
+from grounding.training.bridge import SpanExample, read_labels, reader_of, span_metrics
+from grounding.training.experiment import compose, recipes
+from grounding.training.trainer import train
+from grounding.training.validation import bleu_1
+from inference.tiny.blip import wordpiece
+from qa.predictions import read_predictions
+from qa.records import Question, read_questions, write_questions
+from tools.errors import UserError
+from tools.store.arrays import write_arrays
+from tools.store.dataset import Dataset
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory, make_video):
+    """A data set `mine` of four questions about videos, one about an image and one about nothing,
+    and a validation split of two."""
+    root = tmp_path_factory.mktemp("data")
+    dataset = Dataset("mine", root / "mine")
+    dataset.remember_video_dir(root / "videos")
+    for place in ("beach", "night"):
+        make_video(root / "videos" / f"{place}.mp4", [(place, 12)])
+
+    def about(number, **fields):
+        place = ("beach", "night")[number % 2]
+        media = {"video_id": place, "video": f"{place}.mp4"} | fields
+        return Question(str(number), "mine", "train", "What is it?", answer="a cat .", **media)
+
+    text = {"video_id": None, "video": None, "context": {"media": "text"}}
+    write_questions(dataset.questions("train"), [*(about(n) for n in range(5)), about(5, **text)])
+    questions = [Question(**{**vars(about(n)), "split": "val"}) for n in range(2)]
+    write_questions(dataset.questions("val"), questions)
+    rng = np.random.default_rng(0)
+    for place in ("beach", "night"):
+        flow = rng.normal(size=(6, 2, 14, 14)).astype(np.float16)
+        description = {
+            "params": {"extractor": "dis", "flow_fps": 2.0, "grid": 14},
+            "max_speed": 3.0,
+        }
+        arrays = {"flow": flow, "times": np.zeros((6, 2), np.float32)}
+        write_arrays(dataset.flow("dis", place), arrays, description)
+    labels = [{"id": str(n), "span_ratio": [0.2, 0.6], "confidence": 0.9} for n in range(4)]
+    (root / "labels.jsonl").write_bytes(b"\n".join(map(orjson.dumps, labels)))
+    return root
+
+
+@pytest.fixture
+def run(data_root, tmp_path):
+    """recipe, overrides -> the output folder of a tiny training."""
+
+    def start(recipe="blip2flant5xl_ivinstruct", *overrides, folder="out"):
+        words = [
+            f"experiment=VideoTGB_{recipe}",
+            "tiny=true",
+            "data.dataset=mine",
+            f"path.data_dir={data_root}",
+            f"data.labels={data_root / 'labels.jsonl'}",
+            f"path.output_dir={tmp_path / folder}",
+            *overrides,
+        ]
+        return train(compose(words))
+
+    return start
+
+
+def logged(folder, name):
+    """A value of every step."""
+    state = orjson.loads((folder / "trainer_state.json").read_bytes())
+    return [row[name] for row in state["log_history"] if name in row]
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_every_recipe_takes_a_step(recipe, run):
+    # Self-refinement makes its labels without gradients, which bfloat16's cache must not keep.
+    precision = "bf16" if recipe.startswith("SF_instructblip") else "32"
+    folder = run(recipe, f"trainer.precision={precision}")
+    assert orjson.loads((folder / "trainer_state.json").read_bytes())["global_step"] == 2
+    experiment = yaml.safe_load((folder / "experiment.yaml").read_text())
+    stage = experiment["stage"]
+    assert (folder / "bridge.safetensors").exists() == (stage in ("tg", "sf"))
+    assert (folder / "answerer.json").exists() == (stage != "tg")
+    if stage in ("tg", "sf"):
+        start = reader_of(experiment, folder).bridge.state_dict()
+        trained = load_bridge(folder / "bridge.safetensors").state_dict()
+        assert not torch.equal(trained["head.weight"], start["head.weight"])
+    if stage == "tg":
+        assert not (folder / "tiny").exists()  # no answerer is loaded
+        return
+    dtype = PRECISIONS[precision]
+    answerer = load_answerer(folder, dtype)
+    assert answerer.settings.stage == stage
+    assert answerer.settings.fusion == experiment["model"]["fusion"]
+    assert Path(answerer.settings.base) == (folder / "tiny").absolute()
+    start = dict(open_answerer(answerer.settings.base, dtype, stage=stage).model.named_parameters())
+    changed = {
+        name
+        for name, parameter in answerer.model.named_parameters()
+        if ".lora_" not in name and not parameter.equal(start[name])
+    }
+    trained = {name for name in answerer.trainable(stage) if ".lora_" not in name}
+    assert changed <= trained
+    queries = {name for name in trained if name.endswith("attention.query.weight")}
+    assert queries
+    assert queries <= changed
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        ["trainer.max_steps=12", "trainer.max_epochs=1"],
+        # Six questions, two a batch and two batches a step: two steps an epoch.
+        ["trainer.max_steps=-1", "trainer.max_epochs=6", "trainer.accumulate_grad_batches=2"],
+    ],
+)
+def test_the_rate_warms_up_and_falls_at_every_step(length, run):
+    folder = run("blip2flant5xl_ivinstruct", *length, "trainer.log_every_n_steps=1")
+    rates = logged(folder, "learning_rate")
+    assert len(rates) == 12
+    assert rates[0] == 0  # 5 % of 12 steps warm up
+    assert rates[1] == pytest.approx(5e-5)
+    assert all(after < before for before, after in pairwise(rates[1:]))
+    assert rates[-1] > 0
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(run, tmp_path):
+    steps = ["trainer.max_steps=4", "trainer.save_every_n_steps=2", "trainer.log_every_n_steps=1"]
+    whole = run("instructblipvicuna7b_ivtinstruct", *steps, folder="whole")
+    assert not list(whole.glob("checkpoint-*/model.safetensors"))  # trained parts only
+    cut = tmp_path / "cut"
+    shutil.copytree(whole, cut)
+    shutil.rmtree(cut / "checkpoint-4")
+    (cut / "answerer.safetensors").unlink()
+    run("instructblipvicuna7b_ivtinstruct", *steps, folder="cut")
+    assert logged(cut, "loss") == logged(whole, "loss")
+    weights = [(folder / "answerer.safetensors").read_bytes() for folder in (whole, cut)]
+    assert weights[0] == weights[1]
+    again = run("instructblipvicuna7b_ivtinstruct", *steps, folder="again")
+    assert (again / "answerer.safetensors").read_bytes() == weights[0]
+    with pytest.raises(UserError, match=r"cut holds another experiment: data.nframe differ"):
+        run("instructblipvicuna7b_ivtinstruct", *steps, "data.nframe=2", folder="cut")
+
+
+@pytest.mark.parametrize("stage", ["", "SF_"])
+def test_held_out_questions_are_answered(stage, run, data_root, capsys):
+    folder = run(f"{stage}blip2flant5xl_videoinstruct", "data.val_split=val")
+    assert logged(folder, "eval_loss")
+    questions = read_questions(Dataset("mine", data_root / "mine"), "val")
+    predictions = read_predictions(folder / "val.jsonl", questions)
+    assert sorted(predictions) == ["0", "1"]
+    assert "val: BLEU-1 0." in capsys.readouterr().out
+
+
+def test_the_epoch_with_the_best_spans_is_kept(run):
+    folder = run(
+        *("TG_blip2flant5xl_videoinstruct", "data.val_split=val", "model.optimizer.lr=0.01"),
+        *("trainer.max_steps=-1", "trainer.max_epochs=3"),
+    )
+    values = logged(folder, "eval_iou")
+    assert len(values) == len(logged(folder, "eval_iou_0.5")) == 3
+    state = orjson.loads((folder / "trainer_state.json").read_bytes())
+    assert state["best_metric"] == max(values)
+    best = Path(state["best_model_checkpoint"]) / "bridge.safetensors"
+    assert best.read_bytes() == (folder / "bridge.safetensors").read_bytes()
+
+
+def test_a_bridge_begins_with_a_trained_one_or_with_bert(run, tmp_path):
+    def begin(*words):
+        words = ("experiment=VideoTGB_SF_blip2flant5xl_videoinstruct", *words)
+        return reader_of(compose(words), tmp_path)
+
+    folder = run("TG_blip2flant5xl_videoinstruct")
+    reader = begin(f"model.sampler_name_or_path={folder}")
+    trained = load_bridge(folder / "bridge.safetensors").state_dict()
+    assert all(torch.equal(value, trained[k]) for k, value in reader.bridge.state_dict().items())
+    assert (
+        reader.tokenizer("what is it")["input_ids"][1:-1]
+        == (wordpiece()("what is it", add_special_tokens=False)["input_ids"])
+    )
+
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 128}
+    bert = BertModel(BertConfig(vocab_size=len(wordpiece()), num_hidden_layers=12, **sizes))
+    bert.save_pretrained(tmp_path / "bert")
+    wordpiece().save_pretrained(tmp_path / "bert")
+    reader = begin(
+        f"model.sampler_name_or_path={tmp_path / 'bert'}",
+        f"data.sampler_processor_name={tmp_path / 'bert'}",
+        *("model.bridge.layers=2", "model.bridge.dim=32", "model.bridge.heads=2"),
+    )
+    query = bert.encoder.layer[11].attention.self.query.weight
+    assert torch.equal(reader.bridge.layers[1].attention.query.weight, query)
+
+
+def test_labels_become_the_first_and_last_token(data_root, tmp_path):
+    experiment = compose(["experiment=VideoTGB_TG_blip2flant5xl_videoinstruct", "tiny=true"])
+    reader = reader_of(experiment, tmp_path)
+    flows = [np.zeros((length, 2, 14, 14), np.float32) for length in (10, 4, 4)]
+    spans = [(0.2, 0.5), (0.0, 1.0), None]
+    questions = ["What is it?", "What?", "Is it a cat?"]
+    batch = reader.encode(list(map(SpanExample, flows, questions, spans)))
+    assert (batch["first"].tolist(), batch["last"].tolist()) == ([2, 0, -1], [4, 3, -1])
+    assert batch["flow"].shape == (3, 10, 2, 14, 14)
+    assert batch["flow_mask"].sum(1).tolist() == [10, 4, 4]
+    tokens = [len(reader.tokenizer(question)["input_ids"]) for question in questions]
+    assert batch["words_mask"].sum(1).tolist() == tokens
+    reader.eval()
+    assert reader(**batch)["spans"].shape == (3, 2)
+
+
+def test_span_metrics():
+    class Prediction:
+        predictions = np.array([[2, 4], [0, 3], [0, 0]])
+        label_ids = (np.array([2, 2, -1]), np.array([4, 5, -1]))
+
+    values = span_metrics(Prediction)
+    assert values == {"iou": pytest.approx((1 + 2 / 6) / 2), "iou_0.3": 1.0, "iou_0.5": 0.5}
+
+
+def test_labels_are_read_above_a_confidence_and_on_one_scale(tmp_path):
+    file = tmp_path / "labels.jsonl"
+
+    def write(*rows):
+        file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+
+    write(
+        {"id": "a", "span_ratio": [0.25, 0.5], "confidence": 0.5},
+        {"id": 7, "span_ratio": [0, 1], "confidence": 0.49},
+        {"id": "c", "span_ratio": [0, 1], "confidence": None},
+    )
+    assert read_labels(file, 0.5) == {"a": (0.25, 0.5)}
+    assert read_labels(file) == {"a": (0.25, 0.5), "7": (0.0, 1.0)}
+    write({"id": "a", "span_ratio": [4, 31], "confidence": 1})
+    with pytest.raises(UserError, match=r"line 1: the span 4 to 31 is no ratio .* 0 to 31 are"):
+        read_labels(file)
+    write({"id": "a", "confidence": 1})
+    with pytest.raises(UserError, match="line 1 holds no label"):
+        read_labels(file)
+
+
+def test_bleu_counts_each_word_as_often_as_it_stands_there():
+    assert bleu_1(["A red red ball"], ["a red ball it is"]) == pytest.approx(
+        3 / 4 * 2.718281828 ** (1 - 5 / 4)
+    )
+    assert bleu_1(["red ball", "a b"], ["red ball", "a c"]) == 3 / 4
+    assert bleu_1([""], ["a"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mistake"),
+    [
+        (["data.labels=null"], "data.labels=FILE is missing"),
+        (
+            ["model.of_extractor_name_or_path=raft_large"],
+            r"mine/train: .* \(no flow 4, .*raft_large",
+        ),
+        (["model.bridge.positions=rop"], "positions is 'rop', .* did you mean 'rope'"),
+    ],
+)
+def test_mistakes_about_the_bridge_are_one_line(overrides, mistake, run):
+    with pytest.raises(UserError, match=mistake):
+        run("TG_blip2flant5xl_videoinstruct", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "mistake"),
+    [
+        ("data.dataset=min", "no dataset 'min' in .*did you mean 'mine'"),
+        ("data.split=test", "mine has no questions of the split 'test'"),
+        ("data.video_dir=/no", "the videos of mine are not at /no: give their folder as data."),
+        ("data.text_dir=/no", "text_dir /no: no such folder"),
+        ("data.spans=/no.jsonl", "/no.jsonl cannot be read"),
+        ("data.processor_name=x/y", "an answerer reads with the processor of its own checkpoint"),
+        ("trainer.strategy=fsdp", "trainer.strategy=fsdp: choose one of auto, ddp"),
+        ("trainer.precision=8", "trainer.precision=8: choose one of 32, "),
+        ("model.optimizer.name=sgd", "model.optimizer.name=sgd: choose one of adam, adamw"),
+    ],
+)
+def test_mistakes_are_one_line(override, mistake, run):
+    with pytest.raises(UserError, match=mistake) as error:
+        run("blip2flant5xl_ivinstruct", override)
+    assert "\n" not in str(error.value)
+
+
+def test_a_step_takes_as_many_examples_whatever_the_processes(monkeypatch, capsys):
+    from grounding.training.trainer import _accumulation
+
+    trainer = {"devices": 4, "num_nodes": 2, "accumulate_grad_batches": 8}
+    for processes, batches in (("8", 8), ("1", 64), ("16", 4)):
+        monkeypatch.setenv("WORLD_SIZE", processes)
+        assert _accumulation(trainer) == batches
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match="3 processes cannot share the 8 x 8 batches of a step"):
+        _accumulation(trainer)
+
+
+def test_the_script_says_a_mistake_in_one_line_and_its_names_when_asked(run_script):
+    done = run_script("-m", "grounding.train", "experiment=LSTP_blip2flant5xl_ivinstrukt")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no experiment 'LSTP_blip2flant5xl_ivinstrukt'; did you")
+    assert done.stderr.count("\n") == 1
+    shown = run_script("-m", "grounding.train", "--help").stdout
+    assert "\nVideoTGB_TG_blip2flant5xl_videoinstruct\n" in shown

@@ -1,0 +1,22 @@
+"""The wording of a question to an answerer, the same in training, evaluation and chat."""
+
+from collections.abc import Sequence
+
+# Of VideoTGB and Vicuna. In it, earlier turns stand where the question stands, before it.
+QUESTION_PROMPT = "USER: {question} ASSISTANT: "
+EARLIER_TURN = "{question} ASSISTANT: {answer}</s>USER: "
+
+
+def with_earlier_turns(question: str, conversation: Sequence[Sequence[str]] = ()) -> str:
+    """What stands for the question in the prompt.
+
+    Args:
+        conversation: [speaker, text] of each earlier turn, a question and an answer by turns.
+
+    >>> with_earlier_turns("And now?", [["human", "What is it?"], ["gpt", "A dog."]])
+    'What is it? ASSISTANT: A dog.</s>USER: And now?'
+    """
+    texts = [text for _, text in conversation]
+    turns = zip(texts[::2], texts[1::2], strict=True)
+    earlier = "".join(EARLIER_TURN.format(question=asked, answer=said) for asked, said in turns)
+    return earlier + question
