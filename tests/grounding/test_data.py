@@ -40,7 +40,7 @@ def video(**fields):
 
 
 def test_frames_are_the_middles_of_the_part_that_is_asked_about(asked, read_stamp):
-    dataset, folder = asked(video(), video(start=2.0, end=4.0), video(start=5.0))
+    dataset, folder = asked(video(), video(start=2.0, end=4.0), video(start=5.0, end=9.0))
     examples, left_out = read_examples(dataset, "train", folder, nframe=4)
     assert not left_out
     stamps = [[read_stamp(frame) for frame in example.frames] for example in examples]
