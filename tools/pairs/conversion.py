@@ -303,8 +303,12 @@ def _written_stills(
         for dataset in plan.datasets
         for record in plan.tables(dataset)[CLEAN.name].read()
     }
-    readable = ((key, path) for key, path in videos.items() if _video_fault(path, checks) is None)
-    for path, error in write_stills(readable, folder, plan.frames).items():
+    readable = (
+        (key, path, plan.frames)
+        for key, path in videos.items()
+        if _video_fault(path, checks) is None
+    )
+    for path, error in write_stills(readable, folder).items():
         checks[path] = {"error": error}
     return lambda key: tuple(map(str, stills_of(folder, key, plan.frames)))
 
