@@ -249,12 +249,12 @@ def _pairs(
         assert chosen is not None
         is_written = True
         question = _draw(plan, video_id, name).choice(plan.questions)
-        other, config = (None, "") if plan.sft else (rejected.text, name)
+        other, order = (None, "") if plan.sft else (rejected.text, name)
         length = estimated_tokens(question, chosen.text, other or "")
         cell.kept += 1
         cell.over_max_length += length > plan.max_length
         cell.sizes.extend((len(chosen.text), len(rejected.text), length))
-        yield cell, Row(question, chosen.text, other, path, images, dataset, video_id, config)
+        yield cell, Row(question, chosen.text, other, path, images, dataset, video_id, order)
 
 
 def _draw(plan: Conversion, video_id: str, what: str) -> random.Random:

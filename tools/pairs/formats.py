@@ -96,7 +96,11 @@ def row_writer(path: Path, file_format: str, has_pairs: bool) -> Iterator[Callab
             yield write
     elif file_format == "trl":
         with replace_atomically(path) as file:
-            yield lambda row: file.write(dumps(trl_row(row)) + b"\n")
+
+            def write_row(row: Row) -> None:
+                file.write(dumps(trl_row(row)) + b"\n")
+
+            yield write_row
     else:
         with json_array(path) as write_line:
             if file_format == "swift":

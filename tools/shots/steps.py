@@ -71,7 +71,8 @@ class SceneStep(StageOneStep):
     def params(self) -> dict[str, Any]:
         """The settings that shape this step's output; those which older tables do not name only
         where they are not what they always were."""
-        settings, newer = self.settings, {}
+        settings = self.settings
+        newer: dict[str, float] = {}
         if settings.min_shot_frames != MIN_SHOT_FRAMES:
             newer["min_shot_frames"] = settings.min_shot_frames
         if settings.shot_detector == "fixed":

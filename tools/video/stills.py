@@ -66,7 +66,7 @@ def write_stills(
     Returns:
         By path, why a video cannot be read.
     """
-    records = []
+    records: list[Record] = []
     for key, path, frames in videos:
         indices, count = ([], frames) if isinstance(frames, int) else (frames, len(frames))
         if not _are_there(folder, key, path, count):
