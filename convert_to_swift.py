@@ -1,10 +1,13 @@
-"""Stage 4: responses -> swift_data/<model>_i0_r<ratios>.json, preference pairs for ms-swift's DPO.
+"""Stage 4: responses -> swift_data/<model>_i0_r<ratios>.json, preference pairs for ms-swift's DPO,
+or for other trainers.
 
     python convert_to_swift.py qwen2vl7b 16 8 4 2                # one mixed file, both data sets
     python convert_to_swift.py dryrun 16 8 4 2 --dataset mine --per_level   # what training reads
     python convert_to_swift.py dryrun 16 8 --dataset mine --val 0.05 --distinct_levels
     python convert_to_swift.py dryrun 16 8 4 2 --dataset mine --judgements
     python convert_to_swift.py dryrun 2 --dataset mine --video_root /old/videos=/new/videos
+    python convert_to_swift.py dryrun 16 8 4 2 --dataset mine --sft      # chosen sides alone
+    python convert_to_swift.py dryrun 16 8 4 2 --dataset mine --format trl   # or others
 
 A pair is the model's response to a video's clip captions in the right order (chosen) and its
 response to a perturbed list of them (rejected). Pairs that would teach something else are dropped,
@@ -14,6 +17,9 @@ output, count them for each rule. The output is a JSON array, one row a line:
     {"messages": [{"role": "user", "content": "<video>QUESTION"},
                   {"role": "assistant", "content": CHOSEN}],
      "rejected_response": REJECTED, "videos": [PATH]}
+
+--sft leaves "rejected_response" out and writes one row a video; a recipe's data `chosen` reads it.
+docs/training.md has the rows of the other formats.
 """
 
 from argparse import Namespace
@@ -22,10 +28,11 @@ from pathlib import Path
 
 from tools.cli import add_data_root, add_settings, run_script, script_parser, settings_from, whole
 from tools.errors import UserError
+from tools.pairs.formats import SUFFIXES
 from tools.pairs.perturbation import LEVELS
 from tools.pairs.rules import REASONS
 from tools.pairs.settings import Conversion, Output
-from tools.store.dataset import SWIFT_DATA, open_dataset
+from tools.store.dataset import REPOSITORY, open_dataset
 from tools.text.prompts import add_prompts_flag
 
 DEFAULT_DATASETS = ["lv178k_1_2m_ytb", "lv178k_2_3m_ytb"]  # the paper's
@@ -67,8 +74,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
         "--output",
         type=Path,
         metavar="PATH",
-        help="the .json file to write; with --per_level the folder (default:"
-        " swift_data/<model>_i<iter>_r<ratios joined by ->.json in the repository)",
+        help="the file to write; with --per_level the folder (default:"
+        " swift_data/<model>_i<iter>_r<ratios joined by ->.json in the repository, with --sft"
+        " <model>_i<iter>_chosen.json; of other formats in <format>_data)",
     )
     add_data_root(parser)
     add_prompts_flag(parser)
@@ -83,17 +91,26 @@ def outputs(args: Namespace) -> list[Output]:
         UserError: --output does not go with --per_level or its absence.
     """
 
-    def name(ratios: list[int]) -> str:
-        return f"{args.model}_i{args.iter}_r{'-'.join(map(str, ratios))}.json"
+    suffix = SUFFIXES[args.format]
 
+    def name(ratios: list[int]) -> str:
+        what = "chosen" if args.sft else f"r{'-'.join(map(str, ratios))}"
+        return f"{args.model}_i{args.iter}_{what}{suffix}"
+
+    own_folder = REPOSITORY / f"{args.format}_data"
     if args.per_level:
-        folder = args.output or SWIFT_DATA
-        if folder.is_file() or folder.suffix == ".json":
+        if args.sft:
+            raise UserError("--sft writes one file of all ratios: leave --per_level out")
+        folder = args.output or own_folder
+        if folder.is_file() or folder.suffix == suffix:
             raise UserError(f"--output {folder}: with --per_level it names a folder, not a file")
         return [Output(folder / name([ratio]), [ratio]) for ratio in args.ratios]
-    path = args.output or SWIFT_DATA / name(args.ratios)
-    if path.is_dir() or path.suffix != ".json":
-        raise UserError(f"--output {path}: without --per_level it names a file, <name>.json")
+    path = args.output or own_folder / name(args.ratios)
+    if path.is_dir() or path.suffix != suffix:
+        raise UserError(
+            f"--output {path}: without --per_level it names a file, <name>{suffix} of the format"
+            f" {args.format}"
+        )
     return [Output(path, args.ratios)]
 
 

@@ -4,6 +4,7 @@
     python preprocess.py --dataset mine 2 --video_dir ~/videos      # any folder; it is remembered
     python preprocess.py --dataset mine 2 --embedder color          # no weights, GPU or network
     python preprocess.py --dataset mine 2 --redo similarity --embedder clip
+    python preprocess.py --dataset takes 2 --video_dir DIR --shot_detector fixed --shot_seconds 4
 
 The steps are init, scene, filter_scene, similarity, group, filter_group, extract_frame and
 finalize; each writes a JSONL file that a person can read. After a Ctrl-C or a crash, run the same
@@ -66,8 +67,8 @@ def warn_of_single_takes(counts: Counts, min_shots: int) -> None:
         have = "they have" if few > 1 else "it has"
         print(
             f"note: {subject} filtered out because {have} fewer than {min_shots} shots"
-            " (--min_shots): the method perturbs the order of a video's clips, so it needs footage"
-            " with cuts"
+            " (--min_shots): the method perturbs the order of a video's clips. Footage in one take"
+            " can be cut into pieces: --shot_detector fixed --redo scene"
         )
 
 

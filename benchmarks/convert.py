@@ -2,6 +2,7 @@
 
     python -m benchmarks.convert                        # 1,000,000 responses, 2.6 GB of scratch
     python -m benchmarks.convert --responses 130000 --parts
+    python -m benchmarks.convert --format parquet
 
 Made up here (seeded): 13 responses a video, 500 to 1300 characters each, as stage 3 writes them.
 The floor parses every line and writes every response once, in one process on the same files;
@@ -21,9 +22,12 @@ from pathlib import Path
 import orjson
 
 from tools.cli import positive, script_parser
+from tools.pairs.formats import SUFFIXES
 from tools.pairs.perturbation import Config, configs, equivalence, select
+from tools.pairs.settings import Output
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import Record, dumps
+from tools.video.stills import stills_of
 
 MODEL = "made_up"
 SUBJECTS = ["A woman in a red coat", "Two children", "The cook", "A cyclist", "An old dog"]
@@ -72,11 +76,12 @@ def rows(seed: int, number: int, video: Path) -> list[tuple[Config, Record]]:
     return found
 
 
-def make(folder: Path, responses: int, seed: int, parts: bool) -> list[Path]:
+def make(folder: Path, responses: int, seed: int, parts: bool, stills: Path | None) -> list[Path]:
     """Write a dataset of about that many responses; returns its files.
 
     Args:
         parts: two unsorted parts a file, as two workers leave them, instead of one sorted file.
+        stills: where a picture of each video is to be, as an earlier run has left it; None: none.
     """
     dataset = Dataset("made_up", folder / "data" / "made_up")
     dataset.anno.mkdir(parents=True)
@@ -97,6 +102,10 @@ def make(folder: Path, responses: int, seed: int, parts: bool) -> list[Path]:
         for number in numbers:
             video = videos / f"{number:012x}.mp4"
             video.touch()
+            if stills:
+                [still] = stills_of(stills, f"made_up_{number:012x}", 1)
+                still.parent.mkdir(parents=True)
+                still.touch()
             for config, row in rows(seed, number, video):
                 own = paths[config]
                 files[own[number % len(own)]].write(dumps(row) + b"\n")
@@ -124,22 +133,25 @@ def main() -> None:
     parser.add_argument("--responses", type=positive, default=1_000_000, help="how many")
     parser.add_argument("--parts", action="store_true", help="unsorted parts, not sorted files")
     parser.add_argument("--seed", type=int, default=0, help="of the texts (default: %(default)s)")
+    parser.add_argument("--format", choices=list(SUFFIXES), default="swift", help="what is written")
     parser.add_argument("flags", nargs="*", help="further flags of convert_to_swift.py, after --")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="convert-") as name:
         folder = Path(name)
-        paths = make(folder, args.responses, args.seed, args.parts)
+        output = Output(folder / f"out{SUFFIXES[args.format]}", [])
+        stills = output.frames_folder if args.format == "trl" else None
+        paths = make(folder, args.responses, args.seed, args.parts, stills)
         size = sum(path.stat().st_size for path in paths) / 1e6
         least = floor(paths, folder / "floor.txt")
-        out = folder / "out.json"
         command = [sys.executable, str(REPOSITORY / "convert_to_swift.py"), MODEL]
-        command += ["16", "8", "4", "2", "--dataset", "made_up", "--output", str(out), *args.flags]
+        command += ["16", "8", "4", "2", "--dataset", "made_up", "--output", str(output.path)]
+        command += ["--format", args.format, "--frames", "1", *args.flags]
         command += ["--data_root", str(folder / "data")]
         start = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - start
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        funnel = json.loads(out.with_name("out.funnel.json").read_text())["funnel"]
+        funnel = json.loads(output.funnel_path.read_text())["funnel"]
     made, kept = (sum(row[what] for row in funnel) for what in ("made", "kept"))
     print(f"{args.responses} responses, {size:.0f} MB: {made} pairs, {kept} kept")
     cpu = used.ru_utime + used.ru_stime

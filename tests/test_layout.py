@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "tools.pairs": [*BASE, "tools.text", "tools.video", "tools.statistics"],
     "tools.training": [*BASE, "tools.pairs", "tools.video"],
     "tools.status": ["tools"],
+    "tools.publish": ["tools"],
     "inference": ["tools"],
     "qa": ["tools", "inference"],
     "toyworld": ["tools", "qa.records"],

@@ -1,9 +1,16 @@
 """Stages 1 to 4 as a user types them, on small real videos."""
 
+import base64
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,3 +204,126 @@ def test_two_files_more_are_asked_for_and_become_level_r1(run, run_script, tmp_p
     assert done.returncode == 0, done.stderr
     rejected = {row["response"] for row in [*swapped, *repeated]}
     assert {row["rejected_response"] for row in json.loads(out.read_text())} == rejected
+
+
+@pytest.fixture
+def published(run, run_script, tmp_path):
+    """The folder that tools.publish makes of the pairs."""
+    words = ("-m", "tools.publish", "mine", "--to", tmp_path / "out", "--license", "cc-by-4.0")
+    done = run_script(*words, "--data_root", run[0])
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "out"
+
+
+def test_published_pairs_need_nothing_outside_their_folder(run, published, tmp_path):
+    from datasets import load_dataset
+
+    folder = published.rename(tmp_path / "elsewhere")
+    file = str(folder / "pairs.parquet")
+    pairs = load_dataset("parquet", data_files=file, split="train", cache_dir=str(tmp_path / "hf"))
+    converted = [json.loads((run[1] / f"dryrun_i0_r{n}.json").read_text()) for n in (16, 8, 4, 2)]
+    assert sorted(pairs["rejected"]) == sorted(
+        row["rejected_response"] for own in converted for row in own
+    )
+    videos = {folder / name for name in pairs["video"]}
+    assert videos == set((folder / "videos").iterdir())
+    originals = {Path(row["videos"][0]).read_bytes() for row in converted[0]}
+    assert {video.read_bytes() for video in videos} == originals
+    for row in rows(folder / "clips.jsonl"):
+        assert folder / row["video"] in videos
+        for clip in row["clips"]:
+            assert clip["start"] < clip["end"]
+            assert clip["caption"]
+            assert all((folder / name).stat().st_size for name in clip["key_frames"])
+    assert str(run[0]) not in "".join(
+        path.read_text() for path in folder.iterdir() if path.suffix in (".md", ".jsonl", ".json")
+    )
+
+
+def test_the_card_says_what_the_pairs_were_made_of(run, published):
+    import yaml
+
+    _, front, text = (published / "README.md").read_text().split("---\n", 2)
+    assert yaml.safe_load(front)["license"] == "cc-by-4.0"
+    assert yaml.safe_load(front)["configs"][0]["data_files"] == "pairs.parquet"
+    meta = json.loads((run[0] / "mine" / "anno" / "videos.meta.json").read_text())
+    assert f"| videos | {meta['fingerprint']} |" in text
+    funnel = json.loads((published / "funnel.json").read_text())["funnel"]
+    assert f"{sum(cell['kept'] for cell in funnel)} pairs about 3 videos" in text
+    assert "$" not in text
+
+
+def test_a_published_folder_goes_to_the_hub(run, tmp_path):
+    """A hub on loopback takes every file of the folder in one commit."""
+    files, repositories = {}, []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answer: dict[str, Any] = {}
+            if self.path == "/api/repos/create":
+                repositories.append(json.loads(body))
+                answer = {"url": f"http://{self.headers['Host']}/datasets/me/pairs"}
+            elif "/preupload/" in self.path:
+                paths = [file["path"] for file in json.loads(body)["files"]]
+                modes = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
+                answer = {"files": [{"path": path, **modes} for path in paths]}
+            elif "/commit/" in self.path:
+                for entry in map(json.loads, body.splitlines()):
+                    if entry["key"] == "file":
+                        value = entry["value"]
+                        files[value["path"]] = base64.b64decode(value["content"])
+                address = f"http://{self.headers['Host']}/datasets/me/pairs/commit/1"
+                answer = {"commitUrl": address, "commitOid": "1", "hookOutput": ""}
+            self._reply(answer)
+
+        def do_GET(self):
+            self._reply({"id": "me/pairs", "sha": "0"})
+
+        def _reply(self, answer):
+            content = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    words = ["-m", "tools.publish", "mine", "--to", str(tmp_path / "out"), "--push", "me/pairs"]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{hub.server_port}"
+        env = {**os.environ, "HF_ENDPOINT": address, "HF_TOKEN": "hf_x", "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run(
+            [sys.executable, *words, "--data_root", str(run[0])],
+            env={**env, "HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+        )
+        hub.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert [(row["name"], row["private"]) for row in repositories] == [("pairs", True)]
+    own = {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert files == {str(path.relative_to(tmp_path / "out")): path.read_bytes() for path in own}
+
+
+def test_a_hub_that_is_not_there_is_one_line(run, tmp_path):
+    words = ["-m", "tools.publish", "mine", "--to", str(tmp_path / "out"), "--push", "me/pairs"]
+    done = subprocess.run(
+        [sys.executable, *words, "--data_root", str(run[0])],
+        env={
+            **os.environ,
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            "HF_TOKEN": "hf_x",
+            "HF_HUB_OFFLINE": "0",
+            "PYTHONPATH": str(REPOSITORY),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: me/pairs cannot be written to at http://127.0.0.1:9: ")
+    assert "Traceback" not in done.stderr

@@ -190,8 +190,29 @@ def test_videos_of_a_single_take_are_explained(run_script, make_video, tmp_path,
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == (
         f"note: {subject} fewer than 4 shots (--min_shots): the method perturbs the order of a"
-        " video's clips, so it needs footage with cuts"
+        " video's clips. Footage in one take can be cut into pieces: --shot_detector fixed --redo"
+        " scene"
     )
+
+
+def test_footage_in_one_take_becomes_pairs(run_script, make_video, tmp_path):
+    """Ten seconds on a beach, cut into five pieces that look alike."""
+    make_video(tmp_path / "videos" / "take.mp4", [("beach", 120)], rate=12)
+    root = ("--data_root", tmp_path / "data")
+    fixed = ("--shot_detector", "fixed", "--shot_seconds", 2)
+    words = ("preprocess.py", "mine", 1, "--video_dir", tmp_path / "videos", *fixed, *root)
+    assert run_script(*words).returncode == 0
+    [line] = (tmp_path / "data" / "mine" / "anno" / "videos.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert record["filtered_cuts"] == [[n, 24 * n, 24 * n + 23] for n in range(5)]
+    assert record["merged_groups"] == [[n, [n]] for n in range(5)]
+    model = ("--model", "dryrun", *root)
+    assert run_script("generate_meta_data.py", 1, "--dataset", "mine", *model).returncode == 0
+    assert run_script("generate_dpo_data.py", "mine", 1, *model).returncode == 0
+    out = tmp_path / "pairs.json"
+    words = ("convert_to_swift.py", "dryrun", 16, "--dataset", "mine", "--output", out, *root)
+    assert run_script(*words).returncode == 0
+    assert json.loads(out.read_text())
 
 
 @pytest.mark.parametrize("script", [words for words in SCRIPTS if words[0].endswith(".py")])

@@ -5,6 +5,7 @@ import pytest
 
 from tools.shots.detectors import (
     adaptive_shots,
+    fixed_shots,
     kept_shots,
     long_enough,
     shots_from_probabilities,
@@ -163,6 +164,26 @@ def test_a_shot_is_blank_by_the_levels_of_all_its_frames_together():
     assert kept_shots([(0, 9), (10, 19)], scan, 0.2, 10) == ([(1, 10, 19)], {"min_gray_range": 1})
     assert kept_shots([(0, 9), (10, 19)], scan, 0.2, 9) == ([(0, 0, 9), (1, 10, 19)], {})
     assert kept_shots([(10, 19)], scan, 0.2, 21) == ([], {"min_gray_range": 1})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pieces"),
+    [
+        (4, [(0, 3), (4, 7), (8, 11)]),
+        (5, [(0, 5), (6, 11)]),  # 12 s are two pieces of 6 s, not two of 5 s and a rest
+        (100, [(0, 11)]),
+        (0.5, [(n, n) for n in range(12)]),  # no piece is empty
+    ],
+)
+def test_one_take_is_cut_into_equal_pieces(seconds, pieces):
+    scan = scan_of(np.arange(12), 12, [0] * 12, [255] * 12)
+    assert fixed_shots(scan, seconds) == pieces
+
+
+def test_pieces_are_equal_by_the_clock():
+    # 6 frames in the first second, 3 in the next three
+    scan = scan_of([*np.arange(6) / 6, 1, 2, 3], 4, [0] * 9, [255] * 9)
+    assert fixed_shots(scan, 2) == [(0, 6), (7, 8)]
 
 
 def test_a_shot_keeps_its_number_among_all_shots():

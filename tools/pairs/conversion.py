@@ -1,4 +1,4 @@
-"""Stage 4: responses -> preference pairs in ms-swift's DPO format, streamed.
+"""Stage 4: responses -> preference pairs, or their chosen sides, as trainers read them, streamed.
 
 Only the responses of one video, and the next row of each file, are in memory at a time. Beside each
 output stands its funnel, which says what the output was made of.
@@ -12,20 +12,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from tools.errors import UserError
+from tools.pairs.formats import Row, row_writer
 from tools.pairs.funnel import Cell, lengths, tokens
 from tools.pairs.judgements import REJECT, UNSURE, Pair, latest, read
 from tools.pairs.perturbation import CLEAN, equivalence
 from tools.pairs.rules import Side, drop_reason, read_side
 from tools.pairs.settings import Conversion, Output
-from tools.pairs.swift_rows import estimated_tokens, swift_row
+from tools.pairs.swift_rows import estimated_tokens
 from tools.store.dataset import Dataset
-from tools.store.files import json_array, read_json, write_json
-from tools.store.jsonl import Record, Table, dumps
+from tools.store.files import read_json, write_json
+from tools.store.jsonl import Record, Table
 from tools.store.locks import sole_writer
 from tools.store.origin import LIBRARIES, check_origin, differences
 
@@ -131,11 +132,12 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
             stack.enter_context(sole_writer(output.path))
             stale |= check_output(plan, output) - set(output.files(plan.val))
         checks = _checked(plan, outputs[0].path.parent) if plan.check_videos else {}
+        stills = _written_stills(plan, outputs, checks) if plan.format == "trl" else None
         # (magnitude, whether the video is held out) -> what writes its pairs
-        writers: dict[tuple[int, int], Callable[[bytes], None]] = {}
+        writers: dict[tuple[int, int], Callable[[Row], None]] = {}
         for output in outputs:
             for held_out, file in enumerate(output.files(plan.val)):
-                write = stack.enter_context(json_array(file))
+                write = stack.enter_context(row_writer(file, plan.format, not plan.sft))
                 writers |= {(ratio, held_out): write for ratio in output.ratios}
         seconds = 0.2 if sys.stderr.isatty() else 10
         with tqdm(desc="convert", unit="video", mininterval=seconds, dynamic_ncols=True) as bar:
@@ -148,7 +150,9 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
                     if plan.val and fault != "video_gone":
                         # Datasets may share a file: what holds of its first video holds of all.
                         held_out = held_out_files.setdefault(_file_of(path), held_out)
-                    for cell, row in _pairs(plan, cells, path, rows, judged, fault):
+                    images = () if stills is None else stills(video_id)
+                    source = Source(dataset.name, video_id, path, images)
+                    for cell, row in _pairs(plan, cells, source, rows, judged, fault):
                         writers[cell.magnitude, held_out](row)
                         cell.kept_val += held_out
                     bar.update()
@@ -195,16 +199,26 @@ def _judged(plan: Conversion, dataset: Dataset) -> dict[Pair, str]:
     return {pair: reasons[verdict] for pair, verdict in verdicts if verdict in reasons}
 
 
+class Source(NamedTuple):
+    """A video that pairs are about."""
+
+    dataset: str
+    video_id: str
+    path: str
+    images: tuple[str, ...]
+
+
 def _pairs(
     plan: Conversion,
     cells: dict[str, Cell],
-    path: str,
+    source: Source,
     rows: dict[str, Record],
     judged: Mapping[Pair, str],
     fault: str | None,
-) -> Iterator[tuple[Cell, bytes]]:
-    """Yield the good pairs of one video as lines of the output, and count all of them."""
-    video_id = next(iter(rows.values()))["video_id"]
+) -> Iterator[tuple[Cell, Row]]:
+    """Yield the good pairs of one video as rows of the output, and count all of them."""
+    dataset, video_id, path, images = source
+    is_written = False
     sides = {name: read_side(row, plan.model) for name, row in rows.items()}
     chosen = sides.pop(CLEAN.name, None)
     good: dict[str, Side] = {}
@@ -229,13 +243,18 @@ def _pairs(
             if plan.distinct_levels:
                 cell.dropped["duplicate"] += 1
                 continue
+        if plan.sft and is_written:
+            cell.dropped["chosen_twice"] += 1
+            continue
         assert chosen is not None
+        is_written = True
         question = _draw(plan, video_id, name).choice(plan.questions)
-        length = estimated_tokens(question, chosen.text, rejected.text)
+        other, order = (None, "") if plan.sft else (rejected.text, name)
+        length = estimated_tokens(question, chosen.text, other or "")
         cell.kept += 1
         cell.over_max_length += length > plan.max_length
         cell.sizes.extend((len(chosen.text), len(rejected.text), length))
-        yield cell, dumps(swift_row(question, chosen.text, rejected.text, path))
+        yield cell, Row(question, chosen.text, other, path, images, dataset, video_id, order)
 
 
 def _draw(plan: Conversion, video_id: str, what: str) -> random.Random:
@@ -269,6 +288,29 @@ def _checked(plan: Conversion, folder: Path) -> dict[str, Record]:
             f" ({error}): their pairs are left out; {folder / 'video_checks.jsonl'} lists them"
         )
     return checks
+
+
+def _written_stills(
+    plan: Conversion, outputs: Sequence[Output], checks: dict[str, Record]
+) -> Callable[[str], tuple[str, ...]]:
+    """Write the pictures of the videos, and put those that cannot be read into `checks`; returns
+    what gives the pictures of a video."""
+    from tools.video.stills import stills_of, write_stills
+
+    folder = outputs[0].frames_folder
+    videos = {
+        record["video_id"]: _mapped(dataset.video_path(record), plan.video_root)
+        for dataset in plan.datasets
+        for record in plan.tables(dataset)[CLEAN.name].read()
+    }
+    readable = (
+        (key, path, plan.frames)
+        for key, path in videos.items()
+        if _video_fault(path, checks) is None
+    )
+    for path, error in write_stills(readable, folder).items():
+        checks[path] = {"error": error}
+    return lambda key: tuple(map(str, stills_of(folder, key, plan.frames)))
 
 
 def _file_of(path: str) -> tuple[int, int]:

@@ -30,6 +30,7 @@ REASONS = {
     "judged_reject": "the latest judgement in the viewer rejects the pair (--judgements)",
     "judged_unsure": "the latest judgement is unsure about the pair (--drop_unsure)",
     "duplicate": "another pair of the video has the same order of clips and is harder",
+    "chosen_twice": "the chosen side of the video is a row already (--sft)",
 }
 """Why a pair is dropped: short name -> meaning, in the order in which the rules are applied."""
 

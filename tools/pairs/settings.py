@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.cli import positive, setting, share
+from tools.pairs.formats import SUFFIXES
 from tools.pairs.perturbation import CLEAN, FINEST, Config, configs
 from tools.pairs.swift_rows import BYTES_PER_TOKEN, MAX_LENGTH, VIDEO_TOKENS
 from tools.store.dataset import Dataset
@@ -38,6 +39,21 @@ class Conversion:
     datasets: Sequence[Dataset]
     ratios: Sequence[int]
     questions: Sequence[str]
+    format: str = setting(
+        "swift",
+        "whose rows: swift; trl (with --frames pictures of each video, since TRL takes no video);"
+        " llamafactory (and dataset_info.json beside it); parquet, for datasets.load_dataset",
+        choices=list(SUFFIXES),
+    )
+    sft: bool = setting(
+        False,
+        "write the chosen sides alone, one a video, as rows of fine-tuning (default: pairs)",
+    )
+    frames: int = setting(
+        8,
+        "pictures of each video in the rows of --format trl, in <output>_frames",
+        type=positive,
+    )
     by_similarity: bool = setting(
         False, "read the drops of generate_dpo_data.py --by_similarity (default: unbiased drops)"
     )
@@ -116,7 +132,7 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Output:
-    """One JSON file of pairs of some magnitudes, and the files beside it."""
+    """One file of pairs of some magnitudes, and the files beside it."""
 
     path: Path
     ratios: Sequence[int]
@@ -126,7 +142,12 @@ class Output:
         """What the file was made of, and what became of every pair."""
         return self.path.with_name(f"{self.path.stem}.funnel.json")
 
+    @property
+    def frames_folder(self) -> Path:
+        """The pictures of the videos, where the rows have such."""
+        return self.path.absolute().with_name(f"{self.path.stem}_frames")
+
     def files(self, val: float) -> list[Path]:
         """The file of training pairs and, where a share `val` is held out, that of the others."""
-        val_path = self.path.with_name(f"{self.path.stem}_val.json")
+        val_path = self.path.with_stem(f"{self.path.stem}_val")
         return [self.path, val_path] if val else [self.path]

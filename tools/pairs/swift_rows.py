@@ -13,16 +13,15 @@ BYTES_PER_TOKEN = 3.5
 MAX_LENGTH = 16384  # tokens a row that training takes (the paper's max_length)
 
 
-def swift_row(question: str, chosen: str, rejected: str, path: str) -> dict[str, Any]:
-    """One pair as ms-swift reads it for DPO (custom dataset format, 3.7 to 4.6)."""
-    return {
-        "messages": [
-            {"role": "user", "content": f"<video>{question}"},
-            {"role": "assistant", "content": chosen},
-        ],
-        "rejected_response": rejected,
-        "videos": [path],
-    }
+def swift_row(question: str, chosen: str, rejected: str | None, path: str) -> dict[str, Any]:
+    """One pair as ms-swift reads it for DPO (custom dataset format, 3.7 to 4.6); without a rejected
+    side, a row of fine-tuning."""
+    messages = [
+        {"role": "user", "content": f"<video>{question}"},
+        {"role": "assistant", "content": chosen},
+    ]
+    rejection = {} if rejected is None else {"rejected_response": rejected}
+    return {"messages": messages, **rejection, "videos": [path]}
 
 
 def estimated_tokens(question: str, chosen: str, rejected: str) -> int:

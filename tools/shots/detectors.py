@@ -6,6 +6,7 @@ no shot.
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -72,6 +73,14 @@ def adaptive_shots(scan: Scan, threshold: float) -> Shots:
     starts = [0, *(shown[cut] for cut in cuts)]
     ends = [start - 1 for start in starts[1:]] + [len(scan) - 1]
     return list(zip(starts, ends, strict=True))
+
+
+def fixed_shots(scan: Scan, seconds: float) -> Shots:
+    """Equal pieces of about this length each, whatever is in them."""
+    length = scan.span_times(0, len(scan) - 1)[1]
+    pieces = max(1, round(length / seconds))
+    bounds = np.searchsorted(scan.times, length * np.arange(pieces) / pieces).tolist()
+    return [(start, end - 1) for start, end in pairwise([*bounds, len(scan)]) if start < end]
 
 
 def new_pictures(scan: Scan) -> Iterator[tuple[int, np.ndarray]]:

@@ -9,6 +9,7 @@ from tools.errors import UserError
 MIN_SHOT_FRAMES = 8
 # TransNetV2 (arXiv 2008.04838), and the best published sweep of PySceneDetect's adaptive detector.
 SHOT_THRESHOLDS = {"transnetv2": 0.5, "adaptive": 3.5}
+SHOT_DETECTORS = (*SHOT_THRESHOLDS, "fixed")
 # The embedders' checkpoints on the Hugging Face hub; color has none.
 CHECKPOINTS = {
     "siglip": "google/siglip-so400m-patch14-384",
@@ -34,9 +35,13 @@ class Settings:
     shot_detector: str = setting(
         "transnetv2",
         "what finds shots. transnetv2: a trained network, which finds dissolves and fades too;"
-        " adaptive: PySceneDetect on thumbnails, which needs less time and finds hard cuts only",
-        choices=list(SHOT_THRESHOLDS),
+        " adaptive: PySceneDetect on thumbnails, which needs less time and finds hard cuts only;"
+        " fixed: pieces of --shot_seconds, each a clip of its own, for footage in one take",
+        choices=list(SHOT_DETECTORS),
         group="shots",
+    )
+    shot_seconds: float = setting(
+        4.0, "with fixed: the video is cut into equal pieces of about this length, seconds"
     )
     shot_threshold: float = setting(
         None,
@@ -101,12 +106,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, default in (
-            ("shot_threshold", SHOT_THRESHOLDS[self.shot_detector]),
+            ("shot_threshold", SHOT_THRESHOLDS.get(self.shot_detector)),
             ("checkpoint", CHECKPOINTS.get(self.embedder)),
             ("group_threshold", GROUP_THRESHOLDS[self.embedder]),
         ):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
+        if self.shot_seconds <= 0:
+            raise UserError(f"--shot_seconds {self.shot_seconds:g}: it must be above 0")
         if self.shot_detector == "transnetv2" and self.shot_threshold >= 1:
             raise UserError(f"--shot_threshold {self.shot_threshold}: a probability is below 1")
         if self.min_shots > self.max_shots:

@@ -12,6 +12,7 @@ from tools.runner.step import Step
 from tools.shots import transnet
 from tools.shots.detectors import (
     adaptive_shots,
+    fixed_shots,
     kept_shots,
     long_enough,
     shots_from_probabilities,
@@ -61,17 +62,22 @@ class StageOneStep(Step):
 
 
 class SceneStep(StageOneStep):
-    """Scan the file and find its shots."""
+    """Scan the file and find its shots, or cut it into pieces."""
 
     name = "scene"
     source = "init"
     shaped_by = ("shot_detector", "shot_threshold", "min_shot_seconds", "min_gray_range")
 
     def params(self) -> dict[str, Any]:
-        """The settings that shape this step's output; min_shot_frames, which older tables do not
-        name, only where it is not what it always was."""
-        frames = self.settings.min_shot_frames
-        return super().params() | ({"min_shot_frames": frames} if frames != MIN_SHOT_FRAMES else {})
+        """The settings that shape this step's output; those which older tables do not name only
+        where they are not what they always were."""
+        settings = self.settings
+        newer: dict[str, float] = {}
+        if settings.min_shot_frames != MIN_SHOT_FRAMES:
+            newer["min_shot_frames"] = settings.min_shot_frames
+        if settings.shot_detector == "fixed":
+            newer["shot_seconds"] = settings.shot_seconds
+        return super().params() | newer
 
     def versions(self) -> dict[str, str]:
         """The decoder's version, the scan's, and the detector's."""
@@ -80,6 +86,8 @@ class SceneStep(StageOneStep):
         decoder = {"av": version("av"), "scan": str(SCAN_VERSION)}
         if self.settings.shot_detector == "adaptive":
             return {**decoder, "scenedetect": version("scenedetect-headless")}
+        if self.settings.shot_detector == "fixed":
+            return decoder
         return {**decoder, **transnet.versions()}
 
     def check(self, device: str) -> None:
@@ -99,6 +107,8 @@ class SceneStep(StageOneStep):
         settings, threshold = self.settings, self.settings.shot_threshold
         if settings.shot_detector == "adaptive":
             every_shot = adaptive_shots(scan, threshold)
+        elif settings.shot_detector == "fixed":
+            every_shot = fixed_shots(scan, settings.shot_seconds)
         else:
             probabilities = self.network.predict(scan.thumbnails(), threshold)
             every_shot = shots_from_probabilities(probabilities, threshold)
@@ -151,29 +161,43 @@ def _filtered(record: Record, reason: str, limit: str, settings: Settings, what:
 
 
 class SimilarityStep(StageOneStep):
-    """Compare the shots' middle frames with each other."""
+    """Compare the shots' middle frames with each other; pieces of one take are not compared, so
+    that each becomes a clip."""
 
     name = "similarity"
     source = "filter_scene"
     shaped_by = ("embedder", "checkpoint")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.compares = self.settings.shot_detector != "fixed"
+
+    def params(self) -> dict[str, Any]:
+        return super().params() if self.compares else {"embedder": None, "checkpoint": None}
+
     def versions(self) -> dict[str, str]:
         """The library's version, where one computes the embeddings."""
         from importlib.metadata import version
 
+        if not self.compares:
+            return {}
         packages = () if self.settings.embedder == "color" else ("torch", "transformers")
         return {**{package: version(package) for package in packages}, "opencv": cv2.__version__}
 
     def check(self, device: str) -> None:
         """Find the weights, or fetch them once."""
-        self.folder = check_embedder(self.settings.embedder, self.settings.checkpoint)
+        if self.compares:
+            self.folder = check_embedder(self.settings.embedder, self.settings.checkpoint)
 
     def setup(self, device: str, threads: int) -> None:
         self.threads = threads
-        self.embedder = open_embedder(self.folder, device, threads)
+        if self.compares:
+            self.embedder = open_embedder(self.folder, device, threads)
 
     def process(self, record: Record) -> Record:
         """Add clip_similarity."""
+        if not self.compares:
+            return {**record, "clip_similarity": np.eye(len(record["filtered_cuts"])).tolist()}
         middles = [(start + end) // 2 for _, start, end in record["filtered_cuts"]]
         scan = self.scan(record, self.threads)
         if self.embedder.from_thumbnails:

@@ -5,8 +5,8 @@
     name   = model=phase=phase...
     phase  = lr<learning rate>_r<LoRA rank>_a<LoRA alpha>_bs<global batch>[_freeze]_<data>
     data   = levels such as r16-r8-r4-r2 (DPO, one stage a level, in the order written), a mixed
-             level such as r16+r8 (one stage on the pairs of both), or a data set's name such as
-             sft60k (SFT)
+             level such as r16+r8 (one stage on the pairs of both), a data set's name such as
+             sft60k (SFT), or chosen (SFT on what convert_to_swift.py --sft wrote)
 
 `freeze` leaves the vision tower unchanged. A stage's name is the experiment's up to that stage, so
 that experiments with a common beginning have its stages in common.
@@ -35,6 +35,7 @@ FIELDS = (
     (r"bs([1-9]\d*)", "the global batch size", "bs16"),
 )
 FREEZE = "freeze"
+CHOSEN = "chosen"  # the data that are the chosen sides of the pairs
 FILE_NAME_BYTES = 255  # the longest name of a folder that common file systems take
 
 
@@ -57,9 +58,11 @@ class Stage:
         return "dpo" if self.levels else "sft"
 
     def data_file(self, data_model: str, iteration: int = 0) -> str:
-        """Name of the file of rows that it trains on: `data_model`'s pairs, or a data set."""
+        """Name of the file of rows that it trains on: what `data_model` wrote, or a data set."""
         if self.levels:
             return f"{data_model}_i{iteration}_r{'-'.join(map(str, self.levels))}.json"
+        if self.dataset == CHOSEN:
+            return f"{data_model}_i{iteration}_{CHOSEN}.json"
         share = SFT_SHARE.fullmatch(self.dataset)
         return f"llava-video-sft-{share[1]}.json" if share else f"{self.dataset}.json"
 
