@@ -16,7 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 from grounding.bridge import NO_LABEL, Bridge, BridgeConfig, span_loss
 from grounding.bridge_weights import load_bridge, load_weights, read_tensors, save_bridge
 from grounding.flow import read_flow
-from grounding.spans import Ratios, decode, intervals_of, iou
+from grounding.moments import Ratios, decode, iou, tokens_of
+from grounding.sampler import BRIDGE, encode_questions
 from grounding.training.experiment import Experiment
 from grounding.training.task import Task
 from inference.checkpoints import local_folder
@@ -24,8 +25,6 @@ from qa.records import Question, read_questions
 from tools.errors import UserError
 from tools.store.dataset import Dataset
 
-BRIDGE = "bridge.safetensors"
-MAX_WORDS = 128  # of a question, tokens
 GOOD_IOUS = (0.3, 0.5)  # shares of spans above these are reported
 
 
@@ -71,24 +70,17 @@ class SpanReader(nn.Module):
         first, last (B,), the tokens of each label, NO_LABEL where there is none."""
         lengths = [len(example.flow) for example in examples]
         places = [
-            intervals_of(example.span, length) if example.span else (NO_LABEL, NO_LABEL)
+            tokens_of(example.span, length) if example.span else (NO_LABEL, NO_LABEL)
             for example, length in zip(examples, lengths, strict=True)
         ]
         first, last = torch.tensor(places).T
-        words = self.tokenizer(
-            [example.question for example in examples],
-            truncation=True,
-            max_length=MAX_WORDS,
-            padding=True,
-            padding_side="right",
-            return_tensors="pt",
-        )
+        words, words_mask = encode_questions(self.tokenizer, [e.question for e in examples])
         flow = pad_sequence([torch.from_numpy(e.flow) for e in examples], batch_first=True)
         return {
             "flow": flow,
             "flow_mask": torch.arange(flow.shape[1]) < torch.tensor(lengths)[:, None],
-            "words": words["input_ids"],
-            "words_mask": words["attention_mask"],
+            "words": words,
+            "words_mask": words_mask,
             "first": first,
             "last": last,
         }
@@ -260,7 +252,8 @@ def reader_of(experiment: Experiment, output: Path) -> SpanReader:
         name = data["sampler_processor_name"]
         tokenizer = transformers.AutoTokenizer.from_pretrained(local_folder(name))
     torch.manual_seed(experiment["seed"])
-    bridge = Bridge(BridgeConfig(vocabulary=len(tokenizer), **model["bridge"]))
+    sizes = {"vocabulary": len(tokenizer), "extractor": model["of_extractor_name_or_path"]}
+    bridge = Bridge(BridgeConfig(**sizes, **model["bridge"]))
     if trained:
         loaded = load_weights(bridge, read_tensors(local_folder(trained)))
         print(f"{trained}: {len(loaded.filled)} tensors of the bridge begin with its weights")

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from grounding.moments import frame_times, intervals_of, iou
 from grounding.pseudo_labels import import_labels, read_labels
-from grounding.spans import frame_times, intervals_of, iou
 from qa.records import Question, write_questions
 from tools.errors import UserError
 from tools.video.sampling import sample_moments
