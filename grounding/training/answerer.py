@@ -26,17 +26,17 @@ def answerer_task(experiment: Experiment, dataset: Dataset, videos: Path, output
     Raises:
         UserError: data or a checkpoint are missing, or do not fit.
     """
-    data = experiment["data"]
-    spans = Path(data["spans"]) if data["spans"] else None
+    data = experiment.data
+    spans = Path(data.spans) if data.spans else None
 
     def examples_of(split: str) -> Examples:
-        examples, left_out = read_examples(dataset, split, videos, data["nframe"], spans)
+        examples, left_out = read_examples(dataset, split, videos, data.nframe, spans)
         for reason, count in left_out.most_common():
             print(f"{dataset.name}/{split}: {count} questions are left out: {reason}")
         return examples
 
-    examples = examples_of(data["split"])
-    held_out = examples_of(data["val_split"]) if data["val_split"] else None
+    examples = examples_of(data.split)
+    held_out = examples_of(data.val_split) if data.val_split else None
     answerer = answerer_of(experiment, output)
 
     def finish(folder: Path) -> None:
@@ -58,25 +58,25 @@ def answerer_task(experiment: Experiment, dataset: Dataset, videos: Path, output
 
 def answerer_of(experiment: Experiment, output: Path) -> Answerer:
     """The answerer that an experiment begins with."""
-    model, data = experiment["model"], experiment["data"]
-    base = model["model_name_or_path"]
-    if experiment["tiny"]:
-        base = str(_tiny_checkpoint(model["tiny"], output / "tiny", experiment["seed"]))
-    if data["processor_name"] not in (None, model["model_name_or_path"]):
+    model, data = experiment.model, experiment.data
+    base = model.model_name_or_path
+    if experiment.tiny:
+        base = str(_tiny_checkpoint(model.tiny, output / "tiny", experiment.seed))
+    if data.processor_name not in (None, model.model_name_or_path):
         raise UserError(
             f"data.processor_name={data['processor_name']}: an answerer reads with the processor of"
             f" its own checkpoint, {base}"
         )
     answerer = open_answerer(
         base,
-        PRECISIONS[str(experiment["trainer"]["precision"])],
-        stage=experiment["stage"],
-        fusion=model["fusion"],
-        nframe=data["nframe"],
-        max_text=data["max_text"],
+        PRECISIONS[str(experiment.trainer.precision)],
+        stage=experiment.stage,
+        fusion=model.fusion,
+        nframe=data.nframe,
+        max_text=data.max_text,
     )
     own = answerer.model.config.vision_config.image_size
-    if data["target_size"] not in (None, own) and not experiment["tiny"]:
+    if data.target_size not in (None, own) and not experiment.tiny:
         raise UserError(f"data.target_size={data['target_size']}: {base} sees {own} pixels a side")
     return answerer
 

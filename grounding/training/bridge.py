@@ -142,23 +142,23 @@ def bridge_task(experiment: Experiment, dataset: Dataset, videos: Path, output: 
         UserError: data or a checkpoint are missing, or do not fit.
     """
     del videos  # their flow is read in their place
-    data = experiment["data"]
-    if not data["labels"]:
+    data = experiment.data
+    if not data.labels:
         raise UserError(
             "data.labels=FILE is missing: the labels that python -m grounding.labels wrote"
         )
-    labels = read_labels(Path(data["labels"]), data["min_confidence"])
+    labels = read_labels(Path(data.labels), data.min_confidence)
     reader = reader_of(experiment, output)
 
     def examples_of(split: str) -> SpanExamples:
-        extractor = experiment["model"]["of_extractor_name_or_path"]
+        extractor = experiment.model.of_extractor_name_or_path
         questions = with_flow(dataset, split, extractor, labels)
         return SpanExamples(dataset, questions, labels, extractor, reader.bridge.config)
 
-    held_out = examples_of(data["val_split"]) if data["val_split"] else None
+    held_out = examples_of(data.val_split) if data.val_split else None
     return Task(
         reader,
-        examples_of(data["split"]),
+        examples_of(data.split),
         held_out,
         reader.encode,
         ["first", "last"],
@@ -247,20 +247,20 @@ def read_labels(path: Path, min_confidence: float = 0.0) -> dict[str, Ratios]:
 def reader_of(experiment: Experiment, output: Path) -> SpanReader:
     """The bridge that an experiment begins with: a trained one, one with BERT's weights, or a new
     one."""
-    model, data = experiment["model"], experiment["data"]
-    trained = model["sampler_name_or_path"]
+    model, data = experiment.model, experiment.data
+    trained = model.sampler_name_or_path
     if trained and (Path(trained) / BRIDGE).is_file():
         tokenizer = transformers.AutoTokenizer.from_pretrained(trained)
         return SpanReader(load_bridge(Path(trained) / BRIDGE), tokenizer)
-    if experiment["tiny"]:
+    if experiment.tiny:
         from inference.tiny.blip import wordpiece
 
         tokenizer, trained = wordpiece(), None
     else:
-        name = data["sampler_processor_name"]
+        name = data.sampler_processor_name
         tokenizer = transformers.AutoTokenizer.from_pretrained(local_folder(name))
-    torch.manual_seed(experiment["seed"])
-    bridge = Bridge(BridgeConfig(vocabulary=len(tokenizer), **model["bridge"]))
+    torch.manual_seed(experiment.seed)
+    bridge = Bridge(BridgeConfig(vocabulary=len(tokenizer), **vars(model.bridge)))
     if trained:
         loaded = load_weights(bridge, read_tensors(local_folder(trained)))
         print(f"{trained}: {len(loaded.filled)} tensors of the bridge begin with its weights")
