@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grounding.moments import BASELINES, label_of, ratios_of
 from grounding.pseudo_labels import import_labels, write_labels, write_rows
 from grounding.scores import METRICS
-from grounding.spans import BASELINES, label_of, ratios_of
 from inference.ahead import map_ahead
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups, request_seed
 from inference.models import add_model_flags, captioner_from

@@ -13,6 +13,7 @@ from grounding.training.validation import validate
 from tools.errors import UserError
 from tools.store.dataset import Dataset
 
+AUTO = "auto"
 PRECISIONS = {
     **dict.fromkeys(("32", "32-true", "fp32"), torch.float32),
     **dict.fromkeys(("bf16", "bf16-mixed"), torch.bfloat16),
@@ -27,9 +28,9 @@ def answerer_task(experiment: Experiment, dataset: Dataset, videos: Path, output
         UserError: data or a checkpoint are missing, or do not fit.
     """
     data = experiment.data
-    spans = Path(data.spans) if data.spans else None
 
     def examples_of(split: str) -> Examples:
+        spans = spans_file(dataset, split, data.spans)
         examples, left_out = read_examples(dataset, split, videos, data.nframe, spans)
         for reason, count in left_out.most_common():
             print(f"{dataset.name}/{split}: {count} questions are left out: {reason}")
@@ -54,6 +55,34 @@ def answerer_task(experiment: Experiment, dataset: Dataset, videos: Path, output
         lambda folder: load_trained(answerer, folder),
         finish=finish,
     )
+
+
+def spans_file(dataset: Dataset, split: str, spans: str | None) -> Path | None:
+    """The file that data.spans means for a split.
+
+    Args:
+        spans: a file; the name of a sampler that grounding.spans has asked; auto, where it has
+            asked one; None: no file.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    if spans is None or spans.endswith(".jsonl"):
+        return Path(spans) if spans else None
+    names = dataset.span_names(split)
+    if not names:
+        raise UserError(
+            f"{dataset.name}/{split} has no spans: python -m grounding.spans {dataset.name}"
+            " WORLD_SIZE --sampler DIR writes them; data.spans=null takes frames of whole videos"
+        )
+    if spans == AUTO and len(names) == 1:
+        return dataset.spans(split, names[0])
+    if spans not in names:
+        raise UserError(
+            f"data.spans={spans}: {dataset.name}/{split} has the spans of {', '.join(names)};"
+            " choose one of these, or a file"
+        )
+    return dataset.spans(split, spans)
 
 
 def answerer_of(experiment: Experiment, output: Path) -> Answerer:

@@ -51,7 +51,7 @@ class Data:
     target_size: int | None = None  # side of a frame, pixels; null: the model's own, which fits
     batch_size: int = 4  # examples of a process at once
     max_text: int = 128  # longest prompt and longest answer, tokens
-    spans: str | None = None  # file of spans; auto: what grounding.spans wrote; null: whole videos
+    spans: str | None = None  # file or sampler's name; auto: the only one's; null: whole videos
     labels: str | None = None  # tg: file of labels; null: what grounding.labels wrote
     min_confidence: float = 0.5  # tg, sf: labels below it are left out
     baseline: str = "mean"  # sf: none | min | mean | top, what of a frame's score counts
@@ -83,7 +83,9 @@ class Model:
     model_name_or_path: str = "Salesforce/blip2-flan-t5-xl"
     tiny: str = "blip2_t5"  # what tiny=true takes in its place: a family of inference.tiny.blip
     sampler_name_or_path: str = "bert-base-uncased"  # a trained bridge's folder, or BERT
-    bridge: Any = field(default_factory=_keys_of(BridgeConfig, ("vocabulary", "input", "features")))
+    bridge: Any = field(
+        default_factory=_keys_of(BridgeConfig, ("vocabulary", "extractor", "input", "features"))
+    )
     of_extractor_name_or_path: str = "dis"  # whose flow the bridge reads: python -m grounding.flow
     fusion: str = "concat"  # concat | mean: what becomes of the frames' visual tokens
     optimizer: Optimizer = field(default_factory=Optimizer)

@@ -3,14 +3,15 @@ parts only, and what a recipe's keys come to."""
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import orjson
 import torch
 import yaml
 from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from grounding.training.answerer import PRECISIONS, answerer_task
 from grounding.training.bridge import bridge_task
@@ -87,7 +88,7 @@ def train(experiment: Experiment) -> Path:
     optimizer = experiment.model.optimizer
     trainer = StageTrainer(task, optimizer, _arguments(experiment, task, output))
     try:
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output)))
+        trainer.train(resume_from_checkpoint=last_checkpoint(output))
     except UserError as error:
         # Of a process that reads frames, the library passes on the traceback as the text.
         last = str(error).strip().splitlines()[-1]
@@ -97,6 +98,17 @@ def train(experiment: Experiment) -> Path:
         trainer.state.save_to_json(str(output / "trainer_state.json"))
         task.finish(output)
     return output
+
+
+def last_checkpoint(output: Path) -> str | None:
+    """The last checkpoint in an output folder that is whole: what the library writes last, its
+    state, can be read. None where there is none."""
+    states = output.glob("checkpoint-*/trainer_state.json")
+    for state in sorted(states, key=lambda file: int(file.parent.name.split("-")[1]), reverse=True):
+        with suppress(orjson.JSONDecodeError):
+            orjson.loads(state.read_bytes())
+            return str(state.parent)
+    return None
 
 
 def _folders(experiment: Experiment) -> tuple[Dataset, Path]:
@@ -125,7 +137,7 @@ def _output_folder(experiment: Experiment) -> Path:
     """
     output = Path(experiment.path.output_dir or REPOSITORY / "exp" / experiment.experiment)
     file = output / "experiment.yaml"
-    if file.exists() and get_last_checkpoint(str(output)):
+    if file.exists() and last_checkpoint(output):
         before = _shaping(yaml.safe_load(file.read_text(encoding="utf-8")))
         now = _shaping(asdict(experiment))
         if other := [key for key in now if now[key] != before.get(key)]:

@@ -109,7 +109,7 @@ def test_the_command_line_wins_over_tiny_and_tiny_over_the_recipe():
         (["data.nfrane=4"], "there is no key 'data.nfrane'; did you mean 'data.nframe'?"),
         (
             ["model.bridge.layrs=2"],
-            "no key 'model.bridge.layrs'; did you mean 'model.bridge.layers",
+            "key 'model.bridge.layrs'; did you mean 'model.bridge.layers",
         ),
         (["nframe=4"], "the command line: there is no key 'nframe'; did you mean 'data.nframe'?"),
         (["data.nframe.x=4"], "the command line: data.nframe: Value '{'x': 4}' of type 'DictConf"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from grounding.spans import (
+from grounding.moments import (
     DIGITS,
     decode,
     decode_reference,
@@ -17,6 +17,8 @@ from grounding.spans import (
     largest_rectangle,
     middles,
     ratios_of,
+    ratios_of_tokens,
+    tokens_of,
 )
 from tools.errors import UserError
 
@@ -111,6 +113,17 @@ def test_ratios_outside_a_video_and_empty_ones_become_tokens_of_it():
     assert intervals_of((-0.1, 1.2), 10) == (0, 9)
     assert intervals_of((0.55, 0.55), 10) == (5, 5)
     assert intervals_of((1.0, 1.0), 10) == (9, 9)
+
+
+def test_a_flow_token_lies_between_two_pictures_of_one_more():
+    """8 s at two pictures a second: 16 pictures, 15 tokens, of which 12 is that from 6 s on."""
+    assert tokens_of((6 / 8, 1), 15) == (12, 14)
+    assert tokens_of((3 / 8, 5 / 8), 15) == (6, 9)
+    assert tokens_of((0.97, 1), 15) == (14, 14)  # the last picture has no token of its own
+    assert tokens_of((0, 1), 1) == (0, 0)
+    assert ratios_of_tokens(12, 14, 15) == (6 / 8, 1)
+    assert ratios_of_tokens(6, 9, 15) == (3 / 8, 5 / 8)
+    assert ratios_of_tokens(0, 0, 1) == (0, 1)
 
 
 @pytest.mark.parametrize("seconds", [0.04, 1.0, 15.5, 50.0])

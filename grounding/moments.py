@@ -116,6 +116,22 @@ def intervals_of(ratios: Ratios, length: int) -> tuple[int, int]:
     return first, min(max(first, last), length - 1)
 
 
+def tokens_of(ratios: Ratios, length: int) -> tuple[int, int]:
+    """First and last of a video's `length` flow tokens that a span of ratios covers.
+
+    Token i is the movement from picture i to picture i + 1 of length + 1, each of which is shown
+    for an equal part of the video; the last token stands for the last picture too.
+    """
+    first, last = intervals_of(ratios, length + 1)
+    return min(first, length - 1), min(last, length - 1)
+
+
+def ratios_of_tokens(first: int, last: int, length: int) -> Ratios:
+    """The ratios of time that the flow tokens `first` to `last` of `length` cover; it undoes
+    `tokens_of`."""
+    return ratios_of(first, last + (last == length - 1), length + 1)
+
+
 def decode(start_logits: Any, end_logits: Any, mask: Any, k: int = 1) -> list[list[Span]]:
     """The k best disjoint spans of each clip, fewer where a clip has fewer tokens.
 
