@@ -26,7 +26,6 @@ from tools.video.decode import VideoError
 
 BRIDGE = "bridge.safetensors"
 MAX_WORDS = 128  # of a question, tokens (VideoTGB)
-DECODINGS = ("joint", "reference")
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,8 @@ class Sampler:
             [_clamped(seconds_of(span, flow.times), part) for span in spans],
             [ratios_of_tokens(span.first, span.last, len(flow.times)) for span in spans],
             [span.log_p for span in spans],
-            *(logits[0].log_softmax(-1).cpu().numpy() for logits in (start, end)),
+            start[0].log_softmax(-1).cpu().numpy(),
+            end[0].log_softmax(-1).cpu().numpy(),
             flow.times[within],
         )
 
