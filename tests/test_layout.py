@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "reproduction": ["tools", "inference", "qa", "toyworld", "evaluation"],
     "visualize": ["tools", "inference", "qa"],
     "benchmarks": [
-        *("tools", "inference", "qa", "toyworld", "evaluation", "reproduction", "visualize"),
+        *("tools", "inference", "qa", "toyworld", "grounding", "evaluation", "reproduction"),
+        "visualize",
     ],
 }
 SCRIPTS = ["tools", "inference", "evaluation", "qa"]  # at the root; nobody imports them

@@ -167,21 +167,21 @@ def refinement_task(experiment: Experiment, dataset: Dataset, videos: Path, outp
     Raises:
         UserError: data or a checkpoint are missing, or do not fit.
     """
-    data, extractor = experiment["data"], experiment["model"]["of_extractor_name_or_path"]
+    data = experiment.data
     model = Refinement(
         answerer_of(experiment, output),
         reader_of(experiment, output),
-        data["baseline"],
-        data["min_confidence"],
-        experiment["model"]["generate_configs"]["max_new_tokens"],
+        data.baseline,
+        data.min_confidence,
+        experiment.model.generate_configs.max_new_tokens,
     )
 
     def examples_of(split: str) -> RefinementExamples:
-        questions = with_flow(dataset, split, extractor, folder=videos)
         config = model.reader.bridge.config
-        return RefinementExamples(SpanExamples(dataset, questions, {}, extractor, config), videos)
+        questions = with_flow(dataset, split, config.extractor, folder=videos)
+        return RefinementExamples(SpanExamples(dataset, questions, {}, config), videos)
 
-    held_out = examples_of(data["val_split"]) if data["val_split"] else None
+    held_out = examples_of(data.val_split) if data.val_split else None
 
     def finish(folder: Path) -> None:
         if held_out:
@@ -191,7 +191,7 @@ def refinement_task(experiment: Experiment, dataset: Dataset, videos: Path, outp
 
     return Task(
         model,
-        examples_of(data["split"]),
+        examples_of(data.split),
         held_out,
         _rows,
         ["rows"],

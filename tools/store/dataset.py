@@ -86,6 +86,15 @@ class Dataset:
         """The moments of a split's videos that answer its questions (`grounding.labels`)."""
         return self.root / "grounding" / split / "pseudo_labels.jsonl"
 
+    def spans(self, split: str, name: str) -> Path:
+        """The moments that a sampler, under a name, gives a split's questions
+        (`grounding.spans`)."""
+        return self.root / "grounding" / split / f"spans_{name}.jsonl"
+
+    def span_names(self, split: str) -> list[str]:
+        """The samplers whose spans a split's questions have."""
+        return _names_behind(self.spans(split, "").parent, re.compile(r"spans_(.+)\.jsonl"))
+
     def question_splits(self) -> list[str]:
         """The splits that have questions."""
         return _names_behind(self.root / "qa", re.compile(r"([\w-]+)\.jsonl"))
