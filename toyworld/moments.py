@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toyworld.language import ACTIONS, COLOURS, SHAPES, TEMPLATES, Event
+from toyworld.language import TEMPLATES, Event
+from toyworld.stories import THINGS
 
 LONGEST_MOMENT = 2  # shots
 AFTER_SHARE = 0.3  # of the questions ask what comes right after the action
@@ -72,31 +73,31 @@ class Director:
     def film(self, length: int) -> Film:
         """A film of `length` shots."""
         rng = self.rng
-        action, size = str(rng.choice(ACTIONS)), int(rng.integers(1, LONGEST_MOMENT + 1))
+        action = str(rng.choice(sorted({event.action for event in self.shots_of})))
         is_after = bool(rng.random() < AFTER_SHARE)
         kind = str(rng.choice([*KINDS], p=[*KINDS.values()]))
+        of_action = [event for event in self.shots_of if event.action == action]
+        event = of_action[rng.integers(len(of_action))]
+        moment = rng.permutation(self.shots_of[event])[: rng.integers(1, LONGEST_MOMENT + 1)]
+        size = len(moment)
         start = int(rng.integers(0, length - size - is_after + 1))
-        asked = [e for e, n in self.shots_of.items() if e.action == action and len(n) >= size]
-        event = asked[rng.integers(len(asked))]
         shots = self._others(length, event)
-        shots[start : start + size] = rng.permutation(self.shots_of[event])[:size].tolist()
+        shots[start : start + size] = moment.tolist()
         first, last = (start + size,) * 2 if is_after else (start, start + size - 1)
         shown = self.events[shots[first]]
-        text = ask(kind, action, is_after, shown)
-        return Film(tuple(shots), first, last, action, kind, is_after, text, answer_of(kind, shown))
+        question = ask(kind, action, is_after, shown)
+        answer = answer_of(kind, shown)
+        return Film(tuple(shots), first, last, action, kind, is_after, question, answer)
 
     def _others(self, length: int, asked: Event) -> list[int]:
         """`length` shots in which other things do other things than `asked`."""
         rng = self.rng
-        things = [(colour, shape) for colour in COLOURS for shape in SHAPES]
-        if length <= len(things):
-            things.remove((asked.colour, asked.shape))
-        order: list[int] = []
-        while len(order) < length:
-            order += rng.permutation(len(things)).tolist()
-        shots = []
-        for thing in order[:length]:
-            events = [Event(*things[thing], act) for act in ACTIONS if act != asked.action]
-            numbers = [number for event in events for number in self.shots_of.get(event, ())]
-            shots.append(numbers[rng.integers(len(numbers))])
-        return shots
+        by_thing: dict[str, list[int]] = {}
+        for event, numbers in self.shots_of.items():
+            is_other = length > THINGS or event.thing != asked.thing
+            if is_other and event.action != asked.action:
+                by_thing.setdefault(event.thing, []).extend(numbers)
+        things: list[str] = []
+        while len(things) < length:
+            things += rng.permutation(sorted(by_thing)).tolist()
+        return [int(rng.choice(by_thing[thing])) for thing in things[:length]]

@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train the bridge."""
     parser = script_parser(__doc__)
     parser.add_argument("--out", type=new_folder, required=True, metavar="DIR")
-    parser.add_argument("--seed", type=whole, default=0, help="(default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=whole, default=900, help="of the stories too (default: %(default)s)"
+    )
     parser.add_argument("--steps", type=positive, default=STEPS, help="(default: %(default)s)")
     parser.add_argument(
         "--stories",

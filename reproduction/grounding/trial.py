@@ -57,7 +57,7 @@ class Size:
 
     train_stories: int = 50
     test_stories: int = 20
-    train_films: int = 5000
+    train_films: int = 4000
     test_films: int = 100
     steps: int = STEPS
     lessons: float = 1.0

@@ -38,6 +38,14 @@ def test_no_thing_comes_a_second_time_in_a_film_of_up_to_24_shots():
         assert len(set(things)) == len(things) - (len(moment) - 1)
 
 
+def test_a_library_of_few_shots_makes_films_too():
+    few = [Event("red", "star", "grows"), Event("red", "star", "turns"), *EVERY[:3]]
+    director = Director(few, np.random.default_rng(2))
+    for film in (director.film(2) for _ in range(30)):
+        events = [few[shot] for shot in film.shots]
+        assert len({place for place, e in enumerate(events) if e.action == film.action}) == 1
+
+
 def test_the_same_seed_draws_the_same_films():
     first, again = (Director(LIBRARY, np.random.default_rng(3)).film(8) for _ in range(2))
     assert first == again
