@@ -181,9 +181,15 @@ WITH_BRIDGE: dict[str, tuple[str, Callable[[Sampler, Films, np.random.Generator]
 }
 CORE = ("uniform", "random", "oracle", GROUNDED, "shuffled")
 SIMILARITY = "similarity"
+# Of which the image model is trained too.
+TUNED = {
+    "refined": "self-refined, few steps",
+    "staged": "staged, as few steps",
+}
 ARMS = {
     **{name: label for name, (label, _) in WITHOUT_BRIDGE.items()},
     SIMILARITY: "frames most similar to the question",
     **{name: arm.label for name, arm in BRIDGES.items() if name not in WINDOWS},
     **{name: label for name, (label, _) in WITH_BRIDGE.items()},
+    **TUNED,
 }

@@ -24,7 +24,13 @@ def new_reader(seed: int, words: Sequence[str], **config: Any) -> SpanReader:
     return SpanReader(Bridge(BridgeConfig(vocabulary=len(tokenizer), **SIZE | config)), tokenizer)
 
 
-def train(reader: SpanReader, examples: Sequence[SpanExample], seed: int, steps: int) -> None:
+def train(
+    reader: SpanReader,
+    examples: Sequence[SpanExample],
+    seed: int,
+    steps: int,
+    batch_size: int = BATCH,
+) -> None:
     """Train a bridge on the examples that have a span."""
     rng = np.random.default_rng([seed, 3])
     optimizer = torch.optim.AdamW(reader.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.05)
@@ -32,9 +38,9 @@ def train(reader: SpanReader, examples: Sequence[SpanExample], seed: int, steps:
     order: list[int] = []
     reader.train()
     for _ in range(steps):
-        if len(order) < BATCH:
+        if len(order) < batch_size:
             order = rng.permutation(len(examples)).tolist()
-        chosen, order = order[:BATCH], order[BATCH:]
+        chosen, order = order[:batch_size], order[batch_size:]
         batch = reader.encode([examples[place] for place in chosen])
         reader(**batch)["loss"].backward()
         nn.utils.clip_grad_norm_(reader.parameters(), 1.0)

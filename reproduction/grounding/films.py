@@ -29,6 +29,14 @@ class Films:
     films: list[Film]
     flow: list[Flow]
 
+    def some(self, places: Sequence[int]) -> "Films":
+        """Those at some places."""
+        return Films(
+            self.shots,
+            [self.films[place] for place in places],
+            [self.flow[place] for place in places],
+        )
+
     @property
     def truth(self) -> list[Ratios]:
         """The span of each moment, ratios of the film's time."""

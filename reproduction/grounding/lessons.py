@@ -52,10 +52,11 @@ def teach(shots: Shots, folder: Path, seed: int, scale: float = 1.0) -> Answerer
 def _teach_vision(answerer: Answerer, shots: Shots, rng: np.random.Generator, steps: int) -> None:
     tower = answerer.model.vision_model
     heads = nn.Linear(tower.config.hidden_size, len(COLOURS) + len(SHAPES))
+    tower.requires_grad_(True)
     right = torch.tensor(
         [(COLOURS.index(event.colour), SHAPES.index(event.shape)) for event in shots.events]
     )
-    for _ in _training([tower, heads], steps):
+    for _ in training([tower, heads], steps):
         chosen = rng.integers(len(shots.events), size=2 * BATCH)
         pictures = shots.pictures[chosen, rng.integers(SHOT_FRAMES, size=2 * BATCH)]
         seen = tower(pixel_values=pixels(answerer, pictures)).last_hidden_state.mean(1)
@@ -63,12 +64,15 @@ def _teach_vision(answerer: Answerer, shots: Shots, rng: np.random.Generator, st
         colour, shape = right[chosen].T
         loss = nn.functional.cross_entropy(colours, colour)
         (loss + nn.functional.cross_entropy(shapes, shape)).backward()
+    tower.requires_grad_(False)
 
 
 def _teach_answers(answerer: Answerer, shots: Shots, rng: np.random.Generator, steps: int) -> None:
     model = answerer.model
     parts = [model.qformer, model.language_projection, model.language_model, model.query_tokens]
-    for step in _training(parts, steps):
+    for part in parts:
+        part.requires_grad_(True)
+    for step in training(parts, steps):
         width = FRAMES if step % 2 else 1
         chosen = rng.integers(len(shots.events), size=BATCH // (2 if step % 2 else 1))
         frames = rng.integers(SHOT_FRAMES, size=(len(chosen), width))
@@ -111,14 +115,18 @@ def encode(
     return batch | {"pixel_values": pixels(answerer, pictures)}
 
 
-def _training(parts: Sequence[nn.Module | nn.Parameter], steps: int) -> Iterator[int]:
-    """Yield each step, whose body calls backward; then step the weights of these parts."""
+def training(
+    parts: Sequence[nn.Module | nn.Parameter], steps: int, rate: float = RATE
+) -> Iterator[int]:
+    """Yield each step, whose body calls backward; then step the weights of these parts that are
+    not frozen."""
     weights = [
-        p for part in parts for p in (part.parameters() if isinstance(part, nn.Module) else [part])
+        weight
+        for part in parts
+        for weight in (part.parameters() if isinstance(part, nn.Module) else [part])
+        if weight.requires_grad
     ]
-    for weight in weights:
-        weight.requires_grad_(True)
-    optimizer = torch.optim.AdamW(weights, RATE, betas=(0.9, 0.98), weight_decay=0.02)
+    optimizer = torch.optim.AdamW(weights, rate, betas=(0.9, 0.98), weight_decay=0.02)
     decay = round(DECAY * steps)
     schedule = get_wsd_schedule(optimizer, WARMUP, decay, num_training_steps=steps)
     for step in range(steps):
@@ -127,5 +135,3 @@ def _training(parts: Sequence[nn.Module | nn.Parameter], steps: int) -> Iterator
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-    for weight in weights:
-        weight.requires_grad_(False)

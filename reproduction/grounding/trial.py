@@ -17,7 +17,7 @@ import orjson
 import torch
 
 from grounding.answerer import Answerer
-from grounding.answerer_weights import open_answerer
+from grounding.answerer_weights import load_answerer, open_answerer, save_trained
 from grounding.sampler import BRIDGE, Sampler
 from reproduction.grounding.arms import (
     ARMS,
@@ -25,11 +25,13 @@ from reproduction.grounding.arms import (
     GROUNDED,
     LENGTHS,
     SIMILARITY,
+    TUNED,
     WINDOWS,
     WITH_BRIDGE,
     WITHOUT_BRIDGE,
     Choice,
     Span,
+    grounded,
     similar,
 )
 from reproduction.grounding.bridges import STEPS, new_reader, train
@@ -42,6 +44,7 @@ from reproduction.grounding.films import (
     frame_scores,
 )
 from reproduction.grounding.lessons import teach, words
+from reproduction.grounding.refinement import refine, stage
 from reproduction.grounding.shots import Shots, moment_of, open_shots
 from reproduction.grounding.similarity import Similarity, teach_similarity
 from tools.cli import new_folder, run_script, script_parser, whole
@@ -139,16 +142,34 @@ class Trial:
             reader.save(folder)
         return Sampler.open(folder)
 
+    def tuned(self, arm: str) -> tuple[Answerer, Sampler]:
+        """The image model and the bridge of an arm that trains both."""
+        folder = self.folder / "tuned" / arm
+        if not (folder / BRIDGE).is_file():
+            source = self.answerer.settings.base
+            answerer = open_answerer(source, stage="sf")
+            reader = new_reader(self.seed, words(), **self.config)
+            if arm == "refined":
+                refine(answerer, reader, self.training, self.seed)
+            else:
+                stage(answerer, reader, self.training, self.scores, self.seed)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_trained(answerer, folder)
+            reader.save(folder)
+        return load_answerer(folder), Sampler.open(folder)
+
     def choose(self, arm: str, films: Films) -> Choice:
         """The frames that an arm chooses."""
         rng = np.random.default_rng([self.seed, 7, len(films.films[0].shots)])
         if arm == SIMILARITY:
             return similar(self.similarity, films)
+        if arm in TUNED:
+            return grounded(self.tuned(arm)[1], films, rng)
         if arm in WITHOUT_BRIDGE:
             return WITHOUT_BRIDGE[arm][1](films, rng)
         if arm in WITH_BRIDGE:
             return WITH_BRIDGE[arm][1](self.sampler(GROUNDED), films, rng)
-        return WITH_BRIDGE[GROUNDED][1](self.sampler(arm), films, rng)
+        return grounded(self.sampler(arm), films, rng)
 
     def score(self, arm: str, length: int) -> dict[str, Any]:
         """An arm's row of results about films of a length."""
@@ -159,7 +180,8 @@ class Trial:
             for film, times in zip(films.films, choice.times, strict=True)
         ]
         asked = [(key, film.question) for key, film in zip(keys, films.films, strict=True)]
-        texts = answers(self.answerer, films.shots, asked)
+        answerer = self.tuned(arm)[0] if arm in TUNED else self.answerer
+        texts = answers(answerer, films.shots, asked)
         moments = [moment_of(film) for film in films.films]
         row: dict[str, Any] = {
             "arm": arm,

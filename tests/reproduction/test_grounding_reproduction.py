@@ -80,7 +80,8 @@ def chosen(arm, length=8, stub=None):
     rng = np.random.default_rng(0)
     if arm in WITHOUT_BRIDGE:
         return WITHOUT_BRIDGE[arm][1](films_of(length), rng)
-    return WITH_BRIDGE[arm][1](stub, films_of(length), rng)
+    choose = arms.grounded if arm == "grounded" else WITH_BRIDGE[arm][1]
+    return choose(stub, films_of(length), rng)
 
 
 def test_where_the_frames_of_each_arm_come_from():
@@ -137,9 +138,11 @@ SMALL = Size(
 )
 
 
-def test_a_tiny_seed_end_to_end_and_again(tmp_path):
+def test_a_tiny_seed_end_to_end_and_again(tmp_path, monkeypatch):
+    for module, number in ((refinement, 2), (similarity, 3)):
+        monkeypatch.setattr(module, "STEPS", number)
     tiny = Trial(3, tmp_path / "seed_3", {"window": 4}, SMALL)
-    names = ["uniform", "oracle", "grounded", "shuffled", "similarity"]
+    names = ["uniform", "oracle", "grounded", "shuffled", "similarity", "refined", "staged"]
     tiny.run(names[:2])
     tiny.run(names)
     lines = (tiny.folder / "results.jsonl").read_bytes().splitlines()
