@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from reproduction.claims import Claim, effect_and_verdict, entries
-from reproduction.grounding import arms, report, results
+from reproduction.grounding import arms, refinement, report, results, similarity
 from reproduction.grounding.arms import WITH_BRIDGE, WITHOUT_BRIDGE
 from reproduction.grounding.films import Films, confident_spans
 from reproduction.grounding.shots import make_shots, moment_of, open_shots
