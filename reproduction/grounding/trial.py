@@ -80,7 +80,7 @@ class Trial:
         """The library that films of a part are made of."""
         stories = self.size.test_stories if part == TEST else self.size.train_stories
         name = ("train", "test")[part]
-        return open_shots(1000 + 2 * self.seed + part, stories, self.folder / name)
+        return open_shots(900 + 2 * self.seed + part, stories, self.folder / name)
 
     @cached_property
     def train_shots(self) -> Shots:
