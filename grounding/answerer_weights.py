@@ -65,6 +65,18 @@ def save_trained(answerer: Answerer, folder: Path) -> None:
     write_json(folder / SETTINGS, asdict(answerer.settings))
 
 
+def read_settings(folder: Path, **changes: Any) -> Settings:
+    """The settings of an answerer that `save_trained` wrote, with some in the place of the file's.
+
+    Raises:
+        UserError: they are not there.
+    """
+    kept = read_json(folder / SETTINGS)
+    if kept is None:
+        raise UserError(f"{folder} holds no trained answerer: {SETTINGS} is not there")
+    return replace(Settings(**kept), **changes)
+
+
 def load_answerer(folder: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> Answerer:
     """The answerer that `save_trained` wrote.
 
@@ -74,10 +86,7 @@ def load_answerer(folder: Path, dtype: torch.dtype = torch.float32, **changes: A
     Raises:
         UserError: it cannot be read, or its base is of another family.
     """
-    kept = read_json(folder / SETTINGS)
-    if kept is None:
-        raise UserError(f"{folder} holds no trained answerer: {SETTINGS} is not there")
-    settings = replace(Settings(**kept), **changes)
+    settings = read_settings(folder, **changes)
     others = {name: value for name, value in asdict(settings).items() if name != "family"}
     family = config_of(settings.base)["model_type"]
     if family != settings.family:

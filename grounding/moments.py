@@ -216,18 +216,24 @@ def _probabilities(log_p: np.ndarray) -> np.ndarray:
     return p / p.sum()
 
 
+def union_of(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans in their order, of which those that touch have been joined."""
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            start, before = merged.pop()
+            end = max(before, end)
+        merged.append((start, end))
+    return merged
+
+
 def frame_times(spans: Sequence[tuple[float, float]], n: int) -> list[float]:
     """n rising times in the union of spans: the middles of n equal parts of it.
 
     Args:
         spans: (start, end) seconds each, in any order; an empty one counts only where all are.
     """
-    merged: list[list[float]] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], end)
-        else:
-            merged.append([start, end])
+    merged = union_of(spans)
     lengths = np.array([end - start for start, end in merged])
     after = np.cumsum(lengths)
     wanted = (np.arange(n) + 0.5) / n * after[-1]
@@ -257,3 +263,15 @@ def iou(a: tuple[float, float], b: tuple[float, float]) -> float:
     if intersection < 0:
         return 0.0
     return intersection / union if union else 1.0
+
+
+def iou_of_unions(
+    spans: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]
+) -> float:
+    """Intersection over union of the time that some spans cover and that others cover; 1 where none
+    covers any."""
+    covered = [
+        sum(end - start for start, end in union_of(all_spans))
+        for all_spans in (spans, others, [*spans, *others])
+    ]
+    return (covered[0] + covered[1] - covered[2]) / covered[2] if covered[2] else 1.0

@@ -21,6 +21,7 @@ from tools.store.jsonl import Record, Table, dumps
 
 RELEASED_FRAMES = 32  # the released integer labels count this many frames
 SHOWN = 3  # ids that a message names
+DROPPED = ("part", "media", "video_path")  # of a question, which has them itself
 
 
 def write_labels(dataset: Dataset, split: str, labels: Table) -> int:
@@ -29,7 +30,7 @@ def write_labels(dataset: Dataset, split: str, labels: Table) -> int:
     rows = []
     for record in labels.sorted_records():
         if not record.get("filtered"):
-            own = {key: value for key, value in record.items() if key not in ("part", "video_path")}
+            own = {key: value for key, value in record.items() if key not in DROPPED}
             own.pop("of_video")
             rows.append({"id": record["video_id"], **own, "video_id": record["of_video"]})
             rows[-1]["fingerprint"] = made

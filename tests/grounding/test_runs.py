@@ -1,10 +1,12 @@
 """Trainings as they run: killed and begun again, on several processes, on data as it is read."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import orjson
 import pytest
@@ -19,17 +21,20 @@ from tools.store.dataset import REPOSITORY, Dataset
 
 @pytest.fixture
 def start():
-    """words after `python -m` -> a process, which is killed at the end of the test."""
+    """words after `python -m` -> a process, which is killed with its own at the end of the test."""
     started = []
 
     def begin(*words):
         command = [sys.executable, "-m", *map(str, words)]
-        started.append(subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL))
+        # A session of its own, so that all of its processes are one group.
+        options = {"stdout": subprocess.DEVNULL, "start_new_session": True}
+        started.append(subprocess.Popen(command, cwd=REPOSITORY, **options))
         return started[-1]
 
     yield begin
     for process in started:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -61,10 +66,10 @@ def test_two_processes_take_the_steps_of_one(run, command, start, logged, tmp_pa
     # Adam divides a gradient by its size: below eps noise stays noise.
     words += ["data.batch_size=1", "model.optimizer.eps=0.001", "model.optimizer.lr=0.01"]
     one, two = run("blip2flant5xl_ivinstruct", *words, folder="one"), tmp_path / "two"
-    torchrun = ("torch.distributed.run", "--nproc_per_node", 2, "--master_port", 0)
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc_per_node", 2)
     two_words = command("blip2flant5xl_ivinstruct", *words, folder="two")
     process = start(*torchrun, "-m", "grounding.train", *two_words)
-    assert process.wait(timeout=600) == 0
+    assert process.wait(timeout=300) == 0
     assert logged(two, "loss") == pytest.approx(logged(one, "loss"), abs=2e-4)
     assert len(logged(two, "loss")) == 3
     start_of = load_file(one / "tiny" / "model.safetensors")

@@ -27,8 +27,7 @@ from tools.store.dataset import Dataset
 
 @pytest.mark.parametrize("recipe", recipes())
 def test_every_recipe_takes_a_step(recipe, run):
-    # Self-refinement makes its labels without gradients, which bfloat16's cache must not keep.
-    precision = "bf16" if recipe.startswith("SF_instructblip") else "32"
+    precision = compose([f"experiment=VideoTGB_{recipe}"]).trainer.precision
     folder = run(recipe, f"trainer.precision={precision}")
     assert orjson.loads((folder / "trainer_state.json").read_bytes())["global_step"] == 2
     experiment = compose([f"experiment=VideoTGB_{recipe}", "tiny=true"])
@@ -246,3 +245,4 @@ def test_the_script_says_a_mistake_in_one_line_and_its_names_when_asked(run_scri
     assert done.stderr.count("\n") == 1
     shown = run_script("-m", "grounding.train", "--help").stdout
     assert "\nVideoTGB_TG_blip2flant5xl_videoinstruct\n" in shown
+    assert "\n  nframe: 4\n" in shown
