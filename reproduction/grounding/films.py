@@ -16,7 +16,7 @@ from toyworld.moments import Director, Film
 from toyworld.stories import SIDE
 
 LABEL_FRAMES = 32  # of a film, each of which is answered from alone (VideoTGB)
-# Of a label that is kept. Films of one colour in neighbouring shots give labels of 0.5 that are wrong.
+# Of labels that are kept; two shots of one colour in a row outdo a moment of one shot by 0.5.
 MIN_CONFIDENCE = 0.75
 AT_ONCE = 512  # answers
 FrameKey = tuple[int, int]  # shot, frame of it
