@@ -48,10 +48,11 @@ from reproduction.grounding.refinement import refine, stage
 from reproduction.grounding.shots import Shots, moment_of, open_shots
 from reproduction.grounding.similarity import Similarity, teach_similarity
 from tools.cli import new_folder, run_script, script_parser, whole
-from tools.store.files import Appender
+from tools.store.files import Appender, replace_atomically
 from tools.store.jsonl import dumps
 
 TRAIN, TEST = 0, 1  # parts of a seed, which share no story
+FIRST_STORIES = 900  # the toy world's seed of the first part of seed 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Trial:
         """The library that films of a part are made of."""
         stories = self.size.test_stories if part == TEST else self.size.train_stories
         name = ("train", "test")[part]
-        return open_shots(900 + 2 * self.seed + part, stories, self.folder / name)
+        return open_shots(FIRST_STORIES + 2 * self.seed + part, stories, self.folder / name)
 
     @cached_property
     def train_shots(self) -> Shots:
@@ -108,8 +109,8 @@ class Trial:
         """How well the answers from single frames of the training films match."""
         file = self.folder / "scores.npy"
         if not file.is_file():
-            scores = frame_scores(self.answerer, self.training)
-            np.save(file, scores)
+            with replace_atomically(file) as out:
+                np.save(out, frame_scores(self.answerer, self.training))
         return np.load(file)
 
     @cached_property
