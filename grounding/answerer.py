@@ -32,6 +32,7 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "ivt": (*VISUAL, "query_tokens", "lora"),
     "sf": (*VISUAL, "query_tokens"),
     "video": VISUAL,
+    "language": (*VISUAL, "query_tokens", "language_model."),  # of released checkpoints alone
 }
 LORA: dict[str, Any] = {
     "r": 8,
@@ -206,13 +207,14 @@ class Answerer(nn.Module):
         return self(**batch)["loss"]
 
     @torch.no_grad()
-    def generate(
+    def generate_ids(
         self,
         batch: dict[str, Tensor],
         decoding: Decoding = GREEDY,
         seeds: Sequence[int] | None = None,
-    ) -> list[str]:
-        """The answers to a batch of `encode`, in eval mode; they depend on no other row.
+    ) -> Tensor:
+        """The ids of the answers to a batch of `encode`, (B, A), in eval mode; they depend on no
+        other row. An answer that ends by itself holds the tokenizer's eos_token_id.
 
         Args:
             seeds: of each row, for decoding that draws; None: 0.
@@ -226,7 +228,7 @@ class Answerer(nn.Module):
             embed = self.model.get_input_embeddings()
             rows = [[seen, embed(prompt)] for seen, prompt in zip(visual, prompts, strict=True)]
             embeds, mask = _joined(rows, "right" if self.is_encoder_decoder else "left")
-            ids = self.model.language_model.generate(
+            return self.model.language_model.generate(
                 inputs_embeds=embeds,
                 attention_mask=mask,
                 **generation(
@@ -240,6 +242,15 @@ class Answerer(nn.Module):
             self.train(was_training)
             # Autocast has kept copies of the weights that have no gradient.
             torch.clear_autocast_cache()
+
+    def generate(
+        self,
+        batch: dict[str, Tensor],
+        decoding: Decoding = GREEDY,
+        seeds: Sequence[int] | None = None,
+    ) -> list[str]:
+        """The answers to a batch of `encode`; see `generate_ids`."""
+        ids = self.generate_ids(batch, decoding, seeds)
         texts = self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [text.strip() for text in texts]
 

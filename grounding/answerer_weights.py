@@ -5,6 +5,7 @@ stage trained, by their names in the library's class, and `answerer.json` its se
 not copied.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,19 @@ from typing import Any
 import safetensors.torch
 import torch
 import transformers
+from torch import Tensor
 
 from grounding.answerer import FAMILIES, Answerer, Settings
 from inference.checkpoints import config_of, is_folder, local_folder
 from tools.errors import UserError
 from tools.store.files import read_json, replace_atomically, write_json
 
+# In a released Lightning checkpoint, what is before the names of the library's classes, and what
+# peft has put before those of the language model and after those of the layers that it adapts.
+RELEASED = "model."
+PEFT = ("language_model.base_model.model.", "language_model.")
+PEFT_BASE = ".base_layer."
+LORA = ".lora_"
 WEIGHTS, SETTINGS = "answerer.safetensors", "answerer.json"
 CLASSES: dict[str, Any] = {
     "blip-2": transformers.Blip2ForConditionalGeneration,
@@ -57,6 +65,18 @@ def save_trained(answerer: Answerer, folder: Path) -> None:
     write_json(folder / SETTINGS, asdict(answerer.settings))
 
 
+def read_settings(folder: Path, **changes: Any) -> Settings:
+    """The settings of an answerer that `save_trained` wrote, with some in the place of the file's.
+
+    Raises:
+        UserError: they are not there.
+    """
+    kept = read_json(folder / SETTINGS)
+    if kept is None:
+        raise UserError(f"{folder} holds no trained answerer: {SETTINGS} is not there")
+    return replace(Settings(**kept), **changes)
+
+
 def load_answerer(folder: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> Answerer:
     """The answerer that `save_trained` wrote.
 
@@ -66,10 +86,7 @@ def load_answerer(folder: Path, dtype: torch.dtype = torch.float32, **changes: A
     Raises:
         UserError: it cannot be read, or its base is of another family.
     """
-    kept = read_json(folder / SETTINGS)
-    if kept is None:
-        raise UserError(f"{folder} holds no trained answerer: {SETTINGS} is not there")
-    settings = replace(Settings(**kept), **changes)
+    settings = read_settings(folder, **changes)
     others = {name: value for name, value in asdict(settings).items() if name != "family"}
     family = config_of(settings.base)["model_type"]
     if family != settings.family:
@@ -105,3 +122,61 @@ def load_trained(answerer: Answerer, folder: Path) -> None:
                 f" {tuple(parameter.shape)}"
             )
         parameter.data.copy_(saved[name])
+
+
+def released_answerer(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The answerer's tensors in a released Lightning checkpoint, by their names here."""
+    return {
+        name.removeprefix(RELEASED).replace(*PEFT).replace(PEFT_BASE, "."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(RELEASED)
+    }
+
+
+def load_released(base: str, tensors: Mapping[str, Tensor], fusion: str) -> Answerer:
+    """The answerer of a released checkpoint: of the stage `ivt` where it has LoRA, of `language`
+    where its language model is not the base's, else of `iv`.
+
+    Args:
+        tensors: those of `released_answerer`.
+
+    Raises:
+        UserError: it was not trained from this base.
+    """
+    stage = "ivt" if any(LORA in name for name in tensors) else "iv"
+    answerer = open_answerer(base, stage=stage, fusion=fusion)
+    if stage == "iv" and _others(answerer, tensors):
+        answerer = open_answerer(base, stage="language", fusion=fusion)
+    if others := _others(answerer, tensors):
+        raise UserError(
+            f"the checkpoint was not trained from {base}: {len(others)} tensors differ that stay"
+            f" as they are, such as {others[0]}"
+        )
+    for name, parameter in answerer.model.named_parameters():
+        if parameter.requires_grad:
+            own = tensors.get(name)
+            if own is None or own.shape != parameter.shape:
+                shape = "no such tensor" if own is None else f"{tuple(own.shape)}"
+                raise UserError(
+                    f"the checkpoint was not trained from {base}, whose {name} is"
+                    f" {tuple(parameter.shape)}: it has {shape}"
+                )
+            parameter.data.copy_(own)
+    return answerer
+
+
+def _others(answerer: Answerer, tensors: Mapping[str, Tensor]) -> list[str]:
+    """What the answerer's stage does not train, and is not the same in the checkpoint. Tensors of
+    another shape are the base's of another release, whose vocabulary is longer."""
+    return [
+        name
+        for name, parameter in answerer.model.named_parameters()
+        if not parameter.requires_grad
+        and (own := tensors.get(_plain(name))) is not None
+        and own.shape == parameter.shape
+        and not torch.equal(own.to(parameter.dtype), parameter)
+    ]
+
+
+def _plain(name: str) -> str:
+    return name.replace(PEFT_BASE, ".")

@@ -45,6 +45,7 @@ class BridgeConfig:
         text_layers: layers of self-attention over the words before that; 0: each word by itself.
         normalise: how flow is normalised before it comes here (`tools.features.flow`).
         grid, patch: cells along a side of the flow field, and of the patches that a token weighs.
+        extractor: whose flow it learns from (`grounding.flow --extractor`).
         input: flow, or rgb: a vector of `features` numbers a frame, such as a vision tower's.
         pre_norm: LayerNorm before each part of a layer, which small bridges learn better with, not
             after it, as in BERT.
@@ -64,6 +65,7 @@ class BridgeConfig:
     normalise: str = "fixed"
     grid: int = 14
     patch: int = 2
+    extractor: str = "dis"
     input: str = "flow"
     features: int = 0
     pre_norm: bool = False
@@ -90,7 +92,13 @@ class BridgeConfig:
     def faithful(cls, **changes: Any) -> "BridgeConfig":
         """The sampler as released: patches of 16 pixels of flow at 224 pixels, over the clip's
         largest, and its positions."""
-        released = cls(positions="reference", normalise="clip_max", grid=224, patch=16)
+        released = cls(
+            positions="reference",
+            normalise="clip_max",
+            grid=224,
+            patch=16,
+            extractor="raft_large",
+        )
         return replace(released, **changes)
 
 

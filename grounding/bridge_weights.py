@@ -180,7 +180,7 @@ def load_weights(bridge: Bridge, tensors: Mapping[str, Tensor]) -> Loaded:
     Raises:
         UserError: the file holds none of the names, or a tensor does not fit.
     """
-    theirs = _without_prefixes(tensors)
+    theirs = without_prefixes(tensors)
     ours = bridge.state_dict()
     values, ignored = _combined(bridge, theirs), []
     combined = (*WORDS, *TOKENS) if bridge.config.input == "flow" else WORDS
@@ -201,7 +201,7 @@ def load_weights(bridge: Bridge, tensors: Mapping[str, Tensor]) -> Loaded:
     return Loaded(sorted(values), sorted(ours.keys() - values), sorted(ignored))
 
 
-def _without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The sampler's tensors by their bare names; of a Lightning checkpoint those alone."""
     if any(LIGHTNING in name for name in tensors):
         tensors = {name: value for name, value in tensors.items() if LIGHTNING in name}

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from grounding.answerer import Example
-from grounding.spans import frame_times
+from grounding.moments import frame_times
 from qa.records import Question, read_questions
 from tools.errors import UserError
 from tools.store.dataset import Dataset

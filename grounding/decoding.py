@@ -23,6 +23,7 @@ class Decoding:
         top_p: the smallest set of tokens whose probabilities sum to this is drawn from.
         repetition_penalty: divides the logit (multiplies it, if negative) of tokens already in the
             answer.
+        top_k: this many most probable tokens are drawn from; 0: all.
         length_penalty: the power of the length by which a beam's log p is divided.
 
     Raises:
@@ -35,6 +36,7 @@ class Decoding:
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     length_penalty: float = 1.0
+    top_k: int = 0
 
     def __post_init__(self) -> None:
         sampling = self.sampling
@@ -49,12 +51,14 @@ class Decoding:
             raise UserError(f"length_penalty {self.length_penalty} has no effect without num_beams")
         if self.top_p < 1 and not self.temperature:
             raise UserError(f"top_p {self.top_p} has no effect without a temperature, such as 1")
+        if self.top_k and not self.temperature:
+            raise UserError(f"top_k {self.top_k} has no effect without a temperature, such as 1")
 
     @property
     def sampling(self) -> Sampling:
         """What chooses the next token where there are no beams."""
         rest = (self.repetition_penalty, self.max_new_tokens)
-        return Sampling(self.temperature, self.top_p, 0, *rest)
+        return Sampling(self.temperature, self.top_p, self.top_k, *rest)
 
 
 GREEDY = Decoding()

@@ -1,6 +1,6 @@
 """Step 1: which moment of its video answers a question, by a model's own answers.
 
-    python -m grounding.labels videoinstruct 8 --model qwen25vl7b
+    python -m grounding.labels videoinstruct 8 --model blip2flant5xl
     python -m grounding.labels videoinstruct 8 --model qwen25vl7b --baseline top --redo labels
     python -m grounding.labels videoinstruct 1 --labels pseudo_label.json      # the released format
 
@@ -10,18 +10,18 @@ data/<dataset>/grounding/<split>/pseudo_labels.jsonl; of two steps, frame_answer
 and labels chooses the moment. After a Ctrl-C or a crash, run the same command again.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grounding.models import add_model_flags, captioner_from
+from grounding.moments import BASELINES, label_of, ratios_of
 from grounding.pseudo_labels import import_labels, write_labels, write_rows
+from grounding.questions import part_of, question_table, write_question_table
 from grounding.scores import METRICS
-from grounding.spans import BASELINES, label_of, ratios_of
 from inference.ahead import map_ahead
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups, request_seed
-from inference.models import add_model_flags, captioner_from
 from qa.records import read_questions
 from tools.cli import (
     add_dataset,
@@ -37,8 +37,7 @@ from tools.errors import Filtered
 from tools.runner.options import Options
 from tools.runner.step import Step
 from tools.store.dataset import Dataset, open_dataset
-from tools.store.files import write_json
-from tools.store.jsonl import Record, Table, dumps
+from tools.store.jsonl import Record, Table
 from tools.text.answers import parse_response
 from tools.text.prompts import video_messages
 from tools.video.sampling import sample_moments
@@ -73,32 +72,6 @@ class LabelSettings:
         type=Path,
         metavar="FILE",
     )
-
-
-def question_table(dataset: Dataset, split: str) -> Table:
-    """The questions as the runner reads them: what it calls video_id is the question's id."""
-    return dataset.table(f"questions_{split}")
-
-
-def write_question_table(dataset: Dataset, split: str) -> None:
-    """Bring the table up to date with the split's questions."""
-    folder, table = dataset.video_dir(), question_table(dataset, split)
-    records, digest = [], hashlib.sha256()
-    for question in read_questions(dataset, split):
-        record = {
-            "video_id": question.id,
-            "of_video": question.video_id,
-            "question": question.question,
-            "answer": question.answer,
-            "part": [question.start, question.end],
-        }
-        digest.update(dumps(record))  # where the video is does not shape the answers
-        path = str(folder / question.video) if folder and question.video else ""
-        records.append({**record, "video_path": path})
-    fingerprint = digest.hexdigest()[:16]
-    if table.meta().get("fingerprint") != fingerprint or list(table.read()) != records:
-        table.write(records)
-        write_json(table.meta_path, {"fingerprint": fingerprint})
 
 
 @dataclass
@@ -162,7 +135,7 @@ class FrameAnswersStep(Step):
         yield from failed
 
     def _requests(self, record: Record) -> tuple[list[Request], dict[str, Any]]:
-        if record["of_video"] is None:
+        if record["of_video"] is None or record["media"] != "video":
             raise Filtered("no_video")
         if record["answer"] is None:
             raise Filtered("no_answer")
@@ -185,12 +158,6 @@ class FrameAnswersStep(Step):
         ]
         rounded = [round(time, 4) for time in sample.times]
         return requests, {"frame_times": rounded, "video_seconds": round(sample.seconds, 4)}
-
-
-def part_of(record: Record, length: float) -> tuple[float, float]:
-    """Seconds of the part of a video of `length` seconds that the question is about."""
-    start, end = record["part"]
-    return start or 0.0, length if end is None else min(end, length)
 
 
 @dataclass

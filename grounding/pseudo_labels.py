@@ -6,13 +6,13 @@ confidence, metric, baseline and the fingerprint of all that.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from grounding.spans import Ratios, ratios_of
+from grounding.moments import Ratios, ratios_of
 from qa.records import Question
 from tools.errors import UserError
 from tools.store.dataset import Dataset
@@ -21,6 +21,7 @@ from tools.store.jsonl import Record, Table, dumps
 
 RELEASED_FRAMES = 32  # the released integer labels count this many frames
 SHOWN = 3  # ids that a message names
+DROPPED = ("part", "media", "video_path")  # of a question, which has them itself
 
 
 def write_labels(dataset: Dataset, split: str, labels: Table) -> int:
@@ -29,7 +30,7 @@ def write_labels(dataset: Dataset, split: str, labels: Table) -> int:
     rows = []
     for record in labels.sorted_records():
         if not record.get("filtered"):
-            own = {key: value for key, value in record.items() if key not in ("part", "video_path")}
+            own = {key: value for key, value in record.items() if key not in DROPPED}
             own.pop("of_video")
             rows.append({"id": record["video_id"], **own, "video_id": record["of_video"]})
             rows[-1]["fingerprint"] = made
@@ -43,31 +44,62 @@ def write_rows(path: Path, rows: Sequence[Record]) -> None:
         file.writelines(dumps(row) + b"\n" for row in sorted(rows, key=lambda row: row["id"]))
 
 
-def read_labels(dataset: Dataset, split: str) -> dict[str, Record]:
-    """{question id: row} of the labels of a split.
+def read_labels(path: Path, min_confidence: float = 0.0) -> dict[str, Record]:
+    """{question id: row} of a file of labels.
+
+    Args:
+        min_confidence: labels below it are left out; an imported one, whose confidence is null,
+            is not.
 
     Raises:
-        UserError: there are none, or a line is no label.
+        UserError: there is no such file, a line is no label, or a span is not of ratios.
     """
-    path = dataset.pseudo_labels(split)
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         raise UserError(
-            f"{path} is not there: python -m grounding.labels {dataset.name} WORLD_SIZE --split"
-            f" {split} writes it"
+            f"{path} is not there: python -m grounding.labels DATASET WORLD_SIZE --split SPLIT"
+            " writes the labels of a split"
         ) from None
     rows = {}
     for number, line in enumerate(lines, start=1):
         try:
             row = orjson.loads(line)
-            start, end = row["span_ratio"]
-            if not 0 <= start <= end <= 1:
-                raise ValueError(f"span_ratio {row['span_ratio']}")
-            rows[row["id"]] = row
-        except (TypeError, ValueError, KeyError) as error:
-            raise CorruptLine(f"{path} line {number} is no label ({error})") from None
+            start, end = map(float, row["span_ratio"])
+            confidence = row.get("confidence")
+            kept = confidence is None or float(confidence) >= min_confidence
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise CorruptLine(f"{path} line {number} is no label ({error!r})") from None
+        if not 0 <= start <= end <= 1:
+            raise UserError(
+                f"{path} line {number}: the span {start:g} to {end:g} is no ratio of the video's"
+                f" time, 0 to 1; python -m grounding.labels --labels FILE imports released labels,"
+                f" which count frames from 0 to {RELEASED_FRAMES - 1}"
+            )
+        if kept:
+            rows[str(row["id"])] = row
     return rows
+
+
+def check_labels(path: Path, rows: Mapping[str, Record], questions: Sequence[Question]) -> None:
+    """See that the labels of a file are labels of these questions.
+
+    Raises:
+        UserError: they are of other questions, such as another split's.
+    """
+    texts = {question.id: question.question for question in questions}
+    unknown = [key for key in rows if key not in texts]
+    unlike = [
+        key
+        for key, row in rows.items()
+        if key in texts and row.get("question", texts[key]) != texts[key]
+    ]
+    if unlike or (rows and len(unknown) == len(rows)):
+        raise UserError(
+            f"{path} holds labels of other questions than"
+            f" {questions[0].dataset}/{questions[0].split} has, such as {[*unlike, *unknown][0]!r}:"
+            " they are of another split or data set"
+        )
 
 
 def import_labels(

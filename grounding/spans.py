@@ -1,243 +1,251 @@
-"""Spans: from scores of single frames to a label, and from the bridge's logits to frames.
+"""Where each video answers its questions, by a trained grounding bridge.
 
-Spans have one scale on disk: ratios of the video's time, 0 to 1. Of n equal intervals that a video
-is cut into, i covers the ratios i / n to (i + 1) / n, so that a span of intervals (first, last) is
-the ratios (first / n, (last + 1) / n).
+    python -m grounding.spans videoinstruct 8 --sampler exp/VideoTGB_TG_blip2flant5xl_videoinstruct
+    python -m grounding.spans mine 1 --sampler exp/mine --split test --k 2
+    python -m grounding.spans mine 1 --sampler exp/mine --decode reference --name drawn
+
+The spans of every split that has questions are written, a row a question, to
+data/<dataset>/grounding/<split>/spans_<name>.jsonl, where grounding.train finds them. Flow is read,
+not computed: python -m grounding.flow does that. Where questions say when their answer can be seen
+(context.spans), the overlap with that is printed. After a Ctrl-C or a crash, run the same command
+again.
 """
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from hashlib import file_digest
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from grounding.moments import iou_of_unions
+from grounding.questions import part_of, question_table, write_question_table
+from inference.captioner import request_seed
+from inference.models import check_model_name
+from qa.records import Question, read_questions
+from tools.cli import (
+    add_dataset,
+    add_settings,
+    positive,
+    run_script,
+    script_parser,
+    setting,
+    settings_from,
+)
+from tools.errors import Filtered, UserError
+from tools.runner.options import Options
+from tools.runner.step import Step
+from tools.statistics import interval
+from tools.store.dataset import Dataset, open_dataset
+from tools.store.files import replace_atomically
+from tools.store.jsonl import Record, Table, dumps
 
-from tools.errors import UserError, did_you_mean
-
-BASELINES = ("none", "min", "mean", "top")
-DIGITS = 9  # decimals to which areas and places are compared: sums of thirds are not exact
-
-Ratios = tuple[float, float]
+GOOD_IOUS = (0.3, 0.5)  # shares of spans above these are reported
 
 
 @dataclass(frozen=True)
-class Label:
-    """The moment that the scores of a video's frames point at.
+class SpanSettings:
+    """See the help of each field."""
 
-    Attributes:
-        first, last: frames, both within it.
-        confidence: 1 - area of the best rectangle outside / area of the span's, 0 to 1; None where
-            no frame stands out, so that there is no label, and the span is the whole clip.
-    """
+    sampler: Path = setting(
+        Path(),
+        "folder of a trained bridge, such as exp/EXPERIMENT (no default)",
+        type=Path,
+        metavar="DIR",
+        required=True,
+        group="spans",
+    )
+    split: str | None = setting(
+        None, "whose questions (default: those of every split)", metavar="NAME"
+    )
+    name: str | None = setting(
+        None, "in the names of files (default: that of the sampler's folder)", metavar="NAME"
+    )
+    k: int = setting(1, "spans of a question at most, which overlap nowhere", type=positive)
+    decode: str = setting(
+        "joint",
+        "joint: the best pairs of start and end; reference: drawn, as the released code does",
+        choices=["joint", "reference"],
+    )
+    seed: int = setting(0, "of --decode reference")
+    extractor: str | None = setting(
+        None,
+        "whose optical flow is read (default: that which the bridge has learned from)",
+        metavar="NAME",
+    )
 
-    first: int
-    last: int
-    confidence: float | None
+    def __post_init__(self) -> None:
+        if self.decode == "reference" and self.k > 1:
+            raise UserError(f"--k {self.k} does not go with --decode reference, which draws two")
 
-
-@dataclass(frozen=True)
-class Span:
-    """Flow tokens `first` to `last`, both within it, and its log p(start) + log p(end), nats."""
-
-    first: int
-    last: int
-    log_p: float
-
-
-def largest_rectangle(scores: Sequence[float]) -> tuple[int, int, float]:
-    """First, last and area of the largest rectangle under a histogram: the a <= b with the largest
-    (b - a + 1) * min(scores[a..b]); of equal ones the first. O(n), by a stack of rising scores.
-
-    The whole histogram with area 0 where no score is above 0.
-    """
-    best = (0.0, 0, 1 - len(scores))  # area, -first, -last
-    rising: list[int] = []  # places whose scores rise
-    for place, score in enumerate([*scores, -math.inf]):
-        while rising and scores[rising[-1]] >= score:
-            height = scores[rising.pop()]
-            first = rising[-1] + 1 if rising else 0
-            if height > 0:
-                area = round((place - first) * height, DIGITS)
-                best = max(best, (area, -first, 1 - place))
-        rising.append(place)
-    area, first, last = best
-    return -first, -last, area
+    @property
+    def file_name(self) -> str:
+        """Of the spans, in the names of files."""
+        return check_model_name(self.name or self.sampler.resolve().name)
 
 
-def above_baseline(scores: Sequence[float], baseline: str) -> list[float]:
-    """What of each score counts.
+@dataclass
+class SpanStep(Step):
+    """Ask the bridge where a video answers a question."""
 
-    Args:
-        baseline: none: all of it (VideoTGB with InstructBLIP); min: what exceeds the smallest
-            (VideoTGB's self-refinement with BLIP-2); mean: what exceeds the mean; top: the largest
-            scores alone.
+    dataset: Dataset
+    split: str
+    settings: SpanSettings
+
+    name = "spans"
+
+    def __post_init__(self) -> None:
+        self.reads = question_table(self.dataset, self.split)
+        name = f"spans_{self.split}_{self.settings.file_name}"
+        self.writes = (self.dataset.table(name),)
+
+    def params(self) -> dict[str, Any]:
+        settings = self.settings
+        drawn = {"seed": settings.seed} if settings.decode == "reference" else {}
+        own = {name: getattr(settings, name) for name in ("k", "decode", "extractor")}
+        return {"sampler": sampler_digest(settings.sampler), **own, **drawn}
+
+    def check(self, device: str) -> None:
+        extractor = open_sampler(self.settings.sampler, self.settings.extractor).extractor
+        check_flow(self.dataset, self.reads, extractor)
+
+    def setup(self, device: str, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self.sampler = open_sampler(self.settings.sampler, self.settings.extractor, device)
+
+    def process(self, record: Record) -> Record:
+        """Add span_time, span_ratio and log_p, a value a span."""
+        if record["of_video"] is None or record["media"] != "video":
+            raise Filtered("no_video")
+        grounding = self.sampler.ground(
+            self.sampler.read_flow(self.dataset, record["of_video"]),
+            record["question"],
+            self.settings.k,
+            self.settings.decode,
+            request_seed(self.settings.seed, record["video_id"], "span"),
+            part_of(record, math.inf),
+        )
+        return {
+            **record,
+            "span_time": [[round(time, 4) for time in span] for span in grounding.spans],
+            "span_ratio": [[round(ratio, 6) for ratio in span] for span in grounding.ratios],
+            "log_p": [round(value, 4) for value in grounding.log_p],
+        }
+
+
+def open_sampler(folder: Path, extractor: str | None, device: str = "cpu") -> Any:
+    """The sampler of a folder, that reads the flow of `extractor` in the place of its own."""
+    from grounding.sampler import Sampler
+
+    sampler = Sampler.open(folder, device)
+    sampler.extractor = extractor or sampler.extractor
+    return sampler
+
+
+def sampler_digest(folder: Path) -> str:
+    """Sixteen hex digits that change with a bridge.
 
     Raises:
-        UserError: another baseline.
+        UserError: the folder holds none.
     """
-    values = np.asarray(scores, float)
-    lowest = values.min()
-    if baseline == "none":
-        above = values
-    elif baseline == "min":
-        above = values - lowest
-    elif baseline == "mean":
-        above = np.maximum(0, values - values.mean())
-    elif baseline == "top":
-        above = np.where(np.isclose(values, values.max()), values - lowest, 0)
-    else:
-        hint = did_you_mean(baseline, BASELINES)
-        raise UserError(f"baseline {baseline!r}: choose one of {', '.join(BASELINES)}{hint}")
-    return above.tolist()
+    from grounding.sampler import bridge_file
+
+    with open(bridge_file(folder), "rb") as file:
+        return file_digest(file, "sha256").hexdigest()[:16]
 
 
-def label_of(scores: Sequence[float], baseline: str = "mean") -> Label:
-    """The label that the scores of a video's frames give."""
-    above = above_baseline(scores, baseline)
-    first, last, area = largest_rectangle(above)
-    if not area:
-        return Label(0, len(scores) - 1, None)
-    outside = [0.0 if first <= place <= last else score for place, score in enumerate(above)]
-    return Label(first, last, 1 - largest_rectangle(outside)[2] / area)
+def check_flow(dataset: Dataset, questions: Table, extractor: str) -> None:
+    """See that videos of the questions have flow; one that has none fails by itself.
 
-
-def ratios_of(first: int, last: int, length: int) -> Ratios:
-    """The ratios of time that the intervals `first` to `last` of `length` cover."""
-    return first / length, (last + 1) / length
-
-
-def intervals_of(ratios: Ratios, length: int) -> tuple[int, int]:
-    """First and last of `length` intervals that a span of ratios covers at least a part of; it
-    undoes `ratios_of`. Of an empty span, the one that it lies in."""
-    first = math.floor(round(ratios[0] * length, DIGITS))
-    last = math.ceil(round(ratios[1] * length, DIGITS)) - 1
-    first = min(max(first, 0), length - 1)
-    return first, min(max(first, last), length - 1)
-
-
-def decode(start_logits: Any, end_logits: Any, mask: Any, k: int = 1) -> list[list[Span]]:
-    """The k best disjoint spans of each clip, fewer where a clip has fewer tokens.
-
-    The best span is the pair start <= end with the largest log p(start) + log p(end); each next one
-    is the best of those that overlap none before it. Of equal ones the first.
-
-    Args:
-        start_logits, end_logits: (B, L) tensors.
-        mask: (B, L) true or 1 for a clip's tokens, which come first.
+    Raises:
+        UserError: none has.
     """
-    clips = zip(_log_p(start_logits), _log_p(end_logits), _lengths(mask), strict=True)
-    return [_disjoint(start[:n], end[:n], k) for start, end, n in clips]
-
-
-def _disjoint(start: np.ndarray, end: np.ndarray, k: int) -> list[Span]:
-    """See `decode`; a span that overlaps none lies in one of the stretches between them."""
-    spans: list[Span] = []
-    stretches = [(0, len(start))]
-    while stretches and len(spans) < k:
-        candidates = [_best(start, end, *stretch) for stretch in stretches]
-        span = max(candidates, key=lambda span: (span.log_p, -span.first))
-        low, high = stretches.pop(candidates.index(span))
-        spans.append(span)
-        around = ((low, span.first), (span.last + 1, high))
-        stretches += [(low, high) for low, high in around if low < high]
-    return spans
-
-
-def _best(start: np.ndarray, end: np.ndarray, low: int, high: int) -> Span:
-    """The best span within the tokens low to high - 1."""
-    best_start = np.maximum.accumulate(start[low:high])  # up to each token
-    last = int(np.argmax(best_start + end[low:high]))
-    first = int(np.argmax(start[low : low + last + 1]))
-    return Span(low + first, low + last, float(start[low + first] + end[low + last]))
-
-
-def decode_reference(
-    start_logits: Any, end_logits: Any, mask: Any, seed: int = 0
-) -> list[list[Span]]:
-    """The spans of each clip as the released code draws them, for comparison.
-
-    Twice a start and an end are drawn, each by itself. Both 0, or one beyond the clip: the whole
-    clip; else the tokens from the start to before the end, none where the end is not behind it. The
-    two are joined where they touch; where both are empty, the whole clip is taken.
-
-    Args:
-        start_logits, end_logits, mask: as of `decode`; logits beyond a clip count here.
-        seed: of the draws.
-    """
-    rng = np.random.default_rng(seed)
-    drawn = []
-    clips = zip(_log_p(start_logits), _log_p(end_logits), _lengths(mask), strict=True)
-    for start, end, length in clips:
-        tokens = np.zeros(length, bool)
-        for _ in range(2):
-            first, after = (rng.choice(len(p), p=_probabilities(p)) for p in (start, end))
-            whole = first == after == 0 or max(first, after) >= length
-            tokens[slice(None) if whole else slice(first, after)] = True
-        if not tokens.any():
-            tokens[:] = True
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], tokens, [False]])))
-        drawn.append(
-            [
-                Span(int(first), int(after - 1), float(start[first] + end[after - 1]))
-                for first, after in edges.reshape(-1, 2)
-            ]
+    videos = {record["of_video"] for record in questions.read() if record["media"] == "video"}
+    if videos and not any(dataset.flow(extractor, str(video)).exists() for video in videos):
+        others = [name for name in dataset.flow_extractors() if name != extractor]
+        there = f" (there is that of {', '.join(others)}; --extractor chooses it)" if others else ""
+        raise UserError(
+            f"{dataset.name} has no flow of {extractor}{there}: run python -m grounding.flow"
+            f" {dataset.name} WORLD_SIZE --extractor {extractor}"
         )
-    return drawn
 
 
-def _log_p(logits: Any) -> np.ndarray:
-    """(B, L) natural logarithms, float64."""
-    return logits.detach().double().log_softmax(-1).cpu().numpy()
+def write_spans(dataset: Dataset, split: str, name: str, table: Table) -> dict[str, Record]:
+    """Write the spans of a split under the questions' ids; returns them by these."""
+    made = table.meta().get("fingerprint")
+    kept = ("question", "span_time", "span_ratio", "log_p")
+    rows = {
+        record["video_id"]: {
+            "id": record["video_id"],
+            "video_id": record["of_video"],
+            **{key: record[key] for key in kept},
+            "fingerprint": made,
+        }
+        for record in table.sorted_records()
+        if not record.get("filtered")
+    }
+    with replace_atomically(dataset.spans(split, name)) as file:
+        file.writelines(dumps(row) + b"\n" for row in rows.values())
+    return rows
 
 
-def _lengths(mask: Any) -> list[int]:
-    return mask.bool().sum(-1).tolist()
+def overlap_line(questions: Sequence[Question], rows: Mapping[str, Record]) -> str | None:
+    """How far spans overlap with what questions say is the moment of their answer; None where none
+    says so. The interval of 95 % is a bootstrap over videos."""
+    ious: dict[str, list[float]] = defaultdict(list)
+    for question in questions:
+        if question.id in rows and (truth := question.context.get("spans")):
+            ious[question.unit].append(iou_of_unions(rows[question.id]["span_time"], truth))
+    counts = [(sum(values), len(values)) for values in ious.values()]
+    if not counts:
+        return None
+    mean = interval(counts)
+    assert mean
+    every = [value for values in ious.values() for value in values]
+    shares = (sum(value >= good for value in every) / len(every) for good in GOOD_IOUS)
+    good = ", ".join(
+        f"{share:.0%} have {least} or more" for share, least in zip(shares, GOOD_IOUS, strict=True)
+    )
+    return (
+        f"IoU with the true moments {mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}], {good}"
+        f" ({len(every)} questions)"
+    )
 
 
-def _probabilities(log_p: np.ndarray) -> np.ndarray:
-    p = np.exp(log_p)
-    return p / p.sum()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the spans of a data set's questions."""
+    parser = script_parser(__doc__)
+    add_dataset(parser, argv)
+    add_settings(parser, SpanSettings)
+    add_settings(parser, Options)
+    args = parser.parse_args(argv)
+    dataset = open_dataset(args.dataset, args.data_root)
+    settings = settings_from(args, SpanSettings)
+    splits = [settings.split] if settings.split else dataset.question_splits()
+    if not splits:
+        raise UserError(f"{dataset.name} has no questions: python -m qa.read writes them")
+
+    from tools.runner.run import run
+
+    for split in splits:
+        questions = read_questions(dataset, split)
+        step = SpanStep(dataset, split, settings)
+        run(
+            [step],
+            dataset,
+            settings_from(args, Options),
+            prepare=partial(write_question_table, dataset, split),
+        )
+        name = settings.file_name
+        rows = write_spans(dataset, split, name, step.writes[0])
+        print(f"{len(rows)} of {len(questions)} questions -> {dataset.spans(split, name)}")
+        if line := overlap_line(questions, rows):
+            print(f"{dataset.name}/{split}: {line}")
 
 
-def frame_times(spans: Sequence[tuple[float, float]], n: int) -> list[float]:
-    """n rising times in the union of spans: the middles of n equal parts of it.
-
-    Args:
-        spans: (start, end) seconds each, in any order; an empty one counts only where all are.
-    """
-    merged: list[list[float]] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], end)
-        else:
-            merged.append([start, end])
-    lengths = np.array([end - start for start, end in merged])
-    after = np.cumsum(lengths)
-    wanted = (np.arange(n) + 0.5) / n * after[-1]
-    which = np.searchsorted(after, wanted, "right").clip(max=len(merged) - 1)
-    starts = np.array([start for start, _ in merged])
-    return (starts[which] + wanted - (after - lengths)[which]).tolist()
-
-
-def middles(total: int, n: int) -> list[int]:
-    """n of `total` frames, in the middles of n equal intervals, as the method takes them.
-
-    The bounds of the intervals are those of total doubled until it is at least n: few frames come
-    several times each.
-    """
-    repeats = 1
-    while total * repeats < n:
-        repeats *= 2
-    bounds = [total * repeats * place // n for place in range(n + 1)]
-    return [(before + after - 1) // 2 // repeats for before, after in pairwise(bounds)]
-
-
-def iou(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Intersection over union of two spans of times or ratios; of two empty ones 1 if they are
-    equal. Spans of whole frames are (first, last + 1)."""
-    intersection = min(a[1], b[1]) - max(a[0], b[0])
-    union = max(a[1], b[1]) - min(a[0], b[0])
-    if intersection < 0:
-        return 0.0
-    return intersection / union if union else 1.0
+if __name__ == "__main__":
+    run_script(main)

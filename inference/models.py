@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -62,15 +63,20 @@ def check_model_name(name: str) -> str:
     return name
 
 
-def add_model_flags(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add --model and what belongs to it; `what` is what the model does here."""
+def add_model_flags(parser: argparse.ArgumentParser, what: str, others: Iterable[str] = ()) -> None:
+    """Add --model and what belongs to it.
+
+    Args:
+        what: the model writes here.
+        others: names of models that the caller opens by itself.
+    """
     group = parser.add_argument_group("the model")
     group.add_argument(
         "--model",
         default="qwen2vl7b",
-        help=f"who writes the {what}: one of {', '.join(models())}; or a checkpoint, by its folder"
-        " or its id on the Hugging Face hub; or NAME@URL, any OpenAI-compatible server, such as"
-        " qwen25vl7b@http://localhost:8000/v1, whose key OPENAI_API_KEY holds (default:"
+        help=f"who writes the {what}: one of {', '.join([*models(), *others])}; or a checkpoint, by"
+        " its folder or its id on the Hugging Face hub; or NAME@URL, any OpenAI-compatible server,"
+        " such as qwen25vl7b@http://localhost:8000/v1, whose key OPENAI_API_KEY holds (default:"
         " %(default)s)",
     )
     group.add_argument(

@@ -25,7 +25,8 @@ from typing import Any
 from inference.captioner import Captioner, Sampling
 from inference.models import add_model_flags, open_model
 from qa.answers import Reader, made_by
-from qa.asking import AskedModel, Asking, gives_log_p, option_order
+from qa.asked_model import AskedModel
+from qa.asking import Asking, gives_log_p, option_order
 from qa.draw import draw_videos
 from qa.open_scores import score_open
 from qa.predictions import (

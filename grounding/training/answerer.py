@@ -13,6 +13,7 @@ from grounding.training.validation import validate
 from tools.errors import UserError
 from tools.store.dataset import Dataset
 
+AUTO = "auto"
 PRECISIONS = {
     **dict.fromkeys(("32", "32-true", "fp32"), torch.float32),
     **dict.fromkeys(("bf16", "bf16-mixed"), torch.bfloat16),
@@ -26,17 +27,17 @@ def answerer_task(experiment: Experiment, dataset: Dataset, videos: Path, output
     Raises:
         UserError: data or a checkpoint are missing, or do not fit.
     """
-    data = experiment["data"]
-    spans = Path(data["spans"]) if data["spans"] else None
+    data = experiment.data
 
     def examples_of(split: str) -> Examples:
-        examples, left_out = read_examples(dataset, split, videos, data["nframe"], spans)
+        spans = spans_file(dataset, split, data.spans)
+        examples, left_out = read_examples(dataset, split, videos, data.nframe, spans)
         for reason, count in left_out.most_common():
             print(f"{dataset.name}/{split}: {count} questions are left out: {reason}")
         return examples
 
-    examples = examples_of(data["split"])
-    held_out = examples_of(data["val_split"]) if data["val_split"] else None
+    examples = examples_of(data.split)
+    held_out = examples_of(data.val_split) if data.val_split else None
     answerer = answerer_of(experiment, output)
 
     def finish(folder: Path) -> None:
@@ -56,27 +57,55 @@ def answerer_task(experiment: Experiment, dataset: Dataset, videos: Path, output
     )
 
 
+def spans_file(dataset: Dataset, split: str, spans: str | None) -> Path | None:
+    """The file that data.spans means for a split.
+
+    Args:
+        spans: a file; the name of a sampler that grounding.spans has asked; auto, where it has
+            asked one; None: no file.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    if spans is None or spans.endswith(".jsonl"):
+        return Path(spans) if spans else None
+    names = dataset.span_names(split)
+    if not names:
+        raise UserError(
+            f"{dataset.name}/{split} has no spans: python -m grounding.spans {dataset.name}"
+            " WORLD_SIZE --sampler DIR writes them; data.spans=null takes frames of whole videos"
+        )
+    if spans == AUTO and len(names) == 1:
+        return dataset.spans(split, names[0])
+    if spans not in names:
+        raise UserError(
+            f"data.spans={spans}: {dataset.name}/{split} has the spans of {', '.join(names)};"
+            " choose one of these, or a file"
+        )
+    return dataset.spans(split, spans)
+
+
 def answerer_of(experiment: Experiment, output: Path) -> Answerer:
     """The answerer that an experiment begins with."""
-    model, data = experiment["model"], experiment["data"]
-    base = model["model_name_or_path"]
-    if experiment["tiny"]:
-        base = str(_tiny_checkpoint(model["tiny"], output / "tiny", experiment["seed"]))
-    if data["processor_name"] not in (None, model["model_name_or_path"]):
+    model, data = experiment.model, experiment.data
+    base = model.model_name_or_path
+    if experiment.tiny:
+        base = str(_tiny_checkpoint(model.tiny, output / "tiny", experiment.seed))
+    if data.processor_name not in (None, model.model_name_or_path):
         raise UserError(
             f"data.processor_name={data['processor_name']}: an answerer reads with the processor of"
             f" its own checkpoint, {base}"
         )
     answerer = open_answerer(
         base,
-        PRECISIONS[str(experiment["trainer"]["precision"])],
-        stage=experiment["stage"],
-        fusion=model["fusion"],
-        nframe=data["nframe"],
-        max_text=data["max_text"],
+        PRECISIONS[str(experiment.trainer.precision)],
+        stage=experiment.stage,
+        fusion=model.fusion,
+        nframe=data.nframe,
+        max_text=data.max_text,
     )
     own = answerer.model.config.vision_config.image_size
-    if data["target_size"] not in (None, own) and not experiment["tiny"]:
+    if data.target_size not in (None, own) and not experiment.tiny:
         raise UserError(f"data.target_size={data['target_size']}: {base} sees {own} pixels a side")
     return answerer
 

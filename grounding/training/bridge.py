@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 import torch
 import transformers
 from torch import Tensor, nn
@@ -16,7 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 from grounding.bridge import NO_LABEL, Bridge, BridgeConfig, span_loss
 from grounding.bridge_weights import load_bridge, load_weights, read_tensors, save_bridge
 from grounding.flow import read_flow
-from grounding.spans import Ratios, decode, intervals_of, iou
+from grounding.moments import Ratios, decode, iou, tokens_of
+from grounding.pseudo_labels import check_labels, read_labels
+from grounding.sampler import BRIDGE, encode_questions, open_tokenizer
 from grounding.training.experiment import Experiment
 from grounding.training.task import Task
 from inference.checkpoints import local_folder
@@ -24,8 +25,6 @@ from qa.records import Question, read_questions
 from tools.errors import UserError
 from tools.store.dataset import Dataset
 
-BRIDGE = "bridge.safetensors"
-MAX_WORDS = 128  # of a question, tokens
 GOOD_IOUS = (0.3, 0.5)  # shares of spans above these are reported
 
 
@@ -45,7 +44,6 @@ class SpanExamples:
     dataset: Dataset
     questions: Sequence[Question]
     labels: Mapping[str, Ratios]
-    extractor: str
     config: BridgeConfig
 
     def __len__(self) -> int:
@@ -54,7 +52,7 @@ class SpanExamples:
     def __getitem__(self, place: int) -> SpanExample:
         question = self.questions[place]
         flow = read_flow(
-            self.dataset, self.extractor, str(question.video_id), grid=self.config.grid
+            self.dataset, self.config.extractor, str(question.video_id), grid=self.config.grid
         ).normalised(self.config.normalise)
         return SpanExample(flow, question.question, self.labels.get(question.id))
 
@@ -71,24 +69,17 @@ class SpanReader(nn.Module):
         first, last (B,), the tokens of each label, NO_LABEL where there is none."""
         lengths = [len(example.flow) for example in examples]
         places = [
-            intervals_of(example.span, length) if example.span else (NO_LABEL, NO_LABEL)
+            tokens_of(example.span, length) if example.span else (NO_LABEL, NO_LABEL)
             for example, length in zip(examples, lengths, strict=True)
         ]
         first, last = torch.tensor(places).T
-        words = self.tokenizer(
-            [example.question for example in examples],
-            truncation=True,
-            max_length=MAX_WORDS,
-            padding=True,
-            padding_side="right",
-            return_tensors="pt",
-        )
+        words, words_mask = encode_questions(self.tokenizer, [e.question for e in examples])
         flow = pad_sequence([torch.from_numpy(e.flow) for e in examples], batch_first=True)
         return {
             "flow": flow,
             "flow_mask": torch.arange(flow.shape[1]) < torch.tensor(lengths)[:, None],
-            "words": words["input_ids"],
-            "words_mask": words["attention_mask"],
+            "words": words,
+            "words_mask": words_mask,
             "first": first,
             "last": last,
         }
@@ -142,23 +133,22 @@ def bridge_task(experiment: Experiment, dataset: Dataset, videos: Path, output: 
         UserError: data or a checkpoint are missing, or do not fit.
     """
     del videos  # their flow is read in their place
-    data = experiment["data"]
-    if not data["labels"]:
-        raise UserError(
-            "data.labels=FILE is missing: the labels that python -m grounding.labels wrote"
-        )
-    labels = read_labels(Path(data["labels"]), data["min_confidence"])
+    data = experiment.data
     reader = reader_of(experiment, output)
 
     def examples_of(split: str) -> SpanExamples:
-        extractor = experiment["model"]["of_extractor_name_or_path"]
-        questions = with_flow(dataset, split, extractor, labels)
-        return SpanExamples(dataset, questions, labels, extractor, reader.bridge.config)
+        path = Path(data.labels) if data.labels else dataset.pseudo_labels(split)
+        rows = read_labels(path, data.min_confidence)
+        check_labels(path, rows, read_questions(dataset, split))
+        labels = {name: row["span_ratio"] for name, row in rows.items()}
+        config = reader.bridge.config
+        questions = with_flow(dataset, split, config.extractor, labels)
+        return SpanExamples(dataset, questions, labels, config)
 
-    held_out = examples_of(data["val_split"]) if data["val_split"] else None
+    held_out = examples_of(data.val_split) if data.val_split else None
     return Task(
         reader,
-        examples_of(data["split"]),
+        examples_of(data.split),
         held_out,
         reader.encode,
         ["first", "last"],
@@ -211,56 +201,29 @@ def with_flow(
     return kept
 
 
-def read_labels(path: Path, min_confidence: float = 0.0) -> dict[str, Ratios]:
-    """Question id -> its span, from a file with one line a question: {"id", "span_ratio": [start,
-    end], "confidence": 0 to 1, or null without a label, ...}.
-
-    Args:
-        min_confidence: labels below it are left out.
-
-    Raises:
-        UserError: it cannot be read, a line is no such row, or spans are not ratios.
-    """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    labels = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = orjson.loads(line)
-            start, end = map(float, row["span_ratio"])
-            confidence = row["confidence"]
-            sure = confidence is not None and float(confidence) >= min_confidence
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} line {number} holds no label ({error!r})") from None
-        if not 0 <= start <= end <= 1:
-            raise UserError(
-                f"{path} line {number}: the span {start:g} to {end:g} is no ratio of the video's"
-                " time, 0 to 1; frames 0 to 31 are the released files' scale"
-            )
-        if sure:
-            labels[str(row["id"])] = (start, end)
-    return labels
-
-
 def reader_of(experiment: Experiment, output: Path) -> SpanReader:
     """The bridge that an experiment begins with: a trained one, one with BERT's weights, or a new
     one."""
-    model, data = experiment["model"], experiment["data"]
-    trained = model["sampler_name_or_path"]
+    model, data = experiment.model, experiment.data
+    trained = model.sampler_name_or_path
     if trained and (Path(trained) / BRIDGE).is_file():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(trained)
-        return SpanReader(load_bridge(Path(trained) / BRIDGE), tokenizer)
-    if experiment["tiny"]:
+        bridge = load_bridge(Path(trained) / BRIDGE)
+        if bridge.config.extractor != model.of_extractor_name_or_path:
+            raise UserError(
+                f"{trained} reads flow of {bridge.config.extractor}: give"
+                f" model.of_extractor_name_or_path={bridge.config.extractor}"
+            )
+        return SpanReader(bridge, open_tokenizer(Path(trained)))
+    if experiment.tiny:
         from inference.tiny.blip import wordpiece
 
         tokenizer, trained = wordpiece(), None
     else:
-        name = data["sampler_processor_name"]
+        name = data.sampler_processor_name
         tokenizer = transformers.AutoTokenizer.from_pretrained(local_folder(name))
-    torch.manual_seed(experiment["seed"])
-    bridge = Bridge(BridgeConfig(vocabulary=len(tokenizer), **model["bridge"]))
+    torch.manual_seed(experiment.seed)
+    sizes = {"vocabulary": len(tokenizer), "extractor": model.of_extractor_name_or_path}
+    bridge = Bridge(BridgeConfig(**sizes, **vars(model.bridge)))
     if trained:
         loaded = load_weights(bridge, read_tensors(local_folder(trained)))
         print(f"{trained}: {len(loaded.filled)} tensors of the bridge begin with its weights")

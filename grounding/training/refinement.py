@@ -19,8 +19,15 @@ from grounding.answerer_weights import load_trained, save_trained
 from grounding.bridge import span_loss
 from grounding.data import Seconds, text_of, unreadable, video_frames
 from grounding.decoding import Decoding
+from grounding.moments import (
+    Ratios,
+    decode,
+    frame_times,
+    label_of,
+    ratios_of,
+    ratios_of_tokens,
+)
 from grounding.scores import rouge1_recall
-from grounding.spans import Ratios, decode, frame_times, label_of, ratios_of
 from grounding.training.answerer import answerer_of
 from grounding.training.bridge import SpanExample, SpanExamples, SpanReader, reader_of, with_flow
 from grounding.training.experiment import Experiment
@@ -137,7 +144,7 @@ class Refinement(nn.Module):
         """The questions with frames of the bridge's best spans."""
         examples = []
         for row, [span] in zip(rows, decode(start, end, mask), strict=True):
-            ratios = ratios_of(span.first, span.last, len(row.flow))
+            ratios = ratios_of_tokens(span.first, span.last, len(row.flow))
             seconds: Seconds = [(ratios[0] * row.length, ratios[1] * row.length)]
             frames = video_frames(row.file, self.answerer.settings.nframe, seconds)
             examples.append(Example(list(frames), text_of(row.question), row.question.answer))
@@ -160,21 +167,21 @@ def refinement_task(experiment: Experiment, dataset: Dataset, videos: Path, outp
     Raises:
         UserError: data or a checkpoint are missing, or do not fit.
     """
-    data, extractor = experiment["data"], experiment["model"]["of_extractor_name_or_path"]
+    data = experiment.data
     model = Refinement(
         answerer_of(experiment, output),
         reader_of(experiment, output),
-        data["baseline"],
-        data["min_confidence"],
-        experiment["model"]["generate_configs"]["max_new_tokens"],
+        data.baseline,
+        data.min_confidence,
+        experiment.model.generate_configs.max_new_tokens,
     )
 
     def examples_of(split: str) -> RefinementExamples:
-        questions = with_flow(dataset, split, extractor, folder=videos)
         config = model.reader.bridge.config
-        return RefinementExamples(SpanExamples(dataset, questions, {}, extractor, config), videos)
+        questions = with_flow(dataset, split, config.extractor, folder=videos)
+        return RefinementExamples(SpanExamples(dataset, questions, {}, config), videos)
 
-    held_out = examples_of(data["val_split"]) if data["val_split"] else None
+    held_out = examples_of(data.val_split) if data.val_split else None
 
     def finish(folder: Path) -> None:
         if held_out:
@@ -184,7 +191,7 @@ def refinement_task(experiment: Experiment, dataset: Dataset, videos: Path, outp
 
     return Task(
         model,
-        examples_of(data["split"]),
+        examples_of(data.split),
         held_out,
         _rows,
         ["rows"],

@@ -3,17 +3,19 @@ parts only, and what a recipe's keys come to."""
 
 import os
 import sys
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import orjson
 import torch
 import yaml
 from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from grounding.training.answerer import PRECISIONS, answerer_task
 from grounding.training.bridge import bridge_task
-from grounding.training.experiment import Experiment
+from grounding.training.experiment import Experiment, Machine, Optimizer, flat
 from grounding.training.refinement import refinement_task
 from grounding.training.task import Task
 from tools.errors import UserError
@@ -27,17 +29,16 @@ TASKS = {
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 CHECKPOINTS_KEPT = 2
 # Keys that do not shape what is learned: a run may go on with other values of them.
-OF_A_RUN = {
-    "data": ("num_workers", "video_dir"),
-    "path": ("data_dir", "video_dir", "output_dir"),
-    "trainer": ("strategy", "accelerator", "devices", "num_nodes", "log_every_n_steps"),
-}
+OF_A_RUN = (
+    *("data.num_workers", "data.video_dir", "path.data_dir", "path.video_dir", "path.output_dir"),
+    *("trainer.strategy", "trainer.accelerator", "trainer.log_every_n_steps"),
+)
 
 
 class StageTrainer(Trainer):
     """The library's Trainer, with the method's optimizer, and checkpoints of trained parts only."""
 
-    def __init__(self, task: Task, optimizer: dict[str, Any], args: TrainingArguments) -> None:
+    def __init__(self, task: Task, optimizer: Optimizer, args: TrainingArguments) -> None:
         super().__init__(
             model=task.model,
             args=args,
@@ -51,7 +52,7 @@ class StageTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Over all that is trained."""
         if self.optimizer is None:
-            settings = dict(self.own_optimizer)
+            settings = asdict(self.own_optimizer)
             kind = OPTIMIZERS[settings.pop("name")]
             trained = [p for p in self.task.model.parameters() if p.requires_grad]
             self.optimizer = kind(trained, **{**settings, "betas": tuple(settings["betas"])})
@@ -76,18 +77,18 @@ def train(experiment: Experiment) -> Path:
     _check(experiment)
     output = _output_folder(experiment)
     dataset, videos = _folders(experiment)
-    set_seed(experiment["seed"])  # of what is drawn before the library's Trainer sets it: adapters
-    task = TASKS[experiment["stage"]](experiment, dataset, videos, output)
+    set_seed(experiment.seed)  # of what is drawn before the library's Trainer sets it: adapters
+    task = TASKS[experiment.stage](experiment, dataset, videos, output)
     trained = sum(p.numel() for p in task.model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in task.model.parameters())
     print(
-        f"stage {experiment['stage']}: {trained:,} of {total:,} parameters are trained, on"
+        f"stage {experiment.stage}: {trained:,} of {total:,} parameters are trained, on"
         f" {len(task.examples)} questions"
     )
-    optimizer = experiment["model"]["optimizer"]
+    optimizer = experiment.model.optimizer
     trainer = StageTrainer(task, optimizer, _arguments(experiment, task, output))
     try:
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output)))
+        trainer.train(resume_from_checkpoint=last_checkpoint(output))
     except UserError as error:
         # Of a process that reads frames, the library passes on the traceback as the text.
         last = str(error).strip().splitlines()[-1]
@@ -99,17 +100,28 @@ def train(experiment: Experiment) -> Path:
     return output
 
 
+def last_checkpoint(output: Path) -> str | None:
+    """The last checkpoint in an output folder that is whole: what the library writes last, its
+    state, can be read. None where there is none."""
+    states = output.glob("checkpoint-*/trainer_state.json")
+    for state in sorted(states, key=lambda file: int(file.parent.name.split("-")[1]), reverse=True):
+        with suppress(orjson.JSONDecodeError):
+            orjson.loads(state.read_bytes())
+            return str(state.parent)
+    return None
+
+
 def _folders(experiment: Experiment) -> tuple[Dataset, Path]:
     """The data set, and the folder of its videos."""
-    data, path = experiment["data"], experiment["path"]
-    if text_dir := data["text_dir"] or path["text_dir"]:
+    data, path = experiment.data, experiment.path
+    if text_dir := data.text_dir or path.text_dir:
         folder = Path(text_dir).absolute()
         if not folder.is_dir():
             raise UserError(f"text_dir {text_dir}: no such folder")
         dataset = Dataset(folder.name, folder)
     else:
-        dataset = open_dataset(data["dataset"], Path(path["data_dir"] or DATA_ROOT))
-    videos = data["video_dir"] or path["video_dir"] or dataset.video_dir()
+        dataset = open_dataset(data.dataset, Path(path.data_dir or DATA_ROOT))
+    videos = data.video_dir or path.video_dir or dataset.video_dir()
     if videos is None or not Path(videos).is_dir():
         raise UserError(
             f"the videos of {dataset.name} are not at {videos}: give their folder as data.video_dir"
@@ -123,12 +135,11 @@ def _output_folder(experiment: Experiment) -> Path:
     Raises:
         UserError: another experiment has begun there.
     """
-    name = experiment["experiment"]
-    output = Path(experiment["path"]["output_dir"] or REPOSITORY / "exp" / name)
+    output = Path(experiment.path.output_dir or REPOSITORY / "exp" / experiment.experiment)
     file = output / "experiment.yaml"
-    if file.exists() and get_last_checkpoint(str(output)):
+    if file.exists() and last_checkpoint(output):
         before = _shaping(yaml.safe_load(file.read_text(encoding="utf-8")))
-        now = _shaping(experiment)
+        now = _shaping(asdict(experiment))
         if other := [key for key in now if now[key] != before.get(key)]:
             raise UserError(
                 f"{output} holds another experiment: {', '.join(other[:3])} differ; choose another"
@@ -136,75 +147,70 @@ def _output_folder(experiment: Experiment) -> Path:
             )
     output.mkdir(parents=True, exist_ok=True)
     if int(os.environ.get("RANK", 0)) == 0:
-        file.write_text(yaml.safe_dump(experiment, sort_keys=False), encoding="utf-8")
+        file.write_text(yaml.safe_dump(asdict(experiment), sort_keys=False), encoding="utf-8")
     return output
 
 
-def _shaping(experiment: Experiment) -> dict[str, Any]:
+def _shaping(experiment: dict[str, Any]) -> dict[str, Any]:
     """The keys that shape what is learned, `group.key` -> value."""
-    flat: dict[str, Any] = {}
-    for name, value in experiment.items():
-        entries = value.items() if isinstance(value, dict) else [("", value)]
-        kept = [(key, v) for key, v in entries if key not in OF_A_RUN.get(name, ())]
-        flat |= {f"{name}.{key}".rstrip("."): v for key, v in kept}
-    return flat
+    return {key: value for key, value in flat(experiment) if key not in OF_A_RUN}
 
 
 def _check(experiment: Experiment) -> None:
     """See that the keys with few values have one of them."""
-    trainer = experiment["trainer"]
+    trainer = experiment.trainer
     for key, value, choices in (
-        ("stage", experiment["stage"], tuple(TASKS)),
-        ("trainer.strategy", trainer["strategy"], ("auto", "ddp")),
-        ("trainer.accelerator", trainer["accelerator"], ("auto", "cpu", "gpu", "cuda")),
-        ("trainer.precision", trainer["precision"], tuple(PRECISIONS)),
-        ("model.optimizer.name", experiment["model"]["optimizer"]["name"], tuple(OPTIMIZERS)),
+        ("stage", experiment.stage, tuple(TASKS)),
+        ("trainer.strategy", trainer.strategy, ("auto", "ddp")),
+        ("trainer.accelerator", trainer.accelerator, ("auto", "cpu", "gpu", "cuda")),
+        ("trainer.precision", trainer.precision, tuple(PRECISIONS)),
+        ("model.optimizer.name", experiment.model.optimizer.name, tuple(OPTIMIZERS)),
     ):
         if value not in choices:
             raise UserError(f"{key}={value}: choose one of {', '.join(choices)}")
 
 
 def _arguments(experiment: Experiment, task: Task, output: Path) -> TrainingArguments:
-    trainer, data = experiment["trainer"], experiment["data"]
-    dtype = PRECISIONS[trainer["precision"]]
+    trainer, data = experiment.trainer, experiment.data
+    dtype = PRECISIONS[trainer.precision]
     return TrainingArguments(
         output_dir=str(output),
-        per_device_train_batch_size=data["batch_size"],
-        per_device_eval_batch_size=data["batch_size"],
+        per_device_train_batch_size=data.batch_size,
+        per_device_eval_batch_size=data.batch_size,
         gradient_accumulation_steps=_accumulation(trainer),
-        num_train_epochs=trainer["max_epochs"],
-        max_steps=trainer["max_steps"],
-        learning_rate=experiment["model"]["optimizer"]["lr"],
+        num_train_epochs=trainer.max_epochs,
+        max_steps=trainer.max_steps,
+        learning_rate=experiment.model.optimizer.lr,
         lr_scheduler_type="cosine",
-        warmup_ratio=experiment["model"]["scheduler"]["warmup_ratio"],
-        max_grad_norm=trainer["gradient_clip_val"],
+        warmup_ratio=experiment.model.scheduler.warmup_ratio,
+        max_grad_norm=trainer.gradient_clip_val,
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
-        use_cpu=trainer["accelerator"] == "cpu",
-        seed=experiment["seed"],
-        logging_steps=trainer["log_every_n_steps"],
+        use_cpu=trainer.accelerator == "cpu",
+        seed=experiment.seed,
+        logging_steps=trainer.log_every_n_steps,
         save_strategy="epoch" if task.best else "steps",
-        save_steps=trainer["save_every_n_steps"],
+        save_steps=trainer.save_every_n_steps,
         save_total_limit=CHECKPOINTS_KEPT,
-        eval_strategy="epoch" if data["val_split"] else "no",
+        eval_strategy="epoch" if data.val_split else "no",
         prediction_loss_only=task.metrics is None,
         label_names=task.labels,
         metric_for_best_model=task.best,
         load_best_model_at_end=task.best is not None,
         remove_unused_columns=False,
-        dataloader_num_workers=data["num_workers"],
+        dataloader_num_workers=data.num_workers,
         ddp_find_unused_parameters=False,
         report_to=[],
         disable_tqdm=not sys.stderr.isatty(),
     )
 
 
-def _accumulation(trainer: dict[str, Any]) -> int:
+def _accumulation(trainer: Machine) -> int:
     """Batches of a process to a step, so that a step takes as many examples as the recipe says,
     whatever the number of processes."""
-    planned = trainer["devices"] * trainer["num_nodes"]
+    planned = trainer.devices * trainer.num_nodes
     processes = int(os.environ.get("WORLD_SIZE", 1))
-    batches, left = divmod(trainer["accumulate_grad_batches"] * planned, processes)
+    batches, left = divmod(trainer.accumulate_grad_batches * planned, processes)
     if left or not batches:
         raise UserError(
             f"{processes} processes cannot share the {planned} x"

@@ -25,16 +25,16 @@ def validate(
     Args:
         shown: each question with its frames.
     """
-    decoding = Decoding(**experiment["model"]["generate_configs"])
+    decoding = Decoding(**vars(experiment.model.generate_configs))
     answers: list[str] = []
     frames = iter(shown)
-    while rows := list(islice(frames, experiment["data"]["batch_size"])):
+    while rows := list(islice(frames, experiment.data.batch_size)):
         answers += answerer.answer(rows, decoding)
     predictions = [
         Prediction(question.id, answer) for question, answer in zip(questions, answers, strict=True)
     ]
     first = questions[0]
-    meta = {"dataset": first.dataset, "split": first.split, "model": experiment["experiment"]}
+    meta = {"dataset": first.dataset, "split": first.split, "model": experiment.experiment}
     write_predictions(output / f"{first.split}.jsonl", predictions, meta)
     score = bleu_1(answers, [str(question.answer) for question in questions])
     print(f"{first.split}: BLEU-1 {score:.3f} of {len(answers)} answers")

@@ -6,49 +6,25 @@ processor and padded in another thread, two batches ahead of the model.
 """
 
 import inspect
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 
-from inference.ahead import in_background
-from inference.captioner import Answer, Model, Request, Sampling
+from inference.captioner import Answer, Request, Sampling
 from inference.checkpoints import check_checkpoint, digest, local_folder
-from inference.engines.local import LocalCaptioner, end_worker
+from inference.engines.batches import BatchedCaptioner, Inputs, is_out_of_memory
 from tools.errors import UserError
 
-# Requests are sorted by length within two batches, which keeps padding low. The first batch is a
-# quarter of one, and the next ones grow from it, so that the model starts soon.
-FIRST_BATCH = 4
-SORTED_TOGETHER = 2
-HANDED_OUT = 16  # batches a worker is handed at once
-BATCHES_AHEAD = 2
 PIXELS_A_TOKEN = 28 * 28 * 2  # of two frames, to guess how long a request is
 CHARACTERS_A_TOKEN = 4
 
-Inputs = Any
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-Batch = list[tuple[int, Task]]
-"""(position, task) of what runs together."""
 
-
-class HuggingFaceCaptioner(LocalCaptioner):
-    """A checkpoint through AutoProcessor and AutoModelForImageTextToText.
-
-    Args:
-        batch: requests that run together.
-        trust_remote_code: run code of the checkpoint's own.
-    """
-
-    def __init__(self, model: Model, batch: int, trust_remote_code: bool = False) -> None:
-        super().__init__(model, HANDED_OUT * batch, trust_remote_code)
-        self.batch = batch
+class HuggingFaceCaptioner(BatchedCaptioner):
+    """A checkpoint through AutoProcessor and AutoModelForImageTextToText."""
 
     def fingerprint(self) -> dict[str, Any]:
         return {
@@ -103,7 +79,7 @@ class HuggingFaceCaptioner(LocalCaptioner):
         # Truncated weights, a missing tokenizer, memory: each library has errors of its own.
         except Exception as error:
             what = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            hint = "; start fewer workers a GPU" if _is_out_of_memory(error) else ""
+            hint = "; start fewer workers a GPU" if is_out_of_memory(error) else ""
             raise UserError(
                 f"{self.checkpoint} cannot be loaded on {device}: {what}{hint}"
             ) from error
@@ -118,7 +94,6 @@ class HuggingFaceCaptioner(LocalCaptioner):
         self.ends: list[int] = [ends] if isinstance(ends, int) else list(ends)
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token_id = self.ends[0]
-        self.complaints: set[str] = set()
         self.accepted = inspect.signature(self.network.forward).parameters.keys()
         # A fast tokenizer cannot be used by two threads at once.
         self._processing = threading.Lock()
@@ -128,81 +103,6 @@ class HuggingFaceCaptioner(LocalCaptioner):
     ) -> Iterator[tuple[int, Answer | Exception]]:
         """Answer in batches of requests of like length; see `inference.captioner.Captioner`."""
         return self.in_batches(requests, guessed_tokens, self.inputs, partial(self._run, sampling))
-
-    def in_batches(
-        self,
-        tasks: Iterable[Task],
-        length: Callable[[Task], int],
-        prepare: Callable[[Sequence[Task]], Inputs],
-        run: Callable[[Inputs, Sequence[Task]], Sequence[Result]],
-    ) -> Iterator[tuple[int, Result | Exception]]:
-        """Yield (position in `tasks`, result or the exception in its place), in any order.
-
-        Args:
-            tasks: taken one by one, from another thread.
-            length: about how long a task is, tokens: those of like length are run together.
-            prepare: makes the model's inputs of a batch, in that other thread.
-            run: gives the results of a batch; where it raises, the batch is run in halves.
-        """
-        import torch
-
-        def prepared(batch: Batch[Task]) -> tuple[Batch[Task], Inputs | Exception]:
-            try:
-                return batch, prepare([task for _, task in batch])
-            except Exception as error:
-                return batch, error
-
-        def batches() -> Iterator[tuple[Batch[Task], Inputs | Exception]]:
-            stream = enumerate(tasks)
-            window = max(1, self.batch // FIRST_BATCH)
-            while together := list(islice(stream, window)):
-                together.sort(key=lambda numbered: length(numbered[1]), reverse=True)
-                while together:
-                    # Memory may have run out meanwhile, and batches become smaller.
-                    batch, together = together[: self.batch], together[self.batch :]
-                    yield prepared(batch)
-                window = min(2 * window, SORTED_TOGETHER * self.batch)
-
-        def results(
-            batch: Batch[Task], inputs: Inputs | Exception
-        ) -> Iterator[tuple[int, Result | Exception]]:
-            error = inputs
-            if not isinstance(inputs, Exception):
-                try:
-                    outputs = run(inputs, [task for _, task in batch])
-                except Exception as caught:
-                    # Its traceback would hold on to the memory that the halves need.
-                    error = caught.with_traceback(None)
-                    if not _is_out_of_memory(caught):
-                        # After an error inside a kernel every later call fails.
-                        if isinstance(caught, torch.AcceleratorError):
-                            end_worker("device", caught)
-                    elif len(batch) > 1:
-                        self.batch = max(1, min(self.batch, len(batch) // 2))
-                        error = RuntimeError(
-                            f"out of memory, {self.batch} requests at once from here"
-                        )
-                else:
-                    yield from zip((position for position, _ in batch), outputs, strict=True)
-                    return
-            del inputs
-            if len(batch) == 1:
-                yield batch[0][0], error
-                return
-            # Printed once a kind: where all batches fail, nothing else shows why the run is slow.
-            if (kind := f"{type(error).__name__}: {error}"[:200]) not in self.complaints:
-                self.complaints.add(kind)
-                print(
-                    f"\na batch of {len(batch)} failed ({kind}); trying again in halves",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            half = len(batch) // 2
-            for part in (batch[:half], batch[half:]):
-                yield from results(*prepared(part))
-
-        for batch, inputs in in_background(batches(), BATCHES_AHEAD):
-            yield from results(batch, inputs)
 
     def inputs(self, requests: Sequence[Request]) -> Inputs:
         """The model's inputs for a batch, left-padded, on the CPU."""
@@ -283,15 +183,6 @@ class HuggingFaceCaptioner(LocalCaptioner):
         with self._processing:
             text = self.tokenizer.decode(tokens[:end], clean_up_tokenization_spaces=False)
         return Answer(text.strip(), reason)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError):
-        torch.cuda.empty_cache()
-        return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
 
 
 def guessed_tokens(request: Request) -> int:

@@ -193,7 +193,7 @@ def test_the_loss_is_the_mean_over_samples_with_a_label():
 def test_it_learns_where_a_question_points():
     """Of two movements in each clip the question's word names one; what is learnt holds for clips
     that were not seen, and at twice the length."""
-    from grounding.spans import decode, iou
+    from grounding.moments import decode, iou
 
     def moments(count, length, rng):
         flow = 0.02 * torch.randn(count, length, 2, 14, 14, generator=rng)

@@ -21,50 +21,6 @@ FAITHFUL = BridgeConfig.faithful(
 )
 
 
-def released():
-    """A made-up sampler with the names and shapes of the released ones."""
-    rng = torch.Generator().manual_seed(0)
-
-    def drawn(*shape):
-        return 0.2 * torch.randn(*shape, generator=rng)
-
-    state = {
-        "embeddings.word_embeddings.weight": drawn(WORDS, DIM),
-        "embeddings.token_type_embeddings.weight": drawn(2, DIM),
-        "embeddings.position_embeddings.weight": drawn(ROWS, DIM),
-        "embeddings.LayerNorm.weight": 1 + drawn(DIM),
-        "embeddings.LayerNorm.bias": drawn(DIM),
-        "temporal_embeddings.bos": drawn(DIM),
-        "temporal_embeddings.eos": drawn(DIM),
-        "temporal_embeddings.position_ids": torch.arange(ROWS)[None],
-        "temporal_embeddings.projection.weight": drawn(DIM, 2, 16, 16),
-        "temporal_embeddings.projection.bias": drawn(DIM),
-        "temporal_embeddings.fc.weight": drawn(1, 196),
-        "temporal_embeddings.fc.bias": drawn(1),
-        "temporal_embeddings.frame_pos_embed.weight": drawn(ROWS, DIM),
-        "temporal_embeddings.ln.weight": 1 + drawn(DIM),
-        "temporal_embeddings.ln.bias": drawn(DIM),
-        "encoder.embed_positions.weight": drawn(ROWS, DIM // HEADS),
-        "encoder.c_embed_positions.weight": drawn(ROWS, DIM // HEADS),
-        "mrc_head.weight": drawn(2, DIM),
-        "mrc_head.bias": drawn(2),
-    }
-    for layer in range(LAYERS):
-        for attention in ("attention", "crossattention")[: 1 + (layer >= 6)]:
-            for part in ("self.query", "self.key", "self.value", "output.dense"):
-                state[f"encoder.layer.{layer}.{attention}.{part}.weight"] = drawn(DIM, DIM)
-                state[f"encoder.layer.{layer}.{attention}.{part}.bias"] = drawn(DIM)
-            state[f"encoder.layer.{layer}.{attention}.output.LayerNorm.weight"] = 1 + drawn(DIM)
-            state[f"encoder.layer.{layer}.{attention}.output.LayerNorm.bias"] = drawn(DIM)
-        state[f"encoder.layer.{layer}.intermediate.dense.weight"] = drawn(4 * DIM, DIM)
-        state[f"encoder.layer.{layer}.intermediate.dense.bias"] = drawn(4 * DIM)
-        state[f"encoder.layer.{layer}.output.dense.weight"] = drawn(DIM, 4 * DIM)
-        state[f"encoder.layer.{layer}.output.dense.bias"] = drawn(DIM)
-        state[f"encoder.layer.{layer}.output.LayerNorm.weight"] = 1 + drawn(DIM)
-        state[f"encoder.layer.{layer}.output.LayerNorm.bias"] = drawn(DIM)
-    return state
-
-
 def by_hand(state, flow, words):
     """What the spec says of the released sampler, written out for one clip: (L, 2) logits."""
 
@@ -115,7 +71,7 @@ def answers(bridge, flow, words):
     return torch.stack(logits, -1)[0]
 
 
-def test_a_released_sampler_computes_what_it_did():
+def test_a_released_sampler_computes_what_it_did(released):
     state = released()
     bridge = Bridge(FAITHFUL).eval()
     loaded = load_weights(bridge, state)
@@ -138,7 +94,7 @@ def test_a_released_sampler_computes_what_it_did():
 
 
 @pytest.mark.parametrize("grid", [14, 56])
-def test_a_coarser_grid_computes_the_same_for_flow_that_is_even_in_each_cell(grid):
+def test_a_coarser_grid_computes_the_same_for_flow_that_is_even_in_each_cell(released, grid):
     state = released()
     bridge = Bridge(replace(FAITHFUL, grid=grid, patch=grid // 14)).eval()
     load_weights(bridge, state)
@@ -167,7 +123,7 @@ class Runs:
 
 
 @pytest.mark.parametrize("kind", ["lightning", "module.", "safetensors"])
-def test_the_files_in_which_samplers_come(kind, tmp_path):
+def test_the_files_in_which_samplers_come(released, kind, tmp_path):
     state = released()
     if kind == "lightning":
         others = {

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from grounding.pseudo_labels import import_labels, read_labels
-from grounding.spans import frame_times, intervals_of, iou
+from grounding.moments import frame_times, intervals_of, iou
+from grounding.pseudo_labels import check_labels, import_labels, read_labels
 from qa.records import Question, write_questions
 from tools.errors import UserError
+from tools.store.jsonl import dumps
 from tools.video.sampling import sample_moments
 
 COLOURS = {"red": (200, 20, 20), "green": (20, 150, 20), "blue": (20, 20, 180)}
@@ -71,7 +72,7 @@ def test_labels_are_the_moments_and_every_question_ends_somewhere(asked, run_scr
     assert "1 failed (VideoError: no such file)" in run.stdout
     assert "1 failed (ValueError: the part that is asked about starts at 9.0 s" in run.stdout
     assert "labels: 3 done, 1 filtered (low_confidence), 1 filtered (no_label)" in run.stdout
-    labels = read_labels(asked, "train")
+    labels = read_labels(asked.pseudo_labels("train"))
     assert {key: row["span_time"] for key, row in labels.items()} == {
         "q1": [3.0, 5.0],
         "q2": [1.0, 2.0],
@@ -102,7 +103,7 @@ def test_partial_credit_makes_the_whole_clip_win_without_a_baseline(
 ):
     run = make(run_script, asked, "--baseline", baseline, "--limit", 1)
     assert run.returncode == 0, run.stderr
-    assert iou(read_labels(asked, "train")["q1"]["span_time"], span) == 1
+    assert iou(read_labels(asked.pseudo_labels("train"))["q1"]["span_time"], span) == 1
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(asked, run_script):
@@ -131,15 +132,15 @@ def test_another_baseline_needs_no_new_answers(asked, run_script):
     again = make(run_script, asked, "--baseline", "none", "--redo", "labels")
     assert again.returncode == 0, again.stderr
     assert "frame_answers: nothing to do" in again.stdout
-    assert read_labels(asked, "train")["q1"]["span_time"] == [0.0, 8.0]
+    assert read_labels(asked.pseudo_labels("train"))["q1"]["span_time"] == [0.0, 8.0]
 
 
 def test_without_questions_or_labels_one_line_says_so(dataset, run_script):
     run = make(run_script, dataset)
     assert run.returncode == 2
     assert "no questions of the split 'train'" in run.stderr
-    with pytest.raises(UserError, match=r"python -m grounding\.labels mine WORLD_SIZE"):
-        read_labels(dataset, "train")
+    with pytest.raises(UserError, match=r"python -m grounding\.labels DATASET WORLD_SIZE"):
+        read_labels(dataset.pseudo_labels("train"))
 
 
 def released(tmp_path, entries):
@@ -190,7 +191,7 @@ def test_importing_says_which_scale_it_is(asked, run_script, tmp_path):
     run = make(run_script, asked, "--labels", file)
     assert run.returncode == 0, run.stderr
     assert "frames of 0 to 31: 1 labels, 1 left out (inverted)" in run.stdout
-    assert read_labels(asked, "train")["q1"]["span_ratio"] == [0.375, 0.625]
+    assert read_labels(asked.pseudo_labels("train"))["q1"]["span_ratio"] == [0.375, 0.625]
 
 
 @pytest.mark.parametrize("total", [1, 2, 31, 32, 100])
@@ -212,3 +213,38 @@ def test_four_frames_of_a_span_of_a_video(make_video, read_stamp, tmp_path, tota
     assert times == sorted(times) == pytest.approx([stamp * frame for stamp in stamps])
     assert all(start - frame < time < end for time in times)
     assert len(set(stamps)) == (4 if total > 16 else 1)
+
+
+def test_labels_are_read_above_a_confidence_and_on_one_scale(tmp_path):
+    file = tmp_path / "labels.jsonl"
+
+    def write(*rows):
+        file.write_bytes(b"\n".join(map(dumps, rows)))
+
+    write(
+        {"id": "a", "span_ratio": [0.25, 0.5], "confidence": 0.5},
+        {"id": 7, "span_ratio": [0, 1], "confidence": 0.49},
+        {"id": "imported", "span_ratio": [0, 1], "confidence": None},
+    )
+    assert list(read_labels(file, 0.5)) == ["a", "imported"]
+    assert [row["span_ratio"] for row in read_labels(file).values()] == [
+        [0.25, 0.5],
+        [0, 1],
+        [0, 1],
+    ]
+    write({"id": "a", "span_ratio": [4, 31], "confidence": 1})
+    with pytest.raises(UserError, match=r"line 1: the span 4 to 31 is no ratio .* from 0 to 31"):
+        read_labels(file)
+    write({"id": "a", "confidence": 1})
+    with pytest.raises(UserError, match="line 1 is no label"):
+        read_labels(file)
+
+
+def test_labels_of_another_split_are_not_taken(tmp_path):
+    file = tmp_path / "labels.jsonl"
+    questions = [Question(name, "mine", "val", "What is it?") for name in ("q1", "q2")]
+    check_labels(file, {"q1": {"question": "What is it?"}, "q3": {}}, questions)
+    check_labels(file, {}, questions)
+    for rows in ({"q1": {"question": "Why?"}, "q2": {"question": "What is it?"}}, {"q3": {}}):
+        with pytest.raises(UserError, match=r"other questions than mine/val has, such as 'q[13]'"):
+            check_labels(file, rows, questions)

@@ -26,7 +26,7 @@ def model(open_tiny, tmp_path):
 @pytest.fixture
 def row(make_video, tmp_path):
     """A video of six seconds, whose k-th frame is as bright as k."""
-    flow = np.random.default_rng(0).normal(size=(12, 2, 14, 14)).astype(np.float32)
+    flow = np.random.default_rng(0).normal(size=(11, 2, 14, 14)).astype(np.float32)
     frames = [np.full((56, 56, 3), place, np.uint8) for place in range(FRAMES)]
     question = Question("0", "mine", "train", "what is it", answer="a red ball")
     return RefinementExample(question, make_video(tmp_path / "v.mp4"), flow, frames, 6.0)
@@ -75,7 +75,7 @@ def test_the_frames_are_those_of_the_bridges_span(model, row, read_stamp):
     def bridge(flow, flow_mask, words, words_mask):
         start = torch.full(flow_mask.shape, -9.0)
         end = start.clone()
-        start[:, 4], end[:, 5] = 9.0, 9.0  # tokens 4 and 5 of 12: 2 to 3 seconds
+        start[:, 4], end[:, 5] = 9.0, 9.0  # tokens 4 and 5 of 11: 2 to 3 seconds
         return start, end
 
     model.reader.bridge.forward = bridge

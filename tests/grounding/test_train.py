@@ -1,6 +1,7 @@
 """Training by experiment: a step of every recipe, the schedule, and going on after a stop."""
 
 import shutil
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,84 +15,25 @@ from transformers import BertConfig, BertModel
 from grounding.answerer_weights import load_answerer, open_answerer
 from grounding.bridge_weights import load_bridge
 from grounding.training.answerer import PRECISIONS
-from grounding.training.bridge import SpanExample, read_labels, reader_of, span_metrics
-from grounding.training.experiment import compose, recipes
-from grounding.training.trainer import train
+from grounding.training.bridge import SpanExample, reader_of, span_metrics
+from grounding.training.experiment import Machine, compose, recipes
 from grounding.training.validation import bleu_1
 from inference.tiny.blip import wordpiece
 from qa.predictions import read_predictions
-from qa.records import Question, read_questions, write_questions
+from qa.records import read_questions
 from tools.errors import UserError
-from tools.store.arrays import write_arrays
 from tools.store.dataset import Dataset
-
-
-@pytest.fixture(scope="module")
-def data_root(tmp_path_factory, make_video):
-    """A data set `mine` of four questions about videos, one about an image and one about nothing,
-    and a validation split of two."""
-    root = tmp_path_factory.mktemp("data")
-    dataset = Dataset("mine", root / "mine")
-    dataset.remember_video_dir(root / "videos")
-    for place in ("beach", "night"):
-        make_video(root / "videos" / f"{place}.mp4", [(place, 12)])
-
-    def about(number, **fields):
-        place = ("beach", "night")[number % 2]
-        media = {"video_id": place, "video": f"{place}.mp4"} | fields
-        return Question(str(number), "mine", "train", "What is it?", answer="a cat .", **media)
-
-    text = {"video_id": None, "video": None, "context": {"media": "text"}}
-    write_questions(dataset.questions("train"), [*(about(n) for n in range(5)), about(5, **text)])
-    questions = [Question(**{**vars(about(n)), "split": "val"}) for n in range(2)]
-    write_questions(dataset.questions("val"), questions)
-    rng = np.random.default_rng(0)
-    for place in ("beach", "night"):
-        flow = rng.normal(size=(6, 2, 14, 14)).astype(np.float16)
-        description = {
-            "params": {"extractor": "dis", "flow_fps": 2.0, "grid": 14},
-            "max_speed": 3.0,
-        }
-        arrays = {"flow": flow, "times": np.zeros((6, 2), np.float32)}
-        write_arrays(dataset.flow("dis", place), arrays, description)
-    labels = [{"id": str(n), "span_ratio": [0.2, 0.6], "confidence": 0.9} for n in range(4)]
-    (root / "labels.jsonl").write_bytes(b"\n".join(map(orjson.dumps, labels)))
-    return root
-
-
-@pytest.fixture
-def run(data_root, tmp_path):
-    """recipe, overrides -> the output folder of a tiny training."""
-
-    def start(recipe="blip2flant5xl_ivinstruct", *overrides, folder="out"):
-        words = [
-            f"experiment=VideoTGB_{recipe}",
-            "tiny=true",
-            "data.dataset=mine",
-            f"path.data_dir={data_root}",
-            f"data.labels={data_root / 'labels.jsonl'}",
-            f"path.output_dir={tmp_path / folder}",
-            *overrides,
-        ]
-        return train(compose(words))
-
-    return start
-
-
-def logged(folder, name):
-    """A value of every step."""
-    state = orjson.loads((folder / "trainer_state.json").read_bytes())
-    return [row[name] for row in state["log_history"] if name in row]
 
 
 @pytest.mark.parametrize("recipe", recipes())
 def test_every_recipe_takes_a_step(recipe, run):
-    # Self-refinement makes its labels without gradients, which bfloat16's cache must not keep.
-    precision = "bf16" if recipe.startswith("SF_instructblip") else "32"
+    precision = compose([f"experiment=VideoTGB_{recipe}"]).trainer.precision
     folder = run(recipe, f"trainer.precision={precision}")
     assert orjson.loads((folder / "trainer_state.json").read_bytes())["global_step"] == 2
-    experiment = yaml.safe_load((folder / "experiment.yaml").read_text())
-    stage = experiment["stage"]
+    experiment = compose([f"experiment=VideoTGB_{recipe}", "tiny=true"])
+    kept = yaml.safe_load((folder / "experiment.yaml").read_text())
+    assert kept["model"] == asdict(experiment)["model"]
+    stage = experiment.stage
     assert (folder / "bridge.safetensors").exists() == (stage in ("tg", "sf"))
     assert (folder / "answerer.json").exists() == (stage != "tg")
     if stage in ("tg", "sf"):
@@ -104,7 +46,7 @@ def test_every_recipe_takes_a_step(recipe, run):
     dtype = PRECISIONS[precision]
     answerer = load_answerer(folder, dtype)
     assert answerer.settings.stage == stage
-    assert answerer.settings.fusion == experiment["model"]["fusion"]
+    assert answerer.settings.fusion == experiment.model.fusion
     assert Path(answerer.settings.base) == (folder / "tiny").absolute()
     start = dict(open_answerer(answerer.settings.base, dtype, stage=stage).model.named_parameters())
     changed = {
@@ -127,7 +69,7 @@ def test_every_recipe_takes_a_step(recipe, run):
         ["trainer.max_steps=-1", "trainer.max_epochs=6", "trainer.accumulate_grad_batches=2"],
     ],
 )
-def test_the_rate_warms_up_and_falls_at_every_step(length, run):
+def test_the_rate_warms_up_and_falls_at_every_step(length, run, logged):
     folder = run("blip2flant5xl_ivinstruct", *length, "trainer.log_every_n_steps=1")
     rates = logged(folder, "learning_rate")
     assert len(rates) == 12
@@ -137,26 +79,8 @@ def test_the_rate_warms_up_and_falls_at_every_step(length, run):
     assert rates[-1] > 0
 
 
-def test_an_interrupted_training_goes_on_to_the_same_weights(run, tmp_path):
-    steps = ["trainer.max_steps=4", "trainer.save_every_n_steps=2", "trainer.log_every_n_steps=1"]
-    whole = run("instructblipvicuna7b_ivtinstruct", *steps, folder="whole")
-    assert not list(whole.glob("checkpoint-*/model.safetensors"))  # trained parts only
-    cut = tmp_path / "cut"
-    shutil.copytree(whole, cut)
-    shutil.rmtree(cut / "checkpoint-4")
-    (cut / "answerer.safetensors").unlink()
-    run("instructblipvicuna7b_ivtinstruct", *steps, folder="cut")
-    assert logged(cut, "loss") == logged(whole, "loss")
-    weights = [(folder / "answerer.safetensors").read_bytes() for folder in (whole, cut)]
-    assert weights[0] == weights[1]
-    again = run("instructblipvicuna7b_ivtinstruct", *steps, folder="again")
-    assert (again / "answerer.safetensors").read_bytes() == weights[0]
-    with pytest.raises(UserError, match=r"cut holds another experiment: data.nframe differ"):
-        run("instructblipvicuna7b_ivtinstruct", *steps, "data.nframe=2", folder="cut")
-
-
 @pytest.mark.parametrize("stage", ["", "SF_"])
-def test_held_out_questions_are_answered(stage, run, data_root, capsys):
+def test_held_out_questions_are_answered(stage, run, data_root, capsys, logged):
     folder = run(f"{stage}blip2flant5xl_videoinstruct", "data.val_split=val")
     assert logged(folder, "eval_loss")
     questions = read_questions(Dataset("mine", data_root / "mine"), "val")
@@ -165,7 +89,7 @@ def test_held_out_questions_are_answered(stage, run, data_root, capsys):
     assert "val: BLEU-1 0." in capsys.readouterr().out
 
 
-def test_the_epoch_with_the_best_spans_is_kept(run):
+def test_the_epoch_with_the_best_spans_is_kept(run, logged):
     folder = run(
         *("TG_blip2flant5xl_videoinstruct", "data.val_split=val", "model.optimizer.lr=0.01"),
         *("trainer.max_steps=-1", "trainer.max_epochs=3"),
@@ -230,27 +154,6 @@ def test_span_metrics():
     assert values == {"iou": pytest.approx((1 + 2 / 6) / 2), "iou_0.3": 1.0, "iou_0.5": 0.5}
 
 
-def test_labels_are_read_above_a_confidence_and_on_one_scale(tmp_path):
-    file = tmp_path / "labels.jsonl"
-
-    def write(*rows):
-        file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
-
-    write(
-        {"id": "a", "span_ratio": [0.25, 0.5], "confidence": 0.5},
-        {"id": 7, "span_ratio": [0, 1], "confidence": 0.49},
-        {"id": "c", "span_ratio": [0, 1], "confidence": None},
-    )
-    assert read_labels(file, 0.5) == {"a": (0.25, 0.5)}
-    assert read_labels(file) == {"a": (0.25, 0.5), "7": (0.0, 1.0)}
-    write({"id": "a", "span_ratio": [4, 31], "confidence": 1})
-    with pytest.raises(UserError, match=r"line 1: the span 4 to 31 is no ratio .* 0 to 31 are"):
-        read_labels(file)
-    write({"id": "a", "confidence": 1})
-    with pytest.raises(UserError, match="line 1 holds no label"):
-        read_labels(file)
-
-
 def test_bleu_counts_each_word_as_often_as_it_stands_there():
     assert bleu_1(["A red red ball"], ["a red ball it is"]) == pytest.approx(
         3 / 4 * 2.718281828 ** (1 - 5 / 4)
@@ -262,7 +165,7 @@ def test_bleu_counts_each_word_as_often_as_it_stands_there():
 @pytest.mark.parametrize(
     ("overrides", "mistake"),
     [
-        (["data.labels=null"], "data.labels=FILE is missing"),
+        (["data.labels=/no.jsonl"], r"/no.jsonl is not there: python -m grounding\.labels DATASET"),
         (
             ["model.of_extractor_name_or_path=raft_large"],
             r"mine/train: .* \(no flow 4, .*raft_large",
@@ -275,6 +178,33 @@ def test_mistakes_about_the_bridge_are_one_line(overrides, mistake, run):
         run("TG_blip2flant5xl_videoinstruct", *overrides)
 
 
+def test_labels_of_another_split_are_one_line(run, data_root):
+    labels = Dataset("mine", data_root / "mine").pseudo_labels("val")
+    with pytest.raises(
+        UserError, match=r"labels of other questions than mine/train has, such as '0'"
+    ):
+        run("TG_blip2flant5xl_videoinstruct", f"data.labels={labels}")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_flow_of_another_rate_is_one_line(workers, run, data_root, tmp_path, write_flow):
+    shutil.copytree(data_root / "mine", tmp_path / "fast")
+    write_flow(Dataset("fast", tmp_path / "fast"), "beach", np.zeros((9, 2, 14, 14)), fps=4.0)
+    words = (f"data.text_dir={tmp_path / 'fast'}", f"data.num_workers={workers}")
+    with pytest.raises(UserError, match=r"flow of flow_fps=4.0, wanted is flow_fps=2.0") as error:
+        run("TG_blip2flant5xl_videoinstruct", *words)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_videos_are_counted(run, data_root, tmp_path, capsys):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "beach.mp4").symlink_to(data_root / "videos" / "beach.mp4")
+    run("blip2flant5xl_ivinstruct", f"data.video_dir={tmp_path / 'videos'}")
+    printed = capsys.readouterr().out
+    assert "mine/train: 3 questions are left out: missing file" in printed
+    assert "are trained, on 3 questions" in printed
+
+
 @pytest.mark.parametrize(
     ("override", "mistake"),
     [
@@ -283,6 +213,7 @@ def test_mistakes_about_the_bridge_are_one_line(overrides, mistake, run):
         ("data.video_dir=/no", "the videos of mine are not at /no: give their folder as data."),
         ("data.text_dir=/no", "text_dir /no: no such folder"),
         ("data.spans=/no.jsonl", "/no.jsonl cannot be read"),
+        ("data.spans=tooy", "data.spans=tooy: mine/train has the spans of toy; choose one"),
         ("data.processor_name=x/y", "an answerer reads with the processor of its own checkpoint"),
         ("trainer.strategy=fsdp", "trainer.strategy=fsdp: choose one of auto, ddp"),
         ("trainer.precision=8", "trainer.precision=8: choose one of 32, "),
@@ -298,7 +229,7 @@ def test_mistakes_are_one_line(override, mistake, run):
 def test_a_step_takes_as_many_examples_whatever_the_processes(monkeypatch, capsys):
     from grounding.training.trainer import _accumulation
 
-    trainer = {"devices": 4, "num_nodes": 2, "accumulate_grad_batches": 8}
+    trainer = Machine(devices=4, num_nodes=2, accumulate_grad_batches=8)
     for processes, batches in (("8", 8), ("1", 64), ("16", 4)):
         monkeypatch.setenv("WORLD_SIZE", processes)
         assert _accumulation(trainer) == batches
@@ -314,3 +245,4 @@ def test_the_script_says_a_mistake_in_one_line_and_its_names_when_asked(run_scri
     assert done.stderr.count("\n") == 1
     shown = run_script("-m", "grounding.train", "--help").stdout
     assert "\nVideoTGB_TG_blip2flant5xl_videoinstruct\n" in shown
+    assert "\n  nframe: 4\n" in shown

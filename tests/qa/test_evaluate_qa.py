@@ -15,7 +15,8 @@ import pytest
 
 from inference.models import open_captioner
 from inference.tiny.checkpoints import qwen2vl
-from qa.asking import Asking, option_order, read_answers
+from qa.asked_model import read_answers
+from qa.asking import Asking, option_order
 from qa.predictions import Prediction, benchmark_digest, read_predictions, write_predictions
 from qa.records import Question, read_questions, write_questions
 from tools.errors import UserError

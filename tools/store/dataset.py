@@ -86,6 +86,28 @@ class Dataset:
         """The moments of a split's videos that answer its questions (`grounding.labels`)."""
         return self.root / "grounding" / split / "pseudo_labels.jsonl"
 
+    def spans(self, split: str, name: str) -> Path:
+        """The moments that a sampler, under a name, gives a split's questions
+        (`grounding.spans`)."""
+        return self.root / "grounding" / split / f"spans_{name}.jsonl"
+
+    def span_names(self, split: str) -> list[str]:
+        """The samplers whose spans a split's questions have."""
+        return _names_behind(self.spans(split, "").parent, re.compile(r"spans_(.+)\.jsonl"))
+
+    def question_tables(self) -> list[tuple[str, str, str]]:
+        """(kind, split, name) of the steps' tables with a record a question, such as ("spans",
+        "test", "mine") of spans_test_mine.jsonl, by kind."""
+        kinds = ("frame_answers", "labels", "spans", "answers")
+        # One split's name may begin as another's: the longest is meant.
+        splits = sorted(map(re.escape, self.question_splits()), key=len, reverse=True)
+        shape = re.compile(
+            rf"({'|'.join(kinds)})_({'|'.join(splits)})_(.+?)(?<!\.failed)\.jsonl(?:\.\d+-\d+)?"
+        )
+        matches = (shape.fullmatch(path.name) for path in self.anno.glob("*"))
+        tables = {(match[1], match[2], match[3]) for match in matches if match}
+        return sorted(tables, key=lambda table: (kinds.index(table[0]), table))
+
     def question_splits(self) -> list[str]:
         """The splits that have questions."""
         return _names_behind(self.root / "qa", re.compile(r"([\w-]+)\.jsonl"))
@@ -150,6 +172,11 @@ def _names_behind(folder: Path, shape: re.Pattern[str]) -> list[str]:
     """The distinct first groups of the names in `folder` that have a shape, sorted."""
     matches = (shape.fullmatch(entry.name) for entry in folder.glob("*"))
     return sorted({match[1] for match in matches if match})
+
+
+def chat_votes(data_root: Path) -> Path:
+    """What people thought of answers on the viewer's page Chat, about videos of all datasets."""
+    return data_root / "chat_votes.jsonl"
 
 
 def named_datasets() -> dict[str, str]:

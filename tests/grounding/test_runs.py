@@ -1,0 +1,120 @@
+"""Trainings as they run: killed and begun again, on several processes, on data as it is read."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import orjson
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from grounding.data import read_examples
+from qa.records import read_questions
+from tools.errors import UserError
+from tools.store.dataset import REPOSITORY, Dataset
+
+
+@pytest.fixture
+def start():
+    """words after `python -m` -> a process, which is killed with its own at the end of the test."""
+    started = []
+
+    def begin(*words):
+        command = [sys.executable, "-m", *map(str, words)]
+        # A session of its own, so that all of its processes are one group.
+        options = {"stdout": subprocess.DEVNULL, "start_new_session": True}
+        started.append(subprocess.Popen(command, cwd=REPOSITORY, **options))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(run, command, start, logged, tmp_path):
+    recipe = "instructblipvicuna7b_ivtinstruct"  # whose adapters draw what they drop
+    steps = ["trainer.max_steps=12", "trainer.save_every_n_steps=2", "trainer.log_every_n_steps=1"]
+    whole, cut = run(recipe, *steps, folder="whole"), tmp_path / "cut"
+    assert not list(whole.glob("checkpoint-*/model.safetensors"))  # trained parts only
+    process = start("grounding.train", *command(recipe, *steps, folder="cut"))
+    while not (cut / "checkpoint-4" / "trainer_state.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (cut / "answerer.safetensors").exists()
+    # As if it had been killed while it wrote a checkpoint.
+    shutil.copytree(cut / "checkpoint-4", cut / "checkpoint-11", dirs_exist_ok=True)
+    (cut / "checkpoint-11" / "trainer_state.json").write_text('{"epoch": 1.')
+    run(recipe, *steps, folder="cut")
+    assert logged(cut, "loss") == logged(whole, "loss")
+    weights = [(folder / "answerer.safetensors").read_bytes() for folder in (whole, cut)]
+    assert weights[0] == weights[1]
+    with pytest.raises(UserError, match=r"cut holds another experiment: data.nframe differ"):
+        run(recipe, *steps, "data.nframe=2", folder="cut")
+
+
+def test_two_processes_take_the_steps_of_one(run, command, start, logged, tmp_path):
+    words = ["trainer.devices=2", "trainer.max_steps=3", "trainer.log_every_n_steps=1"]
+    # Adam divides a gradient by its size: below eps noise stays noise.
+    words += ["data.batch_size=1", "model.optimizer.eps=0.001", "model.optimizer.lr=0.01"]
+    one, two = run("blip2flant5xl_ivinstruct", *words, folder="one"), tmp_path / "two"
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc_per_node", 2)
+    two_words = command("blip2flant5xl_ivinstruct", *words, folder="two")
+    process = start(*torchrun, "-m", "grounding.train", *two_words)
+    assert process.wait(timeout=300) == 0
+    assert logged(two, "loss") == pytest.approx(logged(one, "loss"), abs=2e-4)
+    assert len(logged(two, "loss")) == 3
+    start_of = load_file(one / "tiny" / "model.safetensors")
+    weights = [load_file(folder / "answerer.safetensors") for folder in (one, two)]
+    assert weights[0].keys() == weights[1].keys()
+    moved = max((w - start_of[name]).abs().max() for name, w in weights[0].items())
+    apart = max((w - weights[1][name]).abs().max() for name, w in weights[0].items())
+    assert moved > 1e-3
+    assert apart < 1e-2 * moved
+
+
+def test_conversations_about_images_videos_and_texts_train(run_script, run, make_video, tmp_path):
+    """Video-LLaVA's rows and nlp_tune's, which have a key `model`, as `qa.read` reads them."""
+
+    def turns(*texts):
+        speakers = ("human", "gpt") * len(texts)
+        return [{"from": who, "value": text} for who, text in zip(speakers, texts, strict=False)]
+
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "x.png")
+    make_video(tmp_path / "v_1.mp4", [("beach", 24)])
+    rows = [
+        {"id": "1", "image": "x.png", "conversations": turns("<image>\nWhat colour?", "Red.")},
+        {"id": "2", "video": "v_1.mp4", "conversations": turns("What?", "Sea.", "More?", "Sand.")},
+        {"id": "3", "model": "", "conversations": turns("Two and two?", "Four.")},
+        {"id": "4", "video": "gone.mp4", "conversations": turns("What?", "A cat.")},
+    ]
+    (tmp_path / "train.json").write_bytes(orjson.dumps(rows))
+    root = tmp_path / "data"
+    read = run_script(
+        *("-m", "qa.read", "llava", "--file", tmp_path / "train.json", "--video_dir", tmp_path),
+        *("--dataset", "ivt", "--split", "train", "--data_root", root),
+    )
+    assert read.returncode == 0, read.stderr
+    dataset = Dataset("ivt", root / "ivt")
+    questions = read_questions(dataset, "train")
+    assert [question.context["media"] for question in questions] == ["image", "video", "text"]
+    spans = dataset.spans("train", "toy")
+    spans.parent.mkdir(parents=True)
+    spans.write_bytes(orjson.dumps({"id": "2", "span_time": [[0.0, 1.0]]}))
+    examples, _ = read_examples(dataset, "train", tmp_path, 4, spans)
+    assert [len(examples[place].frames) for place in range(3)] == [1, 4, 0]
+    assert "Sea." in examples[1].question
+    words = ("data.dataset=ivt", f"path.data_dir={root}", "data.batch_size=3")
+    folder = run("instructblipvicuna7b_ivtinstruct", *words)
+    before = load_file(folder / "tiny" / "model.safetensors")
+    trained = load_file(folder / "answerer.safetensors")
+    assert not trained["query_tokens"].equal(before["query_tokens"])
+    assert any(name.endswith("lora_B.default.weight") and w.any() for name, w in trained.items())
