@@ -214,7 +214,7 @@ def _accumulation(trainer: Machine) -> int:
     if left or not batches:
         raise UserError(
             f"{processes} processes cannot share the {planned} x"
-            f" {trainer['accumulate_grad_batches']} batches of a step: give trainer.devices="
+            f" {trainer.accumulate_grad_batches} batches of a step: give trainer.devices="
             f"{processes} trainer.num_nodes=1"
         )
     if processes != planned:

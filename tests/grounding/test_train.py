@@ -136,7 +136,7 @@ def test_labels_become_the_first_and_last_token(data_root, tmp_path):
     spans = [(0.2, 0.5), (0.0, 1.0), None]
     questions = ["What is it?", "What?", "Is it a cat?"]
     batch = reader.encode(list(map(SpanExample, flows, questions, spans)))
-    assert (batch["first"].tolist(), batch["last"].tolist()) == ([2, 0, -1], [4, 3, -1])
+    assert (batch["first"].tolist(), batch["last"].tolist()) == ([2, 0, -1], [5, 3, -1])
     assert batch["flow"].shape == (3, 10, 2, 14, 14)
     assert batch["flow_mask"].sum(1).tolist() == [10, 4, 4]
     tokens = [len(reader.tokenizer(question)["input_ids"]) for question in questions]
