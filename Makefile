@@ -86,7 +86,7 @@ lint: setup-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(VENV)/bin/shellcheck -x train_scripts/*.sh
+	$(VENV)/bin/shellcheck -x train_scripts/*.sh train_scripts/*/*.sh
 
 # Where videos are joined to measure on them: the toy world's, or a folder of real ones (a minute or
 # more), on which the documented numbers were taken. About half an hour on 2 idle cores.

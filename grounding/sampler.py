@@ -22,10 +22,10 @@ from grounding.moments import Ratios, Span, decode, decode_reference, ratios_of_
 from tools.errors import UserError
 from tools.features.flow import Flow
 from tools.store.dataset import Dataset
+from tools.video.decode import VideoError
 
 BRIDGE = "bridge.safetensors"
 MAX_WORDS = 128  # of a question, tokens (VideoTGB)
-DECODINGS = ("joint", "reference")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ class Sampler:
     """
 
     def __init__(self, bridge: Bridge, tokenizer: Any, device: str = "cpu") -> None:
+        """Raises UserError where the bridge reads something else than flow."""
+        if bridge.config.input != "flow":
+            raise UserError(f"the bridge reads {bridge.config.input}, not optical flow")
         self.bridge, self.tokenizer, self.device = bridge.to(device).eval(), tokenizer, device
         self.extractor = bridge.config.extractor
 
@@ -74,7 +77,14 @@ class Sampler:
         self.tokenizer.save_pretrained(folder)
 
     def read_flow(self, dataset: Dataset, video_id: str) -> Flow:
-        """The flow of a video of a data set, as this bridge reads it; see `grounding.flow`."""
+        """The flow of a video of a data set, as this bridge reads it.
+
+        Raises:
+            VideoError: it has none.
+            UserError: it is another extractor's, or at another rate or grid.
+        """
+        if not dataset.flow(self.extractor, video_id).exists():
+            raise VideoError(f"no flow: python -m grounding.flow computes that of {self.extractor}")
         return read_flow(dataset, self.extractor, video_id, grid=self.bridge.config.grid)
 
     @torch.no_grad()
@@ -115,7 +125,8 @@ class Sampler:
             [_clamped(seconds_of(span, flow.times), part) for span in spans],
             [ratios_of_tokens(span.first, span.last, len(flow.times)) for span in spans],
             [span.log_p for span in spans],
-            *(logits[0].log_softmax(-1).cpu().numpy() for logits in (start, end)),
+            start[0].log_softmax(-1).cpu().numpy(),
+            end[0].log_softmax(-1).cpu().numpy(),
             flow.times[within],
         )
 
@@ -177,7 +188,6 @@ def open_tokenizer(folder: Path) -> Any:
     Raises:
         UserError: it is not there.
     """
-    try:
-        return transformers.AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError):
-        raise UserError(f"{folder} holds a bridge without the files of its tokenizer") from None
+    if not (folder / "tokenizer_config.json").is_file():
+        raise UserError(f"{folder} holds a bridge without the files of its tokenizer")
+    return transformers.AutoTokenizer.from_pretrained(folder)

@@ -9,7 +9,9 @@ from grounding.answerer import Example
 from grounding.answerer_weights import load_answerer, open_answerer, save_trained
 from grounding.captioner import AnswererCaptioner, example_of
 from grounding.decoding import Decoding
+from grounding.labels import FrameAnswersStep, LabelSettings
 from grounding.models import add_model_flags, captioner_from, open_captioner
+from grounding.questions import write_question_table
 from inference.captioner import Request, Sampling
 from tools.errors import UserError
 from tools.text.qa_prompts import qa_messages
@@ -141,3 +143,13 @@ def test_names_of_models():
 def test_models_that_cannot_be(words, message):
     with pytest.raises(UserError, match=message):
         open_flags(*words)
+
+
+def test_an_answerer_labels_moments(films, captioner):
+    write_question_table(films, "test")
+    step = FrameAnswersStep(films, captioner, LabelSettings(split="test", frames=3, max_answer=4))
+    step.setup("cpu", 1)
+    records = [record for record in step.reads.read() if record["video_id"] in ("q1", "q2")]
+    results = [result for _, result in sorted(step.process_batch(records, []))]
+    assert [result["video_id"] for result in results] == ["q1", "q2"]
+    assert all(len(result["answers"]) == 3 for result in results)

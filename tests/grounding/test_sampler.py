@@ -56,13 +56,13 @@ def test_only_the_part_that_is_asked_about_is_looked_at(sampler, monkeypatch):
     whole = flow_of(15)
     within = sampler.ground(whole, "what moves", part=(2.2, 5.0))
     assert within.times[:, 0].tolist() == [2.0, 2.5, 3.0, 3.5, 4.0, 4.5]
+    assert sampler.ground(whole, "what moves", part=(7.8, 9.0)).times.tolist() == [[7.0, 7.5]]
     alone = Flow(whole.speed[4:10], whole.times[4:10], 1.0)
     assert np.array_equal(sampler.ground(alone, "what moves").start_log_p, within.start_log_p)
     point_at(sampler, monkeypatch, (0, 1))
     grounding = sampler.ground(whole, "what moves", part=(2.2, 5.0))
     assert grounding.spans == [(2.2, 3.0)]
     assert grounding.ratios == [(4 / 16, 6 / 16)]
-    assert sampler.ground(whole, "what moves", part=(7.8, 9.0)).times.tolist() == [[7.0, 7.5]]
 
 
 def test_a_video_of_one_picture_is_one_span(sampler):
@@ -105,7 +105,7 @@ def test_a_saved_sampler_says_the_same(sampler, tmp_path):
     assert np.array_equal(grounding.end_log_p, expected.end_log_p)
 
 
-def test_folders_without_a_bridge_or_its_tokenizer(sampler, tmp_path):
+def test_what_is_no_sampler(sampler, tmp_path):
     with pytest.raises(UserError, match=r"bridge\.safetensors is not there"):
         Sampler.open(tmp_path)
     sampler.save(tmp_path)
@@ -113,3 +113,6 @@ def test_folders_without_a_bridge_or_its_tokenizer(sampler, tmp_path):
         file.unlink()
     with pytest.raises(UserError, match="without the files of its tokenizer"):
         Sampler.open(tmp_path)
+    rgb = BridgeConfig(layers=0, dim=4, heads=2, input="rgb", features=3)
+    with pytest.raises(UserError, match="the bridge reads rgb, not optical flow"):
+        Sampler(Bridge(rgb), sampler.tokenizer)

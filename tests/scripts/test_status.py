@@ -77,6 +77,24 @@ def test_models_and_rounds_have_rows_of_their_own(mine):
     assert steps["responses x iter_2"] == Counts(1, {}, {}, 0)
 
 
+def test_steps_over_questions_have_rows_of_their_own(mine):
+    for split in ("test", "test_small"):
+        mine.questions(split).parent.mkdir(exist_ok=True)
+        mine.questions(split).touch()
+        mine.table(f"questions_{split}").write([{"video_id": key} for key in ("q1", "q2")])
+    mine.table("frame_answers_test_x").write([{"video_id": "q1"}])
+    without = {"video_id": "q1", "filtered": True, "filter_reason": "no_label"}
+    mine.table("labels_test_x").write([without])
+    mine.table("spans_test_small_b").write([{"video_id": "q1"}])
+    fail(mine.table("spans_test_small_b"), "q2", "VideoError: no flow")
+    mine.table("answers_test_x-grounded4").write([{"video_id": "q1"}])
+    steps = dict(funnel(mine))
+    assert steps["frame_answers test x"] == Counts(1, {}, {}, 1)
+    assert steps["labels test x"] == Counts(0, {"no_label": 1}, {}, 0)
+    assert steps["spans test_small b"] == Counts(1, {}, {"VideoError: no flow": 1}, 0)
+    assert steps["answers test x-grounded4"] == Counts(1, {}, {}, 1)
+
+
 def test_folders_of_the_reference_are_read(mine):
     mine.table("extract_frame").write([{"video_id": "a"}, {"video_id": "b"}])
     mine.table("finalize").write([{"video_id": "a"}])

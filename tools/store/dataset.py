@@ -95,6 +95,19 @@ class Dataset:
         """The samplers whose spans a split's questions have."""
         return _names_behind(self.spans(split, "").parent, re.compile(r"spans_(.+)\.jsonl"))
 
+    def question_tables(self) -> list[tuple[str, str, str]]:
+        """(kind, split, name) of the steps' tables with a record a question, such as ("spans",
+        "test", "mine") of spans_test_mine.jsonl, by kind."""
+        kinds = ("frame_answers", "labels", "spans", "answers")
+        # One split's name may begin as another's: the longest is meant.
+        splits = sorted(map(re.escape, self.question_splits()), key=len, reverse=True)
+        shape = re.compile(
+            rf"({'|'.join(kinds)})_({'|'.join(splits)})_(.+?)(?<!\.failed)\.jsonl(?:\.\d+-\d+)?"
+        )
+        matches = (shape.fullmatch(path.name) for path in self.anno.glob("*"))
+        tables = {(match[1], match[2], match[3]) for match in matches if match}
+        return sorted(tables, key=lambda table: (kinds.index(table[0]), table))
+
     def question_splits(self) -> list[str]:
         """The splits that have questions."""
         return _names_behind(self.root / "qa", re.compile(r"([\w-]+)\.jsonl"))
