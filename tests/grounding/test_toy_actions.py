@@ -59,7 +59,7 @@ class Probe(nn.Module):
 
 
 def test_a_probe_of_the_token_names_the_action_of_held_out_shots(shots):
-    flow, actions = shots(seed=11, stories=6)
+    flow, actions = shots(seed=11, stories=8)
     torch.manual_seed(0)
     probe, steps = Probe(), 300
     optimizer = torch.optim.AdamW(probe.parameters(), weight_decay=0.5)
