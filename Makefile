@@ -62,11 +62,12 @@ demo: setup data/toystories/truth.jsonl
 	@echo "Preference pairs in ms-swift's format: swift_data/$(DEMO_MODEL)_i0_r16-8-4-2.json, and one file a level beside it."
 	@echo "Next: your own videos:       $(PY) preprocess.py mine $(WORKERS) --video_dir ~/videos --embedder color"
 	@echo "      look at the pairs:     make viewer"
+	@echo "      ask about a video:     $(PY) -m grounding.demo"
 	@echo "      train on them, on CPU: DEVICE=cpu bash train_scripts/run.sh 'toyvl=lr3e-3_r32_a64_bs8_r16'"
 	@echo "      every flag:            $(PY) preprocess.py --help"
 
 data/toystories/truth.jsonl: | setup
-	$(PY) -m toyworld --videos 24 --events 8-16 --seed 0 --out data/toystories
+	$(PY) -m toyworld --videos 24 --events 8-16 --seed 0 --qa --out data/toystories
 
 viewer: setup
 	$(PY) -m streamlit run visualize/app.py

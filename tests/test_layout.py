@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "grounding": ["tools", "inference", "qa", "toyworld"],
     "evaluation": ["tools", "inference", "qa", "toyworld"],
     "reproduction": ["tools", "inference", "qa", "toyworld", "evaluation"],
-    "visualize": ["tools", "inference", "qa"],
+    "visualize": ["tools", "inference", "qa", "grounding.view"],
     "benchmarks": [
         *("tools", "inference", "qa", "toyworld", "grounding", "evaluation", "reproduction"),
         "visualize",
