@@ -193,7 +193,7 @@ def video_flow(
             report(times[-1])
             before = following[-1]
 
-    return _flow(chunks(), grid)
+    return flow_of_moves(chunks(), grid)
 
 
 def precomputed_flow(file: Path, fps: float = FPS, grid: int = GRID) -> Flow:
@@ -215,10 +215,10 @@ def precomputed_flow(file: Path, fps: float = FPS, grid: int = GRID) -> Flow:
             numbers = np.arange(start, start + len(pairs))
             yield np.stack([numbers, numbers + 1], 1) / fps, pairs / sides
 
-    return _flow(chunks(), grid)
+    return flow_of_moves(chunks(), grid)
 
 
-def _flow(chunks: Iterator[tuple[np.ndarray, np.ndarray]], grid: int) -> Flow:
+def flow_of_moves(chunks: Iterator[tuple[np.ndarray, np.ndarray]], grid: int) -> Flow:
     """Make speeds of moves, and take the mean of each cell.
 
     Args:
