@@ -10,6 +10,7 @@ The claims of all methods stand in results/claims.json.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Claim:
     Attributes:
         source: paper, control (a question about the paper's claim) or own (of an arm of our own).
         text: the claim as a sentence.
+        group: of the videos that it is about: those of so many events, or all.
     """
 
     source: str
@@ -37,14 +39,15 @@ class Claim:
     better: str
     worse: str
     metric: str = ORDERED
+    group: str = ALL
 
 
 def read_claims(path: Path) -> list[Claim]:
-    """The claims of a YAML file; one with `metrics` is one claim for each of them."""
+    """The claims of a YAML file; one with `metrics`, or `groups`, is one claim for each of them."""
     claims = []
     for entry in yaml.safe_load(path.read_text(encoding="utf-8")):
-        metrics = entry.pop("metrics", [ORDERED])
-        claims += [Claim(**entry, metric=metric) for metric in metrics]
+        every = product(entry.pop("metrics", [ORDERED]), entry.pop("groups", [ALL]))
+        claims += [Claim(**entry, metric=metric, group=group) for metric, group in every]
     return claims
 
 
@@ -61,7 +64,7 @@ def effect_and_verdict(results: Results, claim: Claim) -> tuple[Spread | None, s
     pairs = [(final(better[seed]), final(worse[seed])) for seed in better if seed in worse]
     if not pairs:
         return None, "not run"
-    effect = difference(pairs).get(claim.metric, {}).get(ALL)
+    effect = difference(pairs).get(claim.metric, {}).get(claim.group)
     return effect, verdict(effect, len(pairs)) if effect else "not asked"
 
 
@@ -75,7 +78,8 @@ def verdict(effect: Interval, bases: int) -> str:
 
 
 def entries(method: str, results: Results, claims: Sequence[Claim]) -> list[dict[str, Any]]:
-    """The claims of a method as claims.json holds them; `n` is how many bases were compared.
+    """The claims of a method as claims.json holds them; `n` is how many bases were compared, and
+    `group` the number of events of the videos that a claim is about.
 
     A claim about `ordered` has beside it what the same claim about `order` would be: the order of
     the events that are mentioned, whatever is left out.
@@ -88,6 +92,7 @@ def entries(method: str, results: Results, claims: Sequence[Claim]) -> list[dict
             "claim": claim.text,
             "source": claim.source,
             "metric": claim.metric,
+            **({} if claim.group == ALL else {"group": claim.group}),
             "better": claim.better,
             "worse": claim.worse,
             **_numbers(effect),

@@ -31,8 +31,8 @@ MAY_IMPORT = {
     "toyworld": ["tools", "qa.records"],
     "grounding": ["tools", "inference", "qa", "toyworld"],
     "evaluation": ["tools", "inference", "qa", "toyworld"],
-    "reproduction": ["tools", "inference", "qa", "toyworld", "evaluation"],
-    "visualize": ["tools", "inference", "qa"],
+    "reproduction": ["tools", "inference", "qa", "toyworld", "evaluation", "grounding"],
+    "visualize": ["tools", "inference", "qa", "grounding.view"],
     "benchmarks": [
         *("tools", "inference", "qa", "toyworld", "grounding", "evaluation", "reproduction"),
         "visualize",

@@ -1,7 +1,9 @@
-"""The viewer: browse, judge and understand preference pairs, and look at answers to questions.
+"""The viewer: browse, judge and understand preference pairs, look at answers to questions, and ask
+about a video.
 
     streamlit run visualize/app.py                       # http://localhost:8501
     streamlit run visualize/app.py -- --data_root /big/data
+    streamlit run visualize/app.py -- --checkpoint qwen25vl7b --sampler exp/tg    # of the page Chat
 
 It listens on localhost alone unless `--server.address` says otherwise.
 """
@@ -16,6 +18,13 @@ from visualize.screens import dataset, judge, pairs, questions, videos
 from visualize.session import begin
 
 
+def chat() -> None:
+    """The page Chat, whose module imports PyTorch: the other pages start without it."""
+    with st.spinner("Loading PyTorch"):
+        from visualize.screens import chat
+    chat.show()
+
+
 def main() -> None:
     """Show the page that the address names."""
     st.set_page_config("TEMPLE pairs", ICON, layout="wide")
@@ -28,13 +37,14 @@ def main() -> None:
         st.Page(judge.show, title="Judge", icon=":material/balance:", url_path="judge"),
         st.Page(videos.show, title="Videos", icon=":material/movie:", url_path="videos"),
         st.Page(questions.show, title="Questions", icon=":material/quiz:", url_path="questions"),
+        talk := st.Page(chat, title="Chat", icon=":material/forum:", url_path="chat"),
         st.Page(dataset.show, title="Dataset", icon=":material/bar_chart:", url_path="dataset"),
     ]
     st.session_state["pairs_page"] = home
     page = st.navigation(pages, position="top")
     try:
-        st.session_state["session"] = begin()
-        if st.session_state["session"]:
+        st.session_state["session"] = begin(without=page is talk)
+        if st.session_state["session"] or page is talk:
             page.run()
     except UserError as error:
         note(error)

@@ -24,7 +24,7 @@ from tools.store.jsonl import Record
 from tools.store.locks import locked
 from tools.video.decode import Display, VideoError, decode, open_video
 from tools.video.frames import read_frames
-from tools.video.sampling import sample_by_time
+from tools.video.sampling import frames_between, sample_by_time
 from tools.video.scan import Scan, kept_scan
 from visualize.cache import cache_folder, digest
 
@@ -172,10 +172,4 @@ def _frames(
                     yield float(scan.times[place]), frame, display
             if not first:
                 return
-    with open_video(video) as (container, stream):
-        rate, display = float(stream.average_rate or 25), Display(stream)
-        for place, frame in enumerate(decode(container, stream)):
-            if place > end:
-                return
-            if place >= start:
-                yield place / rate, frame, display
+    yield from frames_between(video, start, end)

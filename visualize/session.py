@@ -1,5 +1,6 @@
 """What the pages share: the dataset that is looked at, and its index, which is kept up to date."""
 
+import argparse
 import logging
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from visualize.index.index import DatasetIndex
 from visualize.index.view import Filters, View
 from visualize.parts.style import note
 
+TOY_BRIDGE = REPOSITORY / "grounding" / "toybridge"
 # How long a page waits for the index before it shows the one before, seconds.
 PATIENCE = 2.0
 # The index is not looked at again for this many seconds, and for this many times as long as the
@@ -119,29 +121,45 @@ class Session:
         return _selection(self, str(self.dataset.root), generation, judged, filters)
 
 
-def data_root() -> Path:
-    """The folder of `-- --data_root`.
+def flags() -> argparse.Namespace:
+    """What follows `--`: data_root; of the page Chat checkpoint, the names of models, and sampler,
+    a bridge's folder or None.
 
     Raises:
-        UserError: the arguments behind `--` are others.
+        UserError: the arguments are others.
     """
     parser = script_parser("The viewer.")
     add_data_root(parser)
+    parser.add_argument("--checkpoint", nargs="+")
+    parser.add_argument("--sampler", type=Path)
     try:
-        return Path(parser.parse_args(sys.argv[1:]).data_root).absolute()
+        given = parser.parse_args(sys.argv[1:])
     except SystemExit:
         words = " ".join(sys.argv[1:])
-        raise UserError(f"the viewer takes -- --data_root DIR, not {words}") from None
+        raise UserError(
+            f"the viewer takes -- --data_root DIR --checkpoint MODEL ... --sampler DIR, not {words}"
+        ) from None
+    if given.checkpoint is None:
+        given.checkpoint = ["toyvl"]
+        # It has been trained for what toyvl is asked.
+        given.sampler = given.sampler or (TOY_BRIDGE if TOY_BRIDGE.is_dir() else None)
+    given.data_root = given.data_root.absolute()
+    return given
 
 
-def begin() -> Session | None:
+def begin(*, without: bool = False) -> Session | None:
     """Open the dataset that the address bar names, and its index; None where there is none yet.
+
+    Args:
+        without: the page can do without a dataset.
 
     Raises:
         UserError: there is no dataset, or its files cannot be read.
     """
-    root = data_root()
+    root = flags().data_root
     names = dataset_names(root)
+    if not names and without:
+        return None
     if not names:
         raise UserError(f"no dataset in {root}: preprocess.py makes the first")
     wanted = st.query_params.get("dataset", names[0])

@@ -6,7 +6,7 @@ pixels to the right and down from each picture to the next. DIS (Kroeger et al.,
 needs no weights; RAFT (Teed and Deng, arXiv 2003.12039) does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -167,9 +167,17 @@ def open_extractor(
 
 
 def video_flow(
-    video: Path, extractor: Extractor, fps: float = FPS, grid: int = GRID, threads: int = 1
+    video: Path,
+    extractor: Extractor,
+    fps: float = FPS,
+    grid: int = GRID,
+    threads: int = 1,
+    report: Callable[[float], object] = lambda seconds: None,
 ) -> Flow:
     """The flow of a video at `fps` pictures a second, in constant memory but for the result.
+
+    Args:
+        report: is called with how much of the video's time is done.
 
     Raises:
         VideoError: see `squares_at_rate`.
@@ -182,9 +190,10 @@ def video_flow(
             times, pictures = zip(before, *following, strict=True)
             moves = extractor.between(np.stack(pictures)) / extractor.side
             yield np.stack([times[:-1], times[1:]], 1), moves
+            report(times[-1])
             before = following[-1]
 
-    return _flow(chunks(), grid)
+    return flow_of_moves(chunks(), grid)
 
 
 def precomputed_flow(file: Path, fps: float = FPS, grid: int = GRID) -> Flow:
@@ -206,10 +215,10 @@ def precomputed_flow(file: Path, fps: float = FPS, grid: int = GRID) -> Flow:
             numbers = np.arange(start, start + len(pairs))
             yield np.stack([numbers, numbers + 1], 1) / fps, pairs / sides
 
-    return _flow(chunks(), grid)
+    return flow_of_moves(chunks(), grid)
 
 
-def _flow(chunks: Iterator[tuple[np.ndarray, np.ndarray]], grid: int) -> Flow:
+def flow_of_moves(chunks: Iterator[tuple[np.ndarray, np.ndarray]], grid: int) -> Flow:
     """Make speeds of moves, and take the mean of each cell.
 
     Args:

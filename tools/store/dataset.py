@@ -174,6 +174,11 @@ def _names_behind(folder: Path, shape: re.Pattern[str]) -> list[str]:
     return sorted({match[1] for match in matches if match})
 
 
+def chat_votes(data_root: Path) -> Path:
+    """What people thought of answers on the viewer's page Chat, about videos of all datasets."""
+    return data_root / "chat_votes.jsonl"
+
+
 def named_datasets() -> dict[str, str]:
     """`data/datasets.yaml`: dataset name -> its video folder, relative to the data root."""
     import yaml

@@ -189,6 +189,25 @@ def squares_at_rate(
             yield float(times[index]), picture
 
 
+def frames_between(
+    video: Path, first: int, last: int
+) -> Iterator[tuple[float, VideoFrame, Display]]:
+    """Yield (seconds from the first frame, frame, how it is shown) of the frames from one index to
+    another, inclusive, without decoding the video up to there.
+
+    Raises:
+        VideoError: as `sample_frames`.
+    """
+    with open_video(video) as (container, stream):
+        timeline = read_timeline(container, stream)
+    indices = range(first, min(last + 1, len(timeline.stamps)))
+    with open_video(video) as (container, stream):
+        display = Display(stream)
+        frames = _frames(container, stream, timeline, indices)
+        for time, frame in zip(timeline.times[first : last + 1], frames, strict=False):
+            yield float(time), frame, display
+
+
 def read_timeline(container: av.container.InputContainer, stream: av.VideoStream) -> Timeline:
     """The times of all frames, from the packets alone.
 

@@ -47,13 +47,13 @@ def show_video(session: Session, question: Question, answers: Sequence[ModelAnsw
             key = f"question_strip_{number}"
             if media == "video":
                 info = path.stat()
-                times, rate = _times(path, info.st_size, info.st_mtime_ns)
+                times, rate = video_times(path, info.st_size, info.st_mtime_ns)
                 parts, frames = _parts(record, question, times, rate, count, protocol)
                 show_clips(session, parts, frames, key=key, what="part")
             else:
                 images, _ = frames_of(question, path, count, protocol)
                 strip(
-                    [(f"picture {i}", [_jpeg(image)]) for i, image in enumerate(images, 1)], key=key
+                    [(f"picture {i}", [jpeg(image)]) for i, image in enumerate(images, 1)], key=key
                 )
     except OSError:
         note("The video cannot be shown: no such file: the video has been moved or deleted")
@@ -101,7 +101,7 @@ def _about(answers: Sequence[ModelAnswers]) -> list[str]:
 
 
 @st.cache_data(max_entries=100, show_spinner=False)
-def _times(path: Path, size: int, changed: int) -> tuple[np.ndarray, float]:
+def video_times(path: Path, size: int, changed: int) -> tuple[np.ndarray, float]:
     """When the frames of a video appear, (n,) seconds, and how many come a second."""
     with open_video(path) as (container, stream):
         timeline = read_timeline(container, stream)
@@ -146,7 +146,8 @@ def _play(session: Session, parts: Record) -> None:
     right.caption(f"{clock(spans[0][0])} to {clock(spans[-1][1])}{cut}")
 
 
-def _jpeg(image: np.ndarray) -> bytes:
+def jpeg(image: np.ndarray) -> bytes:
+    """A small JPEG of an RGB picture."""
     target = io.BytesIO()
     picture = Image.fromarray(image)
     picture.thumbnail((480, 480))

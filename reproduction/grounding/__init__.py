@@ -1,0 +1,1 @@
+"""VideoTGB's claims, measured on two CPU cores."""
