@@ -75,8 +75,8 @@ def train(experiment: Experiment) -> Path:
         UserError: a value does not fit, data are missing, or the folder holds another experiment.
     """
     _check(experiment)
-    output = _output_folder(experiment)
     dataset, videos = _folders(experiment)
+    output = _output_folder(experiment)
     set_seed(experiment.seed)  # of what is drawn before the library's Trainer sets it: adapters
     task = TASKS[experiment.stage](experiment, dataset, videos, output)
     trained = sum(p.numel() for p in task.model.parameters() if p.requires_grad)
