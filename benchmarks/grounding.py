@@ -13,6 +13,7 @@ where a ratio is above its bound.
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -42,7 +43,7 @@ def tower_seconds(middle: Callable[[Callable[[], object]], float]) -> float:
     seconds = []
     for layers in LAYERS:
         tower = Blip2VisionModel(Blip2VisionConfig(num_hidden_layers=layers)).eval()
-        seconds.append(middle(lambda tower=tower: tower(pictures)))
+        seconds.append(middle(partial(tower, pictures)))
     a_layer = (seconds[1] - seconds[0]) / (LAYERS[1] - LAYERS[0])
     whole = seconds[0] + (config.num_hidden_layers - LAYERS[0]) * a_layer
     return whole * FRAMES / TOWER_FRAMES

@@ -222,8 +222,12 @@ def reader_of(experiment: Experiment, output: Path) -> SpanReader:
         name = data.sampler_processor_name
         tokenizer = transformers.AutoTokenizer.from_pretrained(local_folder(name))
     torch.manual_seed(experiment.seed)
-    sizes = {"vocabulary": len(tokenizer), "extractor": model.of_extractor_name_or_path}
-    bridge = Bridge(BridgeConfig(**sizes, **vars(model.bridge)))
+    config = BridgeConfig(
+        vocabulary=len(tokenizer),
+        extractor=model.of_extractor_name_or_path,
+        **vars(model.bridge),
+    )
+    bridge = Bridge(config)
     if trained:
         loaded = load_weights(bridge, read_tensors(local_folder(trained)))
         print(f"{trained}: {len(loaded.filled)} tensors of the bridge begin with its weights")

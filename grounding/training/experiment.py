@@ -82,7 +82,7 @@ class Model:
 
     model_name_or_path: str = "Salesforce/blip2-flan-t5-xl"
     tiny: str = "blip2_t5"  # what tiny=true takes in its place: a family of inference.tiny.blip
-    sampler_name_or_path: str = "bert-base-uncased"  # a trained bridge's folder, or BERT
+    sampler_name_or_path: str | None = "bert-base-uncased"  # a trained bridge's folder, or BERT
     bridge: Any = field(
         default_factory=_keys_of(BridgeConfig, ("vocabulary", "extractor", "input", "features"))
     )
@@ -162,14 +162,14 @@ def compose(words: Sequence[str]) -> Experiment:
     """
     overrides = _parsed(words)
     recipe = _recipe_of(str(overrides.get("experiment") or ""))
-    experiment = OmegaConf.structured(Experiment)
+    experiment: Any = OmegaConf.structured(Experiment)
     files = [recipe]
     if _merged(experiment, overrides, COMMAND_LINE).tiny:
         files.append(TINY)
     for name in files:
         experiment = _merged(experiment, OmegaConf.load(FOLDER / f"{name}.yaml"), f"{name}.yaml")
-    experiment = _merged(experiment, overrides, COMMAND_LINE)
-    return OmegaConf.to_object(experiment)
+    whole: Any = OmegaConf.to_object(_merged(experiment, overrides, COMMAND_LINE))
+    return whole
 
 
 def _parsed(words: Sequence[str]) -> DictConfig:
