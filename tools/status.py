@@ -25,10 +25,10 @@ def steps_of(dataset: Dataset) -> Iterator[tuple[str, Table, Sequence[Table]]]:
         yield step.name, step.reads, writes
     for extractor in dataset.flow_extractors():
         yield f"flow {extractor}", dataset.table("init"), (dataset.table(f"flow_{extractor}"),)
-    for kind, split, name in dataset.question_tables():
-        asked = f"frame_answers_{split}_{name}" if kind == "labels" else f"questions_{split}"
-        made = dataset.table(f"{kind}_{split}_{name}")
-        yield f"{kind} {split} {name}", dataset.table(asked), (made,)
+    for what, split, name in dataset.question_tables():
+        asked = f"frame_answers_{split}_{name}" if what == "labels" else f"questions_{split}"
+        made = dataset.table(f"{what}_{split}_{name}")
+        yield f"{what} {split} {name}", dataset.table(asked), (made,)
     for model in dataset.caption_models():
         raw = dataset.table(f"raw_clip_captions_{model}")
         yield f"raw_captions {model}", dataset.videos(), (raw,)

@@ -10,6 +10,7 @@ from grounding.data import Examples, read_examples
 from grounding.training.experiment import Experiment
 from grounding.training.task import Task
 from grounding.training.validation import validate
+from qa.records import read_questions
 from tools.errors import UserError
 from tools.store.dataset import Dataset
 
@@ -71,6 +72,7 @@ def spans_file(dataset: Dataset, split: str, spans: str | None) -> Path | None:
         return Path(spans) if spans else None
     names = dataset.span_names(split)
     if not names:
+        read_questions(dataset, split)  # which names the splits that are there
         raise UserError(
             f"{dataset.name}/{split} has no spans: python -m grounding.spans {dataset.name}"
             " WORLD_SIZE --sampler DIR writes them; data.spans=null takes frames of whole videos"
@@ -93,7 +95,7 @@ def answerer_of(experiment: Experiment, output: Path) -> Answerer:
         base = str(_tiny_checkpoint(model.tiny, output / "tiny", experiment.seed))
     if data.processor_name not in (None, model.model_name_or_path):
         raise UserError(
-            f"data.processor_name={data['processor_name']}: an answerer reads with the processor of"
+            f"data.processor_name={data.processor_name}: an answerer reads with the processor of"
             f" its own checkpoint, {base}"
         )
     answerer = open_answerer(
@@ -106,7 +108,7 @@ def answerer_of(experiment: Experiment, output: Path) -> Answerer:
     )
     own = answerer.model.config.vision_config.image_size
     if data.target_size not in (None, own) and not experiment.tiny:
-        raise UserError(f"data.target_size={data['target_size']}: {base} sees {own} pixels a side")
+        raise UserError(f"data.target_size={data.target_size}: {base} sees {own} pixels a side")
     return answerer
 
 

@@ -1,6 +1,7 @@
 """A training by the library's Trainer: the method's optimizer and schedule, checkpoints of trained
 parts only, and what a recipe's keys come to."""
 
+import json
 import os
 import sys
 from contextlib import suppress
@@ -8,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import orjson
 import torch
 import yaml
 from transformers import Trainer, TrainingArguments, set_seed
@@ -105,8 +105,8 @@ def last_checkpoint(output: Path) -> str | None:
     state, can be read. None where there is none."""
     states = output.glob("checkpoint-*/trainer_state.json")
     for state in sorted(states, key=lambda file: int(file.parent.name.split("-")[1]), reverse=True):
-        with suppress(orjson.JSONDecodeError):
-            orjson.loads(state.read_bytes())
+        with suppress(json.JSONDecodeError):
+            json.loads(state.read_text(encoding="utf-8"))
             return str(state.parent)
     return None
 
@@ -168,6 +168,11 @@ def _check(experiment: Experiment) -> None:
     ):
         if value not in choices:
             raise UserError(f"{key}={value}: choose one of {', '.join(choices)}")
+    no_gpu = trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    if no_gpu and trainer.accelerator in ("gpu", "cuda"):
+        raise UserError(f"trainer.accelerator={trainer.accelerator}: torch finds no GPU here")
+    if no_gpu and PRECISIONS[trainer.precision] == torch.float16:
+        raise UserError(f"trainer.precision={trainer.precision}: a CPU takes bf16 or 32")
 
 
 def _arguments(experiment: Experiment, task: Task, output: Path) -> TrainingArguments:
@@ -214,7 +219,7 @@ def _accumulation(trainer: Machine) -> int:
     if left or not batches:
         raise UserError(
             f"{processes} processes cannot share the {planned} x"
-            f" {trainer['accumulate_grad_batches']} batches of a step: give trainer.devices="
+            f" {trainer.accumulate_grad_batches} batches of a step: give trainer.devices="
             f"{processes} trainer.num_nodes=1"
         )
     if processes != planned:

@@ -409,12 +409,13 @@ def test_mistakes_about_checkpoints_are_one_line(open_tiny, tiny_base, tmp_path)
         assert "\n" not in str(error.value)
 
 
-@both
-def test_it_learns_what_only_the_moment_shows(family, open_tiny, colours, ball):
-    """Eight clips of 12 frames; the ball is there in frames 4 to 7 alone."""
+@pytest.mark.parametrize(("family", "clips"), [("blip2_t5", 8), ("instructblip_llama", 4)])
+def test_it_learns_what_only_the_moment_shows(family, clips, open_tiny, colours, ball):
+    """Clips of 12 frames; the ball is there in frames 4 to 7 alone."""
     torch.manual_seed(0)
+    colours = colours[:clips]
     answerer = open_tiny(family)
-    clips = [
+    videos = [
         [ball(colour if 4 <= place < 8 else None, 100 * number + place) for place in range(12)]
         for number, colour in enumerate(colours)
     ]
@@ -423,7 +424,7 @@ def test_it_learns_what_only_the_moment_shows(family, open_tiny, colours, ball):
         return answerer.encode(
             [
                 Example([clip[place] for place in places], "what colour is it", colour)
-                for clip, colour in zip(clips, colours, strict=True)
+                for clip, colour in zip(videos, colours, strict=True)
             ]
         )
 
@@ -446,5 +447,5 @@ def test_it_learns_what_only_the_moment_shows(family, open_tiny, colours, ball):
         sum(a == b for a, b in zip(answerer.generate(frames), colours, strict=True))
         for frames in (inside, outside)
     ]
-    assert right[0] == 8
+    assert right[0] == clips
     assert right[1] <= 2

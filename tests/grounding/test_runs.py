@@ -40,19 +40,19 @@ def start():
 
 def test_a_killed_training_goes_on_to_the_same_weights(run, command, start, logged, tmp_path):
     recipe = "instructblipvicuna7b_ivtinstruct"  # whose adapters draw what they drop
-    steps = ["trainer.max_steps=12", "trainer.save_every_n_steps=2", "trainer.log_every_n_steps=1"]
+    steps = ["trainer.max_steps=8", "trainer.save_every_n_steps=2", "trainer.log_every_n_steps=1"]
     whole, cut = run(recipe, *steps, folder="whole"), tmp_path / "cut"
     assert not list(whole.glob("checkpoint-*/model.safetensors"))  # trained parts only
     process = start("grounding.train", *command(recipe, *steps, folder="cut"))
-    while not (cut / "checkpoint-4" / "trainer_state.json").exists():
+    while not (cut / "checkpoint-2" / "trainer_state.json").exists():
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (cut / "answerer.safetensors").exists()
     # As if it had been killed while it wrote a checkpoint.
-    shutil.copytree(cut / "checkpoint-4", cut / "checkpoint-11", dirs_exist_ok=True)
-    (cut / "checkpoint-11" / "trainer_state.json").write_text('{"epoch": 1.')
+    shutil.copytree(cut / "checkpoint-2", cut / "checkpoint-7", dirs_exist_ok=True)
+    (cut / "checkpoint-7" / "trainer_state.json").write_text('{"epoch": 1.')
     run(recipe, *steps, folder="cut")
     assert logged(cut, "loss") == logged(whole, "loss")
     weights = [(folder / "answerer.safetensors").read_bytes() for folder in (whole, cut)]

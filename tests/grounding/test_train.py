@@ -28,7 +28,7 @@ from tools.store.dataset import Dataset
 @pytest.mark.parametrize("recipe", recipes())
 def test_every_recipe_takes_a_step(recipe, run):
     precision = compose([f"experiment=VideoTGB_{recipe}"]).trainer.precision
-    folder = run(recipe, f"trainer.precision={precision}")
+    folder = run(recipe, f"trainer.precision={precision}", "data.batch_size=1")
     assert orjson.loads((folder / "trainer_state.json").read_bytes())["global_step"] == 2
     experiment = compose([f"experiment=VideoTGB_{recipe}", "tiny=true"])
     kept = yaml.safe_load((folder / "experiment.yaml").read_text())
@@ -65,12 +65,13 @@ def test_every_recipe_takes_a_step(recipe, run):
     "length",
     [
         ["trainer.max_steps=12", "trainer.max_epochs=1"],
-        # Six questions, two a batch and two batches a step: two steps an epoch.
-        ["trainer.max_steps=-1", "trainer.max_epochs=6", "trainer.accumulate_grad_batches=2"],
+        # Four questions, one a batch and three batches a step: two steps an epoch.
+        ["trainer.max_steps=-1", "trainer.max_epochs=6", "trainer.accumulate_grad_batches=3"],
     ],
 )
 def test_the_rate_warms_up_and_falls_at_every_step(length, run, logged):
-    folder = run("blip2flant5xl_ivinstruct", *length, "trainer.log_every_n_steps=1")
+    words = ("data.batch_size=1", "trainer.log_every_n_steps=1")
+    folder = run("TG_blip2flant5xl_videoinstruct", *length, *words)
     rates = logged(folder, "learning_rate")
     assert len(rates) == 12
     assert rates[0] == 0  # 5 % of 12 steps warm up
@@ -136,7 +137,7 @@ def test_labels_become_the_first_and_last_token(data_root, tmp_path):
     spans = [(0.2, 0.5), (0.0, 1.0), None]
     questions = ["What is it?", "What?", "Is it a cat?"]
     batch = reader.encode(list(map(SpanExample, flows, questions, spans)))
-    assert (batch["first"].tolist(), batch["last"].tolist()) == ([2, 0, -1], [4, 3, -1])
+    assert (batch["first"].tolist(), batch["last"].tolist()) == ([2, 0, -1], [5, 3, -1])
     assert batch["flow"].shape == (3, 10, 2, 14, 14)
     assert batch["flow_mask"].sum(1).tolist() == [10, 4, 4]
     tokens = [len(reader.tokenizer(question)["input_ids"]) for question in questions]
@@ -199,7 +200,8 @@ def test_flow_of_another_rate_is_one_line(workers, run, data_root, tmp_path, wri
 def test_missing_videos_are_counted(run, data_root, tmp_path, capsys):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "beach.mp4").symlink_to(data_root / "videos" / "beach.mp4")
-    run("blip2flant5xl_ivinstruct", f"data.video_dir={tmp_path / 'videos'}")
+    words = (f"data.video_dir={tmp_path / 'videos'}", "trainer.max_steps=1")
+    run("blip2flant5xl_ivinstruct", *words)
     printed = capsys.readouterr().out
     assert "mine/train: 3 questions are left out: missing file" in printed
     assert "are trained, on 3 questions" in printed
@@ -216,6 +218,7 @@ def test_missing_videos_are_counted(run, data_root, tmp_path, capsys):
         ("data.spans=tooy", "data.spans=tooy: mine/train has the spans of toy; choose one"),
         ("data.processor_name=x/y", "an answerer reads with the processor of its own checkpoint"),
         ("trainer.strategy=fsdp", "trainer.strategy=fsdp: choose one of auto, ddp"),
+        ("trainer.precision=16", "trainer.precision=16: a CPU takes bf16 or 32"),
         ("trainer.precision=8", "trainer.precision=8: choose one of 32, "),
         ("model.optimizer.name=sgd", "model.optimizer.name=sgd: choose one of adam, adamw"),
     ],
