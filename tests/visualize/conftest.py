@@ -79,9 +79,11 @@ def serve() -> Callable[..., AbstractContextManager[str]]:
                 break
             except OSError:
                 time.sleep(0.25)
-        yield address
-        server.terminate()
-        server.wait(60)  # PyTorch takes its time on a busy machine
+        try:
+            yield address
+        finally:
+            server.terminate()
+            server.wait(60)  # PyTorch takes its time on a busy machine
 
     return started
 

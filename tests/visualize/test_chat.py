@@ -19,7 +19,7 @@ from grounding.sampler import Sampler
 from grounding.view import GREEDY, Answering, take_frames
 from inference.tiny.blip import wordpiece
 from tools.features.flow import Dis, video_flow
-from tools.store.dataset import chat_votes
+from tools.store.dataset import REPOSITORY, chat_votes
 from visualize.conversations import Conversation
 from visualize.parts.replies import time_line
 
@@ -131,6 +131,14 @@ def test_without_a_bridge_frames_are_spread_evenly_and_the_page_says_so(page):
     assert "There is no bridge" in text
     assert "spread evenly over the whole video" in text
     assert "t-curves" not in text
+
+
+def test_by_default_toyvl_answers_and_the_toy_bridge_chooses(page, run_screen, folder):
+    page()  # for its environment
+    app = ask(run_screen("chat", folder / "data", {}))
+    settings = talk(app).turns[0].settings
+    assert settings["model"] == "toyvl"
+    assert settings["bridge"] == str(REPOSITORY / "grounding" / "toybridge")
 
 
 def test_the_bridge_can_be_left_out_to_compare(page):
