@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from grounding.answerer import Answerer
+from grounding.decoding import Decoding
 from grounding.moments import Label, Ratios, frame_times, label_of, ratios_of
 from grounding.scores import rouge1_recall
 from grounding.training.bridge import SpanExample
@@ -19,6 +20,7 @@ LABEL_FRAMES = 32  # of a film, each of which is answered from alone (VideoTGB)
 # Of labels that are kept; two shots of one colour in a row outdo a moment of one shot by 0.5.
 MIN_CONFIDENCE = 0.75
 AT_ONCE = 512  # answers
+SHORT = Decoding(max_new_tokens=8)  # greedy; the longest answer has 4 tokens
 FrameKey = tuple[int, int]  # shot, frame of it
 
 
@@ -77,7 +79,7 @@ def answers(
         places = np.array([frames for frames, _ in part])
         pictures = shots.pictures[places[..., 0], places[..., 1]]
         batch = encode(answerer, pictures, [question for _, question in part])
-        known |= dict(zip(part, answerer.generate(batch), strict=True))
+        known |= dict(zip(part, answerer.generate(batch, SHORT), strict=True))
     return [known[tuple(frames), question] for frames, question in asked]
 
 
