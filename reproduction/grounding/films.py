@@ -1,6 +1,6 @@
 """Films with their flow, the image model's answers to their single frames, and labels of these."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,13 +32,10 @@ class Films:
     films: list[Film]
     flow: list[Flow]
 
-    def some(self, places: Sequence[int]) -> "Films":
+    def some(self, places: Iterable[int]) -> "Films":
         """Those at some places."""
-        return Films(
-            self.shots,
-            [self.films[place] for place in places],
-            [self.flow[place] for place in places],
-        )
+        chosen = [(self.films[place], self.flow[place]) for place in places]
+        return Films(self.shots, [film for film, _ in chosen], [flow for _, flow in chosen])
 
     @property
     def truth(self) -> list[Ratios]:
@@ -73,7 +70,7 @@ def answers(
     once."""
     unique = list(dict.fromkeys((tuple(frames), question) for frames, question in asked))
     unique.sort(key=lambda pair: len(pair[1].split()))
-    known = {}
+    known: dict[tuple[tuple[FrameKey, ...], str], str] = {}
     for start in range(0, len(unique), AT_ONCE):
         part = unique[start : start + AT_ONCE]
         places = np.array([frames for frames, _ in part])
