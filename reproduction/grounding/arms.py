@@ -1,31 +1,39 @@
-"""The arms: which bridge is trained, and from which frames a question is answered.
+"""The arms: from which frames a question is answered, and which bridge has chosen them.
 
-A bridge is trained on films of 8 shots alone. A way of choosing frames is a function of a film and
-of what a bridge says about it; all choose 4 frames, and the same image model answers from them.
+All bridges are trained on films of 8 shots alone, all arms choose 4 frames, and the same image
+model answers from them.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-
-from grounding.moments import frame_times, middles
-from grounding.sampler import Grounding, Sampler
-from reproduction.grounding.films import Films
-from reproduction.grounding.shots import SHOT_FLOWS, length_of, moment_of
-from reproduction.grounding.similarity import Similarity
-from tools.features.flow import FPS, Flow
-from toyworld.language import ACTIONS
-
 NFRAME = 4
 LENGTHS = (8, 16, 32, 64, 128)  # shots; the first is that of training
-MOST_FLOWS = 64  # the released code's cap of a video's flows
-CANDIDATES = 32  # frames of a video that the released code chooses from
-
-Times = list[float]
-Span = tuple[float, float]
+TEST_FILMS = 100  # of each length
+GROUNDED, SIMILARITY = "grounded", "similarity"
+TUNED = ("refined", "staged")  # of which the image model is trained too
+CORE = ("uniform", "random", "oracle", GROUNDED, "shuffled")
+ARMS = {  # what they are called in tables
+    "oracle": "frames of the true moment",
+    GROUNDED: "grounded",
+    "uniform": "uniform frames",
+    "random": "random frames",
+    "shuffled": "question about another action",
+    SIMILARITY: "frames most similar to the question",
+    "oracle_labels": "true labels",
+    "labels_mean": "labels: mean subtracted",
+    "labels_min": "labels: minimum subtracted",
+    "labels_none": "labels: nothing subtracted",
+    "rope": "RoPE without a window",
+    "learned": "learned positions",
+    "none": "no positions",
+    "reference": "the released code's positions",
+    "flows_64": "flow thinned to 64",
+    "candidates_32": "frames from 32 of the film",
+    "drawn_spans": "spans drawn as released",
+    "refined": "self-refined, few steps",
+    "staged": "staged, as few steps",
+}
 
 
 @dataclass(frozen=True)
@@ -37,159 +45,22 @@ class BridgeArm:
         config: of BridgeConfig, what differs from the others.
     """
 
-    label: str
     labels: str = "top"
     config: dict[str, Any] = field(default_factory=dict)
 
 
-GROUNDED = "grounded"
+def _with_positions(positions: str) -> BridgeArm:
+    return BridgeArm(config={"positions": positions, "max_positions": 1024})
+
+
 BRIDGES = {
-    GROUNDED: BridgeArm("grounded: own labels, window"),
-    "oracle_labels": BridgeArm("true labels", labels="truth"),
-    "labels_mean": BridgeArm("own labels, mean subtracted", labels="mean"),
-    "labels_min": BridgeArm("own labels, minimum subtracted", labels="min"),
-    "labels_none": BridgeArm("own labels, nothing subtracted", labels="none"),
-    "rope": BridgeArm("RoPE without a window", config={"positions": "rope"}),
-    "learned": BridgeArm("learned positions", config={"positions": "learned"}),
-    "none": BridgeArm("no positions", config={"positions": "none"}),
-    "reference": BridgeArm("the released code's positions", config={"positions": "reference"}),
+    GROUNDED: BridgeArm(),
+    "oracle_labels": BridgeArm("truth"),
+    "labels_mean": BridgeArm("mean"),
+    "labels_min": BridgeArm("min"),
+    "labels_none": BridgeArm("none"),
+    **{name: _with_positions(name) for name in ("rope", "learned", "none", "reference")},
     # Of which one is chosen on validation films; a shot has 4 tokens.
-    "window_6": BridgeArm("window of 6 tokens", config={"window": 6}),
-    "window_12": BridgeArm("window of 12 tokens", config={"window": 12}),
-    "window_24": BridgeArm("window of 24 tokens", config={"window": 24}),
+    **{f"window_{tokens}": BridgeArm(config={"window": tokens}) for tokens in (6, 12, 24)},
 }
-WINDOWS = ("window_6", "window_12", "window_24")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Where frames come from.
-
-    Attributes:
-        times: of the frames of each film, seconds.
-        spans: of each film, disjoint, seconds; None: the arm chooses no spans.
-    """
-
-    times: list[Times]
-    spans: list[list[Span]] | None = None
-
-
-def uniform(films: Films, rng: np.random.Generator) -> Choice:
-    """The middles of 4 equal parts of the film."""
-    return Choice([frame_times([(0.0, length_of(film))], NFRAME) for film in films.films])
-
-
-def random(films: Films, rng: np.random.Generator) -> Choice:
-    """4 moments drawn evenly from the film."""
-    return Choice(
-        [sorted(rng.uniform(0, length_of(film), NFRAME).tolist()) for film in films.films]
-    )
-
-
-def oracle(films: Films, rng: np.random.Generator) -> Choice:
-    """The middles of 4 equal parts of the true moment."""
-    moments = [moment_of(film) for film in films.films]
-    return Choice([frame_times([moment], NFRAME) for moment in moments], [[m] for m in moments])
-
-
-WITHOUT_BRIDGE: dict[str, tuple[str, Callable[[Films, np.random.Generator], Choice]]] = {
-    "uniform": ("uniform frames", uniform),
-    "random": ("random frames", random),
-    "oracle": ("frames of the true moment", oracle),
-}
-
-
-def _in_spans(groundings: Sequence[Grounding]) -> Choice:
-    """The middles of 4 equal parts of the spans."""
-    times = [frame_times(grounding.spans, NFRAME) for grounding in groundings]
-    return Choice(times, [grounding.spans for grounding in groundings])
-
-
-def grounded(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
-    """Frames of the best span."""
-    asked = zip(films.flow, films.films, strict=True)
-    return _in_spans([sampler.ground(flow, film.question) for flow, film in asked])
-
-
-def shuffled(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
-    """Frames of the best span for a question about another action."""
-    groundings = []
-    for flow, film in zip(films.flow, films.films, strict=True):
-        other = rng.choice([action for action in ACTIONS if action != film.action])
-        question = film.question.replace(film.action, str(other))
-        groundings.append(sampler.ground(flow, question))
-    return _in_spans(groundings)
-
-
-def thinned(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
-    """Frames of the best span in flow of which MOST_FLOWS are kept, as the released code keeps
-    them."""
-    groundings = []
-    for flow, film in zip(films.flow, films.films, strict=True):
-        if len(flow.times) > MOST_FLOWS:
-            kept = middles(len(flow.times), MOST_FLOWS)
-            starts = flow.times[kept, 0]
-            ends = np.append(starts[1:], flow.times[-1, 1])
-            flow = Flow(flow.speed[kept], np.stack([starts, ends], 1), flow.max_speed)
-        groundings.append(sampler.ground(flow, film.question))
-    return _in_spans(groundings)
-
-
-def candidates(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
-    """Those of CANDIDATES frames spread over the film that lie in the best span, or else the
-    nearest."""
-    times, spans = [], []
-    for flow, film in zip(films.flow, films.films, strict=True):
-        grounding = sampler.ground(flow, film.question)
-        [(start, end)] = grounding.spans
-        spread = np.array(frame_times([(0.0, length_of(film))], CANDIDATES))
-        inside = spread[(spread >= start) & (spread < end)]
-        if not len(inside):
-            inside = spread[[np.abs(spread - (start + end) / 2).argmin()]]
-        times.append(inside[middles(len(inside), NFRAME)].tolist())
-        spans.append(grounding.spans)
-    return Choice(times, spans)
-
-
-def drawn(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
-    """Frames of the spans that the released code draws."""
-    return _in_spans(
-        [
-            sampler.ground(flow, film.question, decoding="reference", seed=int(rng.integers(2**31)))
-            for flow, film in zip(films.flow, films.films, strict=True)
-        ]
-    )
-
-
-def similar(model: Similarity, films: Films) -> Choice:
-    """The 4 of the frames that flow is computed from which look most like the question."""
-    times = []
-    with torch.inference_mode():
-        for film in films.films:
-            moments = np.arange(len(film.shots) * SHOT_FLOWS) / FPS
-            keys = np.array(films.shots.frames_at(film, moments.tolist()))
-            scores = model(films.shots.pictures[keys[:, 0], keys[:, 1]], [film.question])[:, 0]
-            times.append(sorted(moments[scores.topk(NFRAME).indices.numpy()].tolist()))
-    return Choice(times)
-
-
-WITH_BRIDGE: dict[str, tuple[str, Callable[[Sampler, Films, np.random.Generator], Choice]]] = {
-    "shuffled": ("grounded, question about another action", shuffled),
-    "flows_64": ("grounded, flow thinned to 64", thinned),
-    "candidates_32": ("grounded, frames from 32 of the film", candidates),
-    "drawn_spans": ("grounded, spans drawn as released", drawn),
-}
-CORE = ("uniform", "random", "oracle", GROUNDED, "shuffled")
-SIMILARITY = "similarity"
-# Of which the image model is trained too.
-TUNED = {
-    "refined": "self-refined, few steps",
-    "staged": "staged, as few steps",
-}
-ARMS = {
-    **{name: label for name, (label, _) in WITHOUT_BRIDGE.items()},
-    SIMILARITY: "frames most similar to the question",
-    **{name: arm.label for name, arm in BRIDGES.items() if name not in WINDOWS},
-    **{name: label for name, (label, _) in WITH_BRIDGE.items()},
-    **TUNED,
-}
+WINDOWS = tuple(name for name in BRIDGES if name.startswith("window_"))

@@ -1,11 +1,12 @@
 """Films with their flow, the image model's answers to their single frames, and labels of these."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from grounding.answerer import Answerer
+from grounding.decoding import Decoding
 from grounding.moments import Label, Ratios, frame_times, label_of, ratios_of
 from grounding.scores import rouge1_recall
 from grounding.training.bridge import SpanExample
@@ -19,6 +20,7 @@ LABEL_FRAMES = 32  # of a film, each of which is answered from alone (VideoTGB)
 # Of labels that are kept; two shots of one colour in a row outdo a moment of one shot by 0.5.
 MIN_CONFIDENCE = 0.75
 AT_ONCE = 512  # answers
+SHORT = Decoding(max_new_tokens=8)  # greedy; the longest answer has 4 tokens
 FrameKey = tuple[int, int]  # shot, frame of it
 
 
@@ -30,13 +32,10 @@ class Films:
     films: list[Film]
     flow: list[Flow]
 
-    def some(self, places: Sequence[int]) -> "Films":
+    def some(self, places: Iterable[int]) -> "Films":
         """Those at some places."""
-        return Films(
-            self.shots,
-            [self.films[place] for place in places],
-            [self.flow[place] for place in places],
-        )
+        chosen = [(self.films[place], self.flow[place]) for place in places]
+        return Films(self.shots, [film for film, _ in chosen], [flow for _, flow in chosen])
 
     @property
     def truth(self) -> list[Ratios]:
@@ -71,13 +70,13 @@ def answers(
     once."""
     unique = list(dict.fromkeys((tuple(frames), question) for frames, question in asked))
     unique.sort(key=lambda pair: len(pair[1].split()))
-    known = {}
+    known: dict[tuple[tuple[FrameKey, ...], str], str] = {}
     for start in range(0, len(unique), AT_ONCE):
         part = unique[start : start + AT_ONCE]
         places = np.array([frames for frames, _ in part])
         pictures = shots.pictures[places[..., 0], places[..., 1]]
         batch = encode(answerer, pictures, [question for _, question in part])
-        known |= dict(zip(part, answerer.generate(batch), strict=True))
+        known |= dict(zip(part, answerer.generate(batch, SHORT), strict=True))
     return [known[tuple(frames), question] for frames, question in asked]
 
 

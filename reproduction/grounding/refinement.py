@@ -15,8 +15,9 @@ from grounding.bridge import span_loss
 from grounding.moments import decode, frame_times, ratios_of_tokens
 from grounding.sampler import Sampler
 from grounding.training.bridge import SpanExample, SpanReader
-from reproduction.grounding.arms import NFRAME, grounded
+from reproduction.grounding.arms import NFRAME
 from reproduction.grounding.bridges import train
+from reproduction.grounding.choices import grounded
 from reproduction.grounding.films import Films, confident_spans, examples_of, frame_scores
 from reproduction.grounding.lessons import encode, training
 from reproduction.grounding.shots import length_of

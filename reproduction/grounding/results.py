@@ -9,17 +9,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from reproduction.grounding.arms import ARMS, LENGTHS, NFRAME
-from reproduction.grounding.trial import Size, read_rows
+import orjson
+
+from reproduction.grounding.arms import ARMS, LENGTHS, NFRAME, TEST_FILMS
 from reproduction.jobs import job_seconds
 from reproduction.results import Results, machine
 
 PACKAGES = ("torch", "transformers", "opencv-python-headless")
 
 
+def read_rows(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """(arm, shots) -> its row."""
+    file = folder / "results.jsonl"
+    rows = [orjson.loads(line) for line in file.read_bytes().splitlines()] if file.is_file() else []
+    return {(row["arm"], row["shots"]): row for row in rows}
+
+
 def collect(exp: Path, seeds: Sequence[int], window: int) -> Results:
     """Read what is there; an arm of a seed is there once films of all lengths were answered."""
-    count = Size().test_films
     results: Results = {
         "window": window,
         "machine": machine(),
@@ -28,8 +35,8 @@ def collect(exp: Path, seeds: Sequence[int], window: int) -> Results:
         "asked": {
             "dataset": "films",
             "benchmark": "moments",
-            "videos": [f"{shots}/{number}" for shots in LENGTHS for number in range(count)],
-            "events": [shots for shots in LENGTHS for _ in range(count)],
+            "videos": [f"{shots}/{number}" for shots in LENGTHS for number in range(TEST_FILMS)],
+            "events": [shots for shots in LENGTHS for _ in range(TEST_FILMS)],
         },
         "arms": {},
     }

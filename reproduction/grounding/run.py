@@ -22,8 +22,7 @@ from threading import Lock
 
 from reproduction.grounding.arms import ARMS, BRIDGES, CORE, LENGTHS, WINDOWS
 from reproduction.grounding.report import RESULTS, write_report
-from reproduction.grounding.results import collect
-from reproduction.grounding.trial import read_rows
+from reproduction.grounding.results import collect, read_rows
 from reproduction.jobs import Runner, python
 from reproduction.results import write_results
 from tools.cli import new_folder, positive, run_script, script_parser

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import torch
 
 from grounding.answerer import Answerer
@@ -25,8 +24,12 @@ from reproduction.grounding.arms import (
     GROUNDED,
     LENGTHS,
     SIMILARITY,
+    TEST_FILMS,
     TUNED,
     WINDOWS,
+)
+from reproduction.grounding.bridges import STEPS, new_reader, train
+from reproduction.grounding.choices import (
     WITH_BRIDGE,
     WITHOUT_BRIDGE,
     Choice,
@@ -34,7 +37,6 @@ from reproduction.grounding.arms import (
     grounded,
     similar,
 )
-from reproduction.grounding.bridges import STEPS, new_reader, train
 from reproduction.grounding.films import (
     Films,
     answers,
@@ -45,6 +47,7 @@ from reproduction.grounding.films import (
 )
 from reproduction.grounding.lessons import teach, words
 from reproduction.grounding.refinement import refine, stage
+from reproduction.grounding.results import read_rows
 from reproduction.grounding.shots import Shots, moment_of, open_shots
 from reproduction.grounding.similarity import Similarity, teach_similarity
 from tools.cli import new_folder, run_script, script_parser, whole
@@ -62,7 +65,7 @@ class Size:
     train_stories: int = 50
     test_stories: int = 20
     train_films: int = 4000
-    test_films: int = 100
+    test_films: int = TEST_FILMS
     steps: int = STEPS
     lessons: float = 1.0
     lengths: tuple[int, ...] = LENGTHS
@@ -167,9 +170,9 @@ class Trial:
         if arm in TUNED:
             return grounded(self.tuned(arm)[1], films, rng)
         if arm in WITHOUT_BRIDGE:
-            return WITHOUT_BRIDGE[arm][1](films, rng)
+            return WITHOUT_BRIDGE[arm](films, rng)
         if arm in WITH_BRIDGE:
-            return WITH_BRIDGE[arm][1](self.sampler(GROUNDED), films, rng)
+            return WITH_BRIDGE[arm](self.sampler(GROUNDED), films, rng)
         return grounded(self.sampler(arm), films, rng)
 
     def score(self, arm: str, length: int) -> dict[str, Any]:
@@ -220,13 +223,6 @@ def union_iou(spans: Sequence[Span], moment: Span) -> float:
     both = sum(max(0.0, min(end, moment[1]) - max(start, moment[0])) for start, end in spans)
     either = sum(end - start for start, end in spans) + moment[1] - moment[0] - both
     return both / either
-
-
-def read_rows(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """(arm, shots) -> its row."""
-    file = folder / "results.jsonl"
-    rows = [orjson.loads(line) for line in file.read_bytes().splitlines()] if file.is_file() else []
-    return {(row["arm"], row["shots"]): row for row in rows}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from reproduction.claims import Claim, effect_and_verdict, entries
 from reproduction.grounding import arms, refinement, report, results, similarity, trial
-from reproduction.grounding.arms import WITH_BRIDGE, WITHOUT_BRIDGE
+from reproduction.grounding.choices import WITH_BRIDGE, WITHOUT_BRIDGE, grounded
 from reproduction.grounding.films import Films, confident_spans
 from reproduction.grounding.shots import make_shots, moment_of, open_shots
 from reproduction.grounding.trial import Size, Trial, union_iou
@@ -79,8 +79,8 @@ def films_of(length):
 def chosen(arm, length=8, stub=None):
     rng = np.random.default_rng(0)
     if arm in WITHOUT_BRIDGE:
-        return WITHOUT_BRIDGE[arm][1](films_of(length), rng)
-    choose = arms.grounded if arm == "grounded" else WITH_BRIDGE[arm][1]
+        return WITHOUT_BRIDGE[arm](films_of(length), rng)
+    choose = grounded if arm == "grounded" else WITH_BRIDGE[arm]
     return choose(stub, films_of(length), rng)
 
 

@@ -1,0 +1,142 @@
+"""Ways of choosing 4 frames: functions of a film and of what a bridge says about it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from grounding.moments import frame_times, middles
+from grounding.sampler import Grounding, Sampler
+from reproduction.grounding.arms import NFRAME
+from reproduction.grounding.films import Films
+from reproduction.grounding.shots import SHOT_FLOWS, length_of, moment_of
+from reproduction.grounding.similarity import Similarity
+from tools.features.flow import FPS, Flow
+from toyworld.language import ACTIONS
+
+MOST_FLOWS = 64  # the released code's cap of a video's flows
+CANDIDATES = 32  # frames of a video that the released code chooses from
+
+Times = list[float]
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where frames come from.
+
+    Attributes:
+        times: of the frames of each film, seconds.
+        spans: of each film, disjoint, seconds; None: the arm chooses no spans.
+    """
+
+    times: list[Times]
+    spans: list[list[Span]] | None = None
+
+
+def uniform(films: Films, rng: np.random.Generator) -> Choice:
+    """The middles of 4 equal parts of the film."""
+    return Choice([frame_times([(0.0, length_of(film))], NFRAME) for film in films.films])
+
+
+def random(films: Films, rng: np.random.Generator) -> Choice:
+    """4 moments drawn evenly from the film."""
+    return Choice(
+        [sorted(rng.uniform(0, length_of(film), NFRAME).tolist()) for film in films.films]
+    )
+
+
+def oracle(films: Films, rng: np.random.Generator) -> Choice:
+    """The middles of 4 equal parts of the true moment."""
+    moments = [moment_of(film) for film in films.films]
+    return Choice([frame_times([moment], NFRAME) for moment in moments], [[m] for m in moments])
+
+
+WITHOUT_BRIDGE: dict[str, Callable[[Films, np.random.Generator], Choice]] = {
+    "uniform": uniform,
+    "random": random,
+    "oracle": oracle,
+}
+
+
+def _in_spans(groundings: Sequence[Grounding]) -> Choice:
+    """The middles of 4 equal parts of the spans."""
+    times = [frame_times(grounding.spans, NFRAME) for grounding in groundings]
+    return Choice(times, [grounding.spans for grounding in groundings])
+
+
+def grounded(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
+    """Frames of the best span."""
+    asked = zip(films.flow, films.films, strict=True)
+    return _in_spans([sampler.ground(flow, film.question) for flow, film in asked])
+
+
+def shuffled(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
+    """Frames of the best span for a question about another action."""
+    groundings = []
+    for flow, film in zip(films.flow, films.films, strict=True):
+        other = rng.choice([action for action in ACTIONS if action != film.action])
+        question = film.question.replace(film.action, str(other))
+        groundings.append(sampler.ground(flow, question))
+    return _in_spans(groundings)
+
+
+def thinned(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
+    """Frames of the best span in flow of which MOST_FLOWS are kept, as the released code keeps
+    them."""
+    groundings = []
+    for flow, film in zip(films.flow, films.films, strict=True):
+        if len(flow.times) > MOST_FLOWS:
+            kept = middles(len(flow.times), MOST_FLOWS)
+            starts = flow.times[kept, 0]
+            ends = np.append(starts[1:], flow.times[-1, 1])
+            flow = Flow(flow.speed[kept], np.stack([starts, ends], 1), flow.max_speed)
+        groundings.append(sampler.ground(flow, film.question))
+    return _in_spans(groundings)
+
+
+def candidates(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
+    """Those of CANDIDATES frames spread over the film that lie in the best span, or else the
+    nearest."""
+    times, spans = [], []
+    for flow, film in zip(films.flow, films.films, strict=True):
+        grounding = sampler.ground(flow, film.question)
+        [(start, end)] = grounding.spans
+        spread = np.array(frame_times([(0.0, length_of(film))], CANDIDATES))
+        inside = spread[(spread >= start) & (spread < end)]
+        if not len(inside):
+            inside = spread[[np.abs(spread - (start + end) / 2).argmin()]]
+        times.append(inside[middles(len(inside), NFRAME)].tolist())
+        spans.append(grounding.spans)
+    return Choice(times, spans)
+
+
+def drawn(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
+    """Frames of the spans that the released code draws."""
+    return _in_spans(
+        [
+            sampler.ground(flow, film.question, decoding="reference", seed=int(rng.integers(2**31)))
+            for flow, film in zip(films.flow, films.films, strict=True)
+        ]
+    )
+
+
+def similar(model: Similarity, films: Films) -> Choice:
+    """The 4 of the frames that flow is computed from which look most like the question."""
+    times = []
+    with torch.inference_mode():
+        for film in films.films:
+            moments = np.arange(len(film.shots) * SHOT_FLOWS) / FPS
+            keys = np.array(films.shots.frames_at(film, moments.tolist()))
+            scores = model(films.shots.pictures[keys[:, 0], keys[:, 1]], [film.question])[:, 0]
+            times.append(sorted(moments[scores.topk(NFRAME).indices.numpy()].tolist()))
+    return Choice(times)
+
+
+WITH_BRIDGE: dict[str, Callable[[Sampler, Films, np.random.Generator], Choice]] = {
+    "shuffled": shuffled,
+    "flows_64": thinned,
+    "candidates_32": candidates,
+    "drawn_spans": drawn,
+}
