@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from inference.tiny import llama
-from prealignment.model import AlignmentConfig, open_llm
+from prealignment.config import AlignmentConfig
+from prealignment.model import open_llm
 
 WIDTH = 16  # of a vector
 
