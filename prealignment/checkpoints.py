@@ -48,7 +48,7 @@ class Settings:
 class Aligned:
     """A language model that reads videos, its tokenizer, and what it belongs to."""
 
-    model: AlignedLlama
+    model: Any  # an AlignedLlama; the library's annotations of generate() fit no call
     tokenizer: Any
     settings: Settings
 

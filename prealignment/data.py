@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from prealignment.layouts import Row, Sample, lay_out
+from prealignment.vectors import noisy, sampled
 from qa.frames import subtitles_of
 from qa.options import LETTERS
 from qa.records import Question
@@ -109,30 +110,22 @@ def choice_sample(
     return Sample("choice", LETTERS[order.index(right)], question, shuffled, tuple(dialogue))
 
 
-def sampled(vectors: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of (T, d) vectors, those in the middles of equal parts: row floor((j + .5) *
-    T / count). The released code takes floor(j * T / count), which never shows how a video ends."""
-    total = len(vectors)
-    if total <= count:
-        return vectors
-    return vectors[((np.arange(count) + 0.5) * total / count).astype(int)]
-
-
 @dataclass
 class Examples:
     """The visits of a training, by position, as a data loader reads them.
 
     Attributes:
         items: what is visited; each pass visits all of them in an order of its own.
-        features: video id -> (T, width) float32.
+        vectors_of: the vectors of an item, (T, width) float32.
         length: visits in all.
         frames: slots at most.
         blind: whether vectors are zero, a control that sees no video.
-        left_out: id -> why, of items that could not be laid out, in this process.
+        variance: of the noise that is added to vectors.
+        left_out: items that could not be laid out, of which each was said once in this process.
     """
 
     items: Sequence[Item]
-    features: Callable[[str], np.ndarray]
+    vectors_of: Callable[[Item], np.ndarray]
     tokenizer: Any
     shares: Shares
     length: int
@@ -140,7 +133,8 @@ class Examples:
     max_length: int
     seed: int = 0
     blind: bool = False
-    left_out: dict[str, str] = field(default_factory=dict)
+    variance: float = 0.0
+    left_out: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
         return self.length
@@ -152,16 +146,15 @@ class Examples:
         rng = random.Random(f"{self.seed}/{id_of(item)}/{visit}")
         try:
             sample = draw_sample(item, self.shares, rng)
-            vectors = sampled(self.features(video_of(item)), self.frames)
-            return (
-                lay_out(self.tokenizer, sample, len(vectors), self.max_length),
-                vectors * 0 if self.blind else vectors,
-            )
+            vectors = sampled(self.vectors_of(item), self.frames)
+            row = lay_out(self.tokenizer, sample, len(vectors), self.max_length)
         except UserError as error:
             if id_of(item) not in self.left_out:
                 print(f"{id_of(item)} is left out: {error}", file=sys.stderr)
-            self.left_out[id_of(item)] = str(error)
+            self.left_out.add(id_of(item))
             return None
+        vectors = noisy(vectors, self.variance, np.random.default_rng(rng.getrandbits(64)))
+        return row, vectors * 0 if self.blind else vectors
 
 
 @lru_cache(2)
@@ -203,7 +196,7 @@ def batch_of(
     slots = [torch.zeros(len(row.ids), dtype=torch.bool) for row in rows]
     for mask, row in zip(slots, rows, strict=True):
         mask[row.slots.start : row.slots.stop] = True
-    pad = {"batch_first": True, "padding_side": side}
+    pad: dict[str, Any] = {"batch_first": True, "padding_side": side}
     return {
         "input_ids": pad_sequence(ids, **pad),
         "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], **pad),

@@ -89,6 +89,7 @@ class AlignedLlama(LlamaForCausalLM):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(config)
+        self.loss_type = "ForCausalLM"  # which the library reads off its own classes' names
         self.alignment = AlignmentConfig(**config.alignment)
         width, heads = config.hidden_size, config.num_attention_heads
         self.visual_proj = nn.Linear(self.alignment.width, width, bias=False)
@@ -106,10 +107,10 @@ class AlignedLlama(LlamaForCausalLM):
         generator = torch.Generator().manual_seed(seed)
         bound = self.alignment.width**-0.5
 
-        def draw(parameter: nn.Parameter, values: Tensor) -> None:
+        def draw(parameter: Tensor, values: Tensor) -> None:
             parameter.data = values.to(parameter.device)  # float32, whatever the others are
 
-        def normal(parameter: nn.Parameter) -> Tensor:
+        def normal(parameter: Tensor) -> Tensor:
             return torch.randn(parameter.shape, generator=generator)
 
         table, projection = self.temporal_emb.weight, self.visual_proj.weight
@@ -198,9 +199,9 @@ class AlignedLlama(LlamaForCausalLM):
     # generate() takes the arguments that are named in the signatures of these two methods.
     def prepare_inputs_for_generation(  # type: ignore[override]
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        cache_position: Tensor | None = None,
+        input_ids: Any,
+        attention_mask: Any = None,
+        cache_position: Any = None,
         video: Tensor | None = None,
         video_mask: Tensor | None = None,
         **others: Any,

@@ -18,7 +18,7 @@ from prealignment.data import (
     collate,
     draw_sample,
     of_share,
-    sampled,
+    video_of,
 )
 from qa.records import Question
 
@@ -50,12 +50,12 @@ def examples(tiny_llama):
     """(items, length, shares, **others) -> Examples whose vectors are their video's number."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_llama)
 
-    def features(video_id):
-        return np.full((3, 16), float(video_id[1:]), np.float32)
+    def vectors_of(item):
+        return np.full((3, 16), float(video_of(item)[1:]), np.float32)
 
     def make(items, length, shares=TEXT_SHARES, **others):
         limits = {"frames": 10, "max_length": 400, **others}
-        return Examples(items, features, tokenizer, shares, length, **limits)
+        return Examples(items, vectors_of, tokenizer, shares, length, **limits)
 
     return make
 
@@ -130,13 +130,6 @@ def test_a_task_that_an_item_lacks_gives_way(item, shares, task, answer):
     assert answer is None or sample.answer == answer
 
 
-def test_ten_of_many_vectors_are_the_middles_of_equal_parts():
-    rows = np.arange(40, dtype=np.float32)[:, None]
-    assert sampled(rows, 10)[:, 0].tolist() == [2, 6, 10, 14, 18, 22, 26, 30, 34, 38]
-    assert sampled(rows, 1).tolist() == [[20]]
-    assert sampled(rows[:3], 10).tolist() == [[0], [1], [2]]  # no slot for what is not there
-
-
 def test_a_share_of_the_videos_is_a_part_of_a_larger_one():
     items = [question(n) for n in range(40)]
     few, many = ({q.video_id for q in of_share(items, share, 0)} for share in (0.1, 0.5))
@@ -165,8 +158,16 @@ def test_an_item_that_does_not_fit_is_left_out_alone(examples, capsys):
     made = examples([tideo(0), long], 2, Shares(0.0, 0.0))
     batch = collate([made[position] for position in range(2)])
     assert len(batch["input_ids"]) == 1
-    assert made.left_out.keys() == {"t1"}
+    assert made.left_out == {"t1"}
     assert "t1 is left out" in capsys.readouterr().err
+
+
+def test_noise_is_drawn_anew_at_each_visit(examples):
+    made = examples([tideo(5)], 2, variance=0.001)
+    first, second = made[0][1], made[1][1]
+    assert np.allclose(np.linalg.norm(first, axis=1), 1, atol=1e-6)
+    assert not np.allclose(first, second)
+    assert np.array_equal(first, made[0][1])
 
 
 def test_a_blind_model_is_trained_on_zeros(examples):
