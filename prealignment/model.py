@@ -29,7 +29,7 @@ ATTENTION = "gated_prefix"
 
 
 def gated_prefix(
-    module: nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -53,7 +53,7 @@ def gated_prefix(
     """
     # Without a mask every token would see those behind it.
     assert attention_mask is not None
-    groups: int = module.num_key_value_groups  # type: ignore[assignment]
+    groups = module.num_key_value_groups
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     mask = attention_mask[..., : key.shape[2]]
     if video_columns is not None and video_rows is not None and hasattr(module, "gate2"):
