@@ -104,8 +104,8 @@ class TrainSettings:
 OF_A_RUN = ("out", "batch_size", "workers", "dtype")  # they do not shape what is learned
 
 
-def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = "auto") -> Path:
-    """Train, or go on; returns the folder.
+def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = "auto") -> None:
+    """Train into settings.out, or go on with what has begun there.
 
     Args:
         config: a function of the vectors' width that gives the AlignmentConfig of a new alignment.
@@ -212,10 +212,12 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
     about = replace(about, training=training)
     trainer = AlignmentTrainer(model, about, settings.weight_decay, arguments, examples)
     trained = sum(parameter.numel() for _, parameter in model.added_parameters())
-    print(
-        f"{trained:,} parameters are trained on {len(kept)} of {len(items)}"
-        f" {'text videos' if tower == 'text' else 'questions'}, {visits} visits"
-    )
+    if trainer.is_world_process_zero():
+        noun = "text videos" if tower == "text" else "questions"
+        print(
+            f"{trained:,} parameters are trained on {len(kept)} of {len(items)} {noun},"
+            f" {visits} visits"
+        )
     try:
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(settings.out)))
     except UserError as error:
@@ -225,7 +227,7 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
     if trainer.is_world_process_zero():
         save_alignment(settings.out, model, about)
         trainer.state.save_to_json(str(settings.out / "trainer_state.json"))
-    return settings.out
+        print(settings.out)
 
 
 def _items(dataset: Dataset, settings: TrainSettings) -> tuple[list[Any], str]:
@@ -268,13 +270,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # rows are laid out in processes
     dataset = open_dataset(args.dataset, args.data_root)
     settings = settings_from(args, TrainSettings)
-    print(
-        train(
-            dataset,
-            settings,
-            lambda width: settings_from(args, AlignmentConfig, width=width),
-            args.device,
-        )
+    train(
+        dataset,
+        settings,
+        lambda width: settings_from(args, AlignmentConfig, width=width),
+        args.device,
     )
 
 

@@ -1,12 +1,21 @@
 """Training on text vectors and on labelled videos: what is learned, kept, gone on from, refused."""
 
+from itertools import permutations
+
+import numpy as np
 import orjson
 import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from prealignment.checkpoints import load_alignment
+from prealignment.checkpoints import Settings, load_alignment, open_aligned
+from prealignment.config import AlignmentConfig
+from prealignment.data import Examples, Shares, collate
+from prealignment.layouts import Sample
 from prealignment.model import open_llm
+from prealignment.scoring import option_scores
+
+COLOURS = ("red", "green", "blue", "white", "black")
 
 TASKS = ("--choice_share", 0, "--caption_share", 0.5)
 
@@ -107,3 +116,44 @@ def test_another_training_in_the_same_folder_is_refused(run, pretrained, tiny_ll
     )
     assert result.returncode == 2
     assert "holds another training: alignment differ" in result.stderr
+
+
+def test_order_is_learned_from_the_order_of_vectors(tiny_llama):
+    """Text videos of two colours, and the question which comes first; real ones come reversed."""
+    pairs = list(permutations(COLOURS, 2))
+    items = [
+        {
+            "video_id": " ".join(pair),
+            "global_video_caption": "",
+            "QAs": [{"question": "what first", "options": COLOURS, "answer": letter}],
+        }
+        for pair in pairs
+        for letter in "ABCDE"[COLOURS.index(pair[0])]
+    ]
+
+    def vectors_of(item):
+        return np.eye(16, dtype=np.float32)[[COLOURS.index(x) for x in item["video_id"].split()]]
+
+    config = AlignmentConfig(16, prefix_length=4, gate2=0.0)
+    aligned = open_aligned(Settings(str(tiny_llama), config, "text:tiny-clip"))
+    open_questions = Shares(0.0, 0.0)
+    visits = Examples(items, vectors_of, aligned.tokenizer, open_questions, 1200, 10, 150)
+    trained = [parameter for _, parameter in aligned.model.added_parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=0.03)
+    for start in range(0, len(visits), 20):
+        loss = aligned.model(**collate([visits[n] for n in range(start, start + 20)])).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def share_of(place, step):
+        """How often the colour at a place of the pair is chosen, with vectors in an order."""
+        asked = [
+            (Sample("choice", None, "what first", COLOURS), vectors_of(i)[::step]) for i in items
+        ]
+        chosen = [COLOURS[np.argmax(v)] for v in option_scores(aligned, asked, batch_size=40)]
+        return np.mean([own == pair[place] for own, pair in zip(chosen, pairs, strict=True)])
+
+    assert share_of(place=0, step=1) >= 0.9
+    assert share_of(place=0, step=-1) <= 0.1  # the colours are the same: it is their order
+    assert share_of(place=1, step=-1) >= 0.9
