@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "qa": ["tools", "inference"],
     "toyworld": ["tools", "qa.records"],
     "grounding": ["tools", "inference", "qa", "toyworld"],
+    "prealignment": ["tools", "inference", "qa", "toyworld"],
     "evaluation": ["tools", "inference", "qa", "toyworld"],
     "reproduction": ["tools", "inference", "qa", "toyworld", "evaluation"],
     "visualize": ["tools", "inference", "qa"],
