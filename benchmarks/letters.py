@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,11 @@ def main() -> int:
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
-        sizes = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 8}
+        sizes: dict[str, Any] = {
+            "hidden_size": 256,
+            "intermediate_size": 768,
+            "num_hidden_layers": 8,
+        }
         folder = llama.build(Path(name), initializer_range=0.1, **sizes)
         aligned = open_aligned(Settings(str(folder), AlignmentConfig(WIDTH), "text"))
     asked = []

@@ -10,7 +10,7 @@ models BLIP-2 and InstructBLIP, clip.py CLIP, llama.py a language model.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def _draw_weights(model: Any, ids: dict[str, int], generator: torch.Generator) -
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = script_parser(__doc__)
-    builders = {
+    builders: dict[str, Callable[..., Path]] = {
         **{family: partial(build, family) for family in FAMILIES},
         **{family: partial(blip.build, family) for family in blip.FAMILIES},
         "clip": partial(clip.build, "clip"),
