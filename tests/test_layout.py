@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "visualize": ["tools", "inference", "qa"],
     "benchmarks": [
         *("tools", "inference", "qa", "toyworld", "evaluation", "reproduction", "visualize"),
+        "prealignment",
     ],
 }
 SCRIPTS = ["tools", "inference", "evaluation", "qa"]  # at the root; nobody imports them
