@@ -3,7 +3,7 @@
     python -m benchmarks.projection --rows 1000000 --width 768
 
 writes a memory of random vectors to a file, maps it, and projects videos of 10 frames each: one by
-itself, then 20 in one call. A first pass brings the file into the page cache.
+itself, then 10 in one call. A first pass brings the file into the page cache.
 """
 
 import resource
@@ -20,7 +20,7 @@ from prealignment.vectors import unit
 from tools.cli import positive, run_script, script_parser
 
 FRAMES = 10  # of a video
-VIDEOS = 20
+VIDEOS = 10
 BLOCK = 10_000
 
 

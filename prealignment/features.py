@@ -188,6 +188,10 @@ def write_shards(dataset: Dataset) -> None:
             f"{dataset.name} has no text videos: python -m prealignment.tideos writes them; for"
             " real videos, name a split of questions with --split"
         )
+    if tideos.parts():
+        raise UserError(
+            f"{tideos.path.name} is not finished: run the command of its text videos again"
+        )
     digest, records = hashlib.sha256(), []
     for number, (_, offset, line) in enumerate(lines_from(tideos.path, merged=True)):
         digest.update(line)

@@ -139,6 +139,12 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(read, copy_of, compute
     assert files_in(again.root / "features") == files_in(read.root / "features")
 
 
+def test_text_videos_that_are_not_finished_get_no_vectors(read, copy_of, compute):
+    again = copy_of(read)
+    again.table("tideos").part().write_bytes(b"")
+    assert "tideos.jsonl is not finished" in compute(again, returns=2).stderr
+
+
 def test_other_text_videos_need_other_vectors(read, copy_of, compute):
     again = copy_of(read)
     root = str(again.root.parent)
