@@ -174,7 +174,7 @@ class TideosStep(Step):
         left out, in place of the answer."""
         written = record.get("tideo") or json_object(record["answer"], record["finish_reason"])
         tideo, dropped = checked(written, record["video_id"], self.seed)
-        about = {name: record[name] for name in ("kind", "seed_text") if name in record}
+        about: Record = {name: record[name] for name in ("kind", "seed_text") if name in record}
         return {"video_id": record["video_id"], **about, **tideo, "dropped": dict(dropped)}
 
 

@@ -18,7 +18,7 @@ from tools.errors import UserError
 from tools.store.arrays import read_arrays
 from tools.store.dataset import Dataset
 
-SAMPLING = ("centres", "floor")
+SAMPLING = {"centres": 0.5, "floor": 0.0}  # which place of each equal part is taken
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -54,16 +54,16 @@ def sampled(vectors: np.ndarray, count: int, rule: str = "centres") -> np.ndarra
     total = len(vectors)
     if total <= count:
         return vectors
-    twice_offset = SAMPLING[::-1].index(rule)
-    return vectors[[(2 * j + twice_offset) * total // (2 * count) for j in range(count)]]
+    places = np.arange(count) + SAMPLING[rule]
+    return vectors[(places * total / count).astype(int)]
 
 
 def noisy(vectors: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
     """Vectors with TOPA's noise: with s the root of the variance, s N(0, I) and a random vector of
     length s are added to each; the sum gets length 1 again. Rows of zeros stay zero."""
-    real = vectors.any(axis=-1, keepdims=True)
     if variance == 0:
         return vectors
+    real = vectors.any(axis=-1, keepdims=True)
     spread = math.sqrt(variance)
     noise = spread * (rng.standard_normal(vectors.shape) + unit(rng.standard_normal(vectors.shape)))
     return unit(np.where(real, unit(vectors) + noise, 0))
