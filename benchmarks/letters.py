@@ -45,10 +45,10 @@ def main() -> int:
 
     from inference.tiny import llama
     from inference.tiny.tokenizer import WORDS
-    from prealignment.checkpoints import Settings, open_aligned
     from prealignment.config import AlignmentConfig
     from prealignment.layouts import Sample, lay_out
-    from prealignment.scoring import letter_scores, log_p
+    from prealignment.scores.options import letter_scores, log_p
+    from prealignment.weights.alignments import Settings, open_aligned
 
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)

@@ -104,7 +104,7 @@ class Respondent:
         Args:
             order: number of the order in which options are listed; 0 is the published one.
         """
-        from prealignment.scoring import SCORES
+        from prealignment.scores.options import SCORES
 
         orders = [option_order(q, order, self.settings.seed) for q in self.questions]
         asked = [
@@ -269,8 +269,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import torch
 
-    from prealignment.checkpoints import load_alignment, read_settings
     from prealignment.sources import memory_of, open_memory, real_source, ways_of
+    from prealignment.weights.alignments import load_alignment, read_settings
 
     about = read_settings(settings.checkpoint, settings.llm)
     source = real_source(dataset, about.features)

@@ -12,8 +12,8 @@ qa/predictions/SPLIT/NAME.jsonl. After a Ctrl-C or a crash, run the same command
 from collections.abc import Sequence
 from dataclasses import replace
 
-from prealignment.cider import cider, words_of
 from prealignment.config import CaptionSettings
+from prealignment.scores.cider import cider, words_of
 from qa.predictions import Prediction, benchmark_digest, write_predictions
 from qa.records import read_questions
 from tools.cli import add_dataset, add_settings, run_script, script_parser, settings_from
@@ -47,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{dataset.name}/{settings.split} has no references")
 
     from prealignment.captioning import CaptionStep
-    from prealignment.checkpoints import read_settings
     from prealignment.sources import memory_of, real_source
+    from prealignment.weights.alignments import read_settings
     from tools.runner.run import run
 
     about = read_settings(settings.checkpoint, settings.llm)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from inference.checkpoints import digest
-from prealignment.checkpoints import Aligned, load_alignment
 from prealignment.config import CaptionSettings
-from prealignment.data import batch_of
 from prealignment.layouts import Row, Sample, lay_out
 from prealignment.sources import Source, open_memory, projected
+from prealignment.training.visits import batch_of
 from prealignment.vectors import sampled
+from prealignment.weights.alignments import Aligned, load_alignment
 from qa.records import Question
 from tools.errors import Filtered, UserError
 from tools.runner.step import Step

@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=new_folder, required=True, metavar="DIR", help="new folder")
     args = parser.parse_args(argv)
 
-    from prealignment.checkpoints import (
+    from prealignment.weights.alignments import (
         Settings,
         llm_folder,
         open_aligned,

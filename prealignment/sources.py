@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prealignment.data import Item
 from prealignment.memory import Memory, project, read_memory, shift
+from prealignment.training.visits import Item
 from prealignment.vectors import clip_of, features_of, part_name, question_vectors, sampled
 from qa.records import Question
 from tools.errors import UserError

@@ -118,16 +118,16 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
     from transformers import TrainingArguments, set_seed
     from transformers.trainer_utils import get_last_checkpoint
 
-    from prealignment.checkpoints import (
+    from prealignment.sources import open_source
+    from prealignment.training.trainer import AlignmentTrainer
+    from prealignment.training.visits import QUESTION_SHARES, TEXT_SHARES, Examples, of_share
+    from prealignment.weights.alignments import (
         Settings,
         load_weights,
         open_aligned,
         read_settings,
         save_alignment,
     )
-    from prealignment.data import QUESTION_SHARES, TEXT_SHARES, Examples, of_share
-    from prealignment.sources import open_source
-    from prealignment.trainer import AlignmentTrainer
 
     # What is learned from.
     items, tower = _items(dataset, settings)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from prealignment.checkpoints import load_alignment
-from prealignment.data import batch_of
 from prealignment.layouts import Sample, lay_out
 from prealignment.memory import write_memory
-from prealignment.scoring import letter_scores, option_scores
+from prealignment.scores.options import letter_scores, option_scores
+from prealignment.training.visits import batch_of
+from prealignment.weights.alignments import load_alignment
 from tools.store.dataset import Dataset
 
 COLOURS = ("red", "green", "blue", "white", "black")

@@ -5,8 +5,8 @@ import pytest
 
 from prealignment.caption import bleu_4
 from prealignment.captioning import describe
-from prealignment.checkpoints import load_alignment
 from prealignment.config import CaptionSettings
+from prealignment.weights.alignments import load_alignment
 from qa.predictions import read_predictions
 from qa.records import read_questions
 from tools.store.dataset import Dataset

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from prealignment.cider import cider, words_of
+from prealignment.scores.cider import cider, words_of
 
 
 def test_words_are_in_lower_case_without_punctuation():

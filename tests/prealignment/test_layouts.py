@@ -6,8 +6,8 @@ import pytest
 import transformers
 
 from inference.tiny.tokenizer import build_tokenizer
-from prealignment.data import choice_sample
 from prealignment.layouts import Sample, lay_out, letter_rows, option_rows
+from prealignment.training.visits import choice_sample
 from tools.errors import UserError
 
 CHOICE = Sample("choice", "B", "who sings", ("a boy", "a girl", "the choir"))

@@ -10,9 +10,9 @@ import transformers
 from safetensors.torch import load_file
 
 from inference.tiny import llama
-from prealignment.checkpoints import llm_folder, load_alignment
-from prealignment.meta_weights import SPECIAL, _halved
 from prealignment.released import ROPE_THETA
+from prealignment.weights.alignments import llm_folder, load_alignment
+from prealignment.weights.meta import SPECIAL, _halved
 from tools.errors import UserError
 
 LAYERS, HEADS, WIDTH, FEATURES, KEYS = 2, 4, 64, 16, 5
@@ -107,7 +107,7 @@ def test_a_language_model_that_is_no_llama_is_refused(tmp_path):
 
 
 def metas_weights(model, shards, embedding_axis):
-    """The files' contents: what `meta_weights` undoes, written from Meta's model.py."""
+    """The files' contents: what `weights.meta` undoes, written from Meta's model.py."""
     names = {
         "self_attn.q_proj": ("attention.wq", 0),
         "self_attn.k_proj": ("attention.wk", 0),

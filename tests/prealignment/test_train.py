@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from prealignment.checkpoints import Settings, load_alignment, open_aligned
 from prealignment.config import AlignmentConfig
-from prealignment.data import Examples, Shares, collate
 from prealignment.layouts import Sample
 from prealignment.model import open_llm
-from prealignment.scoring import option_scores
+from prealignment.scores.options import option_scores
+from prealignment.training.visits import Examples, Shares, collate
+from prealignment.weights.alignments import Settings, load_alignment, open_aligned
 
 COLOURS = ("red", "green", "blue", "white", "black")
 

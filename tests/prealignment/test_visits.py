@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from prealignment.data import (
+from prealignment.training.visits import (
     IGNORED,
     QUESTION_SHARES,
     TEXT_SHARES,

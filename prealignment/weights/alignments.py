@@ -17,8 +17,8 @@ from torch import Tensor
 
 from inference.checkpoints import config_of, is_folder, local_folder
 from prealignment.config import AlignmentConfig
-from prealignment.meta_weights import converted, is_metas
 from prealignment.model import AlignedLlama, open_llm
+from prealignment.weights.meta import converted, is_metas
 from tools.errors import UserError, did_you_mean
 from tools.store.files import read_json, write_json
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prealignment.checkpoints import Aligned
-from prealignment.data import batch_of
 from prealignment.layouts import Row, Sample, letter_rows, option_rows
+from prealignment.training.visits import batch_of
+from prealignment.weights.alignments import Aligned
 
 Asked = tuple[Sample, np.ndarray]
 """A multiple-choice sample, its options in the order in which they are listed, and (F, width)

@@ -7,9 +7,9 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
-from prealignment.checkpoints import Settings, load_weights, save_alignment
-from prealignment.data import Examples, collate
 from prealignment.model import AlignedLlama
+from prealignment.training.visits import Examples, collate
+from prealignment.weights.alignments import Settings, load_weights, save_alignment
 
 BETAS = (0.9, 0.95)
 UNDECAYED = (".gate1", ".gate2", "temporal_emb.weight")
