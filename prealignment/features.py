@@ -136,7 +136,7 @@ class VectorsStep(Step):
 
     def write(self, file: Path, vectors: np.ndarray, **others: Any) -> None:
         """Write vectors, whose length of 1 half precision keeps to 0.001."""
-        arrays = {"vectors": vectors.astype(np.float16)}
+        arrays: dict[str, np.ndarray] = {"vectors": vectors.astype(np.float16)}
         write_arrays(file, arrays, {**self.description, "unit": "length 1", **others})
 
 

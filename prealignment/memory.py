@@ -95,8 +95,9 @@ def write_memory(
     with replace_atomically(path) as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for block in blocks:
-            first, end = np.searchsorted(chosen, (before, before + len(block)))
-            kept = block[chosen[first:end] - before].astype(np.float32)
+            first = int(np.searchsorted(chosen, before))
+            end = int(np.searchsorted(chosen, before + len(block)))
+            kept: np.ndarray = block[chosen[first:end] - before].astype(np.float32)
             file.write(kept.tobytes())
             mean += kept.sum(axis=0, dtype=np.float64) / count
             before += len(block)

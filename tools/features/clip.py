@@ -1,6 +1,7 @@
 """Both towers of CLIP: pictures and texts as vectors of one space."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +33,8 @@ class Clip(TransformersEmbedder):
             features = self._model.get_text_features(
                 input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
             )
-        rows: np.ndarray = self._torch.nn.functional.normalize(features.float(), dim=-1)
-        return rows.cpu().numpy()
+        rows: Any = self._torch.nn.functional.normalize(features.float(), dim=-1)
+        return np.asarray(rows.cpu())
 
 
 def check_clip(checkpoint: str) -> str:
