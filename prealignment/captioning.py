@@ -73,17 +73,15 @@ class CaptionStep(Step):
                 yield position, Filtered("not_in_split")
                 continue
             try:
-                vectors.append(self._vectors(question))
+                vectors.append(sampled(self.source.read(question), self.frames))
                 described.append(position)
             except UserError as error:
                 yield position, error
+        if vectors and self.memory:
+            vectors = projected(vectors, self.memory, self.device)
         captions = describe(self.aligned, vectors, self.settings) if vectors else []
         for position, caption in zip(described, captions, strict=True):
             yield position, {**records[position], "caption": caption}
-
-    def _vectors(self, question: Question) -> np.ndarray:
-        rows = sampled(self.source.read(question), self.frames)
-        return projected(rows, self.memory, str(self.device)) if self.memory else rows
 
 
 def describe(

@@ -14,6 +14,7 @@ from qa.records import Question
 from tools.errors import UserError
 from tools.store.dataset import Dataset, open_dataset
 
+ROWS_AT_ONCE = 1000  # vectors that are projected in one pass over the memory
 VectorsOf = Callable[[Question], np.ndarray]
 
 
@@ -128,10 +129,13 @@ def open_memory(path: Path | None, clip: str) -> Memory | None:
     return memory
 
 
-def projected(vectors: np.ndarray, memory: Memory, device: str) -> np.ndarray:
-    """(F, width) vectors as the mean of the text vectors that are near to them."""
-    rows = project(torch.from_numpy(vectors).to(device), memory)
-    return rows.cpu().numpy()
+def projected(videos: Sequence[np.ndarray], memory: Memory, device: str) -> list[np.ndarray]:
+    """The (F, width) vectors of videos as means of the text vectors that are near to them."""
+    rows = torch.from_numpy(np.concatenate(videos))
+    # Many at a time: reading the memory is what costs.
+    parts = [project(block.to(device), memory).cpu() for block in rows.split(ROWS_AT_ONCE)]
+    ends = np.cumsum([len(vectors) for vectors in videos])
+    return np.split(torch.cat(parts).numpy(), ends[:-1])
 
 
 def ways_of(
@@ -157,7 +161,7 @@ def ways_of(
     if memory:
         mean = torch.from_numpy(np.concatenate(list(raw.values())).mean(0))
         tables = {
-            "projected": {name: projected(rows, memory, device) for name, rows in raw.items()},
+            "projected": dict(zip(raw, projected(list(raw.values()), memory, device), strict=True)),
             "shifted": {
                 name: shift(torch.from_numpy(rows), mean, memory).numpy()
                 for name, rows in raw.items()
