@@ -192,7 +192,8 @@ def write_shards(dataset: Dataset) -> None:
         raise UserError(
             f"{tideos.path.name} is not finished: run the command of its text videos again"
         )
-    digest, records = hashlib.sha256(), []
+    digest = hashlib.sha256()
+    records: list[Record] = []
     for number, (_, offset, line) in enumerate(lines_from(tideos.path, merged=True)):
         digest.update(line)
         if number % TIDEOS_A_SHARD == 0:
