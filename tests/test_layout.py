@@ -31,12 +31,13 @@ MAY_IMPORT = {
     "qa": ["tools", "inference"],
     "toyworld": ["tools", "qa.records"],
     "grounding": ["tools", "inference", "qa", "toyworld"],
+    "prealignment": ["tools", "inference", "qa", "toyworld"],
     "evaluation": ["tools", "inference", "qa", "toyworld"],
     "reproduction": ["tools", "inference", "qa", "toyworld", "evaluation", "grounding"],
     "visualize": ["tools", "inference", "qa", "grounding.view"],
     "benchmarks": [
-        *("tools", "inference", "qa", "toyworld", "grounding", "evaluation", "reproduction"),
-        "visualize",
+        *("tools", "inference", "qa", "toyworld", "grounding", "prealignment", "evaluation"),
+        *("reproduction", "visualize"),
     ],
 }
 SCRIPTS = ["tools", "inference", "evaluation", "qa"]  # at the root; nobody imports them

@@ -99,7 +99,7 @@ def build(family: str, folder: Path, seed: int = 0, words: Sequence[str] = WORDS
     model_class, processor_class = CLASSES[model_type]
     special = SPECIAL[text_type]
     tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=_sentencepiece(words, list(special.values()), AROUND[text_type]),
+        tokenizer_object=sentencepiece(words, list(special.values()), AROUND[text_type]),
         truncation_side="left",
         model_max_length=512,
         **special,
@@ -130,7 +130,7 @@ def build(family: str, folder: Path, seed: int = 0, words: Sequence[str] = WORDS
     return folder
 
 
-def _sentencepiece(words: Sequence[str], special: Sequence[str], around: str) -> Tokenizer:
+def sentencepiece(words: Sequence[str], special: Sequence[str], around: str) -> Tokenizer:
     """A BPE tokenizer with byte fallback that begins each word with "▁", as SentencePiece does."""
     ids = {token: number for number, token in enumerate(special)}
     ids |= {f"<0x{byte:02X}>": len(ids) + byte for byte in range(256)}

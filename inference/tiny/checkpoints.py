@@ -6,11 +6,11 @@ All but the weights is as in a released checkpoint: Auto classes, servers and ms
 weights are wide random numbers, so greedy text changes with every frame and every word of the
 prompt; the words come from words.txt, and an answer ends by itself, mostly within 200 of them.
 families.yaml says what each family's configuration and processor are; blip.py builds the image
-models BLIP-2 and InstructBLIP.
+models BLIP-2 and InstructBLIP, clip.py CLIP, llama.py a language model.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import transformers
 
-from inference.tiny import blip
+from inference.tiny import blip, clip, llama
 from inference.tiny.tokenizer import (
     FAMILIES,
     WORDS,
@@ -113,12 +113,17 @@ def _draw_weights(model: Any, ids: dict[str, int], generator: torch.Generator) -
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = script_parser(__doc__)
-    parser.add_argument("family", choices=[*FAMILIES, *blip.FAMILIES], help="what to build")
+    builders: dict[str, Callable[..., Path]] = {
+        **{family: partial(build, family) for family in FAMILIES},
+        **{family: partial(blip.build, family) for family in blip.FAMILIES},
+        "clip": partial(clip.build, "clip"),
+        "llama": llama.build,
+    }
+    parser.add_argument("family", choices=builders, help="what to build")
     parser.add_argument("folder", type=Path, help="folder to write, made when absent")
     parser.add_argument("--seed", type=whole, default=0, help="of the weights (default 0)")
     args = parser.parse_args(argv)
-    build_family = blip.build if args.family in blip.FAMILIES else build
-    print(build_family(args.family, args.folder, args.seed))
+    print(builders[args.family](args.folder, args.seed))
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def check_embedder(name: str, checkpoint: str | None) -> str | None:
     from transformers import AutoConfig
 
     try:
-        folder = _fetch(checkpoint)
+        folder = fetch_checkpoint(checkpoint)
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError):
         raise UserError(
@@ -137,7 +137,7 @@ def check_embedder(name: str, checkpoint: str | None) -> str | None:
     return folder
 
 
-def _fetch(where: str) -> str:
+def fetch_checkpoint(where: str) -> str:
     """The folder of a checkpoint: the one named, or the hub's, fetched if it is not here yet."""
     if Path(where).is_dir():
         return where

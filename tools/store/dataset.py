@@ -47,6 +47,18 @@ class Dataset:
         """The extractors that have been run on this dataset."""
         return _names_behind(self.anno, re.compile(r"flow_(.+?)(?<!\.failed)\.jsonl(?:\.\d+-\d+)?"))
 
+    def vectors(self, clip: str, tower: str) -> Path:
+        """The folder of the vectors by one tower of a CLIP: "text" or "image"."""
+        return self.root / "features" / clip / tower
+
+    def vector_clips(self, tower: str) -> list[str]:
+        """The CLIPs of which there are vectors by a tower."""
+        return sorted(folder.parent.name for folder in self.root.glob(f"features/*/{tower}"))
+
+    def memory(self, clip: str) -> Path:
+        """The text vectors of a CLIP that image vectors are projected onto."""
+        return self.root / "features" / clip / "memory.safetensors"
+
     def table(self, name: str) -> Table:
         """A step's table by name, such as `scene`."""
         return Table(self.anno / f"{name}.jsonl")

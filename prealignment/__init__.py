@@ -1,0 +1,1 @@
+"""TOPA: align a language model with video through text alone (docs/prealignment.md)."""

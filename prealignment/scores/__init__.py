@@ -1,0 +1,1 @@
+"""Scores of options and of captions."""

@@ -1,0 +1,158 @@
+"""Vectors of videos: how those of a frame become one, which frames are taken, and where they are.
+
+A textual frame is the mean direction of the CLIP text vectors of its entries, a real frame is one
+CLIP image vector. All vectors have length 1; a row of zeros stands for no frame and stays zero.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from qa.records import Question
+from tools.errors import UserError
+from tools.store.arrays import read_arrays
+from tools.store.dataset import Dataset
+
+SAMPLING = {"centres": 0.5, "floor": 0.0}  # which place of each equal part is taken
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1 in float32; a row of zeros stays zero."""
+    rows = rows.astype(np.float32)
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+
+
+def fuse(vectors: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """One vector a frame: (frames, d) from the vectors of all entries, frame by frame.
+
+    Args:
+        vectors: (entries, d) of any length.
+        counts: how many entries each frame has, 1 or more.
+
+    Raises:
+        ValueError: the counts do not add up to the number of vectors.
+    """
+    if sum(counts) != len(vectors):
+        raise ValueError(f"{len(vectors)} vectors, and the frames have {sum(counts)} entries")
+    starts = np.cumsum([0, *counts[:-1]])
+    return unit(np.add.reduceat(unit(vectors), starts))
+
+
+def sampled(vectors: np.ndarray, count: int, rule: str = "centres") -> np.ndarray:
+    """At most `count` of (T, d) rows, in order; all of them where there are no more.
+
+    Args:
+        rule: "centres": row floor((j + 1/2) T / count) for j = 0, 1 ..., the middles of equal
+            parts; "floor": row floor(j T / count), as TOPA has it, which never takes the end.
+    """
+    total = len(vectors)
+    if total <= count:
+        return vectors
+    places = np.arange(count) + SAMPLING[rule]
+    return vectors[(places * total / count).astype(int)]
+
+
+def noisy(vectors: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
+    """Vectors with TOPA's noise: with s the root of the variance, s N(0, I) and a random vector of
+    length s are added to each; the sum gets length 1 again. Rows of zeros stay zero."""
+    if variance == 0:
+        return vectors
+    real = vectors.any(axis=-1, keepdims=True)
+    spread = math.sqrt(variance)
+    noise = spread * (rng.standard_normal(vectors.shape) + unit(rng.standard_normal(vectors.shape)))
+    return unit(np.where(real, unit(vectors) + noise, 0))
+
+
+def clip_of(dataset: Dataset, kind: str) -> tuple[str, str]:
+    """The tower and the CLIP of a kind of vectors: "text" or "image", or with the name of the CLIP
+    behind it, as in "image:clip-vit-large-patch14".
+
+    Raises:
+        UserError: the name is missing, and there are vectors of no CLIP or of several.
+    """
+    tower, _, clip = kind.partition(":")
+    clips = [clip] if clip else dataset.vector_clips(tower)
+    if len(clips) != 1:
+        there = ", ".join(f"{tower}:{name}" for name in clips) or "none"
+        raise UserError(
+            f"{dataset.name} has {tower} vectors of {len(clips)} CLIPs ({there}): name one, or run"
+            f" python -m prealignment.features {dataset.name} WORLD_SIZE"
+        )
+    return tower, clips[0]
+
+
+def features_of(dataset: Dataset, kind: str, video_id: str) -> np.ndarray:
+    """The vectors of a text video or of a video: (T, d) float32 rows of length 1.
+
+    Args:
+        kind: see `clip_of`.
+
+    Raises:
+        UserError: there are none.
+    """
+    tower, clip = clip_of(dataset, kind)
+    folder = dataset.vectors(clip, tower)
+    if tower == "text":
+        shard, first, rows = _index(folder).get(video_id, (None, 0, 0))
+        if shard is not None:
+            return unit(_shard(folder / f"{shard}.safetensors")[first : first + rows])
+    elif (file := folder / f"{video_id}.safetensors").is_file():
+        return unit(read_arrays(file)[0]["vectors"])
+    raise UserError(
+        f"{dataset.name} has no {tower} vectors of {video_id} by {clip}: run python -m"
+        f" prealignment.features {dataset.name} WORLD_SIZE{' --split SPLIT' * (tower == 'image')}"
+    )
+
+
+def part_name(video_id: str, start: float | None, end: float | None) -> str:
+    """What the vectors of a part of a video are named by; those of all of it by its video_id."""
+    return video_id if start is None else f"{video_id}@{start:g}-{end:g}"
+
+
+def question_vectors(dataset: Dataset, kind: str, question: Question) -> np.ndarray:
+    """The image vectors of what a question is about: (T, d), of frames that were taken for its part
+    of the video, else those rows of the whole video that its part covers, at least one.
+
+    Raises:
+        UserError: there are none.
+    """
+    tower, clip = clip_of(dataset, kind)
+    folder, video_id = dataset.vectors(clip, tower), question.video_id or question.id
+    own = part_name(video_id, question.start, question.end)
+    if question.start is None or (folder / f"{own}.safetensors").is_file():
+        return features_of(dataset, kind, own)
+    vectors = features_of(dataset, kind, video_id)
+    rate = read_arrays(folder / f"{video_id}.safetensors")[1]["rate"]
+    assert question.end is not None
+    first = min(int(question.start * rate), len(vectors) - 1)
+    return vectors[first : max(first + 1, math.ceil(question.end * rate))]
+
+
+def _index(folder: Path) -> dict[str, tuple[str, int, int]]:
+    file = folder / "index.json"
+    return _read_index(file, file.stat().st_mtime_ns) if file.is_file() else {}
+
+
+def _shard(file: Path) -> Any:
+    return _open_shard(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(4)
+def _read_index(file: Path, changed: int) -> dict[str, tuple[str, int, int]]:
+    """{video_id: [shard, first row, rows]}"""
+    index: dict[str, tuple[str, int, int]] = orjson.loads(file.read_bytes())
+    return index
+
+
+@lru_cache(1024)
+def _open_shard(file: Path, changed: int) -> Any:
+    """The vectors of a shard, of which only the rows that are asked for are read."""
+    from safetensors import safe_open
+
+    return safe_open(file, framework="numpy").get_slice("vectors")

@@ -1,0 +1,1 @@
+"""Trained alignments as files, and language models in the format of Meta."""
