@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from multiprocessing import parent_process
 from typing import Any, NoReturn
 
 import cv2
@@ -82,6 +83,9 @@ def stacked(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def end_worker(what: str, error: Exception) -> NoReturn:
-    """End the process where every later call would fail; the runner starts another."""
+    """End the process where every later call would fail; the runner starts another. The error is
+    raised where this process is no worker, such as the viewer's, which nobody would start again."""
+    if parent_process() is None:
+        raise error
     print(f"\nthe {what} is broken, its worker ends: {error}", file=sys.stderr, flush=True)
     os._exit(EXIT_BROKEN_DEVICE)

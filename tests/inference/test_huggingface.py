@@ -171,6 +171,9 @@ def test_a_broken_device_ends_its_worker(tiny, monkeypatch, capsys):
 
     monkeypatch.setattr(captioner.network, "generate", broken)
     monkeypatch.setattr("os._exit", leave)
+    with pytest.raises(torch.AcceleratorError, match="device-side"):
+        answers(captioner, lists(3), GREEDY)  # this process is no worker
+    monkeypatch.setattr("inference.engines.local.parent_process", lambda: "the runner")
     with pytest.raises(SystemExit, match="70"):
         answers(captioner, lists(3), GREEDY)
     assert "device is broken" in capsys.readouterr().err

@@ -185,6 +185,7 @@ def test_a_broken_engine_ends_its_worker(monkeypatch, capsys):
         raise SystemExit(code)
 
     monkeypatch.setattr("os._exit", leave)
+    monkeypatch.setattr("inference.engines.local.parent_process", lambda: "the runner")
     with pytest.raises(SystemExit, match="70"):
         vllm_engine._step(Broken())
     assert "engine is broken" in capsys.readouterr().err

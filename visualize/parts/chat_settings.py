@@ -16,6 +16,7 @@ MOST_FRAMES, FRAMES = 8, 4  # VideoTGB's demo
 MOST_SPANS = 3
 GROUNDED, UNIFORM = "grounded", "uniform"
 BEST, BEAMS, NUCLEUS = "greedy", "beams", "nucleus"
+Weights = tuple[tuple[str, int, int], ...]
 VIDEO_FILES = ("mp4", "mkv", "webm", "mov", "avi", "ts", "m4v", "mpg", "mpeg", "flv", "wmv")
 
 
@@ -68,14 +69,23 @@ def chosen_film(session: Session | None) -> Film | None:
     return Film(session.dataset, record) if record else None
 
 
+# A folder that has been trained again is loaded again: `_weights_of` is part of what is remembered.
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _answering(checkpoint: str) -> Answering:
+def _answering(checkpoint: str, weights: Weights) -> Answering:
+    del weights
     return Answering(checkpoint)
 
 
 @st.cache_resource(max_entries=1, show_spinner="Loading the bridge")
-def _finder(folder: Path) -> Finder:
+def _finder(folder: Path, weights: Weights) -> Finder:
+    del weights
     return Finder(folder)
+
+
+def _weights_of(folder: Path) -> Weights:
+    """Names, sizes and times of the weights in a folder; none of what is no folder."""
+    files = ((path.name, path.stat()) for path in sorted(folder.glob("*.safetensors")))
+    return tuple((name, info.st_size, info.st_mtime_ns) for name, info in files)
 
 
 def chosen_way() -> Asking:
@@ -86,13 +96,13 @@ def chosen_way() -> Asking:
     """
     given = flags()
     checkpoint = st.selectbox("Who answers", given.checkpoint, key="answers")
-    model, finder, spans = _answering(checkpoint), None, 1
+    model, finder, spans = _answering(checkpoint, _weights_of(Path(checkpoint))), None, 1
     if sampler := given.sampler or own_bridge(checkpoint):
         way = st.segmented_control(
             "Frames", [GROUNDED, UNIFORM], default=GROUNDED, required=True, key="frames", bind=BOUND
         )
         if way == GROUNDED:
-            finder = _finder(sampler)
+            finder = _finder(sampler, _weights_of(Path(sampler)))
     else:
         st.caption("There is no bridge to choose frames: `--sampler DIR` names one.")
     number = st.slider("Number of frames", 1, MOST_FRAMES, FRAMES, key="nframe", bind=BOUND)
