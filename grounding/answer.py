@@ -21,7 +21,7 @@ from typing import Any
 from grounding.models import add_model_flags, captioner_from
 from grounding.moments import frame_times, union_of
 from grounding.questions import part_of, question_table, write_question_table
-from grounding.spans import check_flow, open_sampler, sampler_digest
+from grounding.spans import bridge_params, check_flow, open_sampler
 from inference.captioner import Captioner, Request, Sampling
 from inference.models import check_model_name
 from qa.answers import made_by
@@ -198,7 +198,7 @@ class AnswerStep(Step):
         if not self.settings.bridge:
             return {}
         own = {name: getattr(self.settings, name) for name in ("k", "extractor")}
-        return {"sampler": sampler_digest(self.settings.bridge), **own}
+        return bridge_params(self.dataset, self.settings.bridge, self.settings.extractor) | own
 
     def check(self, device: str) -> None:
         if self.settings.bridge:

@@ -101,6 +101,13 @@ class BridgeConfig:
         )
         return replace(released, **changes)
 
+    @property
+    def most_tokens(self) -> int | None:
+        """Flow tokens that a clip may have; None: as many as it has."""
+        if self.positions == "reference":
+            return self.max_positions - 2  # beside [bos] and [eos]
+        return self.max_positions if self.positions == "learned" else None
+
 
 class Attention(nn.Module):
     """Multi-head attention, queries and keys rotated where a rotation is given."""
@@ -254,7 +261,7 @@ class Bridge(nn.Module):
             if length > len(self.learned):
                 raise UserError(
                     f"the bridge has {len(self.learned)} learned positions, and a clip has {length}"
-                    " flow tokens: choose positions rope_window, or a lower flow_fps"
+                    " tokens: positions rope_window takes clips of any length"
                 )
             x = x + self.learned[:length]
         x = self.dropout(self.tokens_norm(x))

@@ -6,7 +6,8 @@ The released names, and ours, are in `_ours`; docs/grounding.md lists them.
 import io
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,20 +96,40 @@ def load_bridge(path: Path) -> Bridge:
     Raises:
         UserError: it is none.
     """
+    with _bridge_file(path) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        bridge = Bridge(_config(file))
+        bridge.load_state_dict(state)
+    return bridge.eval()
+
+
+def read_config(path: Path) -> BridgeConfig:
+    """What the bridge of such a file is made of; its weights are not read.
+
+    Raises:
+        UserError: it is none.
+    """
+    with _bridge_file(path) as file:
+        return _config(file)
+
+
+def _config(file: Any) -> BridgeConfig:
+    return BridgeConfig(**orjson.loads((file.metadata() or {})[CONFIG]))
+
+
+@contextmanager
+def _bridge_file(path: Path) -> Iterator[Any]:
+    """An open file of safetensors; errors about it are a user's."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            config = orjson.loads((file.metadata() or {})[CONFIG])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        bridge = Bridge(BridgeConfig(**config))
-        bridge.load_state_dict(state)
+            yield file
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         why = str(error).splitlines()[0]
         raise UserError(f"{path} is no file of a bridge ({why})") from None
-    return bridge.eval()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import orjson
 
 from grounding.answerer import Example
 from grounding.moments import frame_times
+from grounding.pseudo_labels import check_labels
 from qa.records import Question, read_questions
 from tools.errors import UserError
 from tools.store.dataset import Dataset
@@ -107,10 +108,11 @@ def read_examples(
     Raises:
         UserError: there is no such split or file, or no question of the split can be used.
     """
-    chosen = read_spans(spans) if spans else None
+    questions = read_questions(dataset, split)
+    chosen = read_spans(spans, questions) if spans else None
     left_out: Counter[str] = Counter()
     kept = []
-    for question in read_questions(dataset, split):
+    for question in questions:
         if reason := _unusable(question, folder, chosen):
             left_out[reason] += 1
         else:
@@ -138,22 +140,25 @@ def _unusable(question: Question, folder: Path, spans: Mapping[str, Seconds] | N
     return None
 
 
-def read_spans(path: Path) -> dict[str, Seconds]:
+def read_spans(path: Path, questions: Sequence[Question]) -> dict[str, Seconds]:
     """Question id -> spans in seconds, from a file with one line a question: {"id", "span_time":
-    [[start, end], ...], ...}.
+    [[start, end], ...], ...}; where it has "question" and "video_id", they are compared.
 
     Raises:
-        UserError: it cannot be read, or a line is no such row.
+        UserError: it cannot be read, a line is no such row, or it is of other questions.
     """
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    spans = {}
+    rows, spans = {}, {}
     for number, line in enumerate(lines, start=1):
         try:
             row = orjson.loads(line)
-            spans[str(row["id"])] = [(float(start), float(end)) for start, end in row["span_time"]]
+            key = str(row["id"])
+            spans[key] = [(float(start), float(end)) for start, end in row["span_time"]]
+            rows[key] = row
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} line {number} holds no spans ({error!r})") from None
+    check_labels(path, rows, questions, "spans")
     return spans

@@ -38,6 +38,7 @@ from tools.features.flow import (
     check_weights,
     open_extractor,
     precomputed_flow,
+    token_times,
     video_flow,
 )
 from tools.runner.options import Options
@@ -230,7 +231,9 @@ def read_flow(
                 f"{file} holds flow of {name}={description['params'][name]}, wanted is"
                 f" {name}={value}: give the value of the file, or run {command} --redo flow"
             )
-    return Flow(arrays["flow"], arrays["times"], description["max_speed"])
+    # Files from before hold the frames' own times, which repeat where a frame stays on the screen.
+    times = token_times(len(arrays["flow"]), fps)
+    return Flow(arrays["flow"], times, description["max_speed"])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -132,6 +132,13 @@ def ratios_of_tokens(first: int, last: int, length: int) -> Ratios:
     return ratios_of(first, last + (last == length - 1), length + 1)
 
 
+def bounds_of(count: int, n: int | None) -> np.ndarray:
+    """Where each of n equal parts of `count` tokens begins, and where the last one ends, (n + 1,);
+    of fewer tokens, or where n is None, every token is a part."""
+    parts = min(count, n or count)
+    return np.arange(parts + 1) * count // parts
+
+
 def decode(start_logits: Any, end_logits: Any, mask: Any, k: int = 1) -> list[list[Span]]:
     """The k best disjoint spans of each clip, fewer where a clip has fewer tokens.
 

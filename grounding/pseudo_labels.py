@@ -81,22 +81,29 @@ def read_labels(path: Path, min_confidence: float = 0.0) -> dict[str, Record]:
     return rows
 
 
-def check_labels(path: Path, rows: Mapping[str, Record], questions: Sequence[Question]) -> None:
-    """See that the labels of a file are labels of these questions.
+def check_labels(
+    path: Path, rows: Mapping[str, Record], questions: Sequence[Question], what: str = "labels"
+) -> None:
+    """See that the labels (or spans) of a file are those of these questions: what a row says of its
+    question and of the video is so.
 
     Raises:
         UserError: they are of other questions, such as another split's.
     """
-    texts = {question.id: question.question for question in questions}
-    unknown = [key for key in rows if key not in texts]
+    known = {question.id: question for question in questions}
+    unknown = [key for key in rows if key not in known]
     unlike = [
         key
         for key, row in rows.items()
-        if key in texts and row.get("question", texts[key]) != texts[key]
+        if key in known
+        and any(
+            row.get(name, getattr(known[key], name)) != getattr(known[key], name)
+            for name in ("question", "video_id")
+        )
     ]
-    if unlike or (rows and len(unknown) == len(rows)):
+    if unlike or (rows and questions and len(unknown) == len(rows)):
         raise UserError(
-            f"{path} holds labels of other questions than"
+            f"{path} holds {what} of other questions than"
             f" {questions[0].dataset}/{questions[0].split} has, such as {[*unlike, *unknown][0]!r}:"
             " they are of another split or data set"
         )

@@ -18,7 +18,7 @@ from torch import Tensor
 from grounding.bridge import Bridge
 from grounding.bridge_weights import load_bridge, save_bridge
 from grounding.flow import read_flow
-from grounding.moments import Ratios, Span, decode, decode_reference, ratios_of_tokens
+from grounding.moments import Ratios, Span, bounds_of, decode, decode_reference, ratios_of_tokens
 from tools.errors import UserError
 from tools.features.flow import Flow
 from tools.store.dataset import Dataset
@@ -36,7 +36,8 @@ class Grounding:
         spans: (start, end) seconds each, the best one first.
         ratios: the same as ratios of the video's time.
         log_p: log p(start) + log p(end) of each, nats.
-        start_log_p, end_log_p: (L,) log p of each flow token of what is asked about, nats.
+        start_log_p, end_log_p: (L,) log p of each flow token of what is asked about, nats; tokens
+            that the bridge has seen as one share its p.
         times: (L, 2) seconds between which each of them lies.
     """
 
@@ -99,6 +100,9 @@ class Sampler:
     ) -> Grounding:
         """Where a video answers a question.
 
+        Of a clip with more tokens than the bridge has positions for, the bridge sees the middle
+        ones of as many equal parts as it has positions.
+
         Args:
             question: alone, without a prompt.
             k: spans at most, which overlap nowhere; of `joint`.
@@ -106,13 +110,11 @@ class Sampler:
                 does.
             seed: of `reference`.
             part: seconds of the video that the question is about: nothing else is looked at.
-
-        Raises:
-            UserError: the clip has more tokens than the bridge has positions for.
         """
         first, last = _tokens_within(flow.times, part)
-        within = slice(first, last + 1)
-        tokens = torch.from_numpy(flow.normalised(self.bridge.config.normalise)[within])[None]
+        bounds = first + bounds_of(last + 1 - first, self.bridge.config.most_tokens)
+        seen = (bounds[:-1] + bounds[1:] - 1) // 2
+        tokens = torch.from_numpy(flow.normalised(self.bridge.config.normalise)[seen])[None]
         mask = torch.ones(1, tokens.shape[1], dtype=torch.bool)
         batch = (tokens, mask, *encode_questions(self.tokenizer, [question]))
         start, end = self.bridge(*(values.to(self.device) for values in batch))
@@ -120,14 +122,22 @@ class Sampler:
             [best] = decode_reference(start, end, mask, seed)
         else:
             [best] = decode(start, end, mask, k)
-        spans = [Span(first + span.first, first + span.last, span.log_p) for span in best]
+        spans = [
+            Span(int(bounds[span.first]), int(bounds[span.last + 1]) - 1, span.log_p)
+            for span in best
+        ]
+        widths = np.diff(bounds)
+        start_log_p, end_log_p = (
+            np.repeat(logits[0].log_softmax(-1).cpu().numpy() - np.log(widths), widths)
+            for logits in (start, end)
+        )
         return Grounding(
             [_clamped(seconds_of(span, flow.times), part) for span in spans],
             [ratios_of_tokens(span.first, span.last, len(flow.times)) for span in spans],
             [span.log_p for span in spans],
-            start[0].log_softmax(-1).cpu().numpy(),
-            end[0].log_softmax(-1).cpu().numpy(),
-            flow.times[within],
+            start_log_p,
+            end_log_p,
+            flow.times[first : last + 1],
         )
 
 

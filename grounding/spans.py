@@ -105,7 +105,7 @@ class SpanStep(Step):
         settings = self.settings
         drawn = {"seed": settings.seed} if settings.decode == "reference" else {}
         own = {name: getattr(settings, name) for name in ("k", "decode", "extractor")}
-        return {"sampler": sampler_digest(settings.sampler), **own, **drawn}
+        return {**bridge_params(self.dataset, settings.sampler, settings.extractor), **own, **drawn}
 
     def check(self, device: str) -> None:
         extractor = open_sampler(self.settings.sampler, self.settings.extractor).extractor
@@ -156,6 +156,20 @@ def sampler_digest(folder: Path) -> str:
 
     with open(bridge_file(folder), "rb") as file:
         return file_digest(file, "sha256").hexdigest()[:16]
+
+
+def bridge_params(dataset: Dataset, folder: Path, extractor: str | None) -> dict[str, Any]:
+    """What changes where a bridge points: its weights, and the flow that it reads.
+
+    Raises:
+        UserError: the folder holds no bridge.
+    """
+    from grounding.bridge_weights import read_config
+    from grounding.sampler import bridge_file
+
+    digest = sampler_digest(folder)
+    table = dataset.table(f"flow_{extractor or read_config(bridge_file(folder)).extractor}")
+    return {"sampler": digest, "flow": table.meta().get("fingerprint")}
 
 
 def check_flow(dataset: Dataset, questions: Table, extractor: str) -> None:

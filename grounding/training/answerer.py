@@ -29,6 +29,11 @@ def answerer_task(experiment: Experiment, dataset: Dataset, videos: Path, output
         UserError: data or a checkpoint are missing, or do not fit.
     """
     data = experiment.data
+    if data.val_split and str(data.spans).endswith(".jsonl"):
+        raise UserError(
+            f"data.spans={data.spans} is the file of one split, so it does not go with"
+            f" data.val_split={data.val_split}: give data.spans=NAME, which each split has spans of"
+        )
 
     def examples_of(split: str) -> Examples:
         spans = spans_file(dataset, split, data.spans)

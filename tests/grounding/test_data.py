@@ -89,6 +89,27 @@ def test_what_cannot_be_an_example_is_counted(asked, tmp_path):
     assert left_out == {"missing file": 2, "no answer": 1, "no span": 1}
 
 
+@pytest.mark.parametrize(
+    ("row", "ok"),
+    [
+        ({"id": "0", "question": "What is it?", "video_id": "v"}, True),
+        ({"id": "0"}, True),
+        ({"id": "0", "question": "What is that?", "video_id": "v"}, False),
+        ({"id": "0", "question": "What is it?", "video_id": "w"}, False),
+        ({"id": "7"}, False),
+    ],
+)
+def test_spans_of_other_questions_are_refused(asked, tmp_path, row, ok):
+    dataset, folder = asked(video())
+    spans = tmp_path / "spans.jsonl"
+    spans.write_bytes(orjson.dumps({**row, "span_time": [[0, 1]]}))
+    if ok:
+        assert len(read_examples(dataset, "train", folder, 4, spans)[0]) == 1
+        return
+    with pytest.raises(UserError, match=r"spans.jsonl holds spans of other questions than mine/tr"):
+        read_examples(dataset, "train", folder, 4, spans)
+
+
 def test_mistakes_are_one_line(asked, tmp_path):
     dataset, folder = asked(video(), video(video="gone.mp4"))
     with pytest.raises(UserError, match=r"mine/train: no question can be used \(missing file 2\)"):
@@ -100,6 +121,6 @@ def test_mistakes_are_one_line(asked, tmp_path):
     spans = tmp_path / "spans.jsonl"
     spans.write_text('{"id": "0", "span_time": [[0, 1]]}\n{"id": "1", "span_time": 3}\n')
     with pytest.raises(UserError, match=r"spans.jsonl line 2 holds no spans"):
-        read_spans(spans)
+        read_spans(spans, [])
     with pytest.raises(UserError, match=r"no\.jsonl cannot be read: No such file"):
-        read_spans(tmp_path / "no.jsonl")
+        read_spans(tmp_path / "no.jsonl", [])

@@ -67,6 +67,11 @@ def test_each_video_has_its_flow_in_a_file_and_a_record(mine, compute):
     assert dict(funnel(mine))["flow dis"].line() == "3 done"
 
 
+def test_files_with_the_times_of_frames_are_read_by_the_moments_of_pictures(dataset, write_flow):
+    write_flow(dataset, "v", np.zeros((3, 2, 14, 14)))  # all times are 0, of a frame that stays
+    assert read_flow(dataset, "dis", "v").times.tolist() == [[0, 0.5], [0.5, 1], [1, 1.5]]
+
+
 def test_training_and_inference_read_the_same_bits(mine, tiny_videos, compute):
     compute()
     for name, video_id in ids(mine).items():

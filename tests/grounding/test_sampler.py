@@ -8,7 +8,7 @@ from grounding.bridge import Bridge, BridgeConfig
 from grounding.sampler import Sampler
 from inference.tiny.blip import wordpiece
 from tools.errors import UserError
-from tools.features.flow import Flow
+from tools.features.flow import Dis, Flow, video_flow
 
 
 @pytest.fixture
@@ -65,10 +65,43 @@ def test_only_the_part_that_is_asked_about_is_looked_at(sampler, monkeypatch):
     assert grounding.ratios == [(4 / 16, 6 / 16)]
 
 
+def test_a_frame_that_stays_on_the_screen_does_not_draw_a_span_out(
+    sampler, make_video, tmp_path, monkeypatch
+):
+    """A slide of six seconds, and two seconds of eight frames each."""
+    pictures = np.random.default_rng(0).integers(0, 255, (17, 64, 64, 3), np.uint8)
+    clock = {"pts": [0, *range(48, 64)], "rate": 8}
+    video = make_video(tmp_path / "v.mp4", size=(64, 64), frames=pictures, **clock)
+    flow = video_flow(video, Dis())
+    assert len(flow.times) == 15
+    point_at(sampler, monkeypatch, (10, 13))
+    assert sampler.ground(flow, "what moves").spans == [(5.0, 7.0)]
+    point_at(sampler, monkeypatch, (0, 1))
+    assert sampler.ground(flow, "what moves", part=(3.0, 4.0)).spans == [(3.0, 4.0)]
+
+
+@pytest.mark.parametrize(("positions", "rows"), [("learned", 4), ("reference", 6)])
+def test_a_bridge_with_few_positions_sees_the_middles_of_long_videos(
+    sampler, monkeypatch, positions, rows
+):
+    config = {**vars(sampler.bridge.config), "positions": positions, "max_positions": rows}
+    few = Sampler(Bridge(BridgeConfig(**config)), sampler.tokenizer)
+    whole = flow_of(15)
+    grounding = few.ground(whole, "what moves")
+    middle = Flow(whole.speed[[1, 4, 8, 12]], whole.times[:4], 1.0)
+    assert grounding.log_p == few.ground(middle, "what moves").log_p
+    assert grounding.times.tolist() == whole.times.tolist()
+    assert np.exp(grounding.end_log_p).sum() == pytest.approx(1)
+    point_at(few, monkeypatch, (1, 2), (3, 3))
+    grounding = few.ground(whole, "what moves", k=2)  # parts begin at the tokens 0, 3, 7 and 11
+    assert grounding.spans == [(1.5, 5.5), (5.5, 8.0)]
+    assert grounding.start_log_p.argmax() == 3
+
+
 def test_a_video_of_one_picture_is_one_span(sampler):
-    still = Flow(np.zeros((1, 2, 14, 14), np.float16), np.zeros((1, 2), np.float32), 0.0)
+    still = Flow(np.zeros((1, 2, 14, 14), np.float16), np.array([[0, 0.5]], np.float32), 0.0)
     grounding = sampler.ground(still, "what moves", k=3)
-    assert grounding.spans == [(0.0, 0.0)]
+    assert grounding.spans == [(0.0, 1.0)]
     assert grounding.ratios == [(0.0, 1.0)]
 
 

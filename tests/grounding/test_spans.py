@@ -4,13 +4,16 @@ import json
 
 import pytest
 
+from grounding.answer import AnswerSettings, AnswerStep, asking_of
 from grounding.data import read_spans
 from grounding.moments import iou_of_unions
 from grounding.questions import write_question_table
 from grounding.sampler import Sampler
 from grounding.spans import SpanSettings, SpanStep, overlap_line
+from inference.engines.dryrun import DryrunCaptioner
 from qa.records import read_questions, write_questions
 from tools.errors import Filtered, UserError
+from tools.store.files import write_json
 
 
 def run_spans(run_script, dataset, watcher, *flags):
@@ -40,7 +43,7 @@ def test_every_split_gets_spans_and_every_question_ends_somewhere(films, watcher
     assert moments["q3"][0][1] <= 4  # of its own part alone
     assert [ratio * 8 for ratio in rows[0]["span_ratio"][0]] == moments["q1"][0]
     assert rows[0]["log_p"][0] < 0
-    assert read_spans(films.spans("train", "watcher")).keys() == {"t1"}
+    assert read_spans(films.spans("train", "watcher"), train).keys() == {"t1"}
     again = run_spans(run_script, films, watcher, "--split", "test", "--k", 2)
     assert again.returncode == 2
     assert "k=1, this run has k=2" in again.stderr
@@ -53,6 +56,21 @@ def steps_records(dataset, watcher, **settings):
     step.check("cpu")
     step.setup("cpu", 1)
     return [result for _, result in step.process_batch(list(step.reads.read()), [])]
+
+
+@pytest.mark.parametrize("extractor", [None, "raft_small"])
+def test_other_flow_gives_other_spans_and_answers(films, watcher, extractor):
+    table = films.table(f"flow_{extractor or 'dis'}")
+    spans = SpanStep(films, "test", SpanSettings(watcher, extractor=extractor))
+    settings = AnswerSettings(sampler=watcher, extractor=extractor)
+    captioner = DryrunCaptioner()
+    answers = AnswerStep(films, captioner, settings, asking_of(settings, captioner), "benchmark")
+    write_json(table.meta_path, {"fingerprint": "before"})
+    before = spans.params(), answers.params()
+    assert before == (spans.params(), answers.params())
+    write_json(table.meta_path, {"fingerprint": "after"})
+    assert before[0] | {"flow": "after"} == spans.params() != before[0]
+    assert before[1] | {"flow": "after"} == answers.params() != before[1]
 
 
 def test_several_spans_overlap_nowhere(films, watcher):

@@ -229,6 +229,13 @@ def test_mistakes_are_one_line(override, mistake, run):
     assert "\n" not in str(error.value)
 
 
+def test_a_file_of_spans_is_of_one_split(run, data_root):
+    spans = data_root / "mine" / "grounding" / "train" / "spans_toy.jsonl"
+    assert spans.exists()
+    with pytest.raises(UserError, match=r"is the file of one split, .* data.val_split=val"):
+        run("blip2flant5xl_ivinstruct", f"data.spans={spans}", "data.val_split=val")
+
+
 def test_a_step_takes_as_many_examples_whatever_the_processes(monkeypatch, capsys):
     from grounding.training.trainer import _accumulation
 

@@ -49,8 +49,8 @@ class Flow:
     Attributes:
         speed: (L, 2, grid, grid) float16, mean of each cell, in sides of the picture a second, to
             the right and down.
-        times: (L, 2) float32, seconds from the first frame at which the frames of each pair begin
-            to be shown; equal where a frame stays on the screen.
+        times: (L, 2) float32, seconds from the first frame at which the pictures of each pair were
+            taken, whatever frames were on the screen then; see `token_times`.
         max_speed: the largest speed of a pixel in the whole video, in the same unit.
     """
 
@@ -193,7 +193,7 @@ def video_flow(
             report(times[-1])
             before = following[-1]
 
-    return flow_of_moves(chunks(), grid)
+    return flow_of_moves(chunks(), grid, fps)
 
 
 def precomputed_flow(file: Path, fps: float = FPS, grid: int = GRID) -> Flow:
@@ -215,16 +215,25 @@ def precomputed_flow(file: Path, fps: float = FPS, grid: int = GRID) -> Flow:
             numbers = np.arange(start, start + len(pairs))
             yield np.stack([numbers, numbers + 1], 1) / fps, pairs / sides
 
-    return flow_of_moves(chunks(), grid)
+    return flow_of_moves(chunks(), grid, fps)
 
 
-def flow_of_moves(chunks: Iterator[tuple[np.ndarray, np.ndarray]], grid: int) -> Flow:
+def token_times(pairs: int, fps: float) -> np.ndarray:
+    """Between which moments pairs of pictures lie, (pairs, 2) float32 seconds."""
+    return ((np.arange(pairs)[:, None] + [0, 1]) / fps).astype(np.float32)
+
+
+def flow_of_moves(
+    chunks: Iterator[tuple[np.ndarray, np.ndarray]], grid: int, fps: float = FPS
+) -> Flow:
     """Make speeds of moves, and take the mean of each cell.
 
     Args:
-        chunks: (k, 2) seconds and (k, 2, height, width) moves in sides of the picture.
+        chunks: (k, 2) seconds at which the frames of each pair begin to be shown, equal where a
+            frame stays on the screen; and (k, 2, height, width) moves in sides of the picture.
+        fps: pictures a second.
     """
-    speeds, spans, max_speed = [], [], 0.0
+    speeds, max_speed = [], 0.0
     for times, moves in chunks:
         seconds = (times[:, 1] - times[:, 0])[:, None, None, None]
         # A frame that stays on the screen does not move.
@@ -235,7 +244,5 @@ def flow_of_moves(chunks: Iterator[tuple[np.ndarray, np.ndarray]], grid: int) ->
             for field in speed
         ]
         speeds.append(np.stack(cells).transpose(0, 3, 1, 2).astype(np.float16))
-        spans.append(times.astype(np.float32))
-    if not speeds:
-        return Flow(np.zeros((1, 2, grid, grid), np.float16), np.zeros((1, 2), np.float32), 0.0)
-    return Flow(np.concatenate(speeds), np.concatenate(spans), max_speed)
+    speed = np.concatenate(speeds or [np.zeros((1, 2, grid, grid), np.float16)])
+    return Flow(speed, token_times(len(speed), fps), max_speed)
