@@ -190,6 +190,7 @@ class AnswerStep(Step):
             "sampling": self.settings.sampling.as_dict(),
             "asking": asdict(self.asking),
             "benchmark": self.benchmark,
+            "prompts": self.asking.digest(read_questions(self.dataset, self.settings.split)),
             **self.frames_params(),
         }
 

@@ -39,7 +39,8 @@ from tools.runner.step import Step
 from tools.store.dataset import Dataset, open_dataset
 from tools.store.jsonl import Record, Table
 from tools.text.answers import parse_response
-from tools.text.prompts import video_messages
+from tools.text.chat import turns_of
+from tools.text.qa_prompts import qa_messages
 from tools.video.sampling import sample_moments
 
 QUESTIONS_AHEAD = 1  # decoded videos that wait for the model: 32 frames of 1080p are 200 MB
@@ -149,9 +150,10 @@ class FrameAnswersStep(Step):
 
         video = self.dataset.video_path({**record, "video_id": record["of_video"]})
         sample = sample_moments(video, middles)
+        earlier = turns_of(record["conversation"])
         requests = [
             Request(
-                video_messages([picture], record["question"], fps=1.0),
+                qa_messages(record["question"], [picture], 1.0, earlier),
                 request_seed(0, record["video_id"], f"frame {place}"),
             )
             for place, picture in enumerate(sample.pictures)

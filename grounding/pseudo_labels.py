@@ -21,7 +21,7 @@ from tools.store.jsonl import Record, Table, dumps
 
 RELEASED_FRAMES = 32  # the released integer labels count this many frames
 SHOWN = 3  # ids that a message names
-DROPPED = ("part", "media", "video_path")  # of a question, which has them itself
+DROPPED = ("part", "media", "conversation", "video_path")  # of a question, which has them itself
 
 
 def write_labels(dataset: Dataset, split: str, labels: Table) -> int:

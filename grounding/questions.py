@@ -25,6 +25,7 @@ def write_question_table(dataset: Dataset, split: str) -> None:
             "answer": question.answer,
             "part": [question.start, question.end],
             "media": question.context.get("media", "video"),
+            "conversation": question.context.get("conversation", []),
         }
         digest.update(dumps(record))  # where the video is does not shape the answers
         path = str(folder / question.video) if folder and question.video else ""

@@ -1,8 +1,9 @@
 """Asking a model questions: how each is put, and what is kept of the answer."""
 
+import hashlib
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from qa.options import chosen_option
 from qa.predictions import BLIND, PERMUTED, Prediction
 from qa.records import Question
 from tools.cli import positive, setting
-from tools.store.jsonl import Record
+from tools.store.jsonl import Record, dumps
 from tools.text.answers import parse_response
 from tools.text.qa_prompts import LETTER, SHORT_ANSWER, qa_messages, question_prompt
 
@@ -113,6 +114,12 @@ class Asking:
             return []
         turns = [text for _, text in question.context.get("conversation", ())]
         return list(zip(turns[::2], turns[1::2], strict=False))
+
+    def digest(self, questions: Iterable[Question]) -> str:
+        """Sixteen hex digits that change with the text that goes with the videos: the questions,
+        the subtitles that are put before them, and the earlier turns."""
+        sent = [[self.prompt(question), self.conversation(question)] for question in questions]
+        return hashlib.sha256(dumps(sent)).hexdigest()[:16]
 
     def request(self, question: Question, shown: Frames) -> Request:
         """What the model is asked."""

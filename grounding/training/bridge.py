@@ -1,5 +1,6 @@
 """Step 2 (TG): the bridge learns to point at the spans that labels name."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from torch.nn.utils.rnn import pad_sequence
 from grounding.bridge import NO_LABEL, Bridge, BridgeConfig, span_loss
 from grounding.bridge_weights import load_bridge, load_weights, read_tensors, save_bridge
 from grounding.flow import read_flow
-from grounding.moments import Ratios, decode, iou, tokens_of
+from grounding.moments import Ratios, decode, iou, ratios_of_tokens, tokens_of
 from grounding.pseudo_labels import check_labels, read_labels
-from grounding.sampler import BRIDGE, encode_questions, open_tokenizer
+from grounding.sampler import BRIDGE, _tokens_within, encode_questions, open_tokenizer
 from grounding.training.experiment import Experiment
 from grounding.training.task import Task
 from inference.checkpoints import local_folder
@@ -29,12 +30,37 @@ GOOD_IOUS = (0.3, 0.5)  # shares of spans above these are reported
 
 
 class SpanExample(NamedTuple):
-    """Attributes: flow: (L, 2, grid, grid) float32, normalised; question: alone, without a prompt;
-    span: ratios of the video's time, None without a label."""
+    """A question, with the flow of the part of its video that it is about.
+
+    Attributes:
+        flow: (L, 2, grid, grid) float32, normalised.
+        question: alone, without a prompt.
+        span: ratios of the whole video's time; None without a label.
+        first: token of the video with which `flow` begins.
+        total: tokens of the video; None: `flow` is all of it.
+    """
 
     flow: np.ndarray
     question: str
     span: Ratios | None
+    first: int = 0
+    total: int | None = None
+
+    def label(self) -> tuple[int, int]:
+        """First and last token of `flow` that the span covers; twice NO_LABEL where it covers
+        none, or there is no span."""
+        length = len(self.flow)
+        if self.span is None:
+            return NO_LABEL, NO_LABEL
+        first, last = (place - self.first for place in tokens_of(self.span, self.total or length))
+        if last < 0 or first >= length:
+            return NO_LABEL, NO_LABEL
+        return max(first, 0), min(last, length - 1)
+
+    def ratios(self, first: int, last: int) -> Ratios:
+        """The ratios of the whole video's time that tokens of `flow` cover."""
+        total = self.total or len(self.flow)
+        return ratios_of_tokens(self.first + first, self.first + last, total)
 
 
 @dataclass
@@ -53,8 +79,16 @@ class SpanExamples:
         question = self.questions[place]
         flow = read_flow(
             self.dataset, self.config.extractor, str(question.video_id), grid=self.config.grid
-        ).normalised(self.config.normalise)
-        return SpanExample(flow, question.question, self.labels.get(question.id))
+        )
+        part = (question.start or 0.0, math.inf if question.end is None else question.end)
+        first, last = _tokens_within(flow.times, part)
+        return SpanExample(
+            flow.normalised(self.config.normalise)[first : last + 1],
+            question.question,
+            self.labels.get(question.id),
+            first,
+            len(flow.speed),
+        )
 
 
 class SpanReader(nn.Module):
@@ -68,11 +102,7 @@ class SpanReader(nn.Module):
         """A batch: flow (B, L, 2, grid, grid), flow_mask (B, L), words, words_mask (B, W), and
         first, last (B,), the tokens of each label, NO_LABEL where there is none."""
         lengths = [len(example.flow) for example in examples]
-        places = [
-            tokens_of(example.span, length) if example.span else (NO_LABEL, NO_LABEL)
-            for example, length in zip(examples, lengths, strict=True)
-        ]
-        first, last = torch.tensor(places).T
+        first, last = torch.tensor([example.label() for example in examples]).T
         words, words_mask = encode_questions(self.tokenizer, [e.question for e in examples])
         flow = pad_sequence([torch.from_numpy(e.flow) for e in examples], batch_first=True)
         return {

@@ -1,9 +1,10 @@
 """Self-refinement (SF): the answerer labels, the bridge learns the labels, and the answerer learns
 from the frames that the bridge chooses, all in one loop.
 
-In each step the answerer, as it is, answers from each of 32 frames of a video alone; how well these
-answers match the right one makes the label. The bridge's loss on the labels and the answerer's loss
-on frames of the bridge's own spans are added. The choice of frames passes no gradient on.
+In each step the answerer, as it is, answers from each of 32 frames alone, of a video or of the part
+of it that a question is about; how well these answers match the right one makes the label. The
+bridge's loss on the labels and the answerer's loss on frames of the bridge's own spans are added.
+The choice of frames passes no gradient on.
 """
 
 from collections.abc import Sequence
@@ -19,14 +20,7 @@ from grounding.answerer_weights import load_trained, save_trained
 from grounding.bridge import span_loss
 from grounding.data import Seconds, text_of, unreadable, video_frames
 from grounding.decoding import Decoding
-from grounding.moments import (
-    Ratios,
-    decode,
-    frame_times,
-    label_of,
-    ratios_of,
-    ratios_of_tokens,
-)
+from grounding.moments import Ratios, decode, frame_times, label_of, ratios_of
 from grounding.scores import rouge1_recall
 from grounding.training.answerer import answerer_of
 from grounding.training.bridge import SpanExample, SpanExamples, SpanReader, reader_of, with_flow
@@ -44,13 +38,20 @@ AT_ONCE = 32  # frames that are answered from in one batch
 
 @dataclass(frozen=True)
 class RefinementExample:
-    """Attributes: flow: (L, 2, grid, grid) float32, normalised; frames: FRAMES of the video, spread
-    over it, (height, width, 3) uint8 RGB each; length: of the video, seconds."""
+    """A question with what both models see of its video.
+
+    Attributes:
+        clip: the flow of the part that the question is about, without a label.
+        frames: FRAMES, spread over this part, (height, width, 3) uint8 RGB each.
+        part: its start and end, seconds.
+        length: of the video, seconds.
+    """
 
     question: Question
     file: Path
-    flow: np.ndarray
+    clip: SpanExample
     frames: Sequence[np.ndarray]
+    part: tuple[float, float]
     length: float
 
 
@@ -67,17 +68,19 @@ class RefinementExamples:
     def __getitem__(self, place: int) -> RefinementExample:
         question = self.spans.questions[place]
         file = self.folder / str(question.video)
-        lengths = []
+        places: list[tuple[tuple[float, float], float]] = []
 
         def choose(length: float) -> list[float]:
-            lengths.append(length)
-            return frame_times([(0.0, length)], FRAMES)
+            end = length if question.end is None else min(question.end, length)
+            part = (min(question.start or 0.0, end), end)
+            places.append((part, length))
+            return frame_times([part], FRAMES)
 
         try:
             frames = list(sample_moments(file, choose).pictures)
         except VideoError as error:
             raise unreadable(question, file, error) from None
-        return RefinementExample(question, file, self.spans[place].flow, frames, lengths[0])
+        return RefinementExample(question, file, self.spans[place], frames, *places[0])
 
 
 class Refinement(nn.Module):
@@ -114,10 +117,7 @@ class Refinement(nn.Module):
         self, rows: Sequence[RefinementExample], labels: Sequence[Ratios | None]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The bridge's logits of start and end, and its batch."""
-        examples = [
-            SpanExample(row.flow, row.question.question, label)
-            for row, label in zip(rows, labels, strict=True)
-        ]
+        examples = [row.clip._replace(span=label) for row, label in zip(rows, labels, strict=True)]
         batch = self._on_device(self.reader.encode(examples))
         names = ("flow", "flow_mask", "words", "words_mask")
         return *self.reader.bridge(*(batch[name] for name in names)), batch
@@ -127,7 +127,8 @@ class Refinement(nn.Module):
         return {name: value.to(device) for name, value in batch.items()}
 
     def label(self, row: RefinementExample) -> Ratios | None:
-        """Where the answers from single frames match the right one; None where none stands out."""
+        """Where the answers from single frames match the right one, as ratios of the whole video's
+        time; None where none stands out."""
         right = str(row.question.answer)
         examples = [Example([frame], text_of(row.question)) for frame in row.frames]
         answers: list[str] = []
@@ -136,7 +137,10 @@ class Refinement(nn.Module):
         label = label_of([rouge1_recall(answer, right) for answer in answers], self.baseline)
         if label.confidence is None or label.confidence < self.min_confidence:
             return None
-        return ratios_of(label.first, label.last, len(answers))
+        first, last = ratios_of(label.first, label.last, len(answers))
+        begins, ends = row.part
+        before, share = begins / row.length, (ends - begins) / row.length
+        return before + first * share, before + last * share
 
     def _shown(
         self, rows: Sequence[RefinementExample], start: Tensor, end: Tensor, mask: Tensor
@@ -144,8 +148,9 @@ class Refinement(nn.Module):
         """The questions with frames of the bridge's best spans."""
         examples = []
         for row, [span] in zip(rows, decode(start, end, mask), strict=True):
-            ratios = ratios_of_tokens(span.first, span.last, len(row.flow))
-            seconds: Seconds = [(ratios[0] * row.length, ratios[1] * row.length)]
+            times = np.multiply(row.clip.ratios(span.first, span.last), row.length)
+            start_time, end_time = times.clip(*row.part).tolist()
+            seconds: Seconds = [(start_time, end_time)]
             frames = video_frames(row.file, self.answerer.settings.nframe, seconds)
             examples.append(Example(list(frames), text_of(row.question), row.question.answer))
         return examples

@@ -237,7 +237,9 @@ def write_flow_():
 def write_flow(dataset, video_id, flow, fps=2.0):
     """Write flow (pairs, 2, 14, 14) of `dis` as `grounding.flow` does."""
     params = {"extractor": "dis", "flow_fps": fps, "grid": 14}
-    arrays = {"flow": flow.astype(np.float16), "times": np.zeros((len(flow), 2), np.float32)}
+    starts = np.arange(len(flow), dtype=np.float32) / fps
+    times = np.stack([starts, starts + 1 / fps], 1).astype(np.float32)
+    arrays = {"flow": flow.astype(np.float16), "times": times}
     file = dataset.flow("dis", video_id)
     write_arrays(file, arrays, {"params": params, "max_speed": 3.0})
 

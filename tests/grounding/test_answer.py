@@ -2,6 +2,7 @@
 right only where it is shown what moves."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +21,7 @@ from grounding.questions import write_question_table
 from grounding.sampler import Sampler
 from inference.engines.dryrun import DryrunCaptioner
 from qa.predictions import benchmark_digest, meta_path
-from qa.records import read_questions
+from qa.records import read_questions, write_questions
 from tools.errors import UserError
 
 
@@ -117,6 +118,23 @@ def test_options_are_compared_by_log_p_where_the_engine_computes_it(films, watch
     assert len(results["q4"]["log_p"]) == 2
     assert isinstance(results["q1"]["prediction"], str)
     assert "log_p" not in results["q1"]
+
+
+def test_other_earlier_turns_or_subtitles_are_other_answers(films):
+    def params(shown, **context):
+        [question, *_] = read_questions(films, "test")
+        write_questions(films.questions("test"), [replace(question, context=context)])
+        settings = AnswerSettings(frames="uniform", subtitles=shown)
+        captioner = DryrunCaptioner()
+        asking = asking_of(settings, captioner)
+        return AnswerStep(films, captioner, settings, asking, "benchmark").params()
+
+    turns = {"conversation": [["human", "What is it?"], ["gpt", "A dog."]]}
+    others = {"conversation": [["human", "What is it?"], ["gpt", "A cat."]]}
+    spoken = {"subtitles": [[0, 9, "Now the dog jumps."]]}
+    assert params(False, **turns) != params(False, **others)
+    assert params(True, **spoken) != params(True)
+    assert params(False, **spoken) == params(False)  # they are not shown
 
 
 def test_frames_of_two_spans_lie_in_both(films, read_stamp):

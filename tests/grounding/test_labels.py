@@ -7,8 +7,13 @@ import json
 import numpy as np
 import pytest
 
+from grounding.captioner import example_of
+from grounding.data import text_of
+from grounding.labels import FrameAnswersStep, LabelSettings
 from grounding.moments import frame_times, intervals_of, iou
 from grounding.pseudo_labels import check_labels, import_labels, read_labels
+from grounding.questions import question_table, write_question_table
+from inference.engines.dryrun import DryrunCaptioner
 from qa.records import Question, write_questions
 from tools.errors import UserError
 from tools.store.jsonl import dumps
@@ -133,6 +138,38 @@ def test_another_baseline_needs_no_new_answers(asked, run_script):
     assert again.returncode == 0, again.stderr
     assert "frame_answers: nothing to do" in again.stdout
     assert read_labels(asked.pseudo_labels("train"))["q1"]["span_time"] == [0.0, 8.0]
+
+
+TURNS = [["human", "What does the dog do?"], ["gpt", "It jumps."]]
+
+
+def asked_after(turns):
+    """A question after earlier turns."""
+    where = {"video_id": "one", "video": "one.mp4", "answer": "a red scene"}
+    context = {"media": "video", "conversation": turns}
+    return Question("q", "mine", "train", "And then?", context=context, **where)
+
+
+def test_the_model_is_asked_after_the_earlier_turns_as_in_training(asked):
+    question = asked_after(TURNS)
+    write_questions(asked.questions("train"), [question])
+    write_question_table(asked, "train")
+    step = FrameAnswersStep(asked, DryrunCaptioner(), LabelSettings(frames=2))
+    [record] = step.reads.read()
+    for request in step._requests(record)[0]:
+        assert [message["role"] for message in request.messages] == ["user", "assistant", "user"]
+        example = example_of(request)
+        assert example.question == text_of(question)
+        assert len(example.frames) == 1
+
+
+def test_other_earlier_turns_are_other_questions(asked):
+    fingerprints = set()
+    for turns in (TURNS, [["human", "What does the cat do?"], ["gpt", "It sleeps."]], []):
+        write_questions(asked.questions("train"), [asked_after(turns)])
+        write_question_table(asked, "train")
+        fingerprints.add(question_table(asked, "train").meta()["fingerprint"])
+    assert len(fingerprints) == 3
 
 
 def test_without_questions_or_labels_one_line_says_so(dataset, run_script):

@@ -1,12 +1,19 @@
 """A step of self-refinement: the labels, the frames, and which loss moves which model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from grounding.training.bridge import reader_of
+from grounding.training.bridge import SpanExample, SpanExamples, reader_of
 from grounding.training.experiment import compose
-from grounding.training.refinement import FRAMES, Refinement, RefinementExample
+from grounding.training.refinement import (
+    FRAMES,
+    Refinement,
+    RefinementExample,
+    RefinementExamples,
+)
 from qa.records import Question
 
 
@@ -29,7 +36,9 @@ def row(make_video, tmp_path):
     flow = np.random.default_rng(0).normal(size=(11, 2, 14, 14)).astype(np.float32)
     frames = [np.full((56, 56, 3), place, np.uint8) for place in range(FRAMES)]
     question = Question("0", "mine", "train", "what is it", answer="a red ball")
-    return RefinementExample(question, make_video(tmp_path / "v.mp4"), flow, frames, 6.0)
+    video = make_video(tmp_path / "v.mp4")
+    clip = SpanExample(flow, question.question, None)
+    return RefinementExample(question, video, clip, frames, (0.0, 6.0), 6.0)
 
 
 def answers(inside, outside):
@@ -82,3 +91,47 @@ def test_the_frames_are_those_of_the_bridges_span(model, row, read_stamp):
     example = model.chosen(row)
     assert [read_stamp(frame) for frame in example.frames] == [27, 33]
     assert (example.question, example.answer) == ("what is it", "a red ball")
+
+
+@pytest.fixture
+def of_a_part(model, make_video, dataset, tmp_path, write_flow):
+    """A question about 3 to 5 s of a video of six seconds."""
+    make_video(tmp_path / "v.mp4")
+    write_flow(dataset, "v", np.arange(11)[:, None, None, None] / 11 * np.ones((1, 2, 14, 14)))
+    where = {"video_id": "v", "video": "v.mp4", "start": 3.0, "end": 5.0}
+    question = Question("0", "mine", "train", "what is it", answer="a red ball", **where)
+    spans = SpanExamples(dataset, [question], {}, model.reader.bridge.config)
+    return RefinementExamples(spans, tmp_path)[0]
+
+
+def test_both_models_see_the_part_that_a_question_is_about(of_a_part, read_stamp):
+    stamps = [read_stamp(frame) for frame in of_a_part.frames]
+    assert (stamps[0], stamps[-1]) == (36, 59)  # of 12 a second
+    assert (of_a_part.part, of_a_part.length) == ((3.0, 5.0), pytest.approx(6.0))
+    speed = of_a_part.clip.flow[:, 0, 0, 0]
+    assert speed * 11 == pytest.approx([6, 7, 8, 9], rel=1e-3)  # the pairs of 3 to 5 s
+
+
+def test_labels_of_a_part_are_ratios_of_the_whole_video(model, of_a_part, monkeypatch):
+    def answer(examples, decoding):
+        places = range(len(examples))
+        return ["a red ball" if 8 <= place < 16 else "a green ball" for place in places]
+
+    monkeypatch.setattr(model.answerer, "answer", answer)
+    label = model.label(of_a_part)
+    assert label == pytest.approx((3.5 / 6, 4 / 6))
+    assert of_a_part.clip._replace(span=label).label() == (1, 1)  # of the four pairs
+
+
+def test_frames_of_a_span_stay_within_the_part(model, of_a_part, read_stamp):
+    def bridge(flow, flow_mask, words, words_mask):
+        assert flow.shape[1] == 4
+        start = torch.full(flow_mask.shape, -9.0)
+        end = start.clone()
+        start[:, 2], end[:, 3] = 9.0, 9.0  # 4 to 5 s
+        return start, end
+
+    model.reader.bridge.forward = bridge
+    assert [read_stamp(frame) for frame in model.chosen(of_a_part).frames] == [51, 57]
+    row = replace(of_a_part, part=(3.0, 4.5))
+    assert [read_stamp(frame) for frame in model.chosen(row).frames] == [49, 52]

@@ -15,12 +15,12 @@ from transformers import BertConfig, BertModel
 from grounding.answerer_weights import load_answerer, open_answerer
 from grounding.bridge_weights import load_bridge
 from grounding.training.answerer import PRECISIONS
-from grounding.training.bridge import SpanExample, reader_of, span_metrics
+from grounding.training.bridge import SpanExample, SpanExamples, reader_of, span_metrics
 from grounding.training.experiment import Machine, compose, recipes
 from grounding.training.validation import bleu_1
 from inference.tiny.blip import wordpiece
 from qa.predictions import read_predictions
-from qa.records import read_questions
+from qa.records import Question, read_questions
 from tools.errors import UserError
 from tools.store.dataset import Dataset
 
@@ -144,6 +144,24 @@ def test_labels_become_the_first_and_last_token(data_root, tmp_path):
     assert batch["words_mask"].sum(1).tolist() == tokens
     reader.eval()
     assert reader(**batch)["spans"].shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("span", "places"),
+    [((0.4, 0.6), (1, 2)), ((0.0, 0.4), (0, 0)), ((0.5, 1.0), (2, 3)), ((0.8, 1.0), (-1, -1))],
+)
+def test_of_a_part_of_a_video_the_bridge_learns_from_its_flow_alone(
+    span, places, tmp_path, dataset, write_flow
+):
+    """Ten pictures, half a second each; the part is 1.5 to 3.5 s, pairs 3 to 6 of nine."""
+    experiment = compose(["experiment=VideoTGB_TG_blip2flant5xl_videoinstruct", "tiny=true"])
+    reader = reader_of(experiment, tmp_path)
+    write_flow(dataset, "v", np.arange(9)[:, None, None, None] / 9 * np.ones((1, 2, 14, 14)))
+    question = Question("0", "mine", "train", "What?", video_id="v", start=1.5, end=3.5)
+    examples = SpanExamples(dataset, [question], {"0": span}, reader.bridge.config)
+    batch = reader.encode([examples[0]])
+    assert batch["flow"][0, :, 0, 0, 0] * 9 == pytest.approx([3, 4, 5, 6], rel=1e-3)
+    assert (batch["first"].item(), batch["last"].item()) == places
 
 
 def test_span_metrics():

@@ -16,7 +16,16 @@ def with_earlier_turns(question: str, conversation: Sequence[Sequence[str]] = ()
     >>> with_earlier_turns("And now?", [["human", "What is it?"], ["gpt", "A dog."]])
     'What is it? ASSISTANT: A dog.</s>USER: And now?'
     """
-    texts = [text for _, text in conversation]
-    turns = zip(texts[::2], texts[1::2], strict=True)
+    turns = turns_of(conversation)
     earlier = "".join(EARLIER_TURN.format(question=asked, answer=said) for asked, said in turns)
     return earlier + question
+
+
+def turns_of(conversation: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+    """The question and answer of each earlier turn.
+
+    Args:
+        conversation: as of `with_earlier_turns`.
+    """
+    texts = [text for _, text in conversation]
+    return list(zip(texts[::2], texts[1::2], strict=True))
