@@ -13,7 +13,9 @@ import yaml
 from transformers import BertConfig, BertModel
 
 from grounding.answerer_weights import load_answerer, open_answerer
+from grounding.bridge import Bridge, BridgeConfig
 from grounding.bridge_weights import load_bridge
+from grounding.sampler import Sampler
 from grounding.training.answerer import PRECISIONS
 from grounding.training.bridge import SpanExample, reader_of, span_metrics
 from grounding.training.experiment import Machine, compose, recipes
@@ -227,6 +229,18 @@ def test_mistakes_are_one_line(override, mistake, run):
     with pytest.raises(UserError, match=mistake) as error:
         run("blip2flant5xl_ivinstruct", override)
     assert "\n" not in str(error.value)
+
+
+def test_a_trained_bridge_keeps_its_own_settings(tmp_path, run, command):
+    settings = {"layers": 1, "dim": 16, "heads": 2, "positions": "none", "patch": 7}
+    bridge = Bridge(BridgeConfig(vocabulary=len(wordpiece()), **settings))
+    Sampler(bridge, wordpiece()).save(tmp_path / "first")
+    words = (f"model.sampler_name_or_path={tmp_path / 'first'}", "model.bridge.layers=1")
+    folder = run("TG_blip2flant5xl_videoinstruct", *words)
+    kept = yaml.safe_load((folder / "experiment.yaml").read_text())["model"]["bridge"]
+    assert {key: kept[key] for key in settings} == settings
+    with pytest.raises(UserError, match=r"bridge.window=40: the bridge in .*first/.* has 12, and"):
+        compose(command("TG_blip2flant5xl_videoinstruct", *words, "model.bridge.window=40"))
 
 
 def test_a_step_takes_as_many_examples_whatever_the_processes(monkeypatch, capsys):
