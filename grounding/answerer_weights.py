@@ -69,12 +69,16 @@ def read_settings(folder: Path, **changes: Any) -> Settings:
     """The settings of an answerer that `save_trained` wrote, with some in the place of the file's.
 
     Raises:
-        UserError: they are not there.
+        UserError: they are not there, or are something else.
     """
     kept = read_json(folder / SETTINGS)
     if kept is None:
         raise UserError(f"{folder} holds no trained answerer: {SETTINGS} is not there")
-    return replace(Settings(**kept), **changes)
+    try:
+        settings = Settings(**kept)
+    except TypeError as error:
+        raise UserError(f"{folder / SETTINGS} holds no settings of an answerer: {error}") from None
+    return replace(settings, **changes)
 
 
 def load_answerer(folder: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> Answerer:

@@ -167,7 +167,7 @@ def bridge_task(experiment: Experiment, dataset: Dataset, videos: Path, output: 
     reader = reader_of(experiment, output)
 
     def examples_of(split: str) -> SpanExamples:
-        path = Path(data.labels) if data.labels else dataset.pseudo_labels(split)
+        path = labels_file(dataset, split, data.labels)
         rows = read_labels(path, data.min_confidence)
         check_labels(path, rows, read_questions(dataset, split))
         labels = {name: row["span_ratio"] for name, row in rows.items()}
@@ -187,6 +187,11 @@ def bridge_task(experiment: Experiment, dataset: Dataset, videos: Path, output: 
         metrics=span_metrics,
         best="iou" if held_out else None,
     )
+
+
+def labels_file(dataset: Dataset, split: str, labels: str | None) -> Path:
+    """The file that data.labels means for a split."""
+    return Path(labels) if labels else dataset.pseudo_labels(split)
 
 
 def with_flow(

@@ -4,7 +4,7 @@ A recipe stands under one name in both families of names, `VideoTGB_<recipe>` an
 The classes below hold every key with its default and what it means; a recipe holds what it changes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from grounding.bridge import BridgeConfig
+from grounding.bridge_weights import load_bridge
 from grounding.decoding import Decoding
+from grounding.sampler import BRIDGE
 from tools.errors import UserError, did_you_mean
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -169,7 +171,27 @@ def compose(words: Sequence[str]) -> Experiment:
     for name in files:
         experiment = _merged(experiment, OmegaConf.load(FOLDER / f"{name}.yaml"), f"{name}.yaml")
     whole: Any = OmegaConf.to_object(_merged(experiment, overrides, COMMAND_LINE))
+    trained = Path(whole.model.sampler_name_or_path or "") / BRIDGE
+    if trained.is_file():
+        own = OmegaConf.select(overrides, "model.bridge", default={})
+        _take_trained(whole.model.bridge, load_bridge(trained).config, own, trained)
     return whole
+
+
+def _take_trained(keys: Any, config: BridgeConfig, own: Iterable[str], file: Path) -> None:
+    """Give the keys of a bridge the values of a trained one.
+
+    Args:
+        own: the keys that the command line names.
+    """
+    for key, value in vars(keys).items():
+        trained = getattr(config, key)
+        if key in own and value != trained:
+            raise UserError(
+                f"model.bridge.{key}={value}: the bridge in {file} has {trained}, and keeps it;"
+                " leave the key out, or begin with another model.sampler_name_or_path"
+            )
+        setattr(keys, key, trained)
 
 
 def _parsed(words: Sequence[str]) -> DictConfig:

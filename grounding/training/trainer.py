@@ -13,13 +13,18 @@ import torch
 import yaml
 from transformers import Trainer, TrainingArguments, set_seed
 
-from grounding.training.answerer import PRECISIONS, answerer_task
-from grounding.training.bridge import bridge_task
+from grounding.decoding import Decoding
+from grounding.moments import BASELINES
+from grounding.sampler import BRIDGE
+from grounding.training.answerer import PRECISIONS, answerer_task, spans_file
+from grounding.training.bridge import bridge_task, labels_file
 from grounding.training.experiment import Experiment, Machine, Optimizer, flat
 from grounding.training.refinement import refinement_task
 from grounding.training.task import Task
 from tools.errors import UserError
 from tools.store.dataset import DATA_ROOT, REPOSITORY, Dataset, open_dataset
+from tools.store.files import replace_atomically
+from tools.training.stages import digest
 
 TASKS = {
     **dict.fromkeys(("iv", "ivt", "video"), answerer_task),
@@ -28,6 +33,7 @@ TASKS = {
 }
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 CHECKPOINTS_KEPT = 2
+SEEDS = 2**32  # numpy takes seeds below it
 # Keys that do not shape what is learned: a run may go on with other values of them.
 OF_A_RUN = (
     *("data.num_workers", "data.video_dir", "path.data_dir", "path.video_dir", "path.output_dir"),
@@ -76,7 +82,7 @@ def train(experiment: Experiment) -> Path:
     """
     _check(experiment)
     dataset, videos = _folders(experiment)
-    output = _output_folder(experiment)
+    output = _output_folder(experiment, _inputs(experiment, dataset))
     set_seed(experiment.seed)  # of what is drawn before the library's Trainer sets it: adapters
     task = TASKS[experiment.stage](experiment, dataset, videos, output)
     trained = sum(p.numel() for p in task.model.parameters() if p.requires_grad)
@@ -105,7 +111,7 @@ def last_checkpoint(output: Path) -> str | None:
     state, can be read. None where there is none."""
     states = output.glob("checkpoint-*/trainer_state.json")
     for state in sorted(states, key=lambda file: int(file.parent.name.split("-")[1]), reverse=True):
-        with suppress(json.JSONDecodeError):
+        with suppress(ValueError):  # it is half-written
             json.loads(state.read_text(encoding="utf-8"))
             return str(state.parent)
     return None
@@ -129,17 +135,36 @@ def _folders(experiment: Experiment) -> tuple[Dataset, Path]:
     return dataset, Path(videos)
 
 
-def _output_folder(experiment: Experiment) -> Path:
-    """The folder of an experiment, with its keys in experiment.yaml.
+def _inputs(experiment: Experiment, dataset: Dataset) -> dict[str, str | None]:
+    """What is learned from, and a digest or fingerprint of it; None of what is not there."""
+    data, model = experiment.data, experiment.model
+    inputs = {}
+    for split in filter(None, (data.split, data.val_split)):
+        inputs[f"{split}_questions"] = digest(dataset.questions(split))
+        if experiment.stage == "tg":
+            inputs[f"{split}_labels"] = digest(labels_file(dataset, split, data.labels))
+        elif experiment.stage != "sf" and (spans := spans_file(dataset, split, data.spans)):
+            inputs[f"{split}_spans"] = digest(spans)
+    if experiment.stage in ("tg", "sf"):
+        flow = dataset.table(f"flow_{model.of_extractor_name_or_path}")
+        inputs["flow"] = flow.meta().get("fingerprint")
+        if model.sampler_name_or_path:
+            inputs["first_bridge"] = digest(Path(model.sampler_name_or_path) / BRIDGE)
+    return inputs
+
+
+def _output_folder(experiment: Experiment, inputs: dict[str, str | None]) -> Path:
+    """The folder of an experiment, with its keys and its inputs in experiment.yaml.
 
     Raises:
         UserError: another experiment has begun there.
     """
     output = Path(experiment.path.output_dir or REPOSITORY / "exp" / experiment.experiment)
     file = output / "experiment.yaml"
+    keys = {**asdict(experiment), "inputs": inputs}
     if file.exists() and last_checkpoint(output):
-        before = _shaping(yaml.safe_load(file.read_text(encoding="utf-8")))
-        now = _shaping(asdict(experiment))
+        before = _shaping(_read_yaml(file))
+        now = _shaping(keys)
         if other := [key for key in now if now[key] != before.get(key)]:
             raise UserError(
                 f"{output} holds another experiment: {', '.join(other[:3])} differ; choose another"
@@ -147,8 +172,18 @@ def _output_folder(experiment: Experiment) -> Path:
             )
     output.mkdir(parents=True, exist_ok=True)
     if int(os.environ.get("RANK", 0)) == 0:
-        file.write_text(yaml.safe_dump(asdict(experiment), sort_keys=False), encoding="utf-8")
+        with replace_atomically(file) as written:
+            written.write(yaml.safe_dump(keys, sort_keys=False).encode())
     return output
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    """The keys in a file; none where it holds something else."""
+    try:
+        keys = yaml.safe_load(file.read_bytes())
+    except yaml.YAMLError:
+        return {}
+    return keys if isinstance(keys, dict) else {}
 
 
 def _shaping(experiment: dict[str, Any]) -> dict[str, Any]:
@@ -157,17 +192,39 @@ def _shaping(experiment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(experiment: Experiment) -> None:
-    """See that the keys with few values have one of them."""
-    trainer = experiment.trainer
+    """See that values are in their ranges, so that none of them stops a training at its end."""
+    data, trainer = experiment.data, experiment.trainer
     for key, value, choices in (
         ("stage", experiment.stage, tuple(TASKS)),
         ("trainer.strategy", trainer.strategy, ("auto", "ddp")),
         ("trainer.accelerator", trainer.accelerator, ("auto", "cpu", "gpu", "cuda")),
         ("trainer.precision", trainer.precision, tuple(PRECISIONS)),
         ("model.optimizer.name", experiment.model.optimizer.name, tuple(OPTIMIZERS)),
+        ("data.baseline", data.baseline, tuple(BASELINES)),
     ):
         if value not in choices:
             raise UserError(f"{key}={value}: choose one of {', '.join(choices)}")
+    for key in ("devices", "num_nodes"):
+        if (value := getattr(trainer, key)) < 1:
+            raise UserError(
+                f"trainer.{key}={value}: give a number from 1 on; torchrun --nproc_per_node N"
+                " --nnodes M starts the processes"
+            )
+    for group, names, least in (
+        ("data", ("nframe", "batch_size", "max_text"), 1),
+        ("data", ("num_workers",), 0),
+        ("trainer", ("max_epochs", "accumulate_grad_batches"), 1),
+        ("trainer", ("log_every_n_steps", "save_every_n_steps"), 1),
+    ):
+        for name in names:
+            if (value := getattr(getattr(experiment, group), name)) < least:
+                raise UserError(f"{group}.{name}={value}: it must be {least} or more")
+    warmup = experiment.model.scheduler.warmup_ratio
+    if not 0 <= warmup <= 1:
+        raise UserError(f"model.scheduler.warmup_ratio={warmup}: it must be from 0 to 1")
+    if not 0 <= experiment.seed < SEEDS:
+        raise UserError(f"seed={experiment.seed}: it must be from 0 to {SEEDS - 1}")
+    Decoding(**vars(experiment.model.generate_configs))  # which refuses what does not go together
     no_gpu = trainer.accelerator == "cpu" or not torch.cuda.is_available()
     if no_gpu and trainer.accelerator in ("gpu", "cuda"):
         raise UserError(f"trainer.accelerator={trainer.accelerator}: torch finds no GPU here")
@@ -178,7 +235,7 @@ def _check(experiment: Experiment) -> None:
 def _arguments(experiment: Experiment, task: Task, output: Path) -> TrainingArguments:
     trainer, data = experiment.trainer, experiment.data
     dtype = PRECISIONS[trainer.precision]
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(output),
         per_device_train_batch_size=data.batch_size,
         per_device_eval_batch_size=data.batch_size,
@@ -208,6 +265,16 @@ def _arguments(experiment: Experiment, task: Task, output: Path) -> TrainingArgu
         report_to=[],
         disable_tqdm=not sys.stderr.isatty(),
     )
+    if arguments.n_gpu > 1:
+        print(
+            f"one of {arguments.n_gpu} GPUs is used: torchrun --nproc_per_node {arguments.n_gpu} -m"
+            " grounding.train starts a process on each"
+        )
+        # Or the library wraps the model in nn.DataParallel, which cuts a batch's frames, words and
+        # rows into as many parts each, though they do not belong together, and takes more examples
+        # to a step.
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _accumulation(trainer: Machine) -> int:

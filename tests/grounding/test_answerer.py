@@ -380,6 +380,11 @@ def test_what_is_saved_is_the_trained_parts_and_the_settings(family, open_tiny, 
 
 
 def test_mistakes_about_checkpoints_are_one_line(open_tiny, tiny_base, tmp_path):
+    def with_settings(text):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        (tmp_path / "other" / "answerer.json").write_text(text)
+        return tmp_path / "other"
+
     save_trained(open_tiny("blip2_t5", stage="iv"), tmp_path)
     other = str(tiny_base("instructblip_t5"))
     video_llm = str(build_video_llm("llava_onevision", tmp_path / "llava"))
@@ -393,6 +398,12 @@ def test_mistakes_about_checkpoints_are_one_line(open_tiny, tiny_base, tmp_path)
             lambda: load_answerer(tmp_path, stage="video"),
             "does not hold what the stage 'video' trains",
         ),
+        (
+            lambda: load_answerer(with_settings('{"base": "x", "colour": 1}')),
+            r"answerer.json holds no settings of an answerer: .* 'colour'",
+        ),
+        (lambda: load_answerer(with_settings("[]")), "holds no settings of an answerer: "),
+        (lambda: load_answerer(with_settings('{"base')), "answerer.json is not JSON"),
         (lambda: open_answerer(video_llm), "is a llava_onevision; an answerer is one of blip-2"),
         (
             lambda: open_tiny("blip2_t5", fusion="meen"),

@@ -1,5 +1,6 @@
 """Training by experiment: a step of every recipe, the schedule, and going on after a stop."""
 
+import re
 import shutil
 from dataclasses import asdict
 from itertools import pairwise
@@ -13,10 +14,13 @@ import yaml
 from transformers import BertConfig, BertModel
 
 from grounding.answerer_weights import load_answerer, open_answerer
-from grounding.bridge_weights import load_bridge
+from grounding.bridge import Bridge, BridgeConfig
+from grounding.bridge_weights import load_bridge, save_bridge
+from grounding.sampler import Sampler
 from grounding.training.answerer import PRECISIONS
 from grounding.training.bridge import SpanExample, SpanExamples, reader_of, span_metrics
 from grounding.training.experiment import Machine, compose, recipes
+from grounding.training.trainer import _accumulation, _inputs, _output_folder
 from grounding.training.validation import bleu_1
 from inference.tiny.blip import wordpiece
 from qa.predictions import read_predictions
@@ -239,6 +243,17 @@ def test_missing_videos_are_counted(run, data_root, tmp_path, capsys):
         ("trainer.precision=16", "trainer.precision=16: a CPU takes bf16 or 32"),
         ("trainer.precision=8", "trainer.precision=8: choose one of 32, "),
         ("model.optimizer.name=sgd", "model.optimizer.name=sgd: choose one of adam, adamw"),
+        ("data.baseline=low", "data.baseline=low: choose one of none, min, mean, top"),
+        ("data.nframe=0", "data.nframe=0: it must be 1 or more"),
+        ("data.batch_size=0", "data.batch_size=0: it must be 1 or more"),
+        ("data.num_workers=-1", "data.num_workers=-1: it must be 0 or more"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: it must be 1 or more"),
+        ("trainer.devices=-1", "trainer.devices=-1: give a number from 1 on; torchrun --nproc_per"),
+        ("trainer.num_nodes=0", "trainer.num_nodes=0: give a number from 1 on; torchrun"),
+        ("model.scheduler.warmup_ratio=5", "warmup_ratio=5.0: it must be from 0 to 1"),
+        ("seed=-1", "seed=-1: it must be from 0 to 4294967295"),
+        ("model.generate_configs.num_beams=5", "num_beams 5 and temperature 1.0 do not go togeth"),
+        ("model.generate_configs.top_p=0", "top_p"),
     ],
 )
 def test_mistakes_are_one_line(override, mistake, run):
@@ -254,9 +269,78 @@ def test_a_file_of_spans_is_of_one_split(run, data_root):
         run("blip2flant5xl_ivinstruct", f"data.spans={spans}", "data.val_split=val")
 
 
-def test_a_step_takes_as_many_examples_whatever_the_processes(monkeypatch, capsys):
-    from grounding.training.trainer import _accumulation
+def test_an_output_folder_of_other_inputs_is_refused(run, data_root, tmp_path):
+    shutil.copytree(data_root / "mine", tmp_path / "own")
+    own = Dataset("own", tmp_path / "own")
+    flow = own.table("flow_dis").meta_path
+    flow.parent.mkdir()
+    flow.write_text('{"fingerprint": "a"}')
+    begin = tmp_path / "begin" / "bridge.safetensors"
+    bridge = Bridge(BridgeConfig(vocabulary=len(wordpiece()), layers=1, dim=16, heads=2))
+    Sampler(bridge, wordpiece()).save(begin.parent)
+    words = (
+        *("TG_blip2flant5xl_videoinstruct", f"data.text_dir={tmp_path / 'own'}"),
+        *("trainer.save_every_n_steps=1", f"model.sampler_name_or_path={begin.parent}"),
+    )
+    run(*words)
 
+    def refused(file, changed):
+        """The inputs that differ where a file holds something else."""
+        before = file.read_bytes()
+        file.write_bytes(changed)
+        with pytest.raises(UserError, match=r"choose another path\.output_dir") as error:
+            run(*words)
+        file.write_bytes(before)
+        return re.search("holds another experiment: (.*) differ", str(error.value))[1]
+
+    labels, questions = own.pseudo_labels("train"), own.questions("train")
+    assert refused(labels, labels.read_bytes() + b"\n") == "inputs.train_labels"
+    assert refused(questions, questions.read_bytes() + b"\n") == "inputs.train_questions"
+    assert refused(flow, b'{"fingerprint": "b"}') == "inputs.flow"
+    with torch.no_grad():
+        bridge.head.bias.add_(1)
+    save_bridge(tmp_path / "changed", bridge)
+    assert refused(begin, (tmp_path / "changed").read_bytes()) == "inputs.first_bridge"
+    run(*words)
+
+
+def test_an_output_folder_of_other_spans_is_refused(command, data_root):
+    experiment = compose(command("blip2flant5xl_ivinstruct", "data.val_split=val"))
+    dataset = Dataset("mine", data_root / "mine")
+    names = ["train_questions", "train_spans", "val_questions", "val_spans"]
+    assert sorted(_inputs(experiment, dataset)) == names
+    output = _output_folder(experiment, {"train_spans": "a"})
+    (output / "checkpoint-1").mkdir()
+    (output / "checkpoint-1" / "trainer_state.json").write_text("{}")
+    assert _output_folder(experiment, {"train_spans": "a"}) == output
+    with pytest.raises(UserError, match=r"another experiment: inputs\.train_spans differ"):
+        _output_folder(experiment, {"train_spans": "b"})
+    for half_written in ("", "data: {", "- a", "\0"):
+        (output / "experiment.yaml").write_text(half_written)
+        with pytest.raises(UserError, match="holds another experiment: experiment, stage, tiny"):
+            _output_folder(experiment, {"train_spans": "a"})
+
+
+def test_several_gpus_without_torchrun_are_one(run, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    folder = run("TG_blip2flant5xl_videoinstruct", "trainer.accelerator=auto")
+    assert orjson.loads((folder / "trainer_state.json").read_bytes())["train_batch_size"] == 2
+    assert "one of 4 GPUs is used: torchrun --nproc_per_node 4 -m" in capsys.readouterr().out
+
+
+def test_a_trained_bridge_keeps_its_own_settings(tmp_path, run, command):
+    settings = {"layers": 1, "dim": 16, "heads": 2, "positions": "none", "patch": 7}
+    bridge = Bridge(BridgeConfig(vocabulary=len(wordpiece()), **settings))
+    Sampler(bridge, wordpiece()).save(tmp_path / "first")
+    words = (f"model.sampler_name_or_path={tmp_path / 'first'}", "model.bridge.layers=1")
+    folder = run("TG_blip2flant5xl_videoinstruct", *words)
+    kept = yaml.safe_load((folder / "experiment.yaml").read_text())["model"]["bridge"]
+    assert {key: kept[key] for key in settings} == settings
+    with pytest.raises(UserError, match=r"bridge.window=40: the bridge in .*first/.* has 12, and"):
+        compose(command("TG_blip2flant5xl_videoinstruct", *words, "model.bridge.window=40"))
+
+
+def test_a_step_takes_as_many_examples_whatever_the_processes(monkeypatch, capsys):
     trainer = Machine(devices=4, num_nodes=2, accumulate_grad_batches=8)
     for processes, batches in (("8", 8), ("1", 64), ("16", 4)):
         monkeypatch.setenv("WORLD_SIZE", processes)
