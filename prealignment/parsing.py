@@ -17,11 +17,13 @@ from tools.text.tideo_prompts import FEWEST_FRAMES, MOST_FRAMES, OPTIONS
 
 _FENCED = re.compile(r"```\w*\s*(\{.*?)(?:```|\Z)", re.DOTALL)
 _LETTERED = re.compile(r"\s*\(?([A-Ea-e])[).:]\s*(.*)", re.DOTALL)
-# "hand", "ball" and "small" refer to nothing; "all of the above" and "both A and C" do.
+# "hand", "ball" and "small" refer to nothing; "all of the above", "both A & C" and "A, B and C" do.
+_OTHERS = r"(?:options? )?\(?[A-E]\)?(?:, ?\(?[A-E]\)?)*,? (?:and|or|nor|&) \(?[A-E]\)?(?!\w)"
 _REFERRING = re.compile(
-    r"\b(?:all|none|both|neither|any) of (?:the )?(?:above|these|those|others?|options)\b"
-    r"|\b(?:both|neither|either) \(?[A-E]\)?,? (?:and|or|nor) \(?[A-E]\)?(?!\w)"
-    r"|^\(?[A-E]\)? (?:and|or) \(?[A-E]\)?(?!\w)",
+    r"\b(?:all|none|both|neither|either|any)"
+    r" (?:(?:of )?the (?:above|below|options|choices)"
+    r"|of (?:the )?(?:above|these|those|others?|options))\b"
+    rf"|\b(?:both|neither|either) {_OTHERS}|^{_OTHERS}",
     re.IGNORECASE,
 )
 

@@ -1,6 +1,7 @@
 """Import a released checkpoint of TOPA, trained or fine-tuned:
 
     python -m prealignment.released checkpoint_19.pth --llm ~/llama2/7B --out exp/topa/released_7b
+    python -m prealignment.answer egoschema --checkpoint exp/topa/released_7b --memory textvid
 
 The file holds the prefix, the gates, the projection and the slots of one Llama, which --llm names:
 a folder or an id of the library's format, or a folder of Meta's own files. The optimizer's state in
@@ -16,6 +17,7 @@ from typing import Any
 from prealignment.config import AlignmentConfig
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
+from tools.features.clip import CLIP
 
 # The released models ran with this base of rotary positions, Llama 3 too, whose own is 500,000.
 ROPE_THETA = 10_000.0
@@ -77,6 +79,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = script_parser(__doc__)
     parser.add_argument("file", type=Path, help="the released .pth")
     parser.add_argument("--llm", required=True, metavar="MODEL", help="its language model")
+    parser.add_argument(
+        "--clip",
+        default=Path(CLIP).name,
+        metavar="NAME",
+        help="the CLIP whose vectors it reads, as the folder of the vectors is called"
+        " (default: %(default)s)",
+    )
     parser.add_argument("--out", type=new_folder, required=True, metavar="DIR", help="new folder")
     args = parser.parse_args(argv)
 
@@ -94,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     frames, width = len(weights["temporal_emb.weight"]), weights["visual_proj.weight"].shape[1]
     prefix = len(weights["model.layers.0.self_attn.prefix"])
     config = AlignmentConfig(width, frames=frames, prefix_length=prefix)
-    about = Settings(args.llm, config, "text", ROPE_THETA, {"released": args.file.name})
+    training = {"released": args.file.name}
+    about = Settings(args.llm, config, f"text:{args.clip}", ROPE_THETA, training)
     aligned = open_aligned(about)
     put_weights(aligned.model, weights, str(args.file))
     save_alignment(args.out, aligned.model, about)

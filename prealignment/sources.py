@@ -3,13 +3,21 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from prealignment.memory import Memory, project, read_memory, shift
 from prealignment.training.visits import Item
-from prealignment.vectors import clip_of, features_of, part_name, question_vectors, sampled
+from prealignment.vectors import (
+    clip_of,
+    features_of,
+    part_name,
+    question_vectors,
+    sampled,
+    text_index,
+)
 from qa.records import Question
 from tools.errors import UserError
 from tools.store.dataset import Dataset, open_dataset
@@ -52,18 +60,24 @@ class Source:
                 error = error or missing
         raise error or UserError(f"{self.dataset.name} has nothing to learn from")
 
-    def covered(self, questions: Sequence[Question]) -> list[Question]:
-        """The questions whose videos have vectors; says how many have none.
+    def covered(self, items: Sequence[Any]) -> list[Any]:
+        """The text videos, or the questions about videos, that have vectors; says how many have
+        none.
 
         Raises:
             UserError: none has.
         """
-        covered = [question for question in questions if self._holds(question)]
-        missing = len(questions) - len(covered)
-        if questions and not covered:
-            self.read(questions[0])  # its message says what to run
+        if self.tower == "text":
+            index = text_index(self.dataset.vectors(self.clip, "text"))
+            covered = [item for item in items if item["video_id"] in index]
+        else:
+            covered = [item for item in items if self._holds(item)]
+        missing = len(items) - len(covered)
+        if items and not covered:
+            self.read(items[0])  # its message says what to run
         if missing:
-            print(f"{missing} of {len(questions)} questions are about videos without vectors")
+            which = "text videos have no" if self.tower == "text" else "questions' videos have no"
+            print(f"{missing} of {len(items)} {which} vectors")
         return covered
 
     def _holds(self, question: Question) -> bool:

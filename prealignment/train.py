@@ -12,12 +12,17 @@ language model, and so does each of its checkpoint-STEP, one a pass. The same co
 an interruption.
 """
 
+import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import orjson
 
 from prealignment.config import AlignmentConfig
 from tools.cli import (
@@ -34,12 +39,13 @@ from tools.cli import (
     share,
 )
 from tools.errors import UserError
-from tools.runner.devices import add_device_flag
+from tools.runner.devices import add_device_flag, device_of
 from tools.store.dataset import Dataset, open_dataset
-from tools.store.files import read_json, write_json
+from tools.store.files import CorruptLine, read_json, write_json
 
 DTYPES = ("auto", "bfloat16", "float32")
 TRAINING = "training.json"
+SAMPLES = 256  # items whose vectors tell whether a training that goes on has the same ones
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class TrainSettings:
         0.0, "of the noise that is added to vectors (default: none, as in the method)", type=float
     )
     lr: float = setting(5.63e-3, "learning rate", group="optimisation")
-    epochs: float = setting(20.0, "passes over the data, of all labels")
+    epochs: float = setting(20.0, "passes over the data, of all labels", type=amount)
     warmup_epochs: float = setting(1.0, "of them, in which the learning rate rises")
     effective_batch: int = setting(288, "rows of a step, over all GPUs", type=positive)
     batch_size: int = setting(18, "rows that a GPU takes at once", type=positive)
@@ -116,8 +122,8 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
     """
     import torch
     from transformers import TrainingArguments, set_seed
-    from transformers.trainer_utils import get_last_checkpoint
 
+    from inference.checkpoints import digest
     from prealignment.sources import open_source
     from prealignment.training.trainer import AlignmentTrainer
     from prealignment.training.visits import QUESTION_SHARES, TEXT_SHARES, Examples, of_share
@@ -132,14 +138,13 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
     # What is learned from.
     items, tower = _items(dataset, settings)
     source = open_source(dataset, f"{tower}:{settings.clip}" if settings.clip else tower)
-    if tower == "image":
-        items = source.covered(items)
+    items = source.covered(items)
     shares = TEXT_SHARES if tower == "text" else QUESTION_SHARES
     given = {"choice": settings.choice_share, "caption": settings.caption_share}
     shares = replace(shares, **{name: value for name, value in given.items() if value is not None})
 
     # The model.
-    use_gpu = device != "cpu" and torch.cuda.is_available()
+    use_gpu = device_of(device) != "cpu"
     name = settings.dtype if settings.dtype != "auto" else ("bfloat16" if use_gpu else "float32")
     set_seed(settings.seed)
     if settings.init:
@@ -161,6 +166,12 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
 
     # How long, and in which steps.
     visits = int(settings.epochs * len(items))
+    kept = of_share(items, settings.labels, settings.seed)
+    if not visits or not kept:
+        raise UserError(
+            f"--epochs {settings.epochs:g} and --labels {settings.labels:g} of {len(items)} items"
+            " leave nothing to learn from"
+        )
     steps_a_pass = max(1, len(items) // settings.effective_batch)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     accumulated, left = divmod(settings.effective_batch, settings.batch_size * processes)
@@ -169,7 +180,6 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
             f"a step of {settings.effective_batch} rows cannot be shared by {processes} processes"
             f" of {settings.batch_size} rows each: change --effective_batch or --batch_size"
         )
-    kept = of_share(items, settings.labels, settings.seed)
     examples = Examples(
         kept,
         source.read,
@@ -189,7 +199,7 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
         num_train_epochs=1,  # the passes are in the examples
         learning_rate=settings.lr,
         lr_scheduler_type="cosine",
-        warmup_ratio=settings.warmup_epochs / settings.epochs,
+        warmup_ratio=min(1.0, settings.warmup_epochs / settings.epochs),
         max_grad_norm=settings.max_grad_norm,
         use_cpu=not use_gpu,
         seed=settings.seed,
@@ -206,6 +216,8 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
         **{key: value for key, value in asdict(settings).items() if key not in OF_A_RUN},
         **{"dataset": dataset.name, "items": len(kept), "choice_share": shares.choice},
         **{"caption_share": shares.caption, "alignment": asdict(about.alignment)},
+        **{"features": source.kind, **_digests(kept, source.read)},
+        "init_digest": digest(str(settings.init)) if settings.init else None,
     }
     training = {key: str(v) if isinstance(v, Path) else v for key, v in training.items()}
     _claim(settings.out, training)
@@ -219,7 +231,7 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
             f" {visits} visits"
         )
     try:
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(settings.out)))
+        trainer.train(resume_from_checkpoint=_last_whole(settings.out))
     except UserError as error:
         # Of a process that lays rows out, the library passes on the traceback as the text.
         last = str(error).strip().splitlines()[-1]
@@ -243,6 +255,31 @@ def _items(dataset: Dataset, settings: TrainSettings) -> tuple[list[Any], str]:
     if len(labelled) < len(questions):
         print(f"{len(questions) - len(labelled)} of {len(questions)} questions have no answer")
     return labelled, "image"
+
+
+def _digests(items: Sequence[Any], read: Callable[[Any], np.ndarray]) -> dict[str, str]:
+    """What changes with the items, and with the vectors of `SAMPLES` of them: reading all may take
+    minutes, and other videos may get theirs meanwhile."""
+    texts, vectors = hashlib.sha256(), hashlib.sha256()
+    for item in items:
+        texts.update(orjson.dumps(item))
+    for place in np.linspace(0, len(items) - 1, min(SAMPLES, len(items)), dtype=int):
+        vectors.update(read(items[place]).tobytes())
+    return {"items_digest": texts.hexdigest()[:12], "vectors_digest": vectors.hexdigest()[:12]}
+
+
+def _last_whole(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end, where its trainer_state.json stands."""
+    for checkpoint in sorted(folder.glob("checkpoint-[0-9]*"), key=_step, reverse=True):
+        with suppress(CorruptLine):
+            if read_json(checkpoint / "trainer_state.json"):
+                return str(checkpoint)
+        print(f"{checkpoint} is not whole and is passed over", file=sys.stderr)
+    return None
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _claim(folder: Path, training: dict[str, Any]) -> None:

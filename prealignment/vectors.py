@@ -99,7 +99,7 @@ def features_of(dataset: Dataset, kind: str, video_id: str) -> np.ndarray:
     tower, clip = clip_of(dataset, kind)
     folder = dataset.vectors(clip, tower)
     if tower == "text":
-        shard, first, rows = _index(folder).get(video_id, (None, 0, 0))
+        shard, first, rows = text_index(folder).get(video_id, (None, 0, 0))
         if shard is not None:
             return unit(_shard(folder / f"{shard}.safetensors")[first : first + rows])
     elif (file := folder / f"{video_id}.safetensors").is_file():
@@ -134,7 +134,8 @@ def question_vectors(dataset: Dataset, kind: str, question: Question) -> np.ndar
     return vectors[first : max(first + 1, math.ceil(question.end * rate))]
 
 
-def _index(folder: Path) -> dict[str, tuple[str, int, int]]:
+def text_index(folder: Path) -> dict[str, tuple[str, int, int]]:
+    """{text video: [shard, first row, rows]} of a folder of vectors; {} where there are none."""
     file = folder / "index.json"
     return _read_index(file, file.stat().st_mtime_ns) if file.is_file() else {}
 

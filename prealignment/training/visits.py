@@ -7,7 +7,6 @@ list, so a shuffled order of options cannot lose its right letter.
 
 import math
 import random
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from prealignment.layouts import Row, Sample, lay_out
+from prealignment.parsing import refers_to_options
 from prealignment.vectors import noisy, sampled
 from qa.frames import subtitles_of
 from qa.options import LETTERS
@@ -28,12 +28,7 @@ from tools.errors import UserError
 from tools.store.jsonl import Record
 
 IGNORED = -100  # the label of a token that the loss leaves out
-# Options that speak of others by their places must stay where they are.
-COMBINATION = re.compile(
-    r"\b(?:all|both|none|neither|either|any) of the (?:above|below|options|choices)\b"
-    r"|\b(?:both|either|neither) \(?[a-e]\)? (?:and|or|nor) \(?[a-e]\)?(?!\w)",
-    re.IGNORECASE,
-)
+TRIES = 1000  # items among which one is sought that can be laid out
 Item = Record | Question
 """A text video, as in tideos.jsonl, or a question about a video."""
 
@@ -97,14 +92,14 @@ def _of_question(question: Question, task: str, rng: random.Random) -> Sample:
 def choice_sample(
     question: str, options: Sequence[str], right: int, dialogue: Sequence[str], rng: random.Random
 ) -> Sample:
-    """A multiple-choice question with its options in another order, unless one of them is a
-    combination of others.
+    """A multiple-choice question with its options in another order, unless one of them refers to
+    others by their letters.
 
     Args:
         right: place of the right one of `options`.
     """
     order = list(range(len(options)))
-    if not any(COMBINATION.search(option) for option in options):
+    if not refers_to_options(options):
         rng.shuffle(order)
     shuffled = tuple(options[place] for place in order)
     return Sample("choice", LETTERS[order.index(right)], question, shuffled, tuple(dialogue))
@@ -156,6 +151,22 @@ class Examples:
         vectors = noisy(vectors, self.variance, np.random.default_rng(rng.getrandbits(64)))
         return row, vectors * 0 if self.blind else vectors
 
+    def collate(self, examples: Sequence[tuple[Row, np.ndarray] | None]) -> dict[str, Tensor]:
+        """A batch for training, padded on the right, with labels. Where no example could be laid
+        out, it is a row of another item without labels, so that the other batches of a step count.
+
+        Raises:
+            UserError: none of many other items can be laid out either.
+        """
+        rows = [example for example in examples if example is not None]
+        if rows:
+            return _labelled(rows)
+        for position in range(min(len(self), TRIES)):
+            if (example := self[position]) is not None:
+                batch = _labelled([example])
+                return {**batch, "labels": torch.full_like(batch["labels"], IGNORED)}
+        raise UserError("no item of a batch could be laid out: see the reasons above")
+
 
 @lru_cache(2)
 def _order(seed: int, visit: int, count: int) -> np.ndarray:
@@ -171,15 +182,7 @@ def of_share(items: Sequence[Item], share: float, seed: int) -> list[Item]:
     return [item for item in items if video_of(item) in kept]
 
 
-def collate(examples: Sequence[tuple[Row, np.ndarray] | None]) -> dict[str, Tensor]:
-    """A batch for training, padded on the right, with labels.
-
-    Raises:
-        UserError: no example of the batch could be laid out.
-    """
-    rows = [example for example in examples if example is not None]
-    if not rows:
-        raise UserError("no item of a batch could be laid out: see the reasons above")
+def _labelled(rows: Sequence[tuple[Row, np.ndarray]]) -> dict[str, Tensor]:
     batch = batch_of([row for row, _ in rows], [vectors for _, vectors in rows])
     labels = torch.full_like(batch["input_ids"], IGNORED)
     for number, (row, _) in enumerate(rows):

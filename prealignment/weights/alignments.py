@@ -57,10 +57,18 @@ def open_aligned(settings: Settings, dtype: torch.dtype = torch.float32, seed: i
     """A language model with an untrained alignment, on the CPU.
 
     Raises:
-        UserError: there is no such model, or it is not a Llama.
+        UserError: there is no such model, it is not a Llama, or its tokenizer is missing or has no
+            beginning or end of a text.
     """
     folder = llm_folder(settings.llm)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # of many kinds, where a file is missing or broken
+        why = str(error).strip().partition("\n")[0]
+        raise UserError(f"{settings.llm}: its tokenizer cannot be read ({why})") from None
+    for name in ("bos_token", "eos_token"):
+        if getattr(tokenizer, name) is None:
+            raise UserError(f"{settings.llm}: its tokenizer has no {name}, which each row needs")
     if not tokenizer.is_fast:
         raise UserError(f"{settings.llm}: its tokenizer does not tell the places of its tokens")
     model = open_llm(

@@ -68,8 +68,13 @@ def converted(folder: Path) -> Path:
 
 
 def _convert(folder: Path, output: Path) -> None:
-    tokenizer = _tokenizer(folder)
     params = read_json(folder / "params.json")
+    if params.get("use_scaled_rope"):
+        raise UserError(
+            f"{folder}: its rotary positions are scaled, as from Llama 3.1 on, by numbers that"
+            " Meta's files do not hold: give this model in the library's format"
+        )
+    tokenizer = _tokenizer(folder)
     shards = [_read(path) for path in _parts(folder)]
     state = _state(shards, params)
     config = _config(state, params, tokenizer)

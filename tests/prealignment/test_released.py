@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from inference.tiny import llama
 from prealignment.released import ROPE_THETA
-from prealignment.weights.alignments import llm_folder, load_alignment
+from prealignment.weights.alignments import llm_folder, load_alignment, read_settings
 from prealignment.weights.meta import SPECIAL, _halved
 from tools.errors import UserError
 
@@ -43,10 +43,10 @@ def released():
 def imported(released, tiny_llama, tmp_path, run_script):
     """Import weights; returns the result and the folder."""
 
-    def run(weights=released, llm=tiny_llama):
+    def run(weights=released, llm=tiny_llama, *others):
         content = {"model": weights, "epoch": 19, "args": argparse.Namespace(lr=0.1)}
         torch.save(content, tmp_path / "checkpoint_19.pth")
-        words = ("--llm", llm, "--out", tmp_path / "out")
+        words = ("--llm", llm, "--out", tmp_path / "out", *others)
         file = tmp_path / "checkpoint_19.pth"
         return run_script("-m", "prealignment.released", file, *words), tmp_path / "out"
 
@@ -69,6 +69,15 @@ def test_a_released_adapter_stands_where_it_belongs(released, imported, tmp_path
     assert torch.equal(model.temporal_emb.weight, released["temporal_emb.weight"])
     assert model.config.rope_theta == ROPE_THETA  # whatever its own is
     assert (folder / "alignment.safetensors").stat().st_size < 30_000  # without the model
+    assert read_settings(folder).features == "text:clip-vit-large-patch14"
+
+
+def test_a_released_adapter_answers_about_videos(released, imported, tiny_llama, answered):
+    result, folder = imported(released, tiny_llama, "--clip", "tiny-clip")
+    assert result.returncode == 0, result.stderr
+    result = answered(folder, "--name", "released")
+    assert result.returncode == 0, result.stderr
+    assert "20 questions about 20 videos" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -172,6 +181,14 @@ def test_metas_files_become_the_same_model(shards, embedding_axis, theta, tmp_pa
     assert tokenizer.bos_token_id == 257
     assert tokenizer.convert_tokens_to_ids("<|eot_id|>") == 257 + 9  # 128009 of 128000 words
     assert len(SPECIAL) == len(set(SPECIAL)) == 256
+
+
+def test_scaled_positions_of_llama_3_1_are_refused(tmp_path):
+    (tmp_path / "params.json").write_text('{"rope_theta": 500000.0, "use_scaled_rope": true}')
+    (tmp_path / "consolidated.00.pth").touch()
+    (tmp_path / "tokenizer.model").write_bytes(b"IQ== 0\n")
+    with pytest.raises(UserError, match="its rotary positions are scaled"):
+        llm_folder(str(tmp_path))
 
 
 def test_the_tokenizer_of_llama_2_is_read_from_the_folder_above(tmp_path, tiny_llama):

@@ -150,10 +150,18 @@ def test_the_order_of_the_options_hangs_on_seed_video_and_number():
         ("both A and C", True),
         ("(A) and (B)", True),
         ("neither b nor d", True),
+        ("A, B and C", True),
+        ("(a), (b), or (c)", True),
+        ("Both B & C", True),
+        ("both options A and B", True),
+        ("all the above", True),
+        ("none of the choices", True),
         ("a hand and a small ball", False),
         ("she calls both dogs", False),
         ("a and another one", False),
         ("none", False),
+        ("a, big and small", False),
+        ("they all sit above", False),
     ],
 )
 def test_options_that_name_others_keep_their_places(option, refers):

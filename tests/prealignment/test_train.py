@@ -1,19 +1,25 @@
 """Training on text vectors and on labelled videos: what is learned, kept, gone on from, refused."""
 
+import shutil
 from itertools import permutations
 
 import numpy as np
 import orjson
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from safetensors.numpy import load_file, save_file
+from transformers import LlamaForCausalLM, TrainingArguments
 
+from inference.checkpoints import digest
 from prealignment.config import AlignmentConfig
 from prealignment.layouts import Sample
 from prealignment.model import open_llm
 from prealignment.scores.options import option_scores
-from prealignment.training.visits import Examples, Shares, collate
+from prealignment.training.trainer import AlignmentTrainer
+from prealignment.training.visits import IGNORED, Examples, Shares
 from prealignment.weights.alignments import Settings, load_alignment, open_aligned
+from tools.errors import UserError
+from tools.store.dataset import Dataset
 
 COLOURS = ("red", "green", "blue", "white", "black")
 
@@ -66,13 +72,94 @@ def test_a_training_goes_on_to_the_same_weights(run, tiny_llama):
     assert result.returncode == 0, result.stderr
     whole = (folder / "alignment.safetensors").read_bytes()
     (folder / "alignment.safetensors").unlink()
-    for checkpoint in (folder / "checkpoint-6", folder / "checkpoint-4"):
-        for file in [*checkpoint.iterdir()]:
-            file.unlink()
-        checkpoint.rmdir()
+    # As a power cut leaves them: trainer_state.json is the last file of a checkpoint.
+    (folder / "checkpoint-6" / "trainer_state.json").unlink()
+    (folder / "checkpoint-4" / "trainer_state.json").write_bytes(b"")
     result, folder = run("texts", "whole", *words)
     assert result.returncode == 0, result.stderr
     assert (folder / "alignment.safetensors").read_bytes() == whole
+    assert "checkpoint-4 is not whole and is passed over" in result.stderr
+
+
+@pytest.fixture
+def few(data_root, tmp_path):
+    """A root with a copy of the text videos, of which four have no vectors."""
+    shutil.copytree(data_root / "texts", tmp_path / "texts")
+    file = Dataset("texts", tmp_path / "texts").vectors("tiny-clip", "text") / "index.json"
+    index = orjson.loads(file.read_bytes())
+    file.write_bytes(orjson.dumps({name: index[name] for name in [*index][4:]}))
+    return tmp_path
+
+
+def test_text_videos_without_vectors_are_counted_and_left_out(few, run, tiny_llama):
+    # Half a pass is shorter than the default rise of the learning rate.
+    words = ("--llm", tiny_llama, "--data_root", few, "--epochs", 0.5, "--effective_batch", 4)
+    result, _ = run("texts", str(few / "out"), *words, "--batch_size", 2)
+    assert result.returncode == 0, result.stderr
+    assert "4 of 20 text videos have no vectors" in result.stdout
+    assert "on 16 of 16 text videos, 8 visits" in result.stdout
+
+
+@pytest.mark.parametrize("changed", ["vectors_digest", "items_digest", "init_digest"])
+def test_a_training_does_not_go_on_with_other_data(changed, few, run, pretrained):
+    texts, init = Dataset("texts", few / "texts"), few / "init"
+    init.mkdir()
+    for name in ("alignment.safetensors", "alignment.json"):
+        shutil.copy(pretrained / name, init)
+    words = ("--init", init, "--data_root", few, "--epochs", 0.7)
+    result, _ = run("texts", str(few / "out"), *words)
+    assert result.returncode == 0, result.stderr
+    if changed == "vectors_digest":
+        path = texts.vectors("tiny-clip", "text") / "000.safetensors"
+        save_file({"vectors": load_file(path)["vectors"][::-1].copy()}, path)
+    elif changed == "items_digest":
+        records = texts.table("tideos").sorted_records()
+        texts.table("tideos").write([{**r, "global_video_caption": "pink"} for r in records])
+    else:
+        path = init / "alignment.safetensors"
+        save_file({name: 0 * value for name, value in load_file(path).items()}, path)
+        digest.cache_clear()
+    result, _ = run("texts", str(few / "out"), *words)
+    assert result.returncode == 2
+    assert f"holds another training: {changed} differ" in result.stderr
+
+
+def test_one_process_takes_one_gpu_and_a_step_without_labels_is_finite(open_tiny, tmp_path):
+    model = open_tiny()
+    about = Settings("tiny", model.alignment, "text:tiny-clip")
+    arguments = TrainingArguments(str(tmp_path), use_cpu=True, per_device_train_batch_size=2)
+    assert arguments.n_gpu == 0
+    arguments._n_gpu = 4  # as on a machine with four, without torchrun
+    examples = Examples([], len, None, Shares(1, 0), 0, 3, 100)
+    trainer = AlignmentTrainer(model, about, 0.1, arguments, examples)
+    assert trainer.args.n_gpu == 1
+    assert trainer.args.train_batch_size == 2
+    ignored = torch.full((1, 7), IGNORED)
+    assert trainer._get_num_items_in_batch([{"labels": ignored}], torch.device("cpu")) == 1
+
+
+def test_a_gpu_that_is_not_there_is_missed(run, tiny_llama, monkeypatch):
+    monkeypatch.setattr("tools.runner.devices.count_gpus", lambda: 0)
+    result, _ = run("texts", "no_gpu", "--llm", tiny_llama, "--device", "cuda")
+    assert result.returncode == 2
+    assert "--device cuda: no GPU that torch can use is here" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [(None, "its tokenizer cannot be read"), ("bos_token", "its tokenizer has no bos_token")],
+)
+def test_a_language_model_needs_a_tokenizer(entry, message, tiny_llama, tmp_path):
+    folder = tmp_path / "llm"
+    shutil.copytree(tiny_llama, folder)
+    for path in [*folder.glob("*token*")]:
+        content = orjson.loads(path.read_bytes())
+        content.pop(entry, None)
+        path.write_bytes(orjson.dumps(content))
+        if entry is None:
+            path.unlink()
+    with pytest.raises(UserError, match=message):
+        open_aligned(Settings(str(folder), AlignmentConfig(16), "text:tiny-clip"))
 
 
 @pytest.mark.parametrize("adapter", ["lora", "none"])
@@ -99,6 +186,8 @@ def test_the_other_adapters_are_saved_with_projection_and_slots(adapter, run, ti
             "error: no item of a batch could be laid out",
         ),
         ("films", ("--llm", "LLM", "--clip", "other"), "has no image vectors of train00 by other"),
+        ("texts", ("--llm", "LLM", "--labels", 0), "--labels 0 of 20 items leave nothing"),
+        ("texts", ("--llm", "LLM", "--epochs", 0.01), "--epochs 0.01 and --labels 1 of 20 items"),
         ("films", ("--llm", "LLM", "--split", "test"), "has no questions of the split 'test'"),
     ],
 )
@@ -141,7 +230,7 @@ def test_order_is_learned_from_the_order_of_vectors(tiny_llama):
     trained = [parameter for _, parameter in aligned.model.added_parameters()]
     optimizer = torch.optim.AdamW(trained, lr=0.03)
     for start in range(0, len(visits), 20):
-        loss = aligned.model(**collate([visits[n] for n in range(start, start + 20)])).loss
+        loss = aligned.model(**visits.collate([visits[n] for n in range(start, start + 20)])).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

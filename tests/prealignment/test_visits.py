@@ -15,7 +15,6 @@ from prealignment.training.visits import (
     TEXT_SHARES,
     Examples,
     Shares,
-    collate,
     draw_sample,
     of_share,
     video_of,
@@ -139,7 +138,7 @@ def test_a_share_of_the_videos_is_a_part_of_a_larger_one():
 
 def test_a_batch_has_labels_where_something_is_learned(examples):
     made = examples([tideo(n) for n in range(3)], 3)
-    batch = collate([made[position] for position in range(3)])
+    batch = made.collate([made[position] for position in range(3)])
     for number in range(3):
         row, _ = made[number]
         labels = batch["labels"][number]
@@ -156,10 +155,27 @@ def test_an_item_that_does_not_fit_is_left_out_alone(examples, capsys):
     long = tideo(1)
     long["QAs"][0]["answer_open_ended"] = "blue " * 500
     made = examples([tideo(0), long], 2, Shares(0.0, 0.0))
-    batch = collate([made[position] for position in range(2)])
+    batch = made.collate([made[position] for position in range(2)])
     assert len(batch["input_ids"]) == 1
     assert made.left_out == {"t1"}
     assert "t1 is left out" in capsys.readouterr().err
+
+
+def test_a_batch_without_any_good_item_teaches_nothing_and_stops_nothing(examples):
+    long = tideo(1)
+    long["QAs"][0]["answer_open_ended"] = "blue " * 500
+    made = examples([long, tideo(0)], 2, Shares(0.0, 0.0))
+    bad = next(position for position in range(2) if made[position] is None)
+    batch = made.collate([made[bad]])
+    good, _ = made[1 - bad]
+    assert batch["input_ids"].tolist() == [good.ids]
+    assert (batch["labels"] == IGNORED).all()
+
+
+def test_options_that_name_others_are_asked_in_their_order():
+    item = question(0, choices=["red", "green", "blue", "white", "A, B & C"])
+    samples = [draw_sample(item, QUESTION_SHARES, random.Random(seed)) for seed in range(9)]
+    assert all(list(sample.options) == item.choices for sample in samples)
 
 
 def test_noise_is_drawn_anew_at_each_visit(examples):
