@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -156,9 +156,14 @@ def digest(checkpoint: str) -> str:
     """Twelve hex digits that change with the weights and the configuration, from samples of the
     files: the whole of them takes minutes to read."""
     folder = local_folder(checkpoint)
-    total = hashlib.sha1()
     paths = [path for pattern in ("*.json", *WEIGHTS) for path in folder.glob(pattern)]
-    for path in sorted(paths):
+    return sampled_digest(sorted(paths))
+
+
+def sampled_digest(paths: Iterable[Path]) -> str:
+    """Twelve hex digits that change with the names, the sizes and samples of the bytes of files."""
+    total = hashlib.sha1()
+    for path in paths:
         size = path.stat().st_size
         total.update(f"{path.name} {size} ".encode())
         with open(path, "rb") as file:

@@ -269,20 +269,24 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import torch
 
-    from prealignment.sources import memory_of, open_memory, real_source, ways_of
+    from prealignment.sources import memory_of, open_memory, real_source, shaped_by, ways_of
     from prealignment.weights.alignments import load_alignment, read_settings
 
     about = read_settings(settings.checkpoint, settings.llm)
     source = real_source(dataset, about.features)
     questions = source.covered(questions)
-    memory = open_memory(memory_of(settings.memory, source.clip, args.data_root), source.clip)
+    memory_path = memory_of(settings.memory, source.clip, args.data_root)
+    memory = open_memory(memory_path, source.clip)
     frames = min(settings.frames or about.alignment.frames, about.alignment.frames)
     device = device_of(args.device)
     ways = ways_of(source, questions, frames, memory, device)
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     aligned = load_alignment(settings.checkpoint, settings.llm, dtype)
     aligned.model.to(device)
-    made_by = {"checkpoint": str(settings.checkpoint), "frames": frames, "features": source.kind}
+    made_by = {
+        **{"checkpoint": str(settings.checkpoint), "frames": frames},
+        **shaped_by(settings.checkpoint, settings.llm, source, questions, memory_path),
+    }
     respondent = Respondent(aligned, questions, settings)
     results = answer(dataset, everything, questions, respondent, ways, made_by)
     labelled = [question for question in questions if question.answer_index is not None]

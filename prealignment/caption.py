@@ -47,19 +47,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{dataset.name}/{settings.split} has no references")
 
     from prealignment.captioning import CaptionStep
-    from prealignment.sources import memory_of, real_source
+    from prealignment.sources import memory_of, open_memory, real_source
     from prealignment.weights.alignments import read_settings
     from tools.runner.run import run
 
     about = read_settings(settings.checkpoint, settings.llm)
     source = real_source(dataset, about.features)
     memory = memory_of(settings.memory, source.clip, args.data_root)
+    open_memory(memory, source.clip)  # what is wrong with it is said before any work
     step = CaptionStep(dataset, settings, source, memory, about.alignment.frames, questions)
-    run([step], dataset, settings_from(args, Options))
+    run([step], dataset, settings_from(args, Options), prepare=step.write_videos)
     made = {
         record["video_id"]: record["caption"]
         for record in step.writes[0].read()
-        if not record.get("filtered")
+        if record["video_id"] in questions
     }
     if not made:
         raise UserError(f"no video of {dataset.name}/{settings.split} has a caption")

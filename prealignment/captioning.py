@@ -2,21 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from inference.checkpoints import digest
 from prealignment.config import CaptionSettings
 from prealignment.layouts import Row, Sample, lay_out
-from prealignment.sources import Source, open_memory, projected
+from prealignment.sources import Source, open_memory, projected, shaped_by
 from prealignment.training.visits import batch_of
 from prealignment.vectors import sampled
 from prealignment.weights.alignments import Aligned, load_alignment
 from qa.records import Question
-from tools.errors import Filtered, UserError
+from tools.errors import UserError
 from tools.runner.step import Step
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
@@ -39,20 +39,28 @@ class CaptionStep(Step):
     batch_size = BATCH
 
     def __post_init__(self) -> None:
-        self.reads = self.dataset.table("init")
+        self.reads = self.dataset.table(f"described_videos_{self.settings.split}")
         self.writes = (self.dataset.table(f"video_captions_{self.settings.name}"),)
 
     def params(self) -> dict[str, Any]:
         settings = self.settings
         return {
-            "alignment": digest(str(settings.checkpoint)),
-            "vectors": self.source.kind,
-            "memory": self.memory_path and self.memory_path.stat().st_size,
+            **self._shaped_by,
             "split": settings.split,
             "question": settings.question,
             "begin": settings.begin,
             "max_new_tokens": settings.max_new_tokens,
         }
+
+    @cached_property
+    def _shaped_by(self) -> dict[str, Any]:
+        given = self.settings
+        questions = self.questions.values()
+        return shaped_by(given.checkpoint, given.llm, self.source, questions, self.memory_path)
+
+    def write_videos(self) -> None:
+        """List the videos of the split; of vectors that were imported, there may be no others."""
+        self.reads.write({"video_id": video_id} for video_id in self.questions)
 
     def setup(self, device: str, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -65,15 +73,12 @@ class CaptionStep(Step):
     def process_batch(
         self, records: list[Record], wanted: list[tuple[str, ...]]
     ) -> Iterator[tuple[int, Any]]:
-        """Add a caption; filter a video that is not in the split."""
+        """Add a caption."""
         described, vectors = [], []
         for position, record in enumerate(records):
-            question = self.questions.get(record["video_id"])
-            if question is None:
-                yield position, Filtered("not_in_split")
-                continue
             try:
-                vectors.append(sampled(self.source.read(question), self.frames))
+                rows = self.source.read(self.questions[record["video_id"]])
+                vectors.append(sampled(rows, self.frames))
                 described.append(position)
             except UserError as error:
                 yield position, error

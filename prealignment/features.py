@@ -13,7 +13,6 @@ or --frames of the part that a question is about. The vectors are in
 data/<dataset>/features/<clip>/. After a Ctrl-C or a crash, run the same command again.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,8 @@ import orjson
 
 from prealignment.memory import ROWS, write_memory
 from prealignment.parsing import entries
-from prealignment.pickles import read_vectors
-from prealignment.vectors import fuse, part_name, unit
+from prealignment.pickles import read_rows, read_vectors, source_digest
+from prealignment.vectors import TEXTS, fuse, open_shard, part_name, unit
 from qa.frames import PROTOCOLS, frames_of
 from qa.records import Question, read_questions
 from tools.cli import (
@@ -43,7 +42,7 @@ from tools.runner.options import Options
 from tools.runner.step import Step
 from tools.store.arrays import read_arrays, write_arrays
 from tools.store.dataset import NAME, Dataset, open_dataset
-from tools.store.files import replace_atomically, write_json
+from tools.store.files import file_digest, replace_atomically, write_json
 from tools.store.jsonl import Record, Table, dumps, line_at, lines_from
 from tools.video.decode import VideoError
 
@@ -100,10 +99,12 @@ class FeatureSettings:
     def params(self) -> dict[str, Any]:
         """What shapes the vectors."""
         made_by = "import" if self.source else "clip"
+        made = {"source": source_digest(self.source)} if self.source else {}
         taken: dict[str, Any] = {"fps": self.fps}
         if self.frames:
             taken = {"frames": self.frames, "protocol": self.protocol}
-        return {"clip": self.clip_name, "made_by": made_by, **(taken if self.split else {})}
+        taken = taken if self.split else {}
+        return {"clip": self.clip_name, "made_by": made_by, **made, **taken}
 
 
 @dataclass
@@ -154,17 +155,21 @@ class TextVectorsStep(VectorsStep):
         """Write the shard's file, and add `rows`, {video_id: [first row, rows]}, and `without`,
         {video_id: why it has none}."""
         lines = line_at(self.dataset.table("tideos").path, record["offset"], record["length"])
-        vectors, rows, without, count = [], {}, {}, 0
+        vectors: list[np.ndarray] = []
+        rows, without, count = {}, {}, 0
         for tideo in map(orjson.loads, lines.splitlines()):
             if "filtered" in tideo:
                 continue
             try:
-                vectors.append(self._vectors(tideo))
+                own = self._vectors(tideo)
+                if vectors and own.shape[1] != (width := vectors[0].shape[1]):
+                    raise ValueError(f"vectors of width {own.shape[1]}, those before it {width}")
             except (UserError, ValueError) as error:  # of imported files alone
                 without[tideo["video_id"]] = str(error)
                 continue
-            rows[tideo["video_id"]] = [count, len(vectors[-1])]
-            count += len(vectors[-1])
+            vectors.append(own)
+            rows[tideo["video_id"]] = [count, len(own)]
+            count += len(own)
         folder = self.dataset.vectors(self.settings.clip_name, "text")
         if vectors:
             self.write(folder / f"{record['video_id']}.safetensors", np.concatenate(vectors))
@@ -174,7 +179,7 @@ class TextVectorsStep(VectorsStep):
         """(frames, width); each text video by itself, so that its bits do not hang on others."""
         texts = [entries(frame) for frame in tideo["frames"]]
         if self.settings.source:
-            given = read_vectors(self.settings.source / f"{tideo['video_id']}.pkl")
+            given = read_rows(self.settings.source / f"{tideo['video_id']}.pkl")
         else:
             given = self.clip.embed_texts([text for of_frame in texts for text in of_frame])
         return fuse(given, [len(of_frame) for of_frame in texts])
@@ -192,16 +197,14 @@ def write_shards(dataset: Dataset) -> None:
         raise UserError(
             f"{tideos.path.name} is not finished: run the command of its text videos again"
         )
-    digest = hashlib.sha256()
     records: list[Record] = []
     for number, (_, offset, line) in enumerate(lines_from(tideos.path, merged=True)):
-        digest.update(line)
         if number % TIDEOS_A_SHARD == 0:
             name = f"{number // TIDEOS_A_SHARD:06d}"
             records.append({"video_id": name, "offset": offset, "length": 0})
         records[-1]["length"] = offset + len(line) - records[-1]["offset"]
     shards.write(records)
-    write_json(shards.meta_path, {"fingerprint": digest.hexdigest()[:16]})
+    write_json(shards.meta_path, {"fingerprint": file_digest(tideos.path)})
 
 
 def write_index(dataset: Dataset, settings: FeatureSettings, table: Table) -> None:
@@ -218,13 +221,16 @@ def write_index(dataset: Dataset, settings: FeatureSettings, table: Table) -> No
         print(f"{len(without)} text videos without vectors, such as {video_id}: {why}")
     if not index:
         raise UserError(f"no text video of {dataset.name} has vectors")
+    names = dict.fromkeys(shard for shard, *_ in index.values())
+    shards = [folder / f"{name}.safetensors" for name in names]
+    widths = {open_shard(shard).get_shape()[1]: shard.name for shard in shards}
+    if len(widths) > 1:
+        where = ", ".join(f"{width} in {name}" for width, name in widths.items())
+        raise UserError(f"{folder} has vectors of several widths ({where}): one CLIP has one")
     with replace_atomically(folder / "index.json") as file:
         file.write(dumps(index))
-    shards = [
-        folder / f"{name}.safetensors" for name in dict.fromkeys(s for s, *_ in index.values())
-    ]
-    total = sum(rows for *_, rows in index.values())
-    width = read_arrays(shards[0])[0]["vectors"].shape[1]
+    write_json(folder / TEXTS, {"tideos": dataset.table("tideo_shards").meta()["fingerprint"]})
+    total, [width] = sum(rows for *_, rows in index.values()), widths
     blocks = (unit(read_arrays(shard)[0]["vectors"]) for shard in shards)
     count = write_memory(
         dataset.memory(clip), blocks, (total, width), clip, settings.memory_rows, settings.seed
@@ -269,7 +275,7 @@ class ImageVectorsStep(VectorsStep):
                 return np.asarray(self.given[name])
             for file in (source / f"{name}.npy", source / f"{name}.pkl"):
                 if file.is_file():
-                    return np.asarray(read_vectors(file))
+                    return read_rows(file)
         raise VideoError(f"no vectors: {names[0]} is not in {source.name}")
 
     def _seen(self, record: Record) -> tuple[np.ndarray, float]:
@@ -329,9 +335,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         step = ImageVectorsStep(dataset, settings)
         run([step], dataset, options, prepare=lambda: write_videos(dataset, settings))
     elif settings.source and settings.source.is_file():
-        rows, clip = read_vectors(settings.source), settings.clip_name
-        if isinstance(rows, dict):
-            raise UserError(f"--import {settings.source}: vectors by name; a memory has no names")
+        rows, clip = read_rows(settings.source), settings.clip_name
         path = dataset.memory(clip)
         blocks = [unit(rows)]
         count = write_memory(path, blocks, rows.shape, clip, settings.memory_rows, settings.seed)

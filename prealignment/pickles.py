@@ -1,10 +1,12 @@
 """Pickled tensors of others, read by an allow-list: a pickle may run any code, and these come from
 strangers."""
 
+import hashlib
 import io
 import pickle
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 
 from tools.errors import UserError
+from tools.store.files import file_digest
 
 
 def _load_storage(content: bytes) -> Any:
@@ -62,6 +65,35 @@ def read_vectors(path: Path) -> Any:
     if isinstance(value, dict):
         return {str(name): _rows(path, rows) for name, rows in value.items()}
     return _rows(path, value)
+
+
+def read_rows(path: Path) -> np.ndarray:
+    """The one tensor of a file, float32 (T, d); raises UserError where `read_vectors` does, and
+    where there are several by name."""
+    value = read_vectors(path)
+    if isinstance(value, dict):
+        raise UserError(f"{path} holds vectors by name, and one (T, d) is expected")
+    return np.asarray(value)
+
+
+@cache
+def source_digest(path: Path) -> str:
+    """16 hex digits that change with the vectors of others: of a file's content, or of the names,
+    sizes and times of a folder's files, of which there may be hundreds of thousands.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if path.is_file():
+        return file_digest(path)
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        if file.suffix in (".npy", ".pkl"):
+            about = file.stat()
+            digest.update(
+                f"{file.relative_to(path)} {about.st_size} {about.st_mtime_ns}\n".encode()
+            )
+    return digest.hexdigest()[:16]
 
 
 def _read(path: Path) -> Any:

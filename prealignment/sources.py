@@ -1,6 +1,6 @@
 """The vectors that a model reads: those of text videos to train, of real ones to answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,18 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from inference.checkpoints import digest, sampled_digest
 from prealignment.memory import Memory, project, read_memory, shift
 from prealignment.training.visits import Item
 from prealignment.vectors import (
+    check_texts,
     clip_of,
     features_of,
     part_name,
     question_vectors,
     sampled,
     text_index,
+    vectors_name,
 )
+from prealignment.weights.alignments import llm_folder, read_settings
 from qa.records import Question
 from tools.errors import UserError
+from tools.store.arrays import read_description
 from tools.store.dataset import Dataset, open_dataset
 
 ROWS_AT_ONCE = 1000  # vectors that are projected in one pass over the memory
@@ -71,7 +76,7 @@ class Source:
             index = text_index(self.dataset.vectors(self.clip, "text"))
             covered = [item for item in items if item["video_id"] in index]
         else:
-            covered = [item for item in items if self._holds(item)]
+            covered = [item for item in items if self._file(item).is_file()]
         missing = len(items) - len(covered)
         if items and not covered:
             self.read(items[0])  # its message says what to run
@@ -80,10 +85,16 @@ class Source:
             print(f"{missing} of {len(items)} {which} vectors")
         return covered
 
-    def _holds(self, question: Question) -> bool:
-        folder = self.dataset.vectors(self.clip, self.tower)
-        part = part_name(question.unit, question.start, question.end)
-        return any((folder / f"{name}.safetensors").is_file() for name in (question.unit, part))
+    def runs(self, questions: Iterable[Question]) -> list[str]:
+        """The fingerprints of the runs that made the image vectors of questions; they stay the same
+        where such a run adds videos."""
+        files = {self._file(question) for question in questions}
+        made_by = (read_description(file).get("fingerprint") for file in files)
+        return sorted({run for run in made_by if run})
+
+    def _file(self, question: Question) -> Path:
+        name = vectors_name(self.dataset, self.clip, question)
+        return self.dataset.vectors(self.clip, self.tower) / f"{name}.safetensors"
 
 
 def open_source(dataset: Dataset, kind: str) -> Source:
@@ -91,8 +102,14 @@ def open_source(dataset: Dataset, kind: str) -> Source:
 
     Args:
         kind: "text" or "image", with ":" and the name of the CLIP where there are several.
+
+    Raises:
+        UserError: there are none, or text vectors are of other texts than the data set has now.
     """
-    return Source(dataset, *clip_of(dataset, kind))
+    source = Source(dataset, *clip_of(dataset, kind))
+    if source.tower == "text":
+        check_texts(dataset, source.clip)
+    return source
 
 
 def real_source(dataset: Dataset, trained_on: str) -> Source:
@@ -141,6 +158,23 @@ def open_memory(path: Path | None, clip: str) -> Memory | None:
             " come from one CLIP"
         )
     return memory
+
+
+def shaped_by(
+    checkpoint: Path,
+    llm: str | None,
+    source: Source,
+    questions: Iterable[Question],
+    memory_path: Path | None,
+) -> dict[str, Any]:
+    """What shapes all that an aligned model says of the videos of questions, by its content."""
+    return {
+        "alignment": digest(str(checkpoint)),
+        "llm": digest(str(llm_folder(read_settings(checkpoint, llm).llm))),
+        "vectors": source.kind,
+        "vectors_made_by": source.runs(questions),
+        "memory": memory_path and sampled_digest([memory_path]),
+    }
 
 
 def projected(videos: Sequence[np.ndarray], memory: Memory, device: str) -> list[np.ndarray]:

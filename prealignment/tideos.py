@@ -37,7 +37,7 @@ from tools.errors import UserError
 from tools.runner.options import Options
 from tools.runner.step import Step
 from tools.store.dataset import Dataset, open_dataset
-from tools.store.files import write_json
+from tools.store.files import file_digest, write_json
 from tools.store.jsonl import Record, Table
 from tools.text.prompts import fingerprint
 from tools.text.tideo_prompts import TIDEO, tideo_messages
@@ -182,19 +182,6 @@ def read_toyworld(count: int, seed: int) -> Iterator[Record]:
     """Yield a record for each of the first stories of a toy world: video_id and tideo."""
     for number in range(count):
         yield {"video_id": f"toy_{number:04d}", "tideo": toy_tideo(seed, number)}
-
-
-def file_digest(path: Path) -> str:
-    """16 hex digits of a file's content.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def print_dropped(table: Table) -> None:

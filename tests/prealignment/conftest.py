@@ -10,10 +10,12 @@ from inference.tiny import llama
 from prealignment.config import AlignmentConfig
 from prealignment.memory import write_memory
 from prealignment.model import open_llm
+from prealignment.vectors import TEXTS
 from qa.predictions import read_predictions
 from qa.records import Question, read_questions, write_questions
 from tools.store.arrays import write_arrays
 from tools.store.dataset import Dataset
+from tools.store.files import file_digest, write_json
 from tools.text.alignment_prompts import ANSWER, CHOOSE, DESCRIBE, VIDEO
 
 COLOURS = ("red", "green", "blue", "white", "black")
@@ -77,13 +79,12 @@ def data_root(tmp_path_factory):
     folder.mkdir(parents=True)
     save_file({"vectors": np.concatenate(rows)}, folder / "000.safetensors")
     (folder / "index.json").write_bytes(orjson.dumps(index))
+    write_json(folder / TEXTS, {"tideos": file_digest(texts.table("tideos").path)})
     write_memory(texts.memory(CLIP), rows, (len(rows) * FRAMES, WIDTH), CLIP)
-    listed = []
     for split in ("train", "val"):
         questions = []
         for number in range(20):
             colour, name = COLOURS[number % 5], f"{split}{number:02}"
-            listed.append({"video_id": name, "video_path": f"{name}.mp4"})
             file = films.vectors(CLIP, "image") / f"{name}.safetensors"
             write_arrays(file, {"vectors": vectors_of(colour, number, GAP)}, {"rate": 1.0})
             order = [*COLOURS[number % 3 :], *COLOURS[: number % 3]]
@@ -95,7 +96,6 @@ def data_root(tmp_path_factory):
         for q in questions
     ]
     write_questions(films.questions("captions"), described)
-    films.table("init").write(listed)
     return root
 
 

@@ -9,7 +9,9 @@ from prealignment.memory import write_memory
 from prealignment.scores.options import letter_scores, option_scores
 from prealignment.training.visits import batch_of
 from prealignment.weights.alignments import load_alignment
+from qa.predictions import meta_path
 from tools.store.dataset import Dataset
+from tools.store.files import read_json
 
 COLOURS = ("red", "green", "blue", "white", "black")
 
@@ -28,6 +30,8 @@ def test_a_model_that_read_texts_alone_answers_about_real_videos(
     # The table of questions reads them, with the controls beside them.
     dataset = Dataset("films", data_root / "films")
     path = dataset.predictions("val", "topa-projected-likelihood")
+    made_by = read_json(meta_path(path))["made_by"]
+    assert all(made_by[name] for name in ("alignment", "llm", "memory"))
     words = ("--dataset", "films", "--split", "val", "--data_root", data_root)
     scored = run_script("evaluate_model.py", "qa", *words, "--predictions", path)
     assert scored.returncode == 0, scored.stderr

@@ -12,13 +12,14 @@ from inference.tiny import clip as tiny_clip
 from prealignment import features
 from prealignment.memory import read_memory
 from prealignment.parsing import entries
+from prealignment.sources import open_source
 from prealignment.tideos import main as make_tideos
 from prealignment.toy_tideos import toy_tideo
-from prealignment.vectors import features_of, fuse, question_vectors
+from prealignment.vectors import TEXTS, features_of, fuse, question_vectors
 from qa.records import Question, write_questions
 from tools.errors import UserError
 from tools.features.clip import Clip, check_clip
-from tools.runner.fingerprints import sign
+from tools.runner.fingerprints import check_fingerprint, forget, sign
 from tools.store.dataset import Dataset
 from tools.video.decode import VideoError
 
@@ -152,6 +153,19 @@ def test_other_text_videos_need_other_vectors(read, copy_of, compute):
     assert "run again with --redo text_vectors" in compute(again, returns=2).stderr
 
 
+def test_text_vectors_of_other_texts_of_the_same_names_are_not_used(read, copy_of):
+    again = copy_of(read)
+    assert open_source(again, "text").kind == "text:tiny"
+    tideos = again.table("tideos")
+    tideos.write([{**record, "global_video_caption": "other"} for record in tideos.read()])
+    with pytest.raises(UserError, match="texts by tiny are of other text videos than those of"):
+        open_source(again, "text")
+    other = copy_of(Dataset("unsure", read.root))
+    (other.vectors("tiny", "text") / TEXTS).unlink()
+    with pytest.raises(UserError, match="of other text videos"):
+        open_source(other, "text:tiny")
+
+
 def test_released_vectors_of_entries_are_fused_frame_by_frame(texts, copy_of, compute, tmp_path):
     texts = copy_of(texts)
     folder = tmp_path / "features"
@@ -174,6 +188,48 @@ def test_released_vectors_of_entries_are_fused_frame_by_frame(texts, copy_of, co
         features_of(texts, "text", "toy_0006")
     refused = compute(texts, returns=2)
     assert "made_by=import, this run has made_by=clip" in refused.stderr
+
+
+@pytest.fixture
+def imported(texts, copy_of, tmp_path):
+    """(widths) -> the step of an import of vectors of these widths, a text video each, as a worker
+    of a run has it; a width of None is a file of two tensors by name."""
+
+    def make(*widths):
+        dataset, folder = copy_of(texts), tmp_path / "features"
+        folder.mkdir()
+        for number, width in enumerate(widths):
+            count = sum(len(frame) for frame in toy_tideo(0, number)["frames"])
+            rows = torch.ones(count, width or 4)
+            value = rows if width else {"a": rows, "b": rows}
+            torch.save(value, folder / f"toy_{number:04d}.pkl")
+        step = features.TextVectorsStep(
+            dataset, features.FeatureSettings("x/tiny", source=folder, memory_rows=9)
+        )
+        features.write_shards(dataset)
+        sign(step)
+        step.setup("cpu", 1)
+        return step
+
+    return make
+
+
+def test_odd_released_vectors_leave_the_others_of_their_shard(imported):
+    step = imported(4, 8, None, 4, 4, 4, 4)
+    first, _ = step.reads.read()
+    record = step.process(first)
+    assert list(record["rows"]) == ["toy_0000", "toy_0003"]
+    assert record["rows"]["toy_0003"] == [5, 8]  # behind the first story's five events
+    assert record["without"]["toy_0001"] == "vectors of width 8, those before it 4"
+    assert "toy_0002.pkl holds vectors by name" in record["without"]["toy_0002"]
+
+
+def test_shards_of_several_widths_are_refused(imported):
+    step = imported(4, 4, 4, 4, 8, 8, 8)
+    step.writes[0].write([step.process(record) for record in step.reads.read()])
+    with pytest.raises(UserError, match=r"several widths \(4 in 000000.*, 8 in 000001"):
+        features.write_index(step.dataset, step.settings, step.writes[0])
+    assert not step.dataset.memory("tiny").exists()
 
 
 def test_a_released_memory_is_imported_by_itself(texts, copy_of, compute, tmp_path):
@@ -264,6 +320,42 @@ def test_vectors_of_others_may_be_a_file_a_video(videos, tmp_path):
     np.testing.assert_array_equal(features_of(dataset, "image", "mine_2"), np.eye(2, 8))
     with pytest.raises(VideoError, match="no vectors: one is not in "):
         step.process(one)
+
+
+def test_parts_of_an_earlier_run_do_not_hide_the_rows_of_the_last_one(videos, clip, tmp_path):
+    dataset, questions = videos
+    np.save(tmp_path / "one.npy", np.eye(6, 8))
+    by_part = features.FeatureSettings(str(clip), "val", frames=3)
+    by_second = features.FeatureSettings("x/tiny", "val", source=tmp_path)
+    for settings, shape in ((by_part, (3, 64)), (by_second, (2, 8)), (by_part, (3, 64))):
+        forget(dataset.table("image_vectors_val_tiny"))
+        step = ready(dataset, settings)
+        for record in step.reads.read():
+            if record["path"].endswith("/one.mp4"):
+                step.process(record)
+        assert question_vectors(dataset, "image", questions["q2"]).shape == shape
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_vectors_of_other_files_are_no_more_of_the_same(kind, videos, tmp_path):
+    dataset, _ = videos
+    for number, name in enumerate(("a", "b")):
+        source = tmp_path / name
+        if kind == "folder":
+            source.mkdir()
+            source /= "one.npy"
+        with open(source, "wb") as file:
+            np.save(file, np.eye(2 + number, 8))
+    steps = [
+        features.ImageVectorsStep(
+            dataset, features.FeatureSettings("x/tiny", "val", source=tmp_path / name)
+        )
+        for name in ("a", "b")
+    ]
+    sign(steps[0])
+    check_fingerprint(steps[0])
+    with pytest.raises(UserError, match=r"with source=.* rebuild with --redo image_vectors"):
+        check_fingerprint(steps[1])
 
 
 def test_vectors_of_two_clips_must_be_told_apart(texts, copy_of):

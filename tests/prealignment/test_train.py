@@ -17,9 +17,11 @@ from prealignment.model import open_llm
 from prealignment.scores.options import option_scores
 from prealignment.training.trainer import AlignmentTrainer
 from prealignment.training.visits import IGNORED, Examples, Shares
+from prealignment.vectors import TEXTS
 from prealignment.weights.alignments import Settings, load_alignment, open_aligned
 from tools.errors import UserError
 from tools.store.dataset import Dataset
+from tools.store.files import file_digest, write_json
 
 COLOURS = ("red", "green", "blue", "white", "black")
 
@@ -115,6 +117,8 @@ def test_a_training_does_not_go_on_with_other_data(changed, few, run, pretrained
     elif changed == "items_digest":
         records = texts.table("tideos").sorted_records()
         texts.table("tideos").write([{**r, "global_video_caption": "pink"} for r in records])
+        made_of = {"tideos": file_digest(texts.table("tideos").path)}
+        write_json(texts.vectors("tiny-clip", "text") / TEXTS, made_of)
     else:
         path = init / "alignment.safetensors"
         save_file({name: 0 * value for name, value in load_file(path).items()}, path)

@@ -319,7 +319,7 @@ def test_stories_of_another_seed_are_rendered_again(workspace):
 
 def test_pairs_of_many_videos_are_made_only_for_an_arm_that_wants_them(run, workspace):
     jobs = run("many_chosen")
-    (command,) = jobs["rows-toyvl_s0_many_chosen-chosen"][0]
+    (command,) = jobs["rows-toyvl_s0_many_chosen-toyvl_i0_chosen"][0]
     files = [word for word in command if word.endswith(".json")]
     folder = workspace.exp / "pairs" / "toypairs-x5" / "all"
     assert files[:-1] == [str(folder / f"toyvl_i0_r{level}.json") for level in (16, 8, 4, 2)]

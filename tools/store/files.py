@@ -2,6 +2,7 @@
 refusal in one line."""
 
 import errno
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -79,6 +80,19 @@ def read_json(path: Path) -> Any:
         return None
     except orjson.JSONDecodeError as error:
         raise CorruptLine(f"{path} is not JSON ({error}): fix or delete it") from error
+
+
+def file_digest(path: Path) -> str:
+    """16 hex digits of a file's content.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 @contextmanager
