@@ -14,10 +14,11 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from tempfile import TemporaryDirectory
 
 from tools.cli import (
     add_data_root,
@@ -34,7 +35,7 @@ from tools.pairs.perturbation import CLEAN
 from tools.pairs.settings import Conversion, Output
 from tools.shots.spans import clip_spans
 from tools.store.dataset import Dataset, open_dataset
-from tools.store.files import read_json, replace_atomically
+from tools.store.files import read_json, replace_atomically, write_json
 from tools.store.jsonl import Record, dumps
 from tools.text.prompts import QUESTIONS
 from tools.video.stills import stills_of, write_stills
@@ -97,23 +98,22 @@ def write_pairs(plan: Conversion, folder: Path) -> list[str]:
     from tools.pairs.conversion import convert
 
     [dataset] = plan.datasets
-    absolute = folder / ".pairs.parquet"
-    output = Output(absolute, list(plan.ratios))
-    convert(plan, [output])
     kept: dict[str, None] = {}
-    with (
-        replace_atomically(folder / PAIRS) as file,
-        pq.ParquetFile(absolute) as table,
-        pq.ParquetWriter(file, table.schema_arrow) as writer,
-    ):
+    with ExitStack() as stack:
+        # Elsewhere: its lock stays beside an output, and nothing of that is to be published.
+        scratch = stack.enter_context(TemporaryDirectory(prefix="publish-"))
+        output = Output(Path(scratch, PAIRS), list(plan.ratios))
+        convert(plan, [output])
+        write_json(folder / "funnel.json", read_json(output.funnel_path))
+        file = stack.enter_context(replace_atomically(folder / PAIRS))
+        table = stack.enter_context(pq.ParquetFile(output.path))
+        writer = stack.enter_context(pq.ParquetWriter(file, table.schema_arrow))
         for batch in table.iter_batches(ROWS_AT_ONCE):
             ids, paths = (batch.column(name).to_pylist() for name in ("video_id", "video"))
             names = [str(video_name(key, Path(path))) for key, path in zip(ids, paths, strict=True)]
             kept |= dict.fromkeys(ids)
             place = batch.schema.get_field_index("video")
             writer.write_batch(batch.set_column(place, "video", pa.array(names)))
-    absolute.unlink()
-    output.funnel_path.replace(folder / "funnel.json")
     if not kept:
         raise UserError(f"{dataset.name}: no pair is left; {folder / 'funnel.json'} says why")
     return list(kept)

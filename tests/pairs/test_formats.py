@@ -138,6 +138,9 @@ def test_stills_are_the_middles_of_equal_parts(convert, mine, tmp_path, read_sta
     times = [Path(file).stat().st_mtime_ns for file in row["images"]]
     convert(16, "--format", "trl", "--frames", 4, "--output", path)
     assert [Path(file).stat().st_mtime_ns for file in row["images"]] == times  # not made again
+    convert(16, "--format", "trl", "--frames", 2, "--output", path)
+    fewer = json.loads(path.read_text().splitlines()[0])["images"]
+    assert sorted(Path(fewer[0]).parent.iterdir()) == [Path(file) for file in fewer]
 
 
 def test_trl_rows_leave_out_a_video_that_cannot_be_read(convert, mine, tmp_path):

@@ -219,6 +219,9 @@ def test_published_pairs_need_nothing_outside_their_folder(run, published, tmp_p
     from datasets import load_dataset
 
     folder = published.rename(tmp_path / "elsewhere")
+    assert {path.name for path in folder.iterdir()} == {
+        *("README.md", "clips.jsonl", "funnel.json", "key_frames", "pairs.parquet", "videos"),
+    }
     file = str(folder / "pairs.parquet")
     pairs = load_dataset("parquet", data_files=file, split="train", cache_dir=str(tmp_path / "hf"))
     converted = [json.loads((run[1] / f"dryrun_i0_r{n}.json").read_text()) for n in (16, 8, 4, 2)]

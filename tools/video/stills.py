@@ -51,6 +51,8 @@ class StillsStep(Step):
             _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
             with replace_atomically(file) as out:
                 out.write(jpeg.tobytes())
+        for stale in set(files[0].parent.iterdir()) - set(files):  # of a run with more of them
+            stale.unlink()
         return record
 
 
