@@ -5,6 +5,14 @@ from typing import Any
 
 from tools.statistics import Interval
 
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"  # in a page of docs/
+
+
+def page_with(page: str, tables: str) -> str:
+    """A page of docs/ with its tables written again."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}"
+
 
 def markdown_table(rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown; its first row is the header."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from reproduction.claims import entries, read_claims, write_claims
 from reproduction.results import Results, as_scores
-from reproduction.tables import effect_cell, interval_cell, markdown_table, share_cell
+from reproduction.tables import effect_cell, interval_cell, markdown_table, page_with, share_cell
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
 from tools.statistics import Spreads, intervals
@@ -23,7 +23,6 @@ from tools.store.files import read_json, replace_atomically
 
 RESULTS = REPOSITORY / "reproduction" / "results"
 PAGE = REPOSITORY / "docs" / "reproduction_grounding.md"
-BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"  # in PAGE
 METHOD = "grounding"
 CLAIMS = read_claims(Path(__file__).with_name("claims.yaml"))
 
@@ -127,9 +126,7 @@ def write_report(folder: Path) -> None:
     with replace_atomically(folder / "grounding.md") as file:
         file.write(f"{heading}{text}\n".encode())
     if folder.resolve() == RESULTS:
-        page = PAGE.read_text(encoding="utf-8")
-        before, rest = page.split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        PAGE.write_text(page_with(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
     for name in ("grounding.json", "grounding.md", "claims.json"):
         print(folder / name)
 

@@ -15,7 +15,14 @@ from typing import Any
 from reproduction.claims import ORDERED, entries, read_claims, write_claims
 from reproduction.figures import draw_damage, draw_order
 from reproduction.results import BASE, DAMAGED, Results, Summary, summaries
-from reproduction.tables import claim_rows, columns_named, interval_cell, markdown_table, share_cell
+from reproduction.tables import (
+    claim_rows,
+    columns_named,
+    interval_cell,
+    markdown_table,
+    page_with,
+    share_cell,
+)
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
 from tools.statistics import ALL
@@ -24,7 +31,6 @@ from tools.store.files import read_json, replace_atomically
 
 RESULTS = REPOSITORY / "reproduction" / "results"
 PAGE = REPOSITORY / "docs" / "reproduction.md"
-BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"  # in PAGE
 PAGE_COLUMNS = (
     "arm",
     "bases",
@@ -101,10 +107,9 @@ def markdown(results: Results, tables: Mapping[str, Table]) -> str:
 def with_tables(page: str, tables: Mapping[str, Table]) -> str:
     """docs/reproduction.md with its tables written again: what tells the arms apart, and the
     claims."""
-    before, rest = page.split(BEGIN)
     order = markdown_table(columns_named(tables["order"], PAGE_COLUMNS))
     claims = markdown_table(columns_named(tables["claims"], PAGE_CLAIMS))
-    return f"{before}{BEGIN}\n\n{order}\n\n{claims}\n\n{END}{rest.split(END)[1]}"
+    return page_with(page, f"{order}\n\n{claims}")
 
 
 def _seeds(results: Results) -> str:
