@@ -31,7 +31,7 @@ BASES = (
     Base("toyvl", REPOSITORY / "inference" / "toyvl", 0),
     *(
         Base(f"toyvl_{n}", REPOSITORY / "reproduction" / "bases" / f"toyvl_{n}", n)
-        for n in range(1, 2)
+        for n in range(1, 5)
     ),
 )
 
