@@ -6,15 +6,18 @@ from typing import Any
 
 import streamlit as st
 
+from tools.errors import UserError
 from tools.shots.settings import Settings
 from tools.shots.spans import shot_spans
 from tools.store.files import read_json
 from tools.store.jsonl import Record
+from tools.video.decode import VideoError
 from visualize.index.view import Filters
 from visualize.parts.address import go, heading_with_steps, to_pairs
 from visualize.parts.clips import clock, show_clips
 from visualize.parts.filters import ANY
 from visualize.parts.style import badge, caption_table, counted, facts, faint, note, unmarked
+from visualize.previews import WHOLE_SECONDS, film
 from visualize.session import Session
 from visualize.timeline import group_colours, tick_seconds
 
@@ -105,6 +108,7 @@ def _shots(session: Session, record: Record) -> None:
     colours = group_colours(clips)
     clip_of = {shot: number for number, (_, members) in enumerate(clips) for shot in members}
     _timeline(record, clip_of, colours)
+    _whole(session, record)
     if frames := record.get("frame_indices"):
         show_clips(session, record, frames, key="video_strip", colours=colours)
         for model in session.dataset.caption_models():
@@ -117,6 +121,20 @@ def _shots(session: Session, record: Record) -> None:
     middles = [[(start + end) // 2] for _, start, end in cuts]
     of_shots = [colours[clip_of[shot]] for shot in range(len(cuts))] if clips else None
     show_clips(session, shots, middles, key="shot_strip", what="shot", colours=of_shots)
+
+
+def _whole(session: Session, record: Record) -> None:
+    """A button that plays the video from its beginning."""
+    key = f"whole_{record['video_id']}"
+    if not st.toggle("Play the whole video", key=key):
+        return
+    last = max(end for _, _, end in record["raw_cuts"])
+    try:
+        with st.spinner("The video is made small enough for the browser"):
+            data = film(session.dataset, record, 0, last, WHOLE_SECONDS)
+        st.video(data, autoplay=True, muted=True, width=640)
+    except (VideoError, UserError) as error:
+        note(f"The video cannot be played: {error}")
 
 
 def _timeline(record: Record, clip_of: dict[int, int], colours: list[str]) -> None:
