@@ -61,7 +61,7 @@ def check_responses(plan: Conversion) -> Iterator[str]:
             yield from (f"{folder} has no {name}.jsonl" for name in sorted(wanted - names))
         _check_one_run({name: table for name, table in tables.items() if name in names})
         if any(table.parts() for table in tables.values()):
-            yield f"{folder} holds parts, as stage 3 leaves them while it is unfinished"
+            yield f"{folder} holds parts: stage 3 is unfinished, or other scripts made them"
         if plan.judgements and not dataset.judgements.exists():
             yield f"nobody has judged pairs of {dataset.name}: no {dataset.judgements}"
 

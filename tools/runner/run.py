@@ -202,6 +202,8 @@ def _write(
             if path not in files:
                 files[path] = stack.enter_context(closing(Appender(path)))
             files[path].append(line)
+            if not tally:
+                bar.unpause()  # the time until the first outcome went into loading
             if speed := pace.measure(line):
                 bar.write(f"{step.name}: {speed}")
             tally[outcome.kind] += 1
