@@ -40,6 +40,7 @@ class Archives:
     def __init__(self, source: HubFolder) -> None:
         import huggingface_hub
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+        from huggingface_hub.hf_api import RepoFile
 
         self.source, self.hub = source, huggingface_hub.HfApi()
         self.errors = (HfHubHTTPError, HFValidationError, OSError)
@@ -48,9 +49,9 @@ class Archives:
                 source.repository, source.folder, repo_type="dataset", expand=False
             )
             sizes = {
-                entry.path: int(entry.size)
+                entry.path: entry.size
                 for entry in entries
-                if entry.path.endswith((".tar.gz", ".tar"))
+                if isinstance(entry, RepoFile) and entry.path.endswith((".tar.gz", ".tar"))
             }
             card = self.hub.dataset_info(source.repository).card_data
         except self.errors as error:

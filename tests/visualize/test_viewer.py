@@ -194,10 +194,12 @@ def button(app: AppTest, label: str) -> Any:
 
 
 def test_a_pair_is_shown_side_by_side(page):
-    text = words(page())
+    app = page()
+    text = words(app)
     assert "one.mp4" in text
     assert "reverse 16" in text
     assert "1 of 6" in text
+    assert not any(box.key == "beside" for box in app.selectbox)  # there is one run only
     assert "First <mark>the beach" in text
     assert "First <mark>fire" in text
 
@@ -264,7 +266,6 @@ def test_a_filter_that_the_pair_does_not_pass_goes_on_to_one_that_does(page):
 
 def test_another_run_of_the_same_pair_stands_below(page, dataset):
     name = "m~0~reverse_16_False_False~v0"
-    assert not any(one.key == "beside" for one in page(pair=name).selectbox)
     for config, text in ((NONE, "The beach, seen by n."), (REVERSE, "Fire, seen by n.")):
         (row, _) = dataset.responses("m", config).read()
         dataset.responses("n", config).write([{**row, "response": text}])

@@ -1,7 +1,9 @@
 """Which listed videos are gone, and which new file each of them may be: by size and content."""
 
+import errno
 import hashlib
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -17,9 +19,15 @@ def content(path: str) -> dict[str, int | str]:
 
     A container's head or tail holds the index of the whole stream, so that two videos of one size
     differ there; to read all of a million videos would take days.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
     """
+    info = os.stat(path)
+    if not stat.S_ISREG(info.st_mode):
+        raise OSError(errno.EINVAL, "no regular file")  # to open a pipe would wait for its writer
+    size = info.st_size
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
         digest = hashlib.sha256(file.read(ENDS))
         if size > ENDS:
             file.seek(max(ENDS, size - ENDS))
@@ -33,7 +41,7 @@ def note_contents(files: Table, records: Iterable[Record]) -> None:
     before = len(kept)
     for record in records:
         if record["video_id"] not in kept:
-            with suppress(OSError):  # a link that leads nowhere
+            with suppress(OSError):  # such as a link that leads nowhere
                 kept[record["video_id"]] = {
                     "video_id": record["video_id"],
                     **content(record["video_path"]),

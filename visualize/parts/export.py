@@ -2,9 +2,10 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from tools.pairs.judgements import Pair, latest
@@ -22,7 +23,7 @@ def verdicts(session: Session) -> dict[Pair, str]:
     return {pair: last.verdict for pair, last in latest(session.judgements).items()}
 
 
-def pair_rows(view: View, ids: Sequence[int], judged: dict[Pair, str]) -> Iterator[dict[str, Any]]:
+def pair_rows(view: View, ids: np.ndarray, judged: dict[Pair, str]) -> Iterator[dict[str, Any]]:
     """Yield the columns of the list of pairs, by their titles."""
     for start in range(0, len(ids), ROWS_AT_ONCE):
         for row in view.pairs(ids[start : start + ROWS_AT_ONCE]):
@@ -40,7 +41,7 @@ def pair_rows(view: View, ids: Sequence[int], judged: dict[Pair, str]) -> Iterat
             }
 
 
-def as_csv(session: Session, ids: Sequence[int]) -> bytes:
+def as_csv(session: Session, ids: np.ndarray) -> bytes:
     """The list of pairs with the lengths of their texts, and what names each pair."""
     rows = list(pair_rows(session.view, ids, verdicts(session)))
     file = io.StringIO()
@@ -50,7 +51,7 @@ def as_csv(session: Session, ids: Sequence[int]) -> bytes:
     return file.getvalue().encode()
 
 
-def as_jsonl(session: Session, ids: Sequence[int]) -> bytes:
+def as_jsonl(session: Session, ids: np.ndarray) -> bytes:
     """The same, with the texts in place of their lengths."""
     lines = []
     for row in pair_rows(session.view, ids, verdicts(session)):
@@ -59,9 +60,9 @@ def as_jsonl(session: Session, ids: Sequence[int]) -> bytes:
     return b"".join(lines)
 
 
-def export_buttons(session: Session, ids: Sequence[int], place: Any) -> None:
+def export_buttons(session: Session, ids: np.ndarray, place: Any) -> None:
     """A button for each kind of file; the file is made when the button is pressed."""
-    kinds: dict[str, Callable[[Session, Sequence[int]], bytes]] = {"csv": as_csv, "jsonl": as_jsonl}
+    kinds: dict[str, Callable[[Session, np.ndarray], bytes]] = {"csv": as_csv, "jsonl": as_jsonl}
     for kind, make in kinds.items():
         place.download_button(
             kind.upper(),

@@ -12,6 +12,7 @@ from tools.shots.spans import shot_spans
 from tools.store.files import read_json
 from tools.store.jsonl import Record
 from tools.video.decode import VideoError
+from tools.video.recognition import GONE
 from visualize.index.view import Filters
 from visualize.parts.address import go, heading_with_steps, to_pairs
 from visualize.parts.clips import clock, show_clips
@@ -24,6 +25,7 @@ from visualize.timeline import group_colours, tick_seconds
 STATUSES = ("kept", "filtered", "failed", "unfinished")
 # Filter reason -> its meaning, with the settings of the step that filtered the video.
 REASONS = {
+    GONE: "its file is not where it was",
     "too_few_shots": "fewer than {min_shots} shots",
     "too_many_shots": "more than {max_shots} shots",
     "shot_too_long": "a shot lasts more than {max_shot_seconds:g} s",
@@ -82,7 +84,8 @@ def _one(session: Session, row: dict[str, Any], ids: list[str]) -> None:
         # Tables of the reference scripts have no such file: their bounds are the method's.
         made = read_json(session.dataset.table(row["step"]).meta_path) or {}
         why = REASONS.get(row["reason"], "").format(**asdict(Settings()) | made.get("params", {}))
-        note(f"Filtered by {row['step']}: {row['reason']}{why and f' ({why})'}.")
+        step = "init" if row["reason"] == GONE else row["step"]
+        note(f"Filtered by {step}: {row['reason']}{why and f' ({why})'}.")
     for failure in session.view.failures(row["video_id"]):
         note(f"Failed in {failure['step']}: {failure['error']}")
     record = session.view.video(row["video_id"])
