@@ -1,5 +1,6 @@
 # make demo    the main job on rendered toy videos: videos -> preference pairs, by a tiny video LLM that
 #              the repository holds (DEMO_MODEL=dryrun: by none at all); no GPU, no downloads of weights
+# make train-demo   train that tiny model on the demo's pairs, and score it on other videos before and after
 # make test    the whole test suite
 # make lint    ruff, mypy and shellcheck
 # make viewer  browse and judge preference pairs, on http://localhost:8501
@@ -19,7 +20,7 @@ METHOD ?= temple
 # The environment, and the downloads while it is set up; 1 GB where torch and its libraries are there.
 NEEDED_GB := 11
 
-.PHONY: demo reproduce reproduce-quick viewer test lint bench setup setup-dev clean
+.PHONY: demo train-demo reproduce reproduce-quick viewer test lint bench setup setup-dev clean
 .DELETE_ON_ERROR:
 
 # VENV/ready holds a checksum of the files that name the packages. Where these have changed, packages
@@ -63,11 +64,27 @@ demo: setup data/toystories/truth.jsonl
 	@echo "Next: your own videos:       $(PY) preprocess.py mine $(WORKERS) --video_dir ~/videos --embedder color"
 	@echo "      look at the pairs:     make viewer"
 	@echo "      ask about a video:     $(PY) -m grounding.demo"
-	@echo "      train on them, on CPU: DEVICE=cpu bash train_scripts/run.sh 'toyvl=lr3e-3_r32_a64_bs8_r16'"
+	@echo "      train on them, on CPU: make train-demo"
 	@echo "      every flag:            $(PY) preprocess.py --help"
 
 data/toystories/truth.jsonl: | setup
 	$(PY) -m toyworld --videos 24 --events 8-16 --seed 0 --qa --out data/toystories
+
+# DPO on all pairs of the demo, and the toy benchmark on videos that neither the demo nor toyvl's training has.
+DEMO_PAIRS := swift_data/toyvl_i0_r16-8-4-2.json
+DEMO_RECIPE := toyvl=lr3e-3_r32_a64_bs8_freeze_r16+r8+r4+r2
+train-demo: setup data/toydemo_test/truth.jsonl
+	@[ -e $(DEMO_PAIRS) ] || $(MAKE) demo DEMO_MODEL=toyvl
+	@start=$$(date +%s); set -e; mkdir -p exp/demo; \
+	echo "training on $(DEMO_PAIRS): $(DEMO_RECIPE); what swift says goes to exp/demo/train.log"; \
+	export PATH="$(abspath $(VENV))/bin:$$PATH" GROUP=demo DEVICE=cpu PER_DEVICE_BATCH=8 REPORT_TO=none; \
+	bash train_scripts/run.sh '$(DEMO_RECIPE)' >exp/demo/train.log 2>&1 || { tail exp/demo/train.log; exit 1; }; \
+	trained=$$(ls -d exp/demo/outputs/$(DEMO_RECIPE)/v*/checkpoint-*-merged | tail -n 1); \
+	python evaluate_model.py toy --dataset toydemo_test --model "$$trained" --baseline toyvl; \
+	echo "$$trained, trained and scored in $$(($$(date +%s) - start)) s"
+
+data/toydemo_test/truth.jsonl: | setup
+	$(PY) -m toyworld --videos 12 --events 4,8 --seed 101 --out data/toydemo_test
 
 viewer: setup
 	$(PY) -m streamlit run visualize/app.py

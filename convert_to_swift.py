@@ -141,16 +141,22 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from rich.console import Console
 
-    from tools.pairs.conversion import check_responses, convert
-    from tools.pairs.funnel import counts_table, lengths_table
+    from tools.pairs.conversion import NoPairLeft, check_responses, convert
+    from tools.pairs.funnel import counts_table, length_cues, lengths_table
 
     for note in check_responses(plan):
         print(f"note: {note}")
-    cells = convert(plan, files)
+    failure = None
+    try:
+        cells = convert(plan, files)
+    except NoPairLeft as error:
+        cells, failure = error.cells, error
 
     console = Console()
     console.print(counts_table(cells, f"{args.model}: {', '.join(names)}"), crop=False)
     console.print(lengths_table(cells))
+    for line in () if args.sft else length_cues(cells):
+        print(f"note: {line}")
     over = sum(cell.over_max_length for cell in cells)
     if over:
         print(
@@ -159,13 +165,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if any(cell.dropped["video_gone"] for cell in cells):
         print(
-            "note: where a folder of videos has moved, name it with preprocess.py --video_dir, or"
-            " with --video_root OLD=NEW here"
+            "note: where videos have moved, say so with python -m tools.relocate"
+            f" {names[0]} OLD NEW; --video_root OLD=NEW writes paths of another machine"
         )
+    if failure:
+        raise failure
     for output in files:
         print(*output.files(args.val), sep="\n")
-    if not any(cell.kept for cell in cells):
-        raise UserError("no pair is left; the table shows which rules dropped them")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 
 from inference.captioner import Sampling
 from inference.models import add_model_flags, captioner_from, response_sampling
+from inference.workload import add_rate_flag
 from tools.cli import add_dataset, add_settings, run_script, script_parser, setting, settings_from
 from tools.errors import UserError
 from tools.runner.options import Options
@@ -57,6 +58,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     group.add_argument("--max_new_tokens", type=int, help="longest response, tokens")
     add_prompts_flag(parser)
     add_model_flags(parser, "responses, from its own clip captions")
+    add_rate_flag(parser)
     add_settings(parser, Options)
     return parser.parse_args(argv)
 
@@ -87,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from tools.runner.run import run
 
     chosen = configs(args.by_similarity, args.by_group, args.fine)
-    step = ResponsesStep(dataset, captioner, chosen, sampling, args.seed, args.iter, args.prompts)
+    how = (chosen, sampling, args.seed, args.iter, args.prompts, args.rate)
+    step = ResponsesStep(dataset, captioner, *how)
     run([step], dataset, settings_from(args, Options))
 
 

@@ -13,6 +13,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from inference.models import add_model_flags, captioner_from
+from inference.workload import add_rate_flag
 from tools.cli import add_settings, positive, run_script, script_parser, settings_from
 from tools.errors import UserError
 from tools.runner.options import Options
@@ -45,6 +46,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     )
     add_prompts_flag(parser)
     add_model_flags(parser, "captions")
+    add_rate_flag(parser)
     add_settings(parser, Options)
     return parser.parse_args(argv)
 
@@ -67,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = ", ".join(f"{name} {value}" for name, value in captioner.decoding.as_dict().items())
     engine = captioner.fingerprint()["engine"]
     print(f"captions by {captioner.name} ({engine}); decoding: {values}")
-    raw = RawCaptionsStep(dataset, captioner, args.seed, args.prompts)
+    raw = RawCaptionsStep(dataset, captioner, args.seed, args.prompts, args.rate)
     run([raw, CaptionsStep(dataset, captioner)], dataset, settings_from(args, Options))
 
 

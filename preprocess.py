@@ -19,7 +19,6 @@ from pathlib import Path
 
 from tools.cli import add_dataset, add_settings, run_script, script_parser, settings_from
 from tools.errors import UserError, did_you_mean
-from tools.runner.counts import Counts, step_counts
 from tools.runner.options import Options
 from tools.shots.settings import Settings
 from tools.store.dataset import Dataset, dataset_names, named_datasets, open_dataset
@@ -59,19 +58,6 @@ def video_folder(args: Namespace, dataset: Dataset) -> Path:
     return folder
 
 
-def warn_of_single_takes(counts: Counts, min_shots: int) -> None:
-    """Say why, where most videos were filtered out because they have too few shots."""
-    few = counts.filtered["too_few_shots"]
-    if few and 2 * counts.filtered.total() >= counts.total:
-        subject = f"{few} videos were" if few > 1 else "1 video was"
-        have = "they have" if few > 1 else "it has"
-        print(
-            f"note: {subject} filtered out because {have} fewer than {min_shots} shots"
-            " (--min_shots): the method perturbs the order of a video's clips. Footage in one take"
-            " can be cut into pieces: --shot_detector fixed --redo scene"
-        )
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run stage 1."""
     args = parse_arguments(argv)
@@ -88,10 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.video_dir:
             dataset.remember_video_dir(folder)
 
-    steps = {step.name: step(dataset, settings) for step in STEPS}
-    run(list(steps.values()), dataset, settings_from(args, Options), init)
-    filtering = steps["filter_scene"]
-    warn_of_single_takes(step_counts(filtering.reads, filtering.writes), settings.min_shots)
+    run([step(dataset, settings) for step in STEPS], dataset, settings_from(args, Options), init)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Stage 2: a caption for every clip, from its key frames."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from inference.ahead import map_ahead
 from inference.captioner import Answer, Captioner, Request, answer_groups, request_seed
+from inference.workload import Workload
 from tools.errors import Filtered
 from tools.runner.step import Step
 from tools.store.dataset import Dataset
@@ -33,6 +34,7 @@ class RawCaptionsStep(Step):
     captioner: Captioner
     seed: int = 0
     prompts: Prompts = DEFAULT
+    rate: float | None = None  # requests a second, for the estimate alone
 
     name = "raw_captions"
 
@@ -48,6 +50,15 @@ class RawCaptionsStep(Step):
             "prompts": fingerprint(self.prompts.first_clip, self.prompts.later_clip),
             "seed": self.seed,
         }
+
+    def workload(self, left: Iterable[tuple[Record, tuple[str, ...]]]) -> str:
+        total = Workload()
+        for record, _ in left:
+            clips = len(record["frame_indices"])
+            total.videos += 1
+            total.requests += clips
+            total.pictures += 4 * clips - 2  # the first clip is shown alone
+        return total.line(self.rate)
 
     def check(self, device: str) -> None:
         self.captioner.check(device, self.captioner.decoding, frames=4)  # of two clips
@@ -117,6 +128,9 @@ class CaptionsStep(Step):
     name = "captions"
     revision = 2
     batch_size = 32
+    limits: ClassVar[dict[str, str]] = {
+        "cut_off_caption": "--max_new_tokens --redo raw_captions sets the limit"
+    }
 
     def __post_init__(self) -> None:
         self.reads = self.dataset.table(f"raw_clip_captions_{self.captioner.name}")

@@ -1,11 +1,12 @@
 """Stage 3: thirteen whole-video captions a video, from its clip captions in right and wrong
 order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups, request_seed
+from inference.workload import Workload
 from tools.errors import Filtered
 from tools.pairs.perturbation import Config, Selection, equivalence, select
 from tools.runner.step import Step
@@ -31,9 +32,13 @@ class ResponsesStep(Step):
     seed: int = 0
     iteration: int = 0
     prompts: Prompts = DEFAULT
+    rate: float | None = None  # requests a second, for the estimate alone
 
     name = "responses"
     revision = 2
+    limits: ClassVar[dict[str, str]] = {
+        "cut_off": "--max_new_tokens --redo responses sets the limit"
+    }
 
     def __post_init__(self) -> None:
         model = self.captioner.name
@@ -50,6 +55,19 @@ class ResponsesStep(Step):
             "prompt": fingerprint(self.prompts.response),
             "seed": self.seed,
         }
+
+    def workload(self, left: Iterable[tuple[Record, tuple[str, ...]]]) -> str:
+        total = Workload()
+        for record, names in left:
+            selections = self._selections(record)
+            indices = {n: s.indices for n, s in selections.items() if isinstance(s, Selection)}
+            asked_as = equivalence(indices)
+            sizes = [len(caption.encode()) for caption in record["clip_captions"]]
+            once = {asked_as[name] for name in names if name in asked_as}
+            total.videos += 1
+            total.requests += len(once)
+            total.text += sum(sizes[index] for name in once for index in indices[name])
+        return total.line(self.rate)
 
     def check(self, device: str) -> None:
         self.captioner.check(device, self.sampling, frames=0)

@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "tools.training": [*BASE, "tools.pairs", "tools.video"],
     "tools.status": ["tools"],
     "tools.publish": ["tools"],
+    "tools.fetch": ["tools"],
+    "tools.relocate": ["tools"],
     "inference": ["tools"],
     "qa": ["tools", "inference"],
     "toyworld": ["tools", "qa.records"],

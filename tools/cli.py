@@ -142,17 +142,22 @@ def new_file(text: str) -> Path:
     return path
 
 
-def add_dataset(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> None:
+def add_dataset(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None, *, optional: bool = False
+) -> None:
     """Add the dataset: by the flag where the command line has it, else as a positional argument.
 
     Args:
         argv: the command line that will be parsed; None: the script's own.
+        optional: none means all datasets.
     """
     words = sys.argv[1:] if argv is None else argv
     by_flag = any(word.split("=")[0] == "--dataset" for word in words)
     parser.add_argument(
         "--dataset" if by_flag else "dataset",
-        help="name of the dataset, whose folder is data/<dataset>/; --dataset NAME does the same",
+        nargs="?" if optional else None,
+        help="name of the dataset, whose folder is data/<dataset>/; --dataset NAME does the same"
+        + (" (default: all of them)" if optional else ""),
     )
 
 

@@ -2,6 +2,7 @@
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.table import Column
 from rich.table import Table as Screen
 
 SCREEN_WIDTH = 116  # columns, where the screen has fewer
@@ -17,6 +18,21 @@ def empty_table(title: str, caption: str) -> Screen:
 
 
 def show(screen: Screen) -> None:
-    """Print a table, as wide as it needs to be."""
-    needed = Console(width=WIDEST).measure(screen).maximum
-    Console(width=max(SCREEN_WIDTH, Console().width, needed)).print(screen)
+    """Print a table, as wide as it needs to be; on a narrower terminal a few columns at a time,
+    after the names of the rows each time."""
+    console = Console()
+    width = console.width if console.is_terminal else max(SCREEN_WIDTH, console.width)
+    names, *columns = screen.columns
+    while columns:
+        first = len(columns)
+        while first > 1 and _width(screen, [names, *columns[:first]]) > width:
+            first -= 1
+        screen.columns = [names, *columns[:first]]
+        Console(width=max(width, _width(screen, screen.columns))).print(screen)
+        columns = columns[first:]
+
+
+def _width(screen: Screen, columns: list[Column]) -> int:
+    """Characters that a table with these columns needs."""
+    screen.columns = columns
+    return Console(width=WIDEST).measure(screen).maximum

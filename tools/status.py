@@ -1,19 +1,25 @@
 """How a dataset stands: for each step what is done, filtered, failed and left.
 
 python -m tools.status mine
+python -m tools.status              # a line for each dataset
+python -m tools.status mine --json  # for programs
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
+import orjson
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as Screen
 
 from tools.cli import add_data_root, add_dataset, run_script, script_parser
+from tools.errors import UserError
 from tools.runner.counts import Counts, count, step_counts
 from tools.shots.settings import Settings
 from tools.shots.steps import STEPS
-from tools.store.dataset import Dataset, open_dataset
+from tools.store.dataset import Dataset, dataset_names, open_dataset
 from tools.store.jsonl import Table
 
 
@@ -73,29 +79,62 @@ def show(dataset: Dataset, console: Console) -> None:
         screen.add_row(name, *map(str, numbers), "\n".join(reasons(counts)))
     console.print(f"{dataset.name}: {dataset.root}", soft_wrap=True, highlight=False, markup=False)
     console.print(screen)
-    console.print(_balance(steps), highlight=False)
+    console.print(_balance_line(steps), highlight=False)
 
 
-def _balance(steps: dict[str, Counts]) -> str:
-    """Where every listed video is, after stage 1; the four numbers add up to the first."""
+def balance(steps: dict[str, Counts]) -> dict[str, int]:
+    """Where every listed video is, after stage 1; the last four numbers add up to the first."""
     stage = [steps[name] for name in ("init", *(step.name for step in STEPS)) if name in steps]
-    if not stage:
-        return "no videos listed yet: run preprocess.py"
-    listed = stage[0].total
+    listed = stage[0].total if stage else 0
     filtered = sum(counts.filtered.total() for counts in stage)
     failed = sum(counts.failed.total() for counts in stage)
     kept = steps["finalize"].done if "finalize" in steps else 0
     left = listed - kept - filtered - failed
-    return f"{listed} videos = {kept} kept + {filtered} filtered + {failed} failed + {left} left"
+    return {"videos": listed, "kept": kept, "filtered": filtered, "failed": failed, "left": left}
+
+
+def _balance_line(steps: dict[str, Counts]) -> str:
+    videos, *parts = balance(steps).items()
+    if not videos[1]:
+        return "no videos listed yet: run preprocess.py"
+    return f"{videos[1]} videos = {' + '.join(f'{number} {name}' for name, number in parts)}"
+
+
+def as_json(dataset: Dataset) -> dict[str, Any]:
+    """All that `show` prints."""
+    steps = dict(funnel(dataset))
+    rows = [
+        {"step": name, "given": counts.total, **asdict(counts)} for name, counts in steps.items()
+    ]
+    return {
+        "dataset": dataset.name,
+        "folder": str(dataset.root),
+        **balance(steps),
+        "steps": rows,
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the funnel of one dataset."""
+    """Print the funnel of one dataset, or a line about each."""
     parser = script_parser(__doc__)
-    add_dataset(parser, argv)
+    add_dataset(parser, argv, optional=True)
+    parser.add_argument("--json", action="store_true", help="print JSON (default: a table)")
     add_data_root(parser)
     args = parser.parse_args(argv)
-    show(open_dataset(args.dataset, args.data_root), Console())
+    names = [args.dataset] if args.dataset else dataset_names(args.data_root)
+    if not names:
+        raise UserError(f"no dataset in {args.data_root}: preprocess.py makes the first")
+    datasets = [open_dataset(name, args.data_root) for name in names]
+    if args.json:
+        shown = [as_json(dataset) for dataset in datasets]
+        print(
+            orjson.dumps(shown[0] if args.dataset else shown, option=orjson.OPT_INDENT_2).decode()
+        )
+    elif args.dataset:
+        show(datasets[0], Console())
+    else:
+        for dataset in datasets:
+            print(f"{dataset.name}: {_balance_line(dict(funnel(dataset)))}")
 
 
 if __name__ == "__main__":

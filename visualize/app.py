@@ -13,6 +13,7 @@ from pathlib import Path
 import streamlit as st
 
 from tools.errors import UserError
+from visualize.parts.keys import key_help
 from visualize.parts.style import ICON, note
 from visualize.screens import dataset, judge, pairs, questions, videos
 from visualize.session import begin
@@ -43,6 +44,8 @@ def main() -> None:
     st.session_state["pairs_page"] = home
     page = st.navigation(pages, position="top")
     try:
+        with st.sidebar:
+            key_help()
         st.session_state["session"] = begin(without=page is talk)
         if st.session_state["session"] or page is talk:
             page.run()

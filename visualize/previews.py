@@ -33,6 +33,7 @@ PREVIEW_VERSION = 2
 THUMBNAIL_PIXELS = 320 * 180
 PREVIEW_PIXELS = 640 * 360
 PREVIEW_SECONDS = 60.0  # a longer clip is shown up to there
+WHOLE_SECONDS = 600.0  # the same of a whole video
 PREVIEW_RATE = 30.0  # frames a second at most
 # x264's constant rate factor and preset: about 100 KB a second at most, cut faster than it plays.
 PREVIEW_CODING = {"crf": "25", "preset": "veryfast", "tune": "fastdecode"}
@@ -50,6 +51,8 @@ def video_path(dataset: Dataset, record: Record) -> Path:
         Outside: it lies neither in the data folder nor in a video folder that the records name.
     """
     path = os.path.abspath(record["video_path"])
+    if not os.path.exists(path):  # only init.jsonl is kept up to date when videos move
+        path = os.path.abspath(dataset.video_path(record))
     folders = [dataset.root.parent, dataset.video_dir()]
     name = os.path.normpath(str(record.get("video_name") or ""))
     if not name.startswith((os.pardir, os.curdir)) and path.endswith(f"/{name}"):
@@ -95,19 +98,24 @@ def _sampled(video: Path, indices: list[int]) -> dict[int, np.ndarray]:
     return dict(zip(indices, sample.pictures, strict=True))
 
 
-def film(dataset: Dataset, record: Record, start: int, end: int) -> bytes:
+def film(
+    dataset: Dataset, record: Record, start: int, end: int, seconds: float = PREVIEW_SECONDS
+) -> bytes:
     """The frames from `start` to `end`, inclusive, as H.264 in MP4.
+
+    Args:
+        seconds: how long it is at most.
 
     Raises:
         VideoError: the video is not there or cannot be read.
     """
     video = video_path(dataset, record)
-    path = _folder(video) / f"{start}-{end}.mp4"
+    path = _folder(video) / f"{start}-{end}-{seconds:g}.mp4"
     if not path.exists():
         with locked(path.with_name(".lock")):
             if not path.exists():
                 scan = kept_scan(video, dataset.scan_path(record["video_id"]))
-                data = _cut(video, start, end, scan)
+                data = _cut(video, start, end, scan, seconds)
                 with replace_atomically(path) as file:
                     file.write(data)
     return path.read_bytes()
@@ -123,7 +131,7 @@ def _folder(video: Path) -> Path:
     return cache_folder() / "previews" / name
 
 
-def _cut(video: Path, start: int, end: int, scan: Scan | None) -> bytes:
+def _cut(video: Path, start: int, end: int, scan: Scan | None, longest: float) -> bytes:
     """Decode some frames and encode them again."""
     target = io.BytesIO()
     frames = _frames(video, start, end, scan)
@@ -138,7 +146,7 @@ def _cut(video: Path, start: int, end: int, scan: Scan | None) -> bytes:
         stream.pix_fmt, stream.thread_count = "yuv420p", 1
         stream.codec_context.time_base = TIME_BASE
         for seconds, frame, display in chain([first], frames):
-            if seconds - begin > PREVIEW_SECONDS:
+            if seconds - begin > longest:
                 break
             if seconds - last < 0.9 / PREVIEW_RATE:
                 continue

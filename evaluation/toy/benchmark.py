@@ -148,6 +148,8 @@ def run_toy(args: argparse.Namespace) -> None:
     for name in dict.fromkeys(named):
         for line in remarks(scored[name]):
             print(line)
+    if not args.out and not is_score_file(args.model):
+        print("these scores are not kept: --out FILE.json keeps those of --model")
 
 
 def is_score_file(model: str) -> bool:

@@ -381,7 +381,12 @@ def test_lengths_are_told_per_noise(convert, tmp_path):
         rows[SHUFFLE_16][number]["response"] = ""
     write_rows(tmp_path, rows)
     out = tmp_path / "out.json"
-    convert("dryrun", 16, "--output", out)
+    done = convert("dryrun", 16, "--output", out)
+    cues = [line for line in done.stdout.splitlines() if line.startswith("note: ")]
+    assert [cue.split(", so that")[0] for cue in cues] == [
+        "note: drop: chosen is 4.4 times as long on average"
+    ]
+    assert "LD_ALPHA" in cues[0]
     assert funnel(out)["characters"]["drop"] == {
         "pairs": 3,
         "chosen_mean": 13.3,
@@ -804,10 +809,10 @@ def test_no_pair_left_is_an_error(convert, tmp_path):
     out = tmp_path / "out.json"
     done = convert("dryrun", 16, "--output", out, code=2)
     assert done.stderr.endswith(
-        "error: no pair is left; the table shows which rules dropped them\n"
+        "error: no pair is left, so nothing was written; the table shows which rules dropped them\n"
     )
     assert "no clean" in " ".join(done.stdout.split()) or "empty" in done.stdout
-    assert read(out) == []
+    assert list(tmp_path.glob("out*")) == []
 
 
 @pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed")

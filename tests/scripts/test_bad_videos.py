@@ -189,7 +189,7 @@ def test_every_bad_video_ends_with_its_reason_and_harms_no_other(
     assert {path.name: path.read_bytes() for path in anno.iterdir()} == before
 
 
-def test_a_video_that_vanishes_between_two_steps(stage_one, tiny_videos, tmp_path):
+def test_a_video_that_vanishes_between_two_runs(stage_one, tiny_videos, tmp_path):
     folder = tmp_path / "videos"
     shutil.copytree(tiny_videos, folder)
     left = ["one.mp4", "two.mkv"]
@@ -199,14 +199,12 @@ def test_a_video_that_vanishes_between_two_steps(stage_one, tiny_videos, tmp_pat
     assert ends(anno) == {
         "one.mp4": "kept",
         "two.mkv": "kept",
-        "three.mp4": "VideoError: no such file: it was there when listed",
+        "three.mp4": "gone",
     }
     assert rows(anno, left) == before
-    (failure,) = lines(anno / "similarity.failed.jsonl")
-    assert (failure["step"], failure["attempts"]) == ("similarity", 1)
-    # It comes back, and is asked for.
+    # It comes back, and is taken in again.
     shutil.copy2(tiny_videos / "three.mp4", folder / "three.mp4")
-    assert ends(stage_one(folder, "--retry_failed"))["three.mp4"] == "kept"
+    assert ends(stage_one(folder))["three.mp4"] == "kept"
 
 
 def without_root_s_rights(run_script, home):

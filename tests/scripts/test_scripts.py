@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -174,25 +175,41 @@ def test_an_unknown_dataset_is_refused_before_a_model_is_looked_for(run_script, 
     assert refused(run_script(*words, "--data_root", tmp_path)).startswith("no dataset 'mine' in ")
 
 
-@pytest.mark.parametrize(
-    ("names", "subject"),
-    [
-        (["a.mp4"], "1 video was filtered out because it has"),
-        (["a.mp4", "b.mp4"], "2 videos were filtered out because they have"),
-    ],
-    ids=["one", "two"],
+FEW_SHOTS = (
+    "as too_few_shots; --min_shots sets the limit; footage in one take can be cut into pieces:"
+    " --shot_detector fixed --redo scene"
 )
-def test_videos_of_a_single_take_are_explained(run_script, make_video, tmp_path, names, subject):
-    for name in names:
+
+
+def test_a_step_that_is_given_nothing_says_why_and_writes_nothing(run_script, make_video, tmp_path):
+    """Two videos of a single take; stage 1 and then stage 2 have nothing to go on with."""
+    for name in ("a.mp4", "b.mp4"):
         make_video(tmp_path / "videos" / name, [("beach", 30)])
     words = ("preprocess.py", "--dataset", "mine", 1, "--video_dir", tmp_path / "videos", *LIGHT)
-    done = run_script(*words, "--data_root", tmp_path / "data")
-    assert done.returncode == 0
-    assert done.stdout.splitlines()[-1] == (
-        f"note: {subject} fewer than 4 shots (--min_shots): the method perturbs the order of a"
-        " video's clips. Footage in one take can be cut into pieces: --shot_detector fixed --redo"
-        " scene"
+    reason = (
+        "nothing to do for similarity: no video of filter_scene.jsonl was kept; 2 of 2 were"
+        f" filtered, 2 {FEW_SHOTS}"
     )
+    for _ in range(2):  # the second run, too
+        assert refused(run_script(*words, "--data_root", tmp_path)).endswith(reason)
+    made = {path.name for path in (tmp_path / "mine" / "anno").glob("*.jsonl")}
+    assert made == {"init.jsonl", "files.jsonl", "scene.jsonl", "filter_scene.jsonl"}
+    stage_two = ("generate_meta_data.py", 1, "--dataset", "mine", "--model", "dryrun")
+    line = refused(run_script(*stage_two, "--data_root", tmp_path))
+    assert line.endswith("videos.jsonl is not there: run preprocess.py mine first")
+
+
+def test_what_filtered_most_of_the_videos_is_said(run_script, make_video, tiny_videos, tmp_path):
+    """Of three videos one has enough shots; that of two is noted, and of one is not."""
+    videos = tmp_path / "videos"
+    shutil.copytree(tiny_videos, videos)
+    words = ("preprocess.py", "mine", 1, "--video_dir", videos, "--data_root", tmp_path, *LIGHT)
+    strict = run_script(*words, "--min_shots", 6)
+    assert strict.returncode == 0
+    assert strict.stdout.splitlines()[-1] == f"note: 2 of 3 were filtered, 2 {FEW_SHOTS}"
+    less = run_script(*words, "--min_shots", 5, "--redo", "filter_scene")
+    assert less.returncode == 0
+    assert "note:" not in less.stdout
 
 
 def test_footage_in_one_take_becomes_pairs(run_script, make_video, tmp_path):
@@ -329,6 +346,7 @@ def test_names_are_utf8_whatever_the_locale(run_script, make_video, tmp_path):
     assert "init: 1 videos" in done.stdout
     assert "failed" not in done.stdout
     assert "filter_scene: 0 done, 1 filtered" in done.stdout
+    assert "nothing to do for similarity" in done.stderr
 
 
 def test_the_name_of_a_dataset_fits_into_names_of_files(run_script, tmp_path):
@@ -341,7 +359,7 @@ def test_a_video_that_takes_too_long_fails_as_timed_out(run_script, tiny_videos,
         *("preprocess.py", "mine", 1, "--video_dir", tiny_videos, "--data_root", tmp_path),
         *(*LIGHT, "--device", "cpu", "--video_timeout", "0.001"),
     )
-    assert done.returncode == 0
+    assert done.returncode == 2
     assert "scene: 0 done, 3 failed (timed out: not done after 0.001 s)" in done.stdout
 
 

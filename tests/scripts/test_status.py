@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 
@@ -119,6 +120,35 @@ def test_nothing_listed_yet(tmp_path, run_script):
     Dataset("mine", tmp_path / "mine").remember_video_dir(tmp_path)
     done = run_script("-m", "tools.status", "mine", "--data_root", tmp_path)
     assert done.stdout.splitlines()[-1] == "no videos listed yet: run preprocess.py"
+
+
+def test_without_a_name_each_dataset_has_a_line(mine, run_script):
+    Dataset("other", mine.root.parent / "other").remember_video_dir(mine.root)
+    done = run_script("-m", "tools.status", "--data_root", mine.root.parent)
+    assert done.stdout.splitlines() == [
+        "mine: 6 videos = 0 kept + 2 filtered + 1 failed + 3 left",
+        "other: no videos listed yet: run preprocess.py",
+    ]
+    nothing = run_script("-m", "tools.status", "--data_root", mine.root)
+    assert nothing.stderr == (f"error: no dataset in {mine.root}: preprocess.py makes the first\n")
+
+
+def test_json_holds_what_the_table_shows(mine, run_script):
+    words = ("-m", "tools.status", "--json", "--data_root", mine.root.parent)
+    (alone,) = json.loads(run_script(*words).stdout)
+    status = json.loads(run_script(*words, "--dataset", "mine").stdout)
+    assert alone == status
+    assert [status[name] for name in ("videos", "kept", "filtered", "failed", "left")] == [
+        *(6, 0, 2, 1, 3)
+    ]
+    assert status["steps"][2] == {
+        "step": "filter_scene",
+        "given": 4,
+        "done": 1,
+        "filtered": {"too_few_shots": 2},
+        "failed": {},
+        "remaining": 1,
+    }
 
 
 def test_a_corrupt_line_is_named(mine, run_script):

@@ -221,6 +221,19 @@ def test_a_stage_that_is_trained_needs_room_for_its_merged_model(tmp_path, monke
     assert not list(preflight.preflight([DPO], tmp_path, settings, keep_counts=False))
 
 
+def test_a_stage_is_estimated_before_it_is_trained():
+    settings = {"EPOCHS": "2", "SECONDS_PER_STEP": "", "PROCESSES": "4"}
+    rows = [{"messages": []}] * 100
+    assert preflight.estimate(rows, DPO, None, settings) == (
+        f"{200 // DPO.batch + bool(200 % DPO.batch)} steps of {DPO.batch} rows;"
+        " SECONDS_PER_STEP=X tells the GPU-hours, and swift's bar shows X"
+    )
+    steps = -(-200 // DPO.batch)
+    settings["SECONDS_PER_STEP"] = "9"
+    line = preflight.estimate(rows, DPO, None, settings)
+    assert line.endswith(f", {steps * 9 * 4 / 3600:.2g} GPU-hours")
+
+
 # ---- videos that training cannot read ------------------------------------------------------------
 
 

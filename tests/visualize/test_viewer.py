@@ -1,6 +1,7 @@
 """The viewer as people use it: Streamlit's own test runner for what a page says, and a real browser
 for keys, links, clicks and what a caption's HTML becomes."""
 
+import csv
 import html
 import json
 import re
@@ -13,6 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -192,10 +194,12 @@ def button(app: AppTest, label: str) -> Any:
 
 
 def test_a_pair_is_shown_side_by_side(page):
-    text = words(page())
+    app = page()
+    text = words(app)
     assert "one.mp4" in text
     assert "reverse 16" in text
     assert "1 of 6" in text
+    assert not any(box.key == "beside" for box in app.selectbox)  # there is one run only
     assert "First <mark>the beach" in text
     assert "First <mark>fire" in text
 
@@ -258,6 +262,28 @@ def test_a_filter_that_the_pair_does_not_pass_goes_on_to_one_that_does(page):
     assert "5 of 6" in words(app)
     app.text_input(key="q").set_value("shuffled")
     assert "1 of 2" in words(app.run())
+
+
+def test_another_run_of_the_same_pair_stands_below(page, dataset):
+    name = "m~0~reverse_16_False_False~v0"
+    for config, text in ((NONE, "The beach, seen by n."), (REVERSE, "Fire, seen by n.")):
+        (row, _) = dataset.responses("m", config).read()
+        dataset.responses("n", config).write([{**row, "response": text}])
+    app = page(pair=name)
+    assert app.selectbox(key="beside").options == ["none", "n iter 0"]
+    assert "seen by n" not in words(app)
+    text = plain(words(page(pair=name, beside="n iter 0")))
+    assert "First the beach" in text
+    assert text.count("by n iter 0") == 2
+    assert "The beach, seen by n." in text and "Fire, seen by n." in text
+
+
+def test_a_pair_of_a_video_that_has_moved_shows_its_frames(page, dataset):
+    records = list(dataset.table("init").read())
+    old = Path(records[0]["video_path"])
+    records[0]["video_path"] = str(old.rename(old.with_name("moved.mp4")))
+    dataset.table("init").write(records)
+    assert "cannot be shown" not in words(page(pair="m~0~reverse_16_False_False~v0"))
 
 
 def test_the_list_has_a_row_for_each_pair(page):
@@ -571,6 +597,49 @@ def test_browser_plays_the_clip_that_is_clicked_and_shows_html_in_its_caption_as
     assert tab.evaluate("window.hacked") is None
     assert tab.locator("b:has-text('bold')").count() == 0
     assert tab.locator(".katex").count() == 0
+
+
+def test_browser_opens_the_help_on_keys_by_key(world, tab):
+    _, address = world
+    tab.goto(f"{address}/pairs")
+    tab.wait_for_selector("text=1 of 6")
+    assert not tab.locator("dialog").is_visible()
+    tab.keyboard.press("?")
+    tab.wait_for_selector("dialog:has-text('accept, reject, unsure')")
+    tab.keyboard.press("Escape")
+    assert eventually(lambda: not tab.locator("dialog").is_visible())
+    tab.get_by_label("Text").fill("")
+    tab.keyboard.type("why?")
+    time.sleep(0.5)
+    assert not tab.locator("dialog").is_visible()
+
+
+def test_browser_plays_a_whole_video(world, tab):
+    _, address = world
+    tab.goto(f"{address}/videos?video=v0")
+    tab.wait_for_selector(".clip img")
+    assert tab.locator("video").count() == 0
+    tab.get_by_text("Play the whole video").click()
+    tab.wait_for_selector("video")
+    assert eventually(lambda: tab.evaluate("document.querySelector('video').readyState") >= 2)
+    assert tab.evaluate("document.querySelector('video').duration") == pytest.approx(4, abs=0.2)
+
+
+def test_browser_downloads_the_filtered_list(world, tab):
+    _, address = world
+    tab.goto(f"{address}/pairs?list=yes&noise=shuffle")
+    for kind in ("CSV", "JSONL"):
+        with tab.expect_download() as started:
+            tab.get_by_role("button", name=kind, exact=True).click()
+        assert started.value.suggested_filename == f"mine_pairs.{kind.lower()}"
+        lines = Path(started.value.path()).read_text().splitlines()
+        rows = list(csv.DictReader(lines)) if kind == "CSV" else list(map(orjson.loads, lines))
+        assert [(row["video_id"], row["config"]) for row in rows] == [
+            ("v0", SHUFFLE),
+            ("v1", SHUFFLE),
+        ]
+        texts = str(len(TEXTS[SHUFFLE])) if kind == "CSV" else TEXTS[SHUFFLE]
+        assert [row["rejected"] for row in rows] == [texts] * 2
 
 
 def test_browser_filters_and_steps_by_key_after_a_filter_was_clicked(world, tab):

@@ -61,7 +61,7 @@ def check_responses(plan: Conversion) -> Iterator[str]:
             yield from (f"{folder} has no {name}.jsonl" for name in sorted(wanted - names))
         _check_one_run({name: table for name, table in tables.items() if name in names})
         if any(table.parts() for table in tables.values()):
-            yield f"{folder} holds parts, as stage 3 leaves them while it is unfinished"
+            yield f"{folder} holds parts: stage 3 is unfinished, or other scripts made them"
         if plan.judgements and not dataset.judgements.exists():
             yield f"nobody has judged pairs of {dataset.name}: no {dataset.judgements}"
 
@@ -113,12 +113,24 @@ def check_output(plan: Conversion, output: Output) -> set[Path]:
     return set(replaced)
 
 
+class NoPairLeft(UserError):
+    """The rules dropped every pair."""
+
+    def __init__(self, cells: list[Cell]) -> None:
+        """Args: cells: the funnel's rows."""
+        super().__init__(
+            "no pair is left, so nothing was written; the table shows which rules dropped them"
+        )
+        self.cells = cells
+
+
 def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
     """Write all outputs in one pass over the responses; returns the funnel's rows, in their order.
 
     Nothing is replaced before everything is written.
 
     Raises:
+        NoPairLeft: nothing is written.
         UserError: an output may not be written, or another run is writing it.
         CorruptLine: a line of the responses is not a record.
         StorageError: the disk refuses.
@@ -156,13 +168,16 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
                         writers[cell.magnitude, held_out](row)
                         cell.kept_val += held_out
                     bar.update()
+            converted = [cell for cell in cells.values() if cell.magnitude in plan.ratios]
+            if not any(cell.kept for cell in converted):
+                raise NoPairLeft(converted)
         for file in stale:
             file.unlink(missing_ok=True)
         # The funnels first: an output without one would count as another program's.
         for output in outputs:
             own = [cell for cell in cells.values() if cell.magnitude in output.ratios]
             write_json(output.funnel_path, _funnel(plan, output, own))
-    return [cell for cell in cells.values() if cell.magnitude in plan.ratios]
+    return converted
 
 
 def _funnel(plan: Conversion, output: Output, cells: list[Cell]) -> dict[str, Any]:

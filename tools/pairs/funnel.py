@@ -5,7 +5,7 @@ In every row, the dropped and the kept pairs add up to those made.
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,9 @@ from rich.table import Column
 from rich.table import Table as Screen
 
 from tools.pairs.rules import REASONS
+
+# From this mean of chosen over rejected length on, a model can tell the sides apart by length.
+LENGTH_CUE = 2.0
 
 
 @dataclass
@@ -70,6 +73,18 @@ def lengths(cells: Sequence[Cell]) -> dict[str, dict[str, float]]:
             "chosen_longer": round(float((chosen > rejected).mean()), 4),
         }
     return table
+
+
+def length_cues(cells: Sequence[Cell]) -> Iterator[str]:
+    """A line about each noise whose chosen side is much longer: DPO can learn length from its pairs
+    instead of order."""
+    for noise, row in lengths(cells).items():
+        if row["ratio_mean"] >= LENGTH_CUE:
+            yield (
+                f"{noise}: chosen is {row['ratio_mean']:.1f} times as long on average, so that DPO"
+                " can learn length instead of order; in training LD_ALPHA=0.5 halves the weight of"
+                " the part by which a side is longer"
+            )
 
 
 def tokens(cells: Iterable[Cell]) -> dict[str, float]:

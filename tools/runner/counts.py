@@ -1,9 +1,11 @@
 """How the records that a step was given have ended: done, filtered, failed, remaining."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from tools.store.dataset import annotation_of
 from tools.store.files import write_json
 from tools.store.jsonl import Index, Record, Table
 
@@ -36,6 +38,20 @@ class Counts:
         return ", ".join(parts)
 
 
+def filtered_most(given: int, filtered: Counter[str], limits: Mapping[str, str]) -> str:
+    """Which reason filtered most, and which flag sets its limit, where more than half of what was
+    given is filtered; else an empty string.
+
+    Args:
+        limits: reason -> which flag sets its limit, in words.
+    """
+    if 2 * filtered.total() <= given:
+        return ""
+    reason, number = filtered.most_common(1)[0]
+    limit = f"; {limits[reason]}" if reason in limits else ""
+    return f"{filtered.total()} of {given} were filtered, {number} as {reason}{limit}"
+
+
 def count(given: Iterable[str], index: Index, failures: dict[str, Record]) -> Counts:
     """Sort the ids that a step was given by how they ended in one of its tables."""
     counts = Counts()
@@ -54,6 +70,17 @@ def count(given: Iterable[str], index: Index, failures: dict[str, Record]) -> Co
 def kind_of(error: str) -> str:
     """The kind of an error, `Type: what` of `Type: what: details`."""
     return ": ".join(error.split(": ")[:2])
+
+
+def given_ids(reads: Table, index: Index) -> list[str]:
+    """The ids that a step is given, sorted: those that its input keeps whose video is there."""
+    gone = {record["video_id"] for record in Table(_gone(reads)).read()}
+    return [video_id for video_id in index.kept() if video_id not in gone]
+
+
+def _gone(reads: Table) -> Path:
+    """The list of the videos that are gone, which is there when some are."""
+    return annotation_of(reads, "init").filtered_path
 
 
 def remember(reads: Table, table: Table, counts: Counts) -> None:
@@ -76,16 +103,19 @@ def remembered(reads: Table, writes: Iterable[Table]) -> Counts | None:
     for table in writes:
         finished = table.meta().get("finished", {})
         files = _stamps(reads, table)
-        if len(files) < 2 or finished.get("files") != files:
+        if not files or finished.get("files") != files:
             return None
         reasons = Counter(finished["filtered"]), Counter(finished["failed"])
         counts += Counts(finished["done"], *reasons)
     return counts
 
 
-def _stamps(*tables: Table) -> list[list[int]]:
-    """Size in bytes and time of change in ns of each table that is one merged file."""
-    stats = [table.path.stat() for table in tables if table.path.exists() and not table.parts()]
+def _stamps(reads: Table, table: Table) -> list[list[int]]:
+    """Size in bytes and time of change in ns of both tables, and of the list of videos that are
+    gone; nothing where a table is not one merged file."""
+    if not all(one.path.exists() and not one.parts() for one in (reads, table)):
+        return []
+    stats = [path.stat() for path in (reads.path, table.path, _gone(reads)) if path.exists()]
     return [[stat.st_size, stat.st_mtime_ns] for stat in stats]
 
 
@@ -93,5 +123,5 @@ def step_counts(reads: Table, writes: Sequence[Table]) -> Counts:
     """How a step stands, from its files."""
     if (counts := remembered(reads, writes)) is not None:
         return counts
-    ids = reads.index().kept()
+    ids = given_ids(reads, reads.index())
     return sum((count(ids, table.index(), table.failed.read()) for table in writes), Counts())

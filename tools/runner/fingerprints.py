@@ -43,12 +43,20 @@ def check_fingerprint(step: Step) -> None:
         made = table.meta()
         if "step" not in made:
             continue
-        for name, (before, after) in differences(made, now).items():
-            if name not in LIBRARIES:
-                raise UserError(
-                    f"{table.path.name} was made with {name}={before!s:.60}, this run has"
-                    f" {name}={after!s:.60}: give the old value, or rebuild with --redo {step.name}"
-                )
+        differing = differences(made, now)
+        settings = {name: pair for name, pair in differing.items() if name not in LIBRARIES}
+        if settings:
+            # What nobody gave follows from what somebody did.
+            given = {name: pair for name, pair in settings.items() if None not in pair} or settings
+            then, this = (
+                ", ".join(f"{name}={pair[side]!s:.60}" for name, pair in given.items())
+                for side in (0, 1)
+            )
+            raise UserError(
+                f"{table.path.name} was made with {then}, this run has {this}: give the old"
+                f" value{'s' if len(given) > 1 else ''}, or rebuild with --redo {step.name}"
+            )
+        for name, (before, after) in differing.items():
             if before and after:
                 notes[name] = f"was made with {name} {before}, this run has {name} {after}"
     for note in notes.values():

@@ -12,12 +12,14 @@ from contextlib import ExitStack, closing
 from itertools import dropwhile
 from pathlib import Path
 
+import orjson
 from tqdm import tqdm
 
 from tools.errors import UserError
-from tools.runner.counts import Counts, count, remember, remembered
+from tools.runner.counts import Counts, count, filtered_most, given_ids, remember, remembered
 from tools.runner.fingerprints import check_fingerprint, forget, sign
 from tools.runner.options import Options
+from tools.runner.pace import Pace
 from tools.runner.pool import WORKER_DIED, Pool
 from tools.runner.processes import Processes
 from tools.runner.step import Step
@@ -40,8 +42,8 @@ def run(
         prepare: called once the locks are held, before anything is looked at.
 
     Raises:
-        UserError: another run holds a step, the output was made with other parameters, or the work
-            cannot go on.
+        UserError: another run holds a step, the output was made with other parameters, a step is
+            given no record, or the work cannot go on.
     """
     names = [step.name for step in steps]
     if options.redo and options.redo not in names:
@@ -74,8 +76,20 @@ def run(
             for table in step.writes:
                 forget(table)
         pool = stack.enter_context(Pool(engine, options.world_size))
+        given, filtered = 0, Counter[str]()
+        limits = {reason: limit for step in steps for reason, limit in step.limits.items()}
         for step in steps:
-            _run_step(step, options, pool)
+            counts = _run_step(step, options, pool)
+            why = filtered_most(given, filtered, limits)
+            if not counts.total:
+                raise UserError(
+                    f"nothing to do for {step.name}: no video of {step.reads.path.name} was kept;"
+                    f" {why or f'python -m tools.status {dataset.name} shows why'}"
+                )
+            given = given or counts.total
+            filtered += counts.filtered
+    if why := filtered_most(given, filtered, limits):
+        print(f"note: {why}")
 
 
 def lock_key(dataset: Dataset, name: str, writes: Sequence[Table]) -> str:
@@ -93,22 +107,30 @@ def _finished(step: Step, options: Options) -> Counts | None:
     return None if counts is None or WORKER_DIED in counts.failed else counts
 
 
-def _run_step(step: Step, options: Options, pool: Pool) -> None:
-    """Do what is left of a step."""
+def _run_step(step: Step, options: Options, pool: Pool) -> Counts:
+    """Do what is left of a step, and write nothing if it was given nothing; how its records have
+    ended."""
     sign(step)
     if finished := _finished(step, options):
-        print(f"{step.name}: nothing to do ({finished.line()})")
-        return
+        if finished.total:
+            print(f"{step.name}: nothing to do ({finished.line()})")
+        return finished
     given = step.reads.index()
-    ids = given.kept()[: options.limit]
+    ids = given_ids(step.reads, given)[: options.limit]
+    if not ids:
+        return Counts()
     indexes = {table.name: table.index() for table in step.writes}
     failures = {table.name: table.failed.read() for table in step.writes}
     missing = _missing(ids, indexes, failures, options.retry_failed)
     if missing:
+        records = ((orjson.loads(line), missing[key]) for key, line in given.lines(missing))
+        if workload := step.workload(records):
+            print(f"{step.name}: {workload}")
         items = (Item(video_id, line, missing[video_id]) for video_id, line in given.lines(missing))
         outcomes = pool.run(step, items, len(missing), proven=any(indexes.values()))
         left = sum(map(len, missing.values()))
-        _write(step, outcomes, len(ids) * len(step.writes), left, failures)
+        pace = Pace(left, options.world_size)
+        _write(step, outcomes, len(ids) * len(step.writes), pace, failures)
         indexes = {table.name: table.index() for table in step.writes}
     counts = Counts()
     for table in step.writes:
@@ -118,6 +140,7 @@ def _run_step(step: Step, options: Options, pool: Pool) -> None:
             remember(step.reads, table, own)
         counts += own
     print(f"{step.name}: {counts.line()}")
+    return counts
 
 
 def _missing(
@@ -148,16 +171,16 @@ def _write(
     step: Step,
     outcomes: Iterable[Outcome],
     total: int,
-    left: int,
+    pace: Pace,
     failures: dict[str, dict[str, Record]],
 ) -> None:
-    """Append every outcome as it comes in, under one bar: `left` of `total` are still to come."""
+    """Append every outcome as it comes in, under one bar for all `total` of them."""
     tables = {table.name: table for table in step.writes}
     files: dict[Path, Appender] = {}
     tally: Counter[str] = Counter()
     bar = tqdm(
         total=total,
-        initial=total - left,
+        initial=total - pace.left,
         desc=step.name,
         unit="video" if len(tables) == 1 else "response",
         mininterval=0.2 if sys.stderr.isatty() else 10,
@@ -179,6 +202,10 @@ def _write(
             if path not in files:
                 files[path] = stack.enter_context(closing(Appender(path)))
             files[path].append(line)
+            if not tally:
+                bar.unpause()  # the time until the first outcome went into loading
+            if speed := pace.measure(line):
+                bar.write(f"{step.name}: {speed}")
             tally[outcome.kind] += 1
             bar.set_postfix(filtered=tally["filtered"], failed=tally["failed"], refresh=False)
             bar.update()

@@ -1,6 +1,6 @@
 """What a step is: one record in, one record out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from tools.store.jsonl import Record, Table
@@ -14,6 +14,8 @@ class Step:
     reads: Table  # the table whose records it takes
     writes: tuple[Table, ...]  # the tables it makes, usually one
     batch_size = 1  # how many records a worker is handed at once
+    # Reason of a Filtered -> which flag sets its limit, in words: shown where most are filtered.
+    limits: ClassVar[dict[str, str]] = {}
     time_limit: float | None = None  # seconds a record may take before its worker is replaced
 
     def params(self) -> dict[str, Any]:
@@ -27,6 +29,15 @@ class Step:
     def check(self, device: str) -> None:
         """Called in the parent before any step works: raise UserError where something is missing
         that this step needs. `device` is auto, cpu or cuda, as the user chose."""
+
+    def workload(self, left: Iterable[tuple[Record, tuple[str, ...]]]) -> str:
+        """What these records cost, in words, before the first is computed; nothing where it is not
+        worth a line.
+
+        Args:
+            left: records, each with the names of the tables that lack it.
+        """
+        return ""
 
     def setup(self, device: str, threads: int) -> None:
         """Called once in each worker, before its first record: load what is costly."""

@@ -28,6 +28,8 @@ from tools.video.scan import SCAN_VERSION, Scan, scan_file
 
 # Records that cost little are handed out many at a time.
 CHEAP_BATCH = 32
+# The method perturbs the order of a video's clips, and a single take has one.
+ONE_TAKE = "footage in one take can be cut into pieces: --shot_detector fixed --redo scene"
 
 
 @dataclass
@@ -133,6 +135,11 @@ class FilterSceneStep(StageOneStep):
     name = "filter_scene"
     source = "scene"
     shaped_by = ("min_shots", "max_shots", "max_shot_seconds")
+    limits: ClassVar[dict[str, str]] = {
+        "too_few_shots": f"--min_shots sets the limit; {ONE_TAKE}",
+        "too_many_shots": "--max_shots sets the limit",
+        "shot_too_long": f"--max_shot_seconds sets the limit; {ONE_TAKE}",
+    }
     batch_size = CHEAP_BATCH
 
     def process(self, record: Record) -> Record:
@@ -230,6 +237,10 @@ class FilterGroupStep(StageOneStep):
     name = "filter_group"
     source = "group"
     shaped_by = ("min_clips", "max_group_clips", "max_group_share")
+    limits: ClassVar[dict[str, str]] = {
+        "too_few_groups": "--min_clips sets the limit, --group_threshold what is one clip",
+        "group_recurs": "--max_group_clips and --max_group_share set the limit",
+    }
     batch_size = CHEAP_BATCH
 
     def process(self, record: Record) -> Record:

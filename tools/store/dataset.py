@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from tools.errors import UserError, did_you_mean
 from tools.store.files import read_json, write_json
@@ -191,12 +192,35 @@ def chat_votes(data_root: Path) -> Path:
     return data_root / "chat_votes.jsonl"
 
 
-def named_datasets() -> dict[str, str]:
-    """`data/datasets.yaml`: dataset name -> its video folder, relative to the data root."""
+class HubFolder(NamedTuple):
+    """A folder of archives in a dataset's repository on the Hugging Face hub."""
+
+    repository: str
+    folder: str
+
+
+def _known() -> dict[str, dict[str, str]]:
+    """`data/datasets.yaml`."""
     import yaml
 
-    entries = yaml.safe_load((DATA_ROOT / "datasets.yaml").read_text())
-    return {name: entry["video_dir"] for name, entry in entries.items()}
+    entries: dict[str, dict[str, str]] = yaml.safe_load((DATA_ROOT / "datasets.yaml").read_text())
+    return entries
+
+
+def named_datasets() -> dict[str, str]:
+    """`data/datasets.yaml`: dataset name -> its video folder, relative to the data root."""
+    return {name: entry["video_dir"] for name, entry in _known().items()}
+
+
+def hub_folder(name: str) -> HubFolder:
+    """Where the archives of a named dataset's videos are; raises UserError for other names."""
+    entries = {key: entry for key, entry in _known().items() if "repository" in entry}
+    if name not in entries:
+        raise UserError(
+            f"{name}: data/datasets.yaml names no archives of it, but of {', '.join(entries)}"
+            f"{did_you_mean(name, entries)}"
+        )
+    return HubFolder(entries[name]["repository"], entries[name]["folder"])
 
 
 def open_dataset(name: str, data_root: Path, *, may_be_new: bool = False) -> Dataset:

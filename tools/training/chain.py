@@ -54,6 +54,7 @@ class Chain:
             "VAL": "auto",  # held-out rows: auto (<rows>_val.json where it exists), none, or a file
             "MERGE_TIMEOUT": "3600",  # seconds that other machines wait for the first one's merge
             "DEVICE": "cuda",  # or cpu
+            "SECONDS_PER_STEP": "",  # as measured before, for the estimate of GPU-hours
         }
         self.env = {**own, **given, "BASE": recipe.model}
         for name in ("DATA_DIR", "EXP_DIR", "MODEL", "VAL"):

@@ -70,14 +70,18 @@ def choose_devices(env: dict[str, str], versions: Mapping[str, str], dry_run: bo
         return ["training on the CPU, without DeepSpeed and flash-attention"]
     if env["DEVICE"] != "cuda":
         raise UserError(f"DEVICE={env['DEVICE']}: auto, cuda or cpu")
-    gpus = visible_gpus(env)
+    if dry_run and "DRY_RUN_GPUS" in env:  # another machine is meant
+        env["NPROC_PER_NODE"] = str(number(env, "DRY_RUN_GPUS"))
+        gpus = 0
+    else:
+        gpus = visible_gpus(env)
     processes = env.setdefault("NPROC_PER_NODE", str(gpus or 1))
     if not gpus and not dry_run:
         raise UserError("no GPU is visible: DEVICE=cpu trains without one")
-    if not gpus:  # another machine is meant
+    if not gpus:
         return [
-            f"no GPU is visible: commands of a machine with {processes} (NPROC_PER_NODE), DeepSpeed"
-            " and flash-attention"
+            f"commands of a machine with {processes} GPUs (DRY_RUN_GPUS names another number),"
+            " DeepSpeed and flash-attention"
         ]
     if processes != str(gpus):
         raise UserError(

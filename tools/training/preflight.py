@@ -6,6 +6,7 @@ would leave out for their length, or because it cannot read their video, are cou
 silently replaces them by others.
 """
 
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ CHECKPOINT_SHARE = 0.1
 # Plugins of train_scripts that make swift read videos with tools/training/reader.py.
 READERS = ("video_reader.py", "toyvl_template.py")
 MAX_RATIO = 200  # qwen-vl-utils' own
+SAMPLE_ROWS = 50  # whose tokens are counted for an estimate
 
 
 def preflight(
@@ -88,6 +90,7 @@ def preflight(
             yield error
             continue
         yield f"{path}: {counted(len(usable), kept, max_length)}"
+        yield f"{path}: {estimate(usable, stage, lengths, settings)}"
         if keep_counts:
             counts = {"file": path.name, "sha256": digest(path), "rows": len(rows), "kept": kept}
             note(outputs / stage.name, rows=counts)
@@ -250,6 +253,21 @@ def count_kept(
     if rows and not kept:
         raise UserError(f"{path}: all {len(rows)} rows are longer than MAX_LENGTH={max_length}")
     return kept
+
+
+def estimate(
+    rows: Sequence[Record], stage: Stage, lengths: RowLengths | None, settings: Mapping[str, str]
+) -> str:
+    """How many optimizer steps a stage takes, with how many tokens, and for how long."""
+    steps = math.ceil(len(rows) * number(settings, "EPOCHS", amount) / stage.batch)
+    line = f"{steps} steps of {stage.batch} rows"
+    if lengths and (sample := rows[:SAMPLE_ROWS]):
+        mean = sum(map(lengths.count, sample)) / len(sample)
+        line += f", about {mean * len(rows) / 1e6:.2g} million tokens an epoch"
+    if not settings["SECONDS_PER_STEP"]:
+        return f"{line}; SECONDS_PER_STEP=X tells the GPU-hours, and swift's bar shows X"
+    hours = steps * number(settings, "SECONDS_PER_STEP", amount) / 3600
+    return f"{line}, {hours * number(settings, 'PROCESSES'):.2g} GPU-hours"
 
 
 def counted(rows: int, kept: int | None, max_length: int) -> str:

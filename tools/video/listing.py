@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tools.cli import setting
 from tools.errors import UserError
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
+from tools.video.recognition import mark_gone, note_contents, recognised, write_listing
 
 EXTENSIONS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".ts"}
 # Of files that are videos too, which --more_extensions includes.
@@ -98,8 +100,9 @@ def video_id(dataset: str, name: str) -> str:
 def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) -> dict[str, str]:
     """Bring init.jsonl up to date with the folder: what is listed keeps its id, new videos follow.
 
-    A file that is there under several names is listed once. A name that is not UTF-8 has no place
-    in JSON: it goes to init.failed.jsonl.
+    A file that is there under several names is listed once. A file that was renamed or moved within
+    the folder keeps its record; a video that is gone is filtered until it is back. A name that is
+    not UTF-8 has no place in JSON: it goes to init.failed.jsonl.
 
     Returns:
         The video_id of each file, by its path relative to the folder, also of one that is listed
@@ -110,7 +113,10 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
             share an id or a name.
     """
     if not folder.is_dir():
-        raise UserError(f"video folder {folder}: no such folder; name one with --video_dir")
+        raise UserError(
+            f"video folder {folder}: no such folder; name one with --video_dir, or say where it has"
+            f" gone: python -m tools.relocate {dataset.name} {folder} NEW"
+        )
     if shown(str(folder)) != str(folder):
         raise UserError(f"video folder {shown(str(folder))}: its path is not UTF-8: rename it")
     table = dataset.table("init")
@@ -128,6 +134,17 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
     records = {name: find(name) for name in names}
     listed = {name for name in names if records[name]}
     same = same_files(folder, names, listed, listing.find_copies)
+    files = dataset.table("files")
+    present = {record["video_id"] for record in records.values() if record}
+    lost = {
+        key: record
+        for key, record in known.items()
+        if key not in present and not os.path.lexists(record["video_path"])
+    }
+    strangers = {above + name: name for name in names if not records[name] and name not in same}
+    renamed = dict(recognised(files, lost, strangers)) if lost else {}
+    for path, record in renamed.items():
+        records[strangers[path]] = record
     for name in names:
         key, path = video_id(dataset.name, name), above + name
         record = records[name]
@@ -154,13 +171,21 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
         unusable = f" but {len(failed)} whose names are not UTF-8" if failed else ""
         hint = f"; {others}" if others else ""
         raise UserError(f"video folder {folder}: no video in it{unusable} ({kinds}){hint}")
-    if changed or new or moved:
-        table.write(known.values())
-        for part in table.parts():
-            part.unlink()
+    gone, marks_changed = mark_gone(known.values(), present)
+    if changed or new or moved or marks_changed:
+        write_listing(table, known.values(), gone)
+    if new or not files.exists():
+        note_contents(files, known.values())
     print(f"init: {len(known)} videos, {new} of them new, in {folder}")
     if moved:
         print(f"init: {moved} videos have moved; what was made from them stays valid")
+    for path, record in islice(renamed.items(), 3):
+        print(f"init: {path} is {record['video_name']}, by its content; it keeps its id")
+    if gone:
+        print(
+            f"init: {len(gone)} of them gone, such as {gone[0]['video_path']}; what was made from"
+            " them is kept, and does not count until they are back"
+        )
     if failed:
         print(f"init: {len(failed)} failed: their names are not UTF-8 ({table.failed.path})")
     if others:

@@ -3,11 +3,12 @@
 import numpy as np
 import streamlit as st
 
-from tools.pairs.judgements import latest
+from tools.pairs.judgements import Pair, latest
 from tools.pairs.rules import REASONS
 from visualize.parts.address import Change, go, heading_with_steps, pair_name, pair_named, pair_of
 from visualize.parts.clips import show_clips
 from visualize.parts.differences import marked
+from visualize.parts.export import export_buttons, pair_rows, verdicts
 from visualize.parts.filters import filters_of
 from visualize.parts.style import (
     badge,
@@ -23,6 +24,7 @@ from visualize.parts.texts import Texts, read_texts
 from visualize.session import Session
 
 PAGE_ROWS = 50
+HIDDEN = ("iteration", "config", "video_id")  # columns of the list that only a file needs
 HARDNESS = {16: "easiest", 8: "easy", 4: "hard", 2: "hardest", 1: "finer than the paper's levels"}
 # Noise -> what the rejected text was written from.
 ORIGINS = {
@@ -114,6 +116,34 @@ def _one(session: Session, ids: np.ndarray, current: int) -> None:
     with right:
         side("Rejected", origin, theirs, "other")
     _captions(texts, pair.model)
+    _other_run(session, pair, texts)
+
+
+def _other_run(session: Session, pair: Pair, texts: Texts) -> None:
+    """The same video and perturbation by another model, or in another iteration, below."""
+    others = {
+        f"{model} iter {number}": other
+        for model, number, _ in session.view.runs()
+        if (other := pair._replace(model=model, iteration=number)) != pair
+        and session.view.find(other) is not None
+    }
+    if not others:
+        return
+    name = st.selectbox(
+        "Beside it, by", ["none", *others], key="beside", bind="query-params", width=320
+    )
+    if name not in others:
+        return
+    theirs = read_texts(session.view, others[name])
+    for column, what, own, other in zip(
+        st.columns(2),
+        ("Chosen", "Rejected"),
+        (texts.chosen, texts.rejected),
+        (theirs.chosen, theirs.rejected),
+        strict=True,
+    ):
+        with column:
+            side(what, f"by {name}", marked(own, other)[1], "" if what == "Chosen" else "other")
 
 
 def _captions(texts: Texts, model: str) -> None:
@@ -137,24 +167,12 @@ def _list(session: Session, ids: np.ndarray) -> None:
         {"page": str(page + 1)} if page < pages else None,
     )
     buttons.button("One pair", icon=":material/compare_arrows:", on_click=go, kwargs={"list": None})
-    rows = session.view.pairs(ids[(page - 1) * PAGE_ROWS : page * PAGE_ROWS])
-    verdicts = {pair: last.verdict for pair, last in latest(session.judgements).items()}
+    export_buttons(session, ids, buttons)
+    own = ids[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
+    rows = list(pair_rows(session.view, own, verdicts(session)))
     chosen = st.dataframe(
-        [
-            {
-                "video": row["name"],
-                "noise": row["noise"],
-                "magnitude": row["magnitude"],
-                "chosen": row["chosen_length"],
-                "rejected": row["rejected_length"],
-                "ratio": row["ratio"],
-                "alike": row["similarity"],
-                "convert": row["reason"] or ("duplicate" if row["duplicate"] else "kept"),
-                "judged": verdicts.get(pair_of(row), ""),
-                "model": row["model"],
-            }
-            for row in rows
-        ],
+        rows,
+        column_order=[name for name in rows[0] if name not in HIDDEN] if rows else None,
         hide_index=True,
         height="content",
         on_select="rerun",

@@ -6,21 +6,26 @@ from typing import Any
 
 import streamlit as st
 
+from tools.errors import UserError
 from tools.shots.settings import Settings
 from tools.shots.spans import shot_spans
 from tools.store.files import read_json
 from tools.store.jsonl import Record
+from tools.video.decode import VideoError
+from tools.video.recognition import GONE
 from visualize.index.view import Filters
 from visualize.parts.address import go, heading_with_steps, to_pairs
 from visualize.parts.clips import clock, show_clips
 from visualize.parts.filters import ANY
 from visualize.parts.style import badge, caption_table, counted, facts, faint, note, unmarked
+from visualize.previews import WHOLE_SECONDS, film
 from visualize.session import Session
 from visualize.timeline import group_colours, tick_seconds
 
 STATUSES = ("kept", "filtered", "failed", "unfinished")
 # Filter reason -> its meaning, with the settings of the step that filtered the video.
 REASONS = {
+    GONE: "its file is not where it was",
     "too_few_shots": "fewer than {min_shots} shots",
     "too_many_shots": "more than {max_shots} shots",
     "shot_too_long": "a shot lasts more than {max_shot_seconds:g} s",
@@ -79,7 +84,8 @@ def _one(session: Session, row: dict[str, Any], ids: list[str]) -> None:
         # Tables of the reference scripts have no such file: their bounds are the method's.
         made = read_json(session.dataset.table(row["step"]).meta_path) or {}
         why = REASONS.get(row["reason"], "").format(**asdict(Settings()) | made.get("params", {}))
-        note(f"Filtered by {row['step']}: {row['reason']}{why and f' ({why})'}.")
+        step = "init" if row["reason"] == GONE else row["step"]
+        note(f"Filtered by {step}: {row['reason']}{why and f' ({why})'}.")
     for failure in session.view.failures(row["video_id"]):
         note(f"Failed in {failure['step']}: {failure['error']}")
     record = session.view.video(row["video_id"])
@@ -105,6 +111,7 @@ def _shots(session: Session, record: Record) -> None:
     colours = group_colours(clips)
     clip_of = {shot: number for number, (_, members) in enumerate(clips) for shot in members}
     _timeline(record, clip_of, colours)
+    _whole(session, record)
     if frames := record.get("frame_indices"):
         show_clips(session, record, frames, key="video_strip", colours=colours)
         for model in session.dataset.caption_models():
@@ -117,6 +124,20 @@ def _shots(session: Session, record: Record) -> None:
     middles = [[(start + end) // 2] for _, start, end in cuts]
     of_shots = [colours[clip_of[shot]] for shot in range(len(cuts))] if clips else None
     show_clips(session, shots, middles, key="shot_strip", what="shot", colours=of_shots)
+
+
+def _whole(session: Session, record: Record) -> None:
+    """A button that plays the video from its beginning."""
+    key = f"whole_{record['video_id']}"
+    if not st.toggle("Play the whole video", key=key):
+        return
+    last = max(end for _, _, end in record["raw_cuts"])
+    try:
+        with st.spinner("The video is made small enough for the browser"):
+            data = film(session.dataset, record, 0, last, WHOLE_SECONDS)
+        st.video(data, autoplay=True, muted=True, width=640)
+    except (VideoError, UserError) as error:
+        note(f"The video cannot be played: {error}")
 
 
 def _timeline(record: Record, clip_of: dict[int, int], colours: list[str]) -> None:

@@ -1,0 +1,75 @@
+"""The filtered list of pairs as a file: CSV for a spreadsheet, JSON lines with both texts."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from tools.pairs.judgements import Pair, latest
+from tools.store.jsonl import dumps
+from visualize.index.view import View
+from visualize.parts.address import pair_of
+from visualize.parts.texts import read_texts
+from visualize.session import Session
+
+ROWS_AT_ONCE = 10_000
+
+
+def verdicts(session: Session) -> dict[Pair, str]:
+    """pair -> its latest judgement."""
+    return {pair: last.verdict for pair, last in latest(session.judgements).items()}
+
+
+def pair_rows(view: View, ids: np.ndarray, judged: dict[Pair, str]) -> Iterator[dict[str, Any]]:
+    """Yield the columns of the list of pairs, by their titles."""
+    for start in range(0, len(ids), ROWS_AT_ONCE):
+        for row in view.pairs(ids[start : start + ROWS_AT_ONCE]):
+            yield {
+                "video": row["name"],
+                "noise": row["noise"],
+                "magnitude": row["magnitude"],
+                "chosen": row["chosen_length"],
+                "rejected": row["rejected_length"],
+                "ratio": row["ratio"],
+                "alike": row["similarity"],
+                "convert": row["reason"] or ("duplicate" if row["duplicate"] else "kept"),
+                "judged": judged.get(pair_of(row), ""),
+                **pair_of(row)._asdict(),
+            }
+
+
+def as_csv(session: Session, ids: np.ndarray) -> bytes:
+    """The list of pairs with the lengths of their texts, and what names each pair."""
+    rows = list(pair_rows(session.view, ids, verdicts(session)))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
+def as_jsonl(session: Session, ids: np.ndarray) -> bytes:
+    """The same, with the texts in place of their lengths."""
+    lines = []
+    for row in pair_rows(session.view, ids, verdicts(session)):
+        texts = read_texts(session.view, Pair(*(row[name] for name in Pair._fields)))
+        lines.append(dumps({**row, "chosen": texts.chosen, "rejected": texts.rejected}) + b"\n")
+    return b"".join(lines)
+
+
+def export_buttons(session: Session, ids: np.ndarray, place: Any) -> None:
+    """A button for each kind of file; the file is made when the button is pressed."""
+    kinds: dict[str, Callable[[Session, np.ndarray], bytes]] = {"csv": as_csv, "jsonl": as_jsonl}
+    for kind, make in kinds.items():
+        place.download_button(
+            kind.upper(),
+            lambda make=make: make(session, ids),
+            f"{session.dataset.name}_pairs.{kind}",
+            icon=":material/download:",
+            on_click="ignore",
+            disabled=not len(ids),
+        )
+    st.caption("CSV has the columns of this list, JSONL both texts too; each has all pages.")
