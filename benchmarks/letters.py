@@ -45,8 +45,8 @@ def main() -> int:
 
     from inference.tiny import llama
     from inference.tiny.tokenizer import WORDS
-    from prealignment.config import AlignmentConfig
-    from prealignment.layouts import Sample, lay_out
+    from prealignment.model.config import AlignmentConfig
+    from prealignment.model.layouts import Sample, lay_out
     from prealignment.scores.options import letter_scores, log_p
     from prealignment.weights.alignments import Settings, open_aligned
 

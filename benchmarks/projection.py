@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prealignment.memory import project, read_memory, write_memory
-from prealignment.vectors import unit
+from prealignment.vectors.memory import project, read_memory, write_memory
+from prealignment.vectors.rows import unit
 from tools.cli import positive, run_script, script_parser
 
 FRAMES = 10  # of a video

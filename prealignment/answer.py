@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table as Screen
 
-from prealignment.layouts import Sample
+from prealignment.model.layouts import Sample
 from qa.asking import option_order
 from qa.frames import subtitles_of
 from qa.options import LETTERS
@@ -269,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import torch
 
-    from prealignment.sources import memory_of, open_memory, real_source, shaped_by, ways_of
+    from prealignment.vectors.sources import memory_of, open_memory, real_source, shaped_by, ways_of
     from prealignment.weights.alignments import load_alignment, read_settings
 
     about = read_settings(settings.checkpoint, settings.llm)

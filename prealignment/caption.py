@@ -12,7 +12,7 @@ qa/predictions/SPLIT/NAME.jsonl. After a Ctrl-C or a crash, run the same command
 from collections.abc import Sequence
 from dataclasses import replace
 
-from prealignment.config import CaptionSettings
+from prealignment.model.config import CaptionSettings
 from prealignment.scores.cider import cider, words_of
 from qa.predictions import Prediction, benchmark_digest, write_predictions
 from qa.records import read_questions
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not questions:
         raise UserError(f"{dataset.name}/{settings.split} has no references")
 
-    from prealignment.captioning import CaptionStep
-    from prealignment.sources import memory_of, open_memory, real_source
+    from prealignment.model.captioning import CaptionStep
+    from prealignment.vectors.sources import memory_of, open_memory, real_source
     from prealignment.weights.alignments import read_settings
     from tools.runner.run import run
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prealignment.config import AlignmentConfig
+from prealignment.model.config import AlignmentConfig
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
 from tools.features.clip import CLIP

@@ -20,8 +20,8 @@ from typing import Any
 
 from inference.captioner import Captioner, Request, Sampling, answer_groups, request_seed
 from inference.models import add_model_flags, captioner_from
-from prealignment.parsing import checked, json_object
-from prealignment.toy_tideos import EVENTS, toy_tideo
+from prealignment.texts.parsing import checked, json_object
+from prealignment.texts.toy_tideos import EVENTS, toy_tideo
 from qa.readers.rows import rows_of
 from tools.cli import (
     add_settings,

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from prealignment.config import AlignmentConfig
+from prealignment.model.config import AlignmentConfig
 from tools.cli import (
     add_data_root,
     add_dataset,
@@ -124,9 +124,9 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
     from transformers import TrainingArguments, set_seed
 
     from inference.checkpoints import digest
-    from prealignment.sources import open_source
     from prealignment.training.trainer import AlignmentTrainer
     from prealignment.training.visits import QUESTION_SHARES, TEXT_SHARES, Examples, of_share
+    from prealignment.vectors.sources import open_source
     from prealignment.weights.alignments import (
         Settings,
         load_weights,

@@ -2,8 +2,9 @@
 
 A claim's effect is the mean over bases of the paired difference of the final models; the bootstrap
 draws bases, each of which has one seed, and then videos. The claim is supported where the interval
-of 95 % lies above 0, refuted where it lies below, else undecided. Many claims are tested, and each
-interval stands for itself: of twenty differences that are truly 0, one excludes 0.
+of 95 % lies above 0, or above what the claim names, refuted where it lies below, else undecided.
+Many claims are tested, and each interval stands for itself: of twenty differences that are truly 0,
+one excludes 0.
 
 The claims of all methods stand in results/claims.json.
 """
@@ -32,6 +33,7 @@ class Claim:
         source: paper, control (a question about the paper's claim) or own (of an arm of our own).
         text: the claim as a sentence.
         group: of the videos that it is about: those of so many events, or all.
+        above: what the difference must be above.
     """
 
     source: str
@@ -40,6 +42,7 @@ class Claim:
     worse: str
     metric: str = ORDERED
     group: str = ALL
+    above: float = 0.0
 
 
 def read_claims(path: Path) -> list[Claim]:
@@ -65,16 +68,16 @@ def effect_and_verdict(results: Results, claim: Claim) -> tuple[Spread | None, s
     if not pairs:
         return None, "not run"
     effect = difference(pairs).get(claim.metric, {}).get(claim.group)
-    return effect, verdict(effect, len(pairs)) if effect else "not asked"
+    return effect, verdict(effect, len(pairs), claim.above) if effect else "not asked"
 
 
-def verdict(effect: Interval, bases: int) -> str:
-    """What an interval of a difference says of the claim that the difference is above 0."""
+def verdict(effect: Interval, bases: int, above: float = 0.0) -> str:
+    """What an interval of a difference says of the claim that the difference is above a number."""
     if bases == 1:
         return "one base"
-    if not effect.excludes(0):
+    if not effect.excludes(above):
         return "undecided"
-    return "supported" if effect.low > 0 else "refuted"
+    return "supported" if effect.low > above else "refuted"
 
 
 def entries(method: str, results: Results, claims: Sequence[Claim]) -> list[dict[str, Any]]:
@@ -95,6 +98,7 @@ def entries(method: str, results: Results, claims: Sequence[Claim]) -> list[dict
             **({} if claim.group == ALL else {"group": claim.group}),
             "better": claim.better,
             "worse": claim.worse,
+            **({"above": claim.above} if claim.above else {}),
             **_numbers(effect),
             "n": effect.seeds if effect else 0,
             "verdict": judged,

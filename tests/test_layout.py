@@ -35,7 +35,9 @@ MAY_IMPORT = {
     "grounding": ["tools", "inference", "qa", "toyworld"],
     "prealignment": ["tools", "inference", "qa", "toyworld"],
     "evaluation": ["tools", "inference", "qa", "toyworld"],
-    "reproduction": ["tools", "inference", "qa", "toyworld", "evaluation", "grounding"],
+    "reproduction": [
+        *("tools", "inference", "qa", "toyworld", "evaluation", "grounding", "prealignment"),
+    ],
     "visualize": ["tools", "inference", "qa", "grounding.view"],
     "benchmarks": [
         *("tools", "inference", "qa", "toyworld", "grounding", "prealignment", "evaluation"),

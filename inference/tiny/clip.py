@@ -6,8 +6,9 @@ Auto classes load a folder like a released one. A word is one token; any other t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -28,12 +29,15 @@ def build(
     seed: int = 0,
     words: Sequence[str] = WORDS,
     logit_scale: float = LOGIT_SCALE,
+    text: Mapping[str, Any] = {},
+    vision: Mapping[str, Any] = {},
 ) -> Path:
     """Write a checkpoint folder of 0.2 million weights drawn from a seed, in float32.
 
     Args:
         family: "clip".
         words: what is one token each; the fewer, the sooner the model learns them.
+        text, vision: entries of the towers' configurations that replace those here.
     """
     assert family == "clip"
     tokenizer = wordpiece(words)
@@ -51,12 +55,14 @@ def build(
             "num_hidden_layers": 2,
             "vocab_size": len(tokenizer),
             "max_position_embeddings": MOST_TOKENS,
+            **text,
         },
         vision_config={
             **LAYERS,
             "num_hidden_layers": 2,
             "image_size": IMAGE,
             "patch_size": IMAGE // 4,
+            **vision,
         },
         projection_dim=WIDTH,
         logit_scale_init_value=math.log(logit_scale),

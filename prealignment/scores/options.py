@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prealignment.layouts import Row, Sample, letter_rows, option_rows
+from prealignment.model.layouts import Row, Sample, letter_rows, option_rows
 from prealignment.training.visits import batch_of
 from prealignment.weights.alignments import Aligned
 

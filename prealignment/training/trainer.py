@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
-from prealignment.model import AlignedLlama
+from prealignment.model.llama import AlignedLlama
 from prealignment.training.visits import Examples
 from prealignment.weights.alignments import Settings, load_weights, save_alignment
 

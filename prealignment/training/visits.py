@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from prealignment.layouts import Row, Sample, lay_out
-from prealignment.parsing import refers_to_options
-from prealignment.vectors import noisy, sampled
+from prealignment.model.layouts import Row, Sample, lay_out
+from prealignment.texts.parsing import refers_to_options
+from prealignment.vectors.rows import noisy, sampled
 from qa.frames import subtitles_of
 from qa.options import LETTERS
 from qa.records import Question

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from inference.checkpoints import config_of, is_folder, local_folder
-from prealignment.config import AlignmentConfig
-from prealignment.model import AlignedLlama, open_llm
+from prealignment.model.config import AlignmentConfig
+from prealignment.model.llama import AlignedLlama, open_llm
 from prealignment.weights.meta import converted, is_metas
 from tools.errors import UserError, did_you_mean
 from tools.store.files import read_json, write_json

@@ -7,10 +7,10 @@ import torch
 from safetensors.numpy import save_file
 
 from inference.tiny import llama
-from prealignment.config import AlignmentConfig
-from prealignment.memory import write_memory
-from prealignment.model import open_llm
-from prealignment.vectors import TEXTS
+from prealignment.model.config import AlignmentConfig
+from prealignment.model.llama import open_llm
+from prealignment.vectors.files import TEXTS
+from prealignment.vectors.memory import write_memory
 from qa.predictions import read_predictions
 from qa.records import Question, read_questions, write_questions
 from tools.store.arrays import write_arrays

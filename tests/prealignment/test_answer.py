@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from prealignment.layouts import Sample, lay_out
-from prealignment.memory import write_memory
+from prealignment.model.layouts import Sample, lay_out
 from prealignment.scores.options import letter_scores, option_scores
 from prealignment.training.visits import batch_of
+from prealignment.vectors.memory import write_memory
 from prealignment.weights.alignments import load_alignment
 from qa.predictions import meta_path
 from tools.store.dataset import Dataset

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from prealignment.caption import bleu_4
-from prealignment.captioning import describe
-from prealignment.config import CaptionSettings
+from prealignment.model.captioning import describe
+from prealignment.model.config import CaptionSettings
 from prealignment.weights.alignments import load_alignment
 from qa.predictions import read_predictions
 from qa.records import read_questions

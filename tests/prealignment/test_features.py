@@ -9,13 +9,18 @@ import pytest
 import torch
 
 from inference.tiny import clip as tiny_clip
-from prealignment import features
-from prealignment.memory import read_memory
-from prealignment.parsing import entries
-from prealignment.sources import open_source
+from prealignment.features import main as make_features
+from prealignment.texts.parsing import entries
+from prealignment.texts.toy_tideos import toy_tideo
 from prealignment.tideos import main as make_tideos
-from prealignment.toy_tideos import toy_tideo
-from prealignment.vectors import TEXTS, features_of, fuse, question_vectors
+from prealignment.vectors import texts as text_vectors
+from prealignment.vectors.files import TEXTS, features_of, question_vectors
+from prealignment.vectors.images import ImageVectorsStep, write_videos
+from prealignment.vectors.memory import read_memory
+from prealignment.vectors.rows import fuse
+from prealignment.vectors.sources import open_source
+from prealignment.vectors.step import FeatureSettings
+from prealignment.vectors.texts import TextVectorsStep, write_index, write_shards
 from qa.records import Question, write_questions
 from tools.errors import UserError
 from tools.features.clip import Clip, check_clip
@@ -51,14 +56,14 @@ def read(texts, clip, tmp_path_factory):
     """The same with its vectors, of which four text videos are a shard."""
     root = shutil.copytree(texts.root.parent, tmp_path_factory.mktemp("read"), dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features, "TIDEOS_A_SHARD", 4)
-        features.main(["texts", "1", "--data_root", str(root), "--clip", str(clip)])
+        patch.setattr(text_vectors, "TIDEOS_A_SHARD", 4)
+        make_features(["texts", "1", "--data_root", str(root), "--clip", str(clip)])
     return Dataset("texts", root / "texts")
 
 
 @pytest.fixture
 def copy_of(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "TIDEOS_A_SHARD", 4)
+    monkeypatch.setattr(text_vectors, "TIDEOS_A_SHARD", 4)
     return lambda dataset: Dataset(
         dataset.name, shutil.copytree(dataset.root, tmp_path / dataset.name)
     )
@@ -203,10 +208,8 @@ def imported(texts, copy_of, tmp_path):
             rows = torch.ones(count, width or 4)
             value = rows if width else {"a": rows, "b": rows}
             torch.save(value, folder / f"toy_{number:04d}.pkl")
-        step = features.TextVectorsStep(
-            dataset, features.FeatureSettings("x/tiny", source=folder, memory_rows=9)
-        )
-        features.write_shards(dataset)
+        step = TextVectorsStep(dataset, FeatureSettings("x/tiny", source=folder, memory_rows=9))
+        write_shards(dataset)
         sign(step)
         step.setup("cpu", 1)
         return step
@@ -228,7 +231,7 @@ def test_shards_of_several_widths_are_refused(imported):
     step = imported(4, 4, 4, 4, 8, 8, 8)
     step.writes[0].write([step.process(record) for record in step.reads.read()])
     with pytest.raises(UserError, match=r"several widths \(4 in 000000.*, 8 in 000001"):
-        features.write_index(step.dataset, step.settings, step.writes[0])
+        write_index(step.dataset, step.settings, step.writes[0])
     assert not step.dataset.memory("tiny").exists()
 
 
@@ -281,8 +284,8 @@ def test_a_video_gets_a_vector_a_second_and_a_question_its_part_of_them(videos, 
 
 def ready(dataset, settings):
     """The step as a worker of a run has it."""
-    step = features.ImageVectorsStep(dataset, settings)
-    features.write_videos(dataset, settings)
+    step = ImageVectorsStep(dataset, settings)
+    write_videos(dataset, settings)
     sign(step)
     step.check("cpu")
     step.setup("cpu", 1)
@@ -291,7 +294,7 @@ def ready(dataset, settings):
 
 def test_frames_are_taken_of_the_part_that_a_question_is_about(videos, clip):
     dataset, questions = videos
-    step = ready(dataset, features.FeatureSettings(str(clip), "val", frames=3))
+    step = ready(dataset, FeatureSettings(str(clip), "val", frames=3))
     of_one = [record for record in step.reads.read() if record["path"].endswith("/one.mp4")]
     assert [step.process(record)["rows"] for record in of_one] == [3, 3, 3]
     whole = question_vectors(dataset, "image", questions["q1"])
@@ -314,7 +317,7 @@ def test_vectors_of_others_are_found_by_the_names_of_the_videos(videos, compute,
 def test_vectors_of_others_may_be_a_file_a_video(videos, tmp_path):
     dataset, _ = videos
     np.save(tmp_path / "gone.npy", np.eye(2, 8))
-    step = ready(dataset, features.FeatureSettings("x/tiny", "val", source=tmp_path))
+    step = ready(dataset, FeatureSettings("x/tiny", "val", source=tmp_path))
     one, gone = step.reads.read()
     step.process(gone)
     np.testing.assert_array_equal(features_of(dataset, "image", "mine_2"), np.eye(2, 8))
@@ -325,8 +328,8 @@ def test_vectors_of_others_may_be_a_file_a_video(videos, tmp_path):
 def test_parts_of_an_earlier_run_do_not_hide_the_rows_of_the_last_one(videos, clip, tmp_path):
     dataset, questions = videos
     np.save(tmp_path / "one.npy", np.eye(6, 8))
-    by_part = features.FeatureSettings(str(clip), "val", frames=3)
-    by_second = features.FeatureSettings("x/tiny", "val", source=tmp_path)
+    by_part = FeatureSettings(str(clip), "val", frames=3)
+    by_second = FeatureSettings("x/tiny", "val", source=tmp_path)
     for settings, shape in ((by_part, (3, 64)), (by_second, (2, 8)), (by_part, (3, 64))):
         forget(dataset.table("image_vectors_val_tiny"))
         step = ready(dataset, settings)
@@ -347,9 +350,7 @@ def test_vectors_of_other_files_are_no_more_of_the_same(kind, videos, tmp_path):
         with open(source, "wb") as file:
             np.save(file, np.eye(2 + number, 8))
     steps = [
-        features.ImageVectorsStep(
-            dataset, features.FeatureSettings("x/tiny", "val", source=tmp_path / name)
-        )
+        ImageVectorsStep(dataset, FeatureSettings("x/tiny", "val", source=tmp_path / name))
         for name in ("a", "b")
     ]
     sign(steps[0])

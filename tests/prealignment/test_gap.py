@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from inference.tiny import clip as tiny_clip
-from prealignment.memory import Memory, project, shift
+from prealignment.vectors.memory import Memory, project, shift
 from tools.features.clip import Clip
 from toyworld.language import COLOURS, SHAPES, Event
 

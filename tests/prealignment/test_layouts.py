@@ -6,7 +6,7 @@ import pytest
 import transformers
 
 from inference.tiny.tokenizer import build_tokenizer
-from prealignment.layouts import Sample, lay_out, letter_rows, option_rows
+from prealignment.model.layouts import Sample, lay_out, letter_rows, option_rows
 from prealignment.training.visits import choice_sample
 from tools.errors import UserError
 

@@ -11,8 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from inference.tiny import llama
-from prealignment.config import AlignmentConfig
-from prealignment.model import AlignedLlama
+from prealignment.model.config import AlignmentConfig
+from prealignment.model.llama import AlignedLlama
 
 WIDTH, BEFORE, AFTER = 16, 4, 7
 SLOTS = (5, 3, 10)

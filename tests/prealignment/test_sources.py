@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from prealignment.captioning import CaptionStep
-from prealignment.config import AlignmentConfig, CaptionSettings
-from prealignment.memory import write_memory
-from prealignment.sources import Source, shaped_by
+from prealignment.model.captioning import CaptionStep
+from prealignment.model.config import AlignmentConfig, CaptionSettings
+from prealignment.vectors.memory import write_memory
+from prealignment.vectors.sources import Source, shaped_by
 from prealignment.weights.alignments import Settings
 from qa.records import Question
 from tools.errors import UserError

@@ -9,8 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from prealignment.parsing import checked, entries, json_object, refers_to_options
-from prealignment.toy_tideos import toy_tideo
+from prealignment.texts.parsing import checked, entries, json_object, refers_to_options
+from prealignment.texts.toy_tideos import toy_tideo
 from tools.errors import Filtered
 from toyworld.stories import plan_story
 

@@ -11,13 +11,13 @@ from safetensors.numpy import load_file, save_file
 from transformers import LlamaForCausalLM, TrainingArguments
 
 from inference.checkpoints import digest
-from prealignment.config import AlignmentConfig
-from prealignment.layouts import Sample
-from prealignment.model import open_llm
+from prealignment.model.config import AlignmentConfig
+from prealignment.model.layouts import Sample
+from prealignment.model.llama import open_llm
 from prealignment.scores.options import option_scores
 from prealignment.training.trainer import AlignmentTrainer
 from prealignment.training.visits import IGNORED, Examples, Shares
-from prealignment.vectors import TEXTS
+from prealignment.vectors.files import TEXTS
 from prealignment.weights.alignments import Settings, load_alignment, open_aligned
 from tools.errors import UserError
 from tools.store.dataset import Dataset

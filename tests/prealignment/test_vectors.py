@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from prealignment.memory import Memory, project, read_memory, shift, write_memory
-from prealignment.pickles import read_vectors
-from prealignment.vectors import fuse, noisy, sampled, unit
+from prealignment.vectors.memory import Memory, project, read_memory, shift, write_memory
+from prealignment.vectors.pickles import read_vectors
+from prealignment.vectors.rows import fuse, noisy, sampled, unit
 from tools.errors import UserError
 
 

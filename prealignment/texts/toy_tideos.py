@@ -6,7 +6,7 @@ renders from the same seed: whoever trains on these texts must test on videos of
 
 from random import Random
 
-from prealignment.parsing import Tideo
+from prealignment.texts.parsing import Tideo
 from qa.options import LETTERS
 from tools.text.tideo_prompts import FEWEST_FRAMES, OPTIONS
 from toyworld.language import narrate, options

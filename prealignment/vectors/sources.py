@@ -9,18 +9,18 @@ import numpy as np
 import torch
 
 from inference.checkpoints import digest, sampled_digest
-from prealignment.memory import Memory, project, read_memory, shift
 from prealignment.training.visits import Item
-from prealignment.vectors import (
+from prealignment.vectors.files import (
     check_texts,
     clip_of,
     features_of,
     part_name,
     question_vectors,
-    sampled,
     text_index,
     vectors_name,
 )
+from prealignment.vectors.memory import Memory, project, read_memory, shift
+from prealignment.vectors.rows import sampled
 from prealignment.weights.alignments import llm_folder, read_settings
 from qa.records import Question
 from tools.errors import UserError

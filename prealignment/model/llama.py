@@ -23,7 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, LlamaConfig
 from transformers.masking_utils import eager_mask
 from transformers.models.llama.modeling_llama import repeat_kv
 
-from prealignment.config import AlignmentConfig
+from prealignment.model.config import AlignmentConfig
 
 ATTENTION = "gated_prefix"
 

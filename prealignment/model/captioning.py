@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from prealignment.config import CaptionSettings
-from prealignment.layouts import Row, Sample, lay_out
-from prealignment.sources import Source, open_memory, projected, shaped_by
+from prealignment.model.config import CaptionSettings
+from prealignment.model.layouts import Row, Sample, lay_out
 from prealignment.training.visits import batch_of
-from prealignment.vectors import sampled
+from prealignment.vectors.rows import sampled
+from prealignment.vectors.sources import Source, open_memory, projected, shaped_by
 from prealignment.weights.alignments import Aligned, load_alignment
 from qa.records import Question
 from tools.errors import UserError

@@ -1,0 +1,1 @@
+"""Vectors of text videos and of real ones, and the memory that projects them."""

@@ -1,0 +1,1 @@
+"""TOPA: its claims, on the toy world."""

@@ -1,0 +1,158 @@
+"""Tables and claims, made from results/prealignment.json alone.
+
+    python -m reproduction.prealignment.report              # reproduction/results/
+    python -m reproduction.prealignment.report exp/prealignment/quick
+
+Writes prealignment.md and the claims in claims.json beside it; of reproduction/results/ the tables
+in docs/reproduction_prealignment.md too.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from reproduction.claims import entries, read_claims, write_claims
+from reproduction.prealignment.arms import ARMS, WORDS
+from reproduction.prealignment.language import KINDS
+from reproduction.results import Results, as_scores
+from reproduction.tables import effect_cell, interval_cell, markdown_table, page_with, share_cell
+from tools.cli import new_folder, run_script, script_parser
+from tools.errors import UserError
+from tools.statistics import ALL, Spreads, intervals
+from tools.store.dataset import REPOSITORY
+from tools.store.files import read_json, replace_atomically
+
+RESULTS = REPOSITORY / "reproduction" / "results"
+PAGE = REPOSITORY / "docs" / "reproduction_prealignment.md"
+METHOD = "prealignment"
+CLAIMS = read_claims(Path(__file__).with_name("claims.yaml"))
+MEASURES = {  # what they are called in tables
+    "content": "content",
+    "order": "order",
+    "letter_content": "content, letters",
+    "letter_order": "order, letters",
+    "recall": "recall",
+    "told_order": "told in order",
+    "whole": "whole story",
+}
+
+
+def spreads_of(results: Results) -> dict[str, Spreads]:
+    """Arm -> intervals of its metrics over seeds and videos."""
+    return {
+        name: intervals([as_scores(results, run["phases"][-1]) for run in arm["seeds"].values()])
+        for name, arm in results["arms"].items()
+    }
+
+
+def measure_rows(results: Results, spreads: dict[str, Spreads]) -> Iterator[Sequence[str]]:
+    """Every measure of every arm."""
+    yield ["arm", "seeds", *MEASURES.values()]
+    for name, arm in results["arms"].items():
+        cells = [
+            interval_cell(spreads[name][m][ALL]) if m in spreads[name] else "" for m in MEASURES
+        ]
+        yield [arm["label"], str(len(arm["seeds"])), *cells]
+
+
+def kind_rows(results: Results, spreads: dict[str, Spreads]) -> Iterator[Sequence[str]]:
+    """The kinds of questions, by the likelihood of the options / by letters."""
+    yield ["arm", *(kind.replace("_", " ") for kind in KINDS)]
+    for name, arm in results["arms"].items():
+        values = (
+            [
+                share_cell(spreads[name][m][ALL].value if m in spreads[name] else None)
+                for m in (kind, f"letter_{kind}")
+            ]
+            for kind in KINDS
+        )
+        yield [arm["label"], *(" / ".join(pair) for pair in values)]
+
+
+def gap_rows(results: Results) -> Iterator[Sequence[str]]:
+    """The gap that each CLIP leaves, and its retrieval, seed by seed."""
+    yield ["CLIP", "gap", "retrieval"]
+    clips = {"logit scale 100": "projected", "default logit scale": "default_projected"}
+    for label, arm in clips.items():
+        if arm in results["arms"]:
+            runs = results["arms"][arm]["seeds"].values()
+            yield [
+                label,
+                *(", ".join(f"{r[figure]:.2f}" for r in runs) for figure in ("gap", "retrieval")),
+            ]
+
+
+def claim_rows(
+    claims: Sequence[dict[str, Any]], spreads: dict[str, Spreads]
+) -> Iterator[Sequence[str]]:
+    """The claims, as claims.json holds them, and what the language model reads of plain text."""
+    yield ["claim", "of", "measure", "plain text", "seeds", "effect", "verdict"]
+    plain = spreads.get(WORDS, {})
+    for row in claims:
+        metric = row["metric"]
+        value = share_cell(plain[metric][ALL].value if metric in plain else None)
+        cells = [row["claim"], row["source"], MEASURES.get(metric, metric), value, str(row["n"])]
+        yield [*cells, effect_cell(row), f"**{row['verdict']}**"]
+
+
+def tables(results: Results, claims: Sequence[dict[str, Any]]) -> str:
+    """All tables in Markdown."""
+    spreads = spreads_of(results)
+    seconds = results["seconds"]
+    minutes = [seconds[job]["cpu_s"] / 60 for job in seconds if job.startswith("seed-")]
+    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    missing = [arm.label for name, arm in ARMS.items() if name not in results["arms"]]
+    parts = [
+        markdown_table(measure_rows(results, spreads)),
+        markdown_table(kind_rows(results, spreads)),
+        markdown_table(gap_rows(results)),
+        markdown_table(claim_rows(claims, spreads)),
+        *([f"Not run yet: {'; '.join(missing)}."] if missing else []),
+        f"{results['machine']}; {versions}."
+        + (f" A seed took {fmean(minutes):.0f} CPU minutes." if minutes else ""),
+    ]
+    return "\n\n".join(parts)
+
+
+def write_report(folder: Path) -> None:
+    """Write what follows from a folder's prealignment.json.
+
+    Raises:
+        UserError: it is not there.
+    """
+    results = read_json(folder / "prealignment.json")
+    if results is None:
+        raise UserError(
+            f"{folder} holds no prealignment.json: python -m reproduction.prealignment.run makes it"
+        )
+    claims = entries(METHOD, results, CLAIMS)
+    text = tables(results, claims)
+    write_claims(folder / "claims.json", METHOD, claims)
+    heading = (
+        "# The toy reproduction of TOPA\n\nWritten by `python -m reproduction.prealignment.report`"
+        " from `prealignment.json`; docs/reproduction_prealignment.md says what the arms are.\n\n"
+    )
+    with replace_atomically(folder / "prealignment.md") as file:
+        file.write(f"{heading}{text}\n".encode())
+    if folder.resolve() == RESULTS:
+        PAGE.write_text(page_with(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
+    for name in ("prealignment.json", "prealignment.md", "claims.json"):
+        print(folder / name)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the tables again."""
+    parser = script_parser(__doc__)
+    parser.add_argument(
+        "folder",
+        type=new_folder,
+        nargs="?",
+        default=RESULTS,
+        help="holds prealignment.json (default: reproduction/results/)",
+    )
+    write_report(parser.parse_args(argv).folder)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,105 @@
+"""What a bridge answers and tells about test videos, as counts of each video."""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+
+from prealignment.model.layouts import Row, Sample, lay_out
+from prealignment.scores.options import SCORES
+from prealignment.training.visits import batch_of
+from prealignment.weights.alignments import Aligned
+from reproduction.prealignment.language import (
+    CONTENT_KINDS,
+    Asked,
+    ask,
+    by_kind,
+    caption_sample,
+)
+from toyworld.language import ACTIONS, COLOURS, SHAPES, Event
+
+BATCH = 120  # rows of a forward
+LONGEST_STORY = 64  # tokens of a description
+# The tokenizer's words have blanks before them, and its pieces of several words have none.
+TOLD = re.compile(rf"({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) ?({'|'.join(ACTIONS)})")
+Counts = dict[str, list[list[float]]]
+"""Metric -> numerators and denominators, a video each."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test video: what happens in it, and a question of each kind that can be asked."""
+
+    events: list[Event]
+    asked: list[Asked]
+
+
+def draw_cases(stories: Sequence[list[Event]], seed: int) -> list[Case]:
+    """The questions about test videos."""
+    cases = []
+    for number, events in enumerate(stories):
+        rng = random.Random(f"test/{seed}/{number}")
+        groups = by_kind(events).values()
+        cases.append(Case(events, [ask(rng.choice(group), events, rng) for group in groups]))
+    return cases
+
+
+def score(aligned: Aligned, cases: Sequence[Case], vectors: Sequence[np.ndarray]) -> Counts:
+    """The counts of all metrics.
+
+    `content` and `order` are the shares of right answers, by the likelihood of the options, of the
+    kinds of questions that one frame answers and that need the order; the same with `letter_` by
+    the likeliest letter; each kind has its own too. Of the description, `recall` is the share of
+    the events that it tells, `told_order` the share of the pairs of told events that stand in the
+    right order, `whole` whether it is right word by word.
+    """
+    counts: Counts = {}
+
+    def add(metric: str, video: int, numerator: float, denominator: float = 1) -> None:
+        sides = counts.setdefault(metric, [[0] * len(cases), [0] * len(cases)])
+        sides[0][video] += numerator
+        sides[1][video] += denominator
+
+    places = [(video, asked) for video, case in enumerate(cases) for asked in case.asked]
+    samples = [(asked.choice, vectors[video]) for video, asked in places]
+    for name, prefix in (("likelihood", ""), ("letter", "letter_")):
+        scores = SCORES[name](aligned, samples, BATCH)
+        for (video, asked), values in zip(places, scores, strict=True):
+            right = int(np.argmax(values)) == asked.right
+            group = "content" if asked.kind in CONTENT_KINDS else "order"
+            add(f"{prefix}{group}", video, right)
+            add(f"{prefix}{asked.kind}", video, right)
+    for video, (case, text) in enumerate(zip(cases, describe(aligned, vectors), strict=True)):
+        true = [(event.colour, event.shape, event.action) for event in case.events]
+        told = [true.index(event) for event in dict.fromkeys(TOLD.findall(text)) if event in true]
+        pairs = list(combinations(told, 2))
+        add("recall", video, len(told), len(true))
+        add("told_order", video, sum(a < b for a, b in pairs), len(pairs))
+        right_text = str(caption_sample(case.events).answer).replace(" ", "")
+        add("whole", video, text.replace(" ", "") == right_text)
+    return counts
+
+
+@torch.inference_mode()
+def describe(aligned: Aligned, vectors: Sequence[np.ndarray]) -> list[str]:
+    """A greedy description of each video; `prealignment.caption` would end at a full stop."""
+    tokenizer, model = aligned.tokenizer, aligned.model
+    texts: list[str] = []
+    for start in range(0, len(vectors), BATCH):
+        part = vectors[start : start + BATCH]
+        rows: list[Row] = [lay_out(tokenizer, Sample("caption"), len(own)) for own in part]
+        batch: dict[str, Any] = batch_of(rows, part, "left")
+        ids = model.generate(
+            **batch,
+            max_new_tokens=LONGEST_STORY,
+            do_sample=False,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+        new = ids[:, batch["input_ids"].shape[1] :]
+        texts += tokenizer.batch_decode(new, skip_special_tokens=True)
+    return texts
