@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from grounding.moments import frame_times, middles
-from grounding.sampler import Grounding, Sampler
+from grounding.bridge.moments import frame_times, middles
+from grounding.bridge.sampler import Grounding, Sampler
 from reproduction.grounding.arms import NFRAME
 from reproduction.grounding.films import Films
 from reproduction.grounding.shots import SHOT_FLOWS, length_of, moment_of

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grounding.answerer import Answerer
-from grounding.decoding import Decoding
-from grounding.moments import Label, Ratios, frame_times, label_of, ratios_of
+from grounding.answerer.answerer import Answerer
+from grounding.answerer.decoding import Decoding
+from grounding.bridge.moments import Label, Ratios, frame_times, label_of, ratios_of
 from grounding.scores import rouge1_recall
 from grounding.training.bridge import SpanExample
 from reproduction.grounding.lessons import encode

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from transformers import get_wsd_schedule
 
-from grounding.answerer import Answerer, Example
-from grounding.answerer_weights import open_answerer
+from grounding.answerer.answerer import Answerer, Example
+from grounding.answerer.weights import open_answerer
 from inference.tiny.blip import build
 from reproduction.grounding.shots import SHOT_FRAMES, Shots
 from toyworld.language import ACTIONS, COLOURS, SHAPES, TEMPLATES, WORDS, Event

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from grounding.answerer import Answerer
-from grounding.answerer_weights import load_answerer, open_answerer, save_trained
-from grounding.sampler import BRIDGE, Sampler
+from grounding.answerer.answerer import Answerer
+from grounding.answerer.weights import load_answerer, open_answerer, save_trained
+from grounding.bridge.sampler import BRIDGE, Sampler
 from reproduction.grounding.arms import (
     ARMS,
     BRIDGES,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from grounding.bridge import Bridge, BridgeConfig
-from grounding.sampler import Sampler
+from grounding.bridge.network import Bridge, BridgeConfig
+from grounding.bridge.sampler import Sampler
 from inference.tiny.blip import wordpiece
 from tools.errors import UserError
 from tools.features.flow import Dis, Flow, video_flow

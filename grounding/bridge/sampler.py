@@ -15,10 +15,17 @@ import torch
 import transformers
 from torch import Tensor
 
-from grounding.bridge import Bridge
-from grounding.bridge_weights import load_bridge, save_bridge
+from grounding.bridge.moments import (
+    Ratios,
+    Span,
+    bounds_of,
+    decode,
+    decode_reference,
+    ratios_of_tokens,
+)
+from grounding.bridge.network import Bridge
+from grounding.bridge.weights import load_bridge, save_bridge
 from grounding.flow import read_flow
-from grounding.moments import Ratios, Span, bounds_of, decode, decode_reference, ratios_of_tokens
 from tools.errors import UserError
 from tools.features.flow import Flow
 from tools.store.dataset import Dataset
