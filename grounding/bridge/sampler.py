@@ -64,9 +64,6 @@ class Sampler:
     """
 
     def __init__(self, bridge: Bridge, tokenizer: Any, device: str = "cpu") -> None:
-        """Raises UserError where the bridge reads something else than flow."""
-        if bridge.config.input != "flow":
-            raise UserError(f"the bridge reads {bridge.config.input}, not optical flow")
         self.bridge, self.tokenizer, self.device = bridge.to(device).eval(), tokenizer, device
         self.extractor = bridge.config.extractor
 
@@ -75,9 +72,12 @@ class Sampler:
         """The sampler of a folder that `grounding.train` has written.
 
         Raises:
-            UserError: it holds no bridge, or no tokenizer.
+            UserError: it holds no bridge, no tokenizer, or a bridge that reads no flow.
         """
-        return cls(load_bridge(bridge_file(folder)), open_tokenizer(folder), device)
+        bridge = load_bridge(bridge_file(folder))
+        if bridge.config.input != "flow":
+            raise UserError(f"the bridge in {folder} reads {bridge.config.input}, no optical flow")
+        return cls(bridge, open_tokenizer(folder), device)
 
     def save(self, folder: Path) -> None:
         """Write the bridge and its tokenizer."""

@@ -68,8 +68,13 @@ def _in_spans(groundings: Sequence[Grounding]) -> Choice:
 
 def grounded(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
     """Frames of the best span."""
+    return grounded_in(sampler, films, 1)
+
+
+def grounded_in(sampler: Sampler, films: Films, k: int) -> Choice:
+    """Frames of the k best spans together."""
     asked = zip(films.flow, films.films, strict=True)
-    return _in_spans([sampler.ground(flow, film.question) for flow, film in asked])
+    return _in_spans([sampler.ground(flow, film.question, k=k) for flow, film in asked])
 
 
 def shuffled(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
