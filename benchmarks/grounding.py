@@ -24,7 +24,7 @@ from torchvision.models import get_model
 from transformers import Blip2VisionConfig, Blip2VisionModel
 
 from benchmarks.flow import cpu_seconds
-from grounding.bridge import Bridge, BridgeConfig
+from grounding.bridge.network import Bridge, BridgeConfig
 from tools.cli import positive, script_parser
 from tools.features.flow import RAFT_WEIGHTS, SIDES, open_extractor
 

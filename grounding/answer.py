@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grounding.models import add_model_flags, captioner_from
-from grounding.moments import frame_times, union_of
+from grounding.answerer.models import add_model_flags, captioner_from
+from grounding.bridge.moments import frame_times, union_of
 from grounding.questions import part_of, question_table, write_question_table
 from grounding.spans import bridge_params, check_flow, open_sampler
 from inference.captioner import Captioner, Request, Sampling
@@ -151,7 +151,7 @@ class AnswerSettings:
             return None
         if self.sampler:
             return self.sampler
-        from grounding.sampler import BRIDGE
+        from grounding.bridge.sampler import BRIDGE
 
         if self.checkpoint and (self.checkpoint / BRIDGE).is_file():
             return self.checkpoint
@@ -298,7 +298,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if settings.checkpoint:
         if args.model != parser.get_default("model"):
             raise UserError("--checkpoint and --model do not go together; --base names its base")
-        from grounding.answerer_weights import read_settings
+        from grounding.answerer.weights import read_settings
 
         read_settings(settings.checkpoint)  # refuses another folder
         args.model = str(settings.checkpoint)

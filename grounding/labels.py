@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grounding.models import add_model_flags, captioner_from
-from grounding.moments import BASELINES, label_of, ratios_of
+from grounding.answerer.models import add_model_flags, captioner_from
+from grounding.bridge.moments import BASELINES, label_of, ratios_of
 from grounding.pseudo_labels import import_labels, write_labels, write_rows
 from grounding.questions import part_of, question_table, write_question_table
 from grounding.scores import METRICS

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from grounding.moments import Ratios, ratios_of
+from grounding.bridge.moments import Ratios, ratios_of
 from qa.records import Question
 from tools.errors import UserError
 from tools.store.dataset import Dataset

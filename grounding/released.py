@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from grounding.answerer import FUSIONS
+from grounding.answerer.answerer import FUSIONS
 from tools.cli import run_script, script_parser
 from tools.errors import UserError
 
@@ -56,10 +56,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import transformers
 
-    from grounding.answerer_weights import load_released, released_answerer, save_trained
-    from grounding.bridge import Bridge, BridgeConfig
-    from grounding.bridge_weights import load_weights, read_tensors, without_prefixes
-    from grounding.sampler import Sampler
+    from grounding.answerer.weights import load_released, released_answerer, save_trained
+    from grounding.bridge.network import Bridge, BridgeConfig
+    from grounding.bridge.sampler import Sampler
+    from grounding.bridge.weights import load_weights, read_tensors, without_prefixes
     from inference.checkpoints import local_folder
 
     tensors = read_tensors(args.file)

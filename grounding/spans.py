@@ -20,7 +20,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from grounding.moments import iou_of_unions
+from grounding.bridge.moments import iou_of_unions
 from grounding.questions import part_of, question_table, write_question_table
 from inference.captioner import request_seed
 from inference.models import check_model_name
@@ -139,7 +139,7 @@ class SpanStep(Step):
 
 def open_sampler(folder: Path, extractor: str | None, device: str = "cpu") -> Any:
     """The sampler of a folder, that reads the flow of `extractor` in the place of its own."""
-    from grounding.sampler import Sampler
+    from grounding.bridge.sampler import Sampler
 
     sampler = Sampler.open(folder, device)
     sampler.extractor = extractor or sampler.extractor
@@ -152,7 +152,7 @@ def sampler_digest(folder: Path) -> str:
     Raises:
         UserError: the folder holds none.
     """
-    from grounding.sampler import bridge_file
+    from grounding.bridge.sampler import bridge_file
 
     with open(bridge_file(folder), "rb") as file:
         return file_digest(file, "sha256").hexdigest()[:16]
@@ -164,8 +164,8 @@ def bridge_params(dataset: Dataset, folder: Path, extractor: str | None) -> dict
     Raises:
         UserError: the folder holds no bridge.
     """
-    from grounding.bridge_weights import read_config
-    from grounding.sampler import bridge_file
+    from grounding.bridge.sampler import bridge_file
+    from grounding.bridge.weights import read_config
 
     digest = sampler_digest(folder)
     table = dataset.table(f"flow_{extractor or read_config(bridge_file(folder)).extractor}")

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torchvision.utils import flow_to_image
 
-from grounding.captioner import AnswererCaptioner
-from grounding.decoding import GREEDY, Decoding
-from grounding.models import open_captioner
-from grounding.moments import frame_times, union_of
-from grounding.sampler import BRIDGE, Grounding, Sampler
+from grounding.answerer.captioner import AnswererCaptioner
+from grounding.answerer.decoding import GREEDY, Decoding
+from grounding.answerer.models import open_captioner
+from grounding.bridge.moments import frame_times, union_of
+from grounding.bridge.sampler import BRIDGE, Grounding, Sampler
 from inference.captioner import Request, request_seed
 from qa.frames import MAX_FRAME_PIXELS
 from tools.errors import UserError

@@ -89,13 +89,40 @@ class Director:
         answer = answer_of(kind, shown)
         return Film(tuple(shots), first, last, action, kind, is_after, question, answer)
 
-    def _others(self, length: int, asked: Event) -> list[int]:
-        """`length` shots in which other things do other things than `asked`."""
+    def film_of_two(self, length: int) -> tuple[Film, Film]:
+        """A film of `length` shots in which two things do what the question asks about, in two
+        moments that other shots part; it comes twice, with each moment and its answer."""
         rng = self.rng
+        action = str(rng.choice(sorted({event.action for event in self.shots_of})))
+        by_thing = {event.thing: event for event in self.shots_of if event.action == action}
+        events = [by_thing[thing] for thing in rng.choice(sorted(by_thing), 2, replace=False)]
+        moments = [
+            rng.permutation(self.shots_of[event])[: rng.integers(1, LONGEST_MOMENT + 1)].tolist()
+            for event in events
+        ]
+        size = sum(map(len, moments))
+        # Where the two begin, if each took no time: the second one at least one shot later.
+        begin, after = sorted(rng.choice(length - size + 1, 2, replace=False).tolist())
+        shots = self._others(length, *events)
+        films = []
+        for start, moment in ((begin, moments[0]), (after + len(moments[0]), moments[1])):
+            shots[start : start + len(moment)] = moment
+            films.append((start, start + len(moment) - 1))
+        question = ask("what", action, False, events[0])
+        first, second = (
+            Film(tuple(shots), *places, action, "what", False, question, event.thing)
+            for places, event in zip(films, events, strict=True)
+        )
+        return first, second
+
+    def _others(self, length: int, *asked: Event) -> list[int]:
+        """`length` shots in which other things do other things than `asked`, which do the same."""
+        rng = self.rng
+        things_asked = {event.thing for event in asked}
         by_thing: dict[str, list[int]] = {}
         for event, numbers in self.shots_of.items():
-            is_other = length > THINGS or event.thing != asked.thing
-            if is_other and event.action != asked.action:
+            is_other = length > THINGS or event.thing not in things_asked
+            if is_other and event.action != asked[0].action:
                 by_thing.setdefault(event.thing, []).extend(numbers)
         things: list[str] = []
         while len(things) < length:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from grounding.answerer import Answerer
-from grounding.answerer_weights import load_trained, open_answerer, save_trained
-from grounding.data import Examples, read_examples
+from grounding.answerer.answerer import Answerer
+from grounding.answerer.weights import load_trained, open_answerer, save_trained
+from grounding.training.data import Examples, read_examples
 from grounding.training.experiment import Experiment
 from grounding.training.task import Task
 from grounding.training.validation import validate

@@ -13,12 +13,12 @@ import transformers
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from grounding.bridge import NO_LABEL, Bridge, BridgeConfig, span_loss
-from grounding.bridge_weights import load_bridge, load_weights, read_tensors, save_bridge
+from grounding.bridge.moments import Ratios, decode, iou, ratios_of_tokens, tokens_of
+from grounding.bridge.network import NO_LABEL, Bridge, BridgeConfig, span_loss
+from grounding.bridge.sampler import BRIDGE, _tokens_within, encode_questions, open_tokenizer
+from grounding.bridge.weights import load_bridge, load_weights, read_tensors, save_bridge
 from grounding.flow import read_flow
-from grounding.moments import Ratios, decode, iou, ratios_of_tokens, tokens_of
 from grounding.pseudo_labels import check_labels, read_labels
-from grounding.sampler import BRIDGE, _tokens_within, encode_questions, open_tokenizer
 from grounding.training.experiment import Experiment
 from grounding.training.task import Task
 from inference.checkpoints import local_folder

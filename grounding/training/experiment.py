@@ -13,10 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from grounding.bridge import BridgeConfig
-from grounding.bridge_weights import load_bridge
-from grounding.decoding import Decoding
-from grounding.sampler import BRIDGE
+from grounding.answerer.decoding import Decoding
+from grounding.bridge.network import BridgeConfig
+from grounding.bridge.sampler import BRIDGE
+from grounding.bridge.weights import load_bridge
 from tools.errors import UserError, did_you_mean
 
 FOLDER = Path(__file__).parents[1] / "experiments"

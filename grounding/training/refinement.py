@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from grounding.answerer import Answerer, Example
-from grounding.answerer_weights import load_trained, save_trained
-from grounding.bridge import span_loss
-from grounding.data import Seconds, text_of, unreadable, video_frames
-from grounding.decoding import Decoding
-from grounding.moments import Ratios, decode, frame_times, label_of, ratios_of
+from grounding.answerer.answerer import Answerer, Example
+from grounding.answerer.decoding import Decoding
+from grounding.answerer.weights import load_trained, save_trained
+from grounding.bridge.moments import Ratios, decode, frame_times, label_of, ratios_of
+from grounding.bridge.network import span_loss
 from grounding.scores import rouge1_recall
 from grounding.training.answerer import answerer_of
 from grounding.training.bridge import SpanExample, SpanExamples, SpanReader, reader_of, with_flow
+from grounding.training.data import Seconds, text_of, unreadable, video_frames
 from grounding.training.experiment import Experiment
 from grounding.training.task import Task
 from grounding.training.validation import validate

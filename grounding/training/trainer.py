@@ -13,9 +13,9 @@ import torch
 import yaml
 from transformers import Trainer, TrainingArguments, set_seed
 
-from grounding.decoding import Decoding
-from grounding.moments import BASELINES
-from grounding.sampler import BRIDGE
+from grounding.answerer.decoding import Decoding
+from grounding.bridge.moments import BASELINES
+from grounding.bridge.sampler import BRIDGE
 from grounding.training.answerer import PRECISIONS, answerer_task, spans_file
 from grounding.training.bridge import bridge_task, labels_file
 from grounding.training.experiment import Experiment, Machine, Optimizer, flat

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from grounding.answerer import Answerer, Example
-from grounding.decoding import Decoding
+from grounding.answerer.answerer import Answerer, Example
+from grounding.answerer.decoding import Decoding
 from grounding.training.experiment import Experiment
 from qa.predictions import Prediction, write_predictions
 from qa.records import Question

@@ -12,6 +12,10 @@ LENGTHS = (8, 16, 32, 64, 128)  # shots; the first is that of training
 TEST_FILMS = 100  # of each length
 GROUNDED, SIMILARITY = "grounded", "similarity"
 TUNED = ("refined", "staged")  # of which the image model is trained too
+# Arm -> spans of the bridge that films with two moments are answered from; 0: uniform frames.
+TWO_MOMENTS = {"two_uniform": 0, "two_one_span": 1, "two_spans": 2}
+# Arm -> the arm whose frames a second image model answers from.
+SECOND_ANSWERER = {"second_uniform": "uniform", "second_grounded": GROUNDED}
 CORE = ("uniform", "random", "oracle", GROUNDED, "shuffled")
 ARMS = {  # what they are called in tables
     "oracle": "frames of the true moment",
@@ -31,6 +35,14 @@ ARMS = {  # what they are called in tables
     "flows_64": "flow thinned to 64",
     "candidates_32": "frames from 32 of the film",
     "drawn_spans": "spans drawn as released",
+    "clip_max": "flow over the film's largest, as released",
+    "features": "features of pictures instead of flow",
+    "differences": "differences of pictures instead of flow",
+    "two_uniform": "two moments: uniform frames",
+    "two_one_span": "two moments: the best span",
+    "two_spans": "two moments: the two best spans",
+    "second_uniform": "InstructBLIP, uniform frames",
+    "second_grounded": "InstructBLIP, grounded",
     "refined": "self-refined, few steps",
     "staged": "staged, as few steps",
 }
@@ -43,10 +55,12 @@ class BridgeArm:
     Attributes:
         labels: the baseline of its labels, or "truth".
         config: of BridgeConfig, what differs from the others.
+        reads: "flow", or what of the pictures (`reproduction.grounding.pictures`).
     """
 
     labels: str = "top"
     config: dict[str, Any] = field(default_factory=dict)
+    reads: str = "flow"
 
 
 def _with_positions(positions: str) -> BridgeArm:
@@ -60,6 +74,8 @@ BRIDGES = {
     "labels_min": BridgeArm("min"),
     "labels_none": BridgeArm("none"),
     **{name: _with_positions(name) for name in ("rope", "learned", "none", "reference")},
+    "clip_max": BridgeArm(config={"normalise": "clip_max"}),
+    **{kind: BridgeArm(reads=kind) for kind in ("features", "differences")},
     # Of which one is chosen on validation films; a shot has 4 tokens.
     **{f"window_{tokens}": BridgeArm(config={"window": tokens}) for tokens in (6, 12, 24)},
 }

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import get_cosine_schedule_with_warmup
 
-from grounding.bridge import Bridge, BridgeConfig
+from grounding.bridge.network import Bridge, BridgeConfig
 from grounding.training.bridge import SpanExample, SpanReader
 from inference.tiny.blip import wordpiece
 

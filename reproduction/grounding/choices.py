@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from grounding.moments import frame_times, middles
-from grounding.sampler import Grounding, Sampler
+from grounding.bridge.moments import frame_times, middles
+from grounding.bridge.sampler import Grounding, Sampler
 from reproduction.grounding.arms import NFRAME
 from reproduction.grounding.films import Films
 from reproduction.grounding.shots import SHOT_FLOWS, length_of, moment_of
@@ -68,8 +68,13 @@ def _in_spans(groundings: Sequence[Grounding]) -> Choice:
 
 def grounded(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
     """Frames of the best span."""
+    return grounded_in(sampler, films, 1)
+
+
+def grounded_in(sampler: Sampler, films: Films, k: int) -> Choice:
+    """Frames of the k best spans together."""
     asked = zip(films.flow, films.films, strict=True)
-    return _in_spans([sampler.ground(flow, film.question) for flow, film in asked])
+    return _in_spans([sampler.ground(flow, film.question, k=k) for flow, film in asked])
 
 
 def shuffled(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:

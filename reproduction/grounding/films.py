@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grounding.answerer import Answerer
-from grounding.decoding import Decoding
-from grounding.moments import Label, Ratios, frame_times, label_of, ratios_of
+from grounding.answerer.answerer import Answerer
+from grounding.answerer.decoding import Decoding
+from grounding.bridge.moments import Label, Ratios, frame_times, label_of, ratios_of
 from grounding.scores import rouge1_recall
 from grounding.training.bridge import SpanExample
 from reproduction.grounding.lessons import encode
@@ -50,14 +50,30 @@ def draw_films(shots: Shots, count: int, length: int, seed: Sequence[int]) -> Fi
     """`count` films of `length` shots."""
     director = Director(shots.events, np.random.default_rng([*seed, length]))
     films = [director.film(length) for _ in range(count)]
+    return Films(shots, films, _flow_of(shots, films))
+
+
+def draw_films_of_two(
+    shots: Shots, count: int, length: int, seed: Sequence[int]
+) -> tuple[Films, Films]:
+    """Films with two moments: with the first of them, and with the second."""
+    director = Director(shots.events, np.random.default_rng([*seed, length]))
+    pairs = [director.film_of_two(length) for _ in range(count)]
+    flow = _flow_of(shots, [first for first, _ in pairs])
+    return Films(shots, [a for a, _ in pairs], flow), Films(shots, [b for _, b in pairs], flow)
+
+
+def _flow_of(shots: Shots, films: Sequence[Film]) -> list[Flow]:
     extractor = Dis(SIDE)
-    return Films(shots, films, [shots.flow_of(film.shots, extractor) for film in films])
+    return [shots.flow_of(film.shots, extractor) for film in films]
 
 
-def examples_of(films: Films, spans: Sequence[Ratios | None]) -> list[SpanExample]:
+def examples_of(
+    films: Films, spans: Sequence[Ratios | None], normalise: str = "fixed"
+) -> list[SpanExample]:
     """What a bridge learns from: the films that have a span."""
     return [
-        SpanExample(flow.normalised(), film.question, span)
+        SpanExample(flow.normalised(normalise), film.question, span)
         for film, flow, span in zip(films.films, films.flow, spans, strict=True)
         if span
     ]

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from transformers import get_wsd_schedule
 
-from grounding.answerer import Answerer, Example
-from grounding.answerer_weights import open_answerer
+from grounding.answerer.answerer import Answerer, Example
+from grounding.answerer.weights import open_answerer
 from inference.tiny.blip import build
 from reproduction.grounding.shots import SHOT_FRAMES, Shots
 from toyworld.language import ACTIONS, COLOURS, SHAPES, TEMPLATES, WORDS, Event
@@ -35,13 +35,16 @@ def words() -> list[str]:
     return list(dict.fromkeys([*text.split(), *re.findall(r"\w+", text), *WORDS]))
 
 
-def teach(shots: Shots, folder: Path, seed: int, scale: float = 1.0) -> Answerer:
+def teach(
+    shots: Shots, folder: Path, seed: int, scale: float = 1.0, family: str = "blip2_t5"
+) -> Answerer:
     """Build and train an image model; `folder` then holds its checkpoint.
 
     Args:
         scale: of the numbers of steps.
+        family: one of `inference.tiny.blip.FAMILIES`.
     """
-    answerer = open_answerer(str(build("blip2_t5", folder, seed, words())))
+    answerer = open_answerer(str(build(family, folder, seed, words())))
     rng = np.random.default_rng([seed, 1])
     _teach_vision(answerer, shots, rng, round(VISION_STEPS * scale))
     _teach_answers(answerer, shots, rng, round(ANSWER_STEPS * scale))

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from grounding.answerer import Answerer
-from grounding.bridge import span_loss
-from grounding.moments import decode, frame_times, ratios_of_tokens
-from grounding.sampler import Sampler
+from grounding.answerer.answerer import Answerer
+from grounding.bridge.moments import decode, frame_times, ratios_of_tokens
+from grounding.bridge.network import span_loss
+from grounding.bridge.sampler import Sampler
 from grounding.training.bridge import SpanExample, SpanReader
 from reproduction.grounding.arms import NFRAME
 from reproduction.grounding.bridges import train

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grounding.answerer import Answerer
+from grounding.answerer.answerer import Answerer
 from reproduction.grounding.lessons import pixels, words
 from reproduction.grounding.shots import SHOT_FRAMES, Shots
 

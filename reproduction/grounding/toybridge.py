@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from grounding.moments import Ratios, ratios_of
+from grounding.bridge.moments import Ratios, ratios_of
 from grounding.training.bridge import SpanExample
 from reproduction.grounding.bridges import new_reader, train
 from reproduction.grounding.shots import Shots, open_shots

@@ -15,17 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from grounding.answerer import Answerer
-from grounding.answerer_weights import load_answerer, open_answerer, save_trained
-from grounding.sampler import BRIDGE, Sampler
+from grounding.answerer.answerer import Answerer
+from grounding.answerer.weights import load_answerer, open_answerer, save_trained
+from grounding.bridge.moments import iou_of_unions
+from grounding.bridge.sampler import BRIDGE, Sampler, open_tokenizer
+from grounding.bridge.weights import load_bridge
 from reproduction.grounding.arms import (
     ARMS,
     BRIDGES,
     GROUNDED,
     LENGTHS,
+    NFRAME,
+    SECOND_ANSWERER,
     SIMILARITY,
     TEST_FILMS,
     TUNED,
+    TWO_MOMENTS,
     WINDOWS,
 )
 from reproduction.grounding.bridges import STEPS, new_reader, train
@@ -35,6 +40,7 @@ from reproduction.grounding.choices import (
     Choice,
     Span,
     grounded,
+    grounded_in,
     similar,
 )
 from reproduction.grounding.films import (
@@ -42,10 +48,12 @@ from reproduction.grounding.films import (
     answers,
     confident_spans,
     draw_films,
+    draw_films_of_two,
     examples_of,
     frame_scores,
 )
 from reproduction.grounding.lessons import teach, words
+from reproduction.grounding.pictures import picture_numbers, with_pictures
 from reproduction.grounding.refinement import refine, stage
 from reproduction.grounding.results import read_rows
 from reproduction.grounding.shots import Shots, moment_of, open_shots
@@ -94,10 +102,18 @@ class Trial:
     @cached_property
     def answerer(self) -> Answerer:
         """The image model that answers."""
-        folder = self.folder / "answerer"
+        return self._taught("answerer", "blip2_t5")
+
+    @cached_property
+    def second_answerer(self) -> Answerer:
+        """An image model of another kind, which no label comes from."""
+        return self._taught("second_answerer", "instructblip_llama")
+
+    def _taught(self, name: str, family: str) -> Answerer:
+        folder = self.folder / name
         if (folder / "taught").is_file():
             return open_answerer(str(folder))
-        answerer = teach(self.train_shots, folder, self.seed, self.size.lessons)
+        answerer = teach(self.train_shots, folder, self.seed, self.size.lessons, family)
         (folder / "taught").touch()
         return answerer
 
@@ -127,6 +143,15 @@ class Trial:
         }
 
     @cached_property
+    def two_moments(self) -> dict[int, tuple[Films, Films]]:
+        """Length -> films with two moments, twice: with the first moment, and with the second."""
+        shots, count = self.shots(TEST), self.size.test_films
+        return {
+            length: draw_films_of_two(shots, count, length, (self.seed, TEST, 2))
+            for length in self.size.lengths
+        }
+
+    @cached_property
     def similarity(self) -> Similarity:
         """What says how well a picture matches a question."""
         return teach_similarity(self.answerer, self.train_shots, self.seed)
@@ -136,15 +161,26 @@ class Trial:
         folder = self.folder / "bridges" / name
         if not (folder / BRIDGE).is_file():
             arm = BRIDGES[name]
-            reader = new_reader(self.seed, words(), **self.config | arm.config)
-            films = self.training
+            films = self.read_by(name, self.training)
+            own = self.config | arm.config
+            if arm.reads != "flow":
+                own |= {"input": "rgb", "features": films.flow[0].speed.shape[1]}
+            reader = new_reader(self.seed, words(), **own)
             spans = (
                 films.truth if arm.labels == "truth" else confident_spans(self.scores, arm.labels)
             )
-            train(reader, examples_of(films, spans), self.seed, self.size.steps)
+            examples = examples_of(films, spans, reader.bridge.config.normalise)
+            train(reader, examples, self.seed, self.size.steps)
             folder.mkdir(parents=True, exist_ok=True)
             reader.save(folder)
-        return Sampler.open(folder)
+        return Sampler(load_bridge(folder / BRIDGE), open_tokenizer(folder))
+
+    def read_by(self, name: str, films: Films) -> Films:
+        """The films with what the bridge of an arm reads of them."""
+        reads = BRIDGES[name].reads
+        if reads == "flow":
+            return films
+        return with_pictures(films, picture_numbers(reads, self.answerer, films.shots), reads)
 
     def tuned(self, arm: str) -> tuple[Answerer, Sampler]:
         """The image model and the bridge of an arm that trains both."""
@@ -173,10 +209,14 @@ class Trial:
             return WITHOUT_BRIDGE[arm](films, rng)
         if arm in WITH_BRIDGE:
             return WITH_BRIDGE[arm](self.sampler(GROUNDED), films, rng)
-        return grounded(self.sampler(arm), films, rng)
+        if arm in SECOND_ANSWERER:
+            return self.choose(SECOND_ANSWERER[arm], films)
+        return grounded(self.sampler(arm), self.read_by(arm, films), rng)
 
     def score(self, arm: str, length: int) -> dict[str, Any]:
         """An arm's row of results about films of a length."""
+        if arm in TWO_MOMENTS:
+            return self.score_two(arm, length)
         films = self.tests[length]
         choice = self.choose(arm, films)
         keys = [
@@ -184,7 +224,11 @@ class Trial:
             for film, times in zip(films.films, choice.times, strict=True)
         ]
         asked = [(key, film.question) for key, film in zip(keys, films.films, strict=True)]
-        answerer = self.tuned(arm)[0] if arm in TUNED else self.answerer
+        answerer = self.answerer
+        if arm in TUNED:
+            answerer = self.tuned(arm)[0]
+        elif arm in SECOND_ANSWERER:
+            answerer = self.second_answerer
         texts = answers(answerer, films.shots, asked)
         moments = [moment_of(film) for film in films.films]
         row: dict[str, Any] = {
@@ -200,6 +244,40 @@ class Trial:
         if choice.spans:
             pairs = zip(choice.spans, moments, strict=True)
             row["iou"] = [round(union_iou(spans, moment), 4) for spans, moment in pairs]
+        return row
+
+    def score_two(self, arm: str, length: int) -> dict[str, Any]:
+        """The same of films with two moments: each frame is answered from alone, and right is what
+        finds the answers of both."""
+        films, seconds = self.two_moments[length]
+        if k := TWO_MOMENTS[arm]:
+            choice = grounded_in(self.sampler(GROUNDED), films, k)
+        else:
+            choice = self.choose("uniform", films)
+        asked = [
+            ([key], film.question)
+            for film, times in zip(films.films, choice.times, strict=True)
+            for key in films.shots.frames_at(film, times)
+        ]
+        texts = np.array(answers(self.answerer, films.shots, asked)).reshape(-1, NFRAME).tolist()
+        pairs = list(zip(films.films, seconds.films, strict=True))
+        moments = [[moment_of(film) for film in pair] for pair in pairs]
+        row: dict[str, Any] = {
+            "arm": arm,
+            "shots": length,
+            "right": [
+                int({film.answer for film in pair} <= set(of_frames))
+                for pair, of_frames in zip(pairs, texts, strict=True)
+            ],
+            "after": [0] * len(pairs),
+            "inside": [
+                sum(start <= time < end for time in times for start, end in both)
+                for times, both in zip(choice.times, moments, strict=True)
+            ],
+        }
+        if choice.spans:
+            spans_of = zip(choice.spans, moments, strict=True)
+            row["iou"] = [round(iou_of_unions(spans, both), 4) for spans, both in spans_of]
         return row
 
     def run(self, arms: Sequence[str]) -> None:

@@ -93,7 +93,7 @@ def tiny_base(tmp_path_factory):
 @pytest.fixture
 def open_tiny(tiny_base):
     """(family, **settings) -> a new answerer."""
-    from grounding.answerer_weights import open_answerer
+    from grounding.answerer.weights import open_answerer
 
     return lambda family, **settings: open_answerer(str(tiny_base(family)), **settings)
 
@@ -176,8 +176,8 @@ def films(dataset, make_video, tmp_path):
 @pytest.fixture
 def watcher(tmp_path):
     """The folder of a bridge that points at what moves to the right, whatever is asked."""
-    from grounding.bridge import Bridge, BridgeConfig
-    from grounding.sampler import Sampler
+    from grounding.bridge.network import Bridge, BridgeConfig
+    from grounding.bridge.sampler import Sampler
     from inference.tiny.blip import wordpiece
 
     tokenizer = wordpiece(["what", "moves"])

@@ -14,11 +14,11 @@ from grounding.answer import (
     main,
     write_answers,
 )
-from grounding.answerer_weights import open_answerer, save_trained
-from grounding.captioner import AnswererCaptioner
-from grounding.models import open_captioner
+from grounding.answerer.captioner import AnswererCaptioner
+from grounding.answerer.models import open_captioner
+from grounding.answerer.weights import open_answerer, save_trained
+from grounding.bridge.sampler import Sampler
 from grounding.questions import write_question_table
-from grounding.sampler import Sampler
 from inference.engines.dryrun import DryrunCaptioner
 from qa.predictions import benchmark_digest, meta_path
 from qa.records import read_questions, write_questions

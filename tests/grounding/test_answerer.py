@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from grounding.answerer import Example
-from grounding.answerer_weights import load_answerer, open_answerer, save_trained
-from grounding.decoding import Decoding
+from grounding.answerer.answerer import Example
+from grounding.answerer.decoding import Decoding
+from grounding.answerer.weights import load_answerer, open_answerer, save_trained
 from inference.tiny.checkpoints import build as build_video_llm
 from tools.errors import UserError
 

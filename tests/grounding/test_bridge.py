@@ -6,8 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from grounding.bridge import NO_LABEL, POSITIONS, Bridge, BridgeConfig, rotate, rotation, span_loss
-from grounding.bridge_weights import load_bridge, save_bridge
+from grounding.bridge.network import (
+    NO_LABEL,
+    POSITIONS,
+    Bridge,
+    BridgeConfig,
+    rotate,
+    rotation,
+    span_loss,
+)
+from grounding.bridge.weights import load_bridge, save_bridge
 from tools.errors import UserError
 
 TINY = BridgeConfig(
@@ -193,7 +201,7 @@ def test_the_loss_is_the_mean_over_samples_with_a_label():
 def test_it_learns_where_a_question_points():
     """Of two movements in each clip the question's word names one; what is learnt holds for clips
     that were not seen, and at twice the length."""
-    from grounding.moments import decode, iou
+    from grounding.bridge.moments import decode, iou
 
     def moments(count, length, rng):
         flow = 0.02 * torch.randn(count, length, 2, 14, 14, generator=rng)

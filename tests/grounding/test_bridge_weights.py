@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
-from grounding.bridge import Bridge, BridgeConfig
-from grounding.bridge_weights import load_bridge, load_weights, read_tensors
+from grounding.bridge.network import Bridge, BridgeConfig
+from grounding.bridge.weights import load_bridge, load_weights, read_tensors
 from tools.errors import UserError
 
 DIM, HEADS, WORDS, ROWS, LAYERS = 24, 2, 30, 40, 12

@@ -5,12 +5,12 @@ import argparse
 import pytest
 import torch
 
-from grounding.answerer import Example
-from grounding.answerer_weights import load_answerer, open_answerer, save_trained
-from grounding.captioner import AnswererCaptioner, example_of
-from grounding.decoding import Decoding
+from grounding.answerer.answerer import Example
+from grounding.answerer.captioner import AnswererCaptioner, example_of
+from grounding.answerer.decoding import Decoding
+from grounding.answerer.models import add_model_flags, captioner_from, open_captioner
+from grounding.answerer.weights import load_answerer, open_answerer, save_trained
 from grounding.labels import FrameAnswersStep, LabelSettings
-from grounding.models import add_model_flags, captioner_from, open_captioner
 from grounding.questions import write_question_table
 from inference.captioner import Request, Sampling
 from tools.errors import UserError

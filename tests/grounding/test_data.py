@@ -4,7 +4,7 @@ import cv2
 import orjson
 import pytest
 
-from grounding.data import read_examples, read_spans
+from grounding.training.data import read_examples, read_spans
 from qa.records import Question, write_questions
 from tools.errors import UserError
 

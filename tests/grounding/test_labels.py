@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from grounding.captioner import example_of
-from grounding.data import text_of
+from grounding.answerer.captioner import example_of
+from grounding.bridge.moments import frame_times, intervals_of, iou
 from grounding.labels import FrameAnswersStep, LabelSettings
-from grounding.moments import frame_times, intervals_of, iou
 from grounding.pseudo_labels import check_labels, import_labels, read_labels
 from grounding.questions import question_table, write_question_table
+from grounding.training.data import text_of
 from inference.engines.dryrun import DryrunCaptioner
 from qa.records import Question, write_questions
 from tools.errors import UserError

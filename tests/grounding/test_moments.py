@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from grounding.moments import (
+from grounding.bridge.moments import (
     DIGITS,
     decode,
     decode_reference,

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from grounding.answerer import Example
-from grounding.answerer_weights import load_answerer, load_released, released_answerer
-from grounding.sampler import Sampler
+from grounding.answerer.answerer import Example
+from grounding.answerer.weights import load_answerer, load_released, released_answerer
+from grounding.bridge.sampler import Sampler
 from inference.tiny.blip import wordpiece
 from tools.errors import UserError
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from grounding.data import read_examples
+from grounding.training.data import read_examples
 from qa.records import read_questions
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY, Dataset

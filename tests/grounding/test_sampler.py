@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from grounding.bridge import Bridge, BridgeConfig
-from grounding.sampler import Sampler
+from grounding.bridge.network import Bridge, BridgeConfig
+from grounding.bridge.sampler import Sampler
 from inference.tiny.blip import wordpiece
 from tools.errors import UserError
 from tools.features.flow import Dis, Flow, video_flow
@@ -147,5 +147,6 @@ def test_what_is_no_sampler(sampler, tmp_path):
     with pytest.raises(UserError, match="without the files of its tokenizer"):
         Sampler.open(tmp_path)
     rgb = BridgeConfig(layers=0, dim=4, heads=2, input="rgb", features=3)
-    with pytest.raises(UserError, match="the bridge reads rgb, not optical flow"):
-        Sampler(Bridge(rgb), sampler.tokenizer)
+    Sampler(Bridge(rgb), sampler.tokenizer).save(tmp_path)
+    with pytest.raises(UserError, match="reads rgb, no optical flow"):
+        Sampler.open(tmp_path)

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from grounding.answer import AnswerSettings, AnswerStep, asking_of
-from grounding.data import read_spans
-from grounding.moments import iou_of_unions
+from grounding.bridge.moments import iou_of_unions
+from grounding.bridge.sampler import Sampler
 from grounding.questions import write_question_table
-from grounding.sampler import Sampler
 from grounding.spans import SpanSettings, SpanStep, overlap_line
+from grounding.training.data import read_spans
 from inference.engines.dryrun import DryrunCaptioner
 from qa.records import read_questions, write_questions
 from tools.errors import Filtered, UserError

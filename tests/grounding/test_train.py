@@ -13,10 +13,10 @@ import torch
 import yaml
 from transformers import BertConfig, BertModel
 
-from grounding.answerer_weights import load_answerer, open_answerer
-from grounding.bridge import Bridge, BridgeConfig
-from grounding.bridge_weights import load_bridge, save_bridge
-from grounding.sampler import Sampler
+from grounding.answerer.weights import load_answerer, open_answerer
+from grounding.bridge.network import Bridge, BridgeConfig
+from grounding.bridge.sampler import Sampler
+from grounding.bridge.weights import load_bridge, save_bridge
 from grounding.training.answerer import PRECISIONS
 from grounding.training.bridge import SpanExample, SpanExamples, reader_of, span_metrics
 from grounding.training.experiment import Machine, compose, recipes

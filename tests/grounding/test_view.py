@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from grounding.answerer import Example
-from grounding.bridge import Bridge, BridgeConfig
+from grounding.answerer.answerer import Example
+from grounding.bridge.network import Bridge, BridgeConfig
+from grounding.bridge.sampler import Grounding, Sampler
 from grounding.flow import FlowSettings
-from grounding.sampler import Grounding, Sampler
 from grounding.view import (
     Answering,
     Decoding,

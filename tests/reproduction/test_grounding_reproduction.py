@@ -1,16 +1,25 @@
 """The reproduction of VideoTGB: its films, the arms' frames, a whole tiny seed, and the report."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import orjson
 import pytest
 
+from grounding.answerer.weights import open_answerer
+from grounding.bridge.weights import read_config
 from reproduction.claims import Claim, effect_and_verdict, entries
 from reproduction.grounding import arms, refinement, report, results, similarity, trial
 from reproduction.grounding.choices import WITH_BRIDGE, WITHOUT_BRIDGE, grounded
 from reproduction.grounding.films import Films, confident_spans
-from reproduction.grounding.shots import make_shots, moment_of, open_shots
+from reproduction.grounding.pictures import (
+    DIFFERENCES,
+    FEATURES,
+    picture_numbers,
+    with_pictures,
+)
+from reproduction.grounding.shots import Shots, make_shots, moment_of, open_shots
 from reproduction.grounding.trial import Size, Trial, union_iou
 from tools.features.flow import Dis, Flow, video_flow
 from toyworld.moments import Film
@@ -114,6 +123,42 @@ def test_32_candidates_miss_a_short_moment_of_a_long_film():
     assert far == [[12.0] * 4]
 
 
+def test_tokens_of_pictures_stand_where_those_of_flow_do(story):
+    _, shots = story
+    seen = picture_numbers(DIFFERENCES, None, shots)
+    assert seen.shape == (24, 4, 3 * 14 * 14)
+    cell = shots.sampled[5, 2, 8:16, :8].mean((0, 1)) / 255  # in the second row, the first
+    assert seen[5, 2].reshape(14, 14, 3)[1, 0] == pytest.approx(cell, abs=1e-6)
+    films = Films(shots, [film(5, 9)], [shots.flow_of((5, 9), Dis(SIDE))])
+    [read] = with_pictures(films, seen, DIFFERENCES).flow
+    assert read.times is films.flow[0].times and len(read.times) == len(read.normalised()) == 7
+    assert np.array_equal(read.normalised()[3], seen[9, 0] - seen[5, 3])  # across the cut
+    [read] = with_pictures(films, seen, FEATURES).flow
+    assert np.array_equal(read.normalised()[4], seen[9, 0]) and len(read.normalised()) == 7
+
+
+def test_both_answers_of_a_film_of_two_moments_must_be_among_those_of_its_frames(monkeypatch):
+    one = Film((0, 1, 2, 3), 0, 0, "grows", "what", False, "What grows in this video?", "thing 0")
+    films, seconds = (
+        Films(Shots(None, None, [], []), [of], [None])
+        for of in (one, replace(one, first=3, last=3, answer="thing 3"))
+    )
+    made = Trial(1, None, {})
+    monkeypatch.setattr(Trial, "two_moments", {4: (films, seconds)})
+    monkeypatch.setattr(Trial, "answerer", None)
+    monkeypatch.setattr(
+        trial, "answers", lambda _, __, asked: [f"thing {key[0][0]}" for key, _ in asked]
+    )
+    spans = {1: [(0.0, 2.0)], 2: [(0.0, 2.0), (6.0, 8.0)]}
+    stub = SimpleNamespace(ground=lambda flow, question, k: SimpleNamespace(spans=spans[k]))
+    monkeypatch.setattr(Trial, "sampler", lambda self, name: stub)
+    best, both = made.score("two_one_span", 4), made.score("two_spans", 4)
+    assert (best["right"], best["inside"], best["iou"]) == ([0], [4], [0.5])
+    assert (both["right"], both["inside"], both["iou"]) == ([1], [4], [1.0])
+    spread = made.score("two_uniform", 4)  # a frame of each shot
+    assert (spread["right"], spread["inside"]) == ([1], [2]) and "iou" not in spread
+
+
 def test_intersection_over_union_of_several_spans():
     assert union_iou([(2.0, 4.0)], (2.0, 4.0)) == 1
     assert union_iou([(0.0, 2.0)], (2.0, 4.0)) == 0
@@ -145,6 +190,7 @@ def test_a_tiny_seed_end_to_end_and_again(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "confident_spans", lambda scores, _: [(0.5, 1.0)] * len(scores))
     tiny = Trial(3, tmp_path / "seed_3", {"window": 4}, SMALL)
     names = ["uniform", "oracle", "grounded", "shuffled", "similarity", "refined", "staged"]
+    names += ["features", "differences", "clip_max", "second_grounded"]
     tiny.run(names[:2])
     tiny.run(names)
     lines = (tiny.folder / "results.jsonl").read_bytes().splitlines()
@@ -153,6 +199,10 @@ def test_a_tiny_seed_end_to_end_and_again(tmp_path, monkeypatch):
     by_arm = {(row["arm"], row["shots"]): row for row in rows}
     assert by_arm["oracle", 4]["inside"] == [4, 4, 4] and by_arm["oracle", 4]["iou"] == [1, 1, 1]
     assert all(len(row["right"]) == 3 for row in rows)
+    for name, tokens in (("features", 64), ("differences", 588)):
+        config = read_config(tiny.folder / "bridges" / name / "bridge.safetensors")
+        assert (config.input, config.features) == ("rgb", tokens)
+    assert open_answerer(str(tiny.folder / "second_answerer")).settings.family == "instructblip"
     again = Trial(3, tmp_path / "seed_3", {"window": 4}, SMALL)
     again.run(names)
     assert (tiny.folder / "results.jsonl").read_bytes().splitlines() == lines

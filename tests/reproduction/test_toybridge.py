@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grounding.sampler import Sampler
+from grounding.bridge.sampler import Sampler
 from reproduction.grounding import toybridge
 from tools.features.flow import Dis, video_flow
 from tools.store.dataset import REPOSITORY

@@ -38,6 +38,23 @@ def test_no_thing_comes_a_second_time_in_a_film_of_up_to_24_shots():
         assert len(set(things)) == len(things) - (len(moment) - 1)
 
 
+@pytest.mark.parametrize("length", [5, 8, 128])
+def test_in_a_film_of_two_moments_two_things_do_it_apart_from_each_other(length):
+    director = Director(LIBRARY, np.random.default_rng(4))
+    films = [director.film_of_two(length) for _ in range(100)]
+    for first, second in films:
+        assert first.shots == second.shots and first.question == second.question
+        assert first.question == f"What {first.action} in this video?"
+        assert first.last + 1 < second.first and first.answer != second.answer
+        events = [LIBRARY[shot] for shot in first.shots]
+        places = [place for place, event in enumerate(events) if event.action == first.action]
+        spans = [range(film.first, film.last + 1) for film in (first, second)]
+        assert places == [*spans[0], *spans[1]]
+        for film, span in zip((first, second), spans, strict=True):
+            assert {events[place].thing for place in span} == {film.answer}
+    assert {film.last - film.first for pair in films for film in pair} == {0, 1}
+
+
 def test_a_library_of_few_shots_makes_films_too():
     few = [Event("red", "star", "grows"), Event("red", "star", "turns"), *EVERY[:3]]
     director = Director(few, np.random.default_rng(2))

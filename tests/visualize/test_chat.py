@@ -14,8 +14,8 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from grounding.bridge import Bridge, BridgeConfig
-from grounding.sampler import Sampler
+from grounding.bridge.network import Bridge, BridgeConfig
+from grounding.bridge.sampler import Sampler
 from grounding.view import GREEDY, Answering, take_frames
 from inference.tiny.blip import wordpiece
 from tools.features.flow import Dis, video_flow

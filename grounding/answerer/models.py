@@ -44,7 +44,7 @@ def open_captioner(
 
     Args:
         model: one of ANSWERERS, the folder of a trained answerer, or what `inference.models` takes.
-        settings: of an answerer; see `grounding.captioner.AnswererCaptioner`.
+        settings: of an answerer; see `grounding.answerer.captioner.AnswererCaptioner`.
         flags: of other models; see `inference.models.open_captioner`.
 
     Raises:
@@ -52,7 +52,7 @@ def open_captioner(
     """
     is_checkpoint = is_folder(model) or ("/" in model and "://" not in model)
     if model in ANSWERERS or is_checkpoint:
-        from grounding.captioner import AnswererCaptioner, is_answerer
+        from grounding.answerer.captioner import AnswererCaptioner, is_answerer
 
         if model in ANSWERERS or is_answerer(model):
             for flag in ("family", "engine", "trust_remote_code"):

@@ -15,10 +15,17 @@ import torch
 import transformers
 from torch import Tensor
 
-from grounding.bridge import Bridge
-from grounding.bridge_weights import load_bridge, save_bridge
+from grounding.bridge.moments import (
+    Ratios,
+    Span,
+    bounds_of,
+    decode,
+    decode_reference,
+    ratios_of_tokens,
+)
+from grounding.bridge.network import Bridge
+from grounding.bridge.weights import load_bridge, save_bridge
 from grounding.flow import read_flow
-from grounding.moments import Ratios, Span, bounds_of, decode, decode_reference, ratios_of_tokens
 from tools.errors import UserError
 from tools.features.flow import Flow
 from tools.store.dataset import Dataset
@@ -57,9 +64,6 @@ class Sampler:
     """
 
     def __init__(self, bridge: Bridge, tokenizer: Any, device: str = "cpu") -> None:
-        """Raises UserError where the bridge reads something else than flow."""
-        if bridge.config.input != "flow":
-            raise UserError(f"the bridge reads {bridge.config.input}, not optical flow")
         self.bridge, self.tokenizer, self.device = bridge.to(device).eval(), tokenizer, device
         self.extractor = bridge.config.extractor
 
@@ -68,9 +72,12 @@ class Sampler:
         """The sampler of a folder that `grounding.train` has written.
 
         Raises:
-            UserError: it holds no bridge, or no tokenizer.
+            UserError: it holds no bridge, no tokenizer, or a bridge that reads no flow.
         """
-        return cls(load_bridge(bridge_file(folder)), open_tokenizer(folder), device)
+        bridge = load_bridge(bridge_file(folder))
+        if bridge.config.input != "flow":
+            raise UserError(f"the bridge in {folder} reads {bridge.config.input}, no optical flow")
+        return cls(bridge, open_tokenizer(folder), device)
 
     def save(self, folder: Path) -> None:
         """Write the bridge and its tokenizer."""

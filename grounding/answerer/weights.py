@@ -15,7 +15,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from grounding.answerer import FAMILIES, Answerer, Settings
+from grounding.answerer.answerer import FAMILIES, Answerer, Settings
 from inference.checkpoints import config_of, is_folder, local_folder
 from tools.errors import UserError
 from tools.store.files import read_json, replace_atomically, write_json

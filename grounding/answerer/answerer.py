@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from grounding.decoding import GREEDY, Decoding, generation
+from grounding.answerer.decoding import GREEDY, Decoding, generation
 from tools.errors import UserError, did_you_mean
 from tools.text.chat import QUESTION_PROMPT
 
@@ -95,7 +95,7 @@ def _check(name: str, value: str | None, choices: Iterable[str | None]) -> None:
 
 
 class Answerer(nn.Module):
-    """The model, its processor and its settings; `grounding.answerer_weights` opens and saves it.
+    """The model, its processor and its settings; `grounding.answerer.weights` opens and saves it.
 
     Parts that the stage does not train stay frozen and in eval mode. Trained ones are float32,
     whatever the precision of the others.

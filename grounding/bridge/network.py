@@ -204,7 +204,7 @@ class FlowTokens(nn.Module):
 
 
 class Bridge(nn.Module):
-    """The network; `grounding.bridge_weights` saves and loads it."""
+    """The network; `grounding.bridge.weights` saves and loads it."""
 
     time_table: Tensor  # these two of positions "reference" alone
     word_table: Tensor

@@ -17,7 +17,7 @@ import orjson
 import torch
 from torch import Tensor
 
-from grounding.bridge import Bridge, BridgeConfig
+from grounding.bridge.network import Bridge, BridgeConfig
 from tools.errors import UserError
 from tools.store.files import replace_atomically
 

@@ -9,15 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from grounding.answerer import FAMILIES, Answerer, Example, Settings
-from grounding.answerer_weights import (
+from grounding.answerer.answerer import FAMILIES, Answerer, Example, Settings
+from grounding.answerer.decoding import GREEDY, Decoding
+from grounding.answerer.weights import (
     SETTINGS,
     WEIGHTS,
     load_answerer,
     open_answerer,
     read_settings,
 )
-from grounding.decoding import GREEDY, Decoding
 from inference.captioner import Answer, Model, Request, Sampling
 from inference.checkpoints import config_of, digest, has_weights, local_folder
 from inference.engines.batches import BatchedCaptioner, Inputs

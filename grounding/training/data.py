@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from grounding.answerer import Example
-from grounding.moments import frame_times
+from grounding.answerer.answerer import Example
+from grounding.bridge.moments import frame_times
 from grounding.pseudo_labels import check_labels
 from qa.records import Question, read_questions
 from tools.errors import UserError
