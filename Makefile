@@ -96,9 +96,9 @@ reproduce: setup
 reproduce-quick: setup
 	$(PY) -m reproduction.$(METHOD).run --quick --workers $(WORKERS)
 
-# Two files at a time: what a file builds once for its tests is built once.
+# Two files at a time, in the order of tests/conftest.py: what a file builds once for its tests is built once.
 test: setup-dev
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup-dev
 	$(PY) -m ruff check .

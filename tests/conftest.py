@@ -1,32 +1,38 @@
 """What several test files share: small real videos, and the scripts as a user starts them."""
 
-import importlib
 import os
 import subprocess
 import sys
-import tempfile
-import traceback
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
-from typing import IO, Any
+from typing import Any
 from unittest.mock import patch
 
 import av
 import numpy as np
 import pytest
 
-from tools.cli import EXIT_MISTAKE
-from tools.errors import UserError
+from tests.in_process import call_main
+from tests.warm_workers import warm_workers
 from tools.store.dataset import Dataset
 from tools.store.locks import locked
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # For torch here and in all that tests start: tests run one a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# These take longest. They begin first, so that all processes of `make test` end at about one time.
+LONGEST = (
+    "grounding/test_train.py",
+    "visualize/test_viewer.py",
+    "training/test_training.py",
+    "shots/test_transnet.py",
+    "prealignment/test_train.py",
+)
 
 # Places that look unlike one another: colours (R, G, B) of the upper left, the lower right and of
 # a disc, and the disc's place and radius as shares of the frame's height.
@@ -40,6 +46,16 @@ PLACES = {
 }
 ONE_SECOND_EACH = tuple((place, 12) for place in PLACES)
 CODE_BITS = 12
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(REPOSITORY / "tests").as_posix()
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
 
 
 @lru_cache(256)
@@ -137,6 +153,13 @@ def write_video(
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def workers_start_soon() -> Iterator[None]:
+    """Workers come from a process that has imported their libraries; but those of tests/runner."""
+    with warm_workers():
+        yield
+
+
 @pytest.fixture(scope="session")
 def make_video() -> Callable[..., Path]:
     """`write_video`."""
@@ -167,85 +190,81 @@ def tiny_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@contextmanager
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that all test processes share; one process at a time is inside the block."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with locked(folder / "lock"):
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def shot_networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An XDG_CACHE_HOME that holds TransNetV2 for the CPU, made once for all test processes."""
     from tools.shots import transnet
 
-    base = tmp_path_factory.getbasetemp()
-    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shot_networks"
-    with locked(home / "lock"), patch.dict(os.environ, XDG_CACHE_HOME=str(home)):
+    with (
+        shared_folder(tmp_path_factory, "shot_networks") as home,
+        patch.dict(os.environ, XDG_CACHE_HOME=str(home)),
+    ):
         transnet.prepare()
     return home
 
 
-@contextmanager
-def redirected(name: str, descriptor: int) -> Iterator[IO[bytes]]:
-    """A file that takes what this process and its children write to a standard stream."""
-    original = os.dup(descriptor)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), descriptor)
-        # Never closed: a library's logger may keep it.
-        stream = open(descriptor, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
-        try:
-            with patch.object(sys, name, stream):
-                yield file
-        finally:
-            stream.flush()
-            os.dup2(original, descriptor)
-            os.close(original)
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """(family, compact) -> the folder of a tiny checkpoint, made once for all test processes; read
+    it, or copy it first."""
+    from inference.tiny.checkpoints import build
+
+    @lru_cache(None)
+    def folder_of(family: str, compact: bool = True) -> Path:
+        with shared_folder(tmp_path_factory, "tiny") as shared:
+            folder = shared / ("compact" if compact else "full") / family
+            return folder if folder.exists() else build(family, folder, compact=compact)
+
+    return folder_of
 
 
-def content(file: IO[bytes]) -> str:
-    """What is in a file, as `subprocess.run` gives it."""
-    file.seek(0)
-    return file.read().decode("utf-8", "backslashreplace").replace("\r\n", "\n").replace("\r", "\n")
+@pytest.fixture(scope="session")
+def warm_swift(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a program `swift` that has been started already (warm_swift.py), once for all
+    test processes. It takes a Python file in place of a subcommand too."""
+    pytest_runs = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    with shared_folder(tmp_path_factory, "warm_swift") as folder:
+        if not (folder / "bin" / "swift").exists():
+            own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+            own |= {"HF_HOME": str(folder), "MODELSCOPE_CACHE": str(folder)}
+            # Without these, half of a training's time goes into fresh memory for the logits of
+            # 150,000 words.
+            own |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+            with open(folder / "log", "w") as log:
+                server = subprocess.Popen(
+                    [sys.executable, REPOSITORY / "tests/warm_swift.py", folder, str(pytest_runs)],
+                    env={**os.environ, **own}, stdout=log, stderr=log,
+                )  # fmt: skip
+            while not (folder / "bin" / "swift").exists():
+                assert server.poll() is None, (folder / "log").read_text()
+                time.sleep(0.05)
+    return folder / "bin"
 
 
-def exit_code(main: Callable[[list[str]], int | None], argv: list[str]) -> int:
-    """Call a script's main; its exit code under the rules of `tools.cli.run_script`."""
-    try:
-        return main(argv) or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_MISTAKE
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except Exception:
-        traceback.print_exc()
-        return 1
+@pytest.fixture(scope="session")
+def toy_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of six toy videos of seed 0, one of them with a variable frame rate and one with
+    blank shots, in half the width and half the height; made once for all test processes."""
+    from toyworld import plan
+    from toyworld.make import make_world
 
-
-def call_main(
-    words: list[str], env: Mapping[str, str], cwd: str | Path
-) -> subprocess.CompletedProcess[str]:
-    """Call the main of a script or of `-m module` in this process; it leaves nothing changed."""
-    if words[0] == "-m":
-        _, name, *argv = words
-        folder = str(REPOSITORY)
-        if importlib.util.find_spec(name).submodule_search_locations:  # type: ignore[union-attr]
-            name = f"{name}.__main__"
-    else:
-        folder, file = os.path.split(REPOSITORY / words[0])
-        name, argv = file.removesuffix(".py"), words[1:]
+    small = [[kind, w // 4 * 2, h // 4 * 2, rate] for kind, w, h, rate in plan.SCHEDULE]
     with (
-        redirected("stdout", 1) as out,
-        redirected("stderr", 2) as error,
-        patch.dict(os.environ, env),
-        pytest.MonkeyPatch.context() as monkeypatch,
+        shared_folder(tmp_path_factory, "toy_world") as folder,
+        patch.object(plan, "SCHEDULE", small),
     ):
-        # Workers find modules where the script does, and start without what pytest runs as.
-        monkeypatch.syspath_prepend(folder)
-        monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
-        monkeypatch.chdir(cwd)
-        module = importlib.import_module(name)
-        monkeypatch.setattr(sys, "argv", [module.__file__, *argv])
-        code = exit_code(module.main, argv)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        return subprocess.CompletedProcess(words, code, content(out), content(error))
+        if not (folder / "world" / "truth.jsonl").exists():
+            make_world(6, 0, folder / "world", workers=1)
+    return folder / "world"
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,8 @@
-"""Tiny checkpoints and a dataset that several files of this folder read: each is made once."""
+"""Tiny models and a dataset that several files of this folder read: each is made once."""
 
 from functools import cache
 
 import pytest
-
-from inference.tiny.checkpoints import build
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """(family, compact) -> the folder of a tiny checkpoint; read it, or copy it first."""
-
-    @cache
-    def folder_of(family, compact=True):
-        return build(family, tmp_path_factory.mktemp("tiny") / family, compact=compact)
-
-    return folder_of
 
 
 @pytest.fixture(scope="session")

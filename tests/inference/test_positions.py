@@ -9,7 +9,6 @@ released weights learned it, and the test of that rule fails: hence the pin in r
 import json
 import os
 import subprocess
-import sys
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -161,7 +160,9 @@ def test_the_guard_sees_time_left_out(loaded_tiny, monkeypatch):
 
 
 @pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed")
-def test_ms_swift_trains_at_the_positions_of_generation(tiny, loaded_tiny, make_video, tmp_path):
+def test_ms_swift_trains_at_the_positions_of_generation(
+    warm_swift, tiny, loaded_tiny, make_video, tmp_path
+):
     video = make_video(tmp_path / "minute.mp4", [("beach", 60)], rate=1)
     row = {
         "messages": [
@@ -173,9 +174,10 @@ def test_ms_swift_trains_at_the_positions_of_generation(tiny, loaded_tiny, make_
     }
     models = [(str(tiny("qwen2vl", False)), "qwen2_vl")]
     models += [(str(tiny("qwen25vl", False)), "qwen2_5_vl")]
+    (tmp_path / "batches.py").write_text(SWIFT_BATCHES)
     done = subprocess.run(
-        [sys.executable, "-c", SWIFT_BATCHES, *map(json.dumps, (row, *models))],
-        env={**os.environ, "FPS": "1", "VIDEO_MIN_PIXELS": "3136", "HF_HUB_OFFLINE": "1"},
+        [warm_swift / "swift", tmp_path / "batches.py", *map(json.dumps, (row, *models))],
+        env={**os.environ, "FPS": "1", "VIDEO_MIN_PIXELS": "3136"},
         cwd=tmp_path,
         capture_output=True,
         text=True,

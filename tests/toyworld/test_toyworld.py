@@ -24,7 +24,6 @@ from toyworld.stories import plan_story
 from toyworld.truth import truth, verdict
 
 SMALL = [[kind, width // 4 * 2, height // 4 * 2, fps] for kind, width, height, fps in SCHEDULE]
-VIDEOS = 6  # of the rendered world: one with a variable frame rate, one with blank shots
 REASONS = {
     "too_few_shots",
     "too_many_shots",
@@ -63,20 +62,10 @@ class Video:
         raise IndexError(frame)
 
 
-@pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    """The folder of a toy world of seed 0, rendered in half the width and half the height."""
-    out = tmp_path_factory.mktemp("toyworld")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(plan_module, "SCHEDULE", SMALL)
-        make_world(VIDEOS, 0, out, workers=1)
-    return out
-
-
-@pytest.fixture(scope="session")
-def videos(world):
-    lines = [orjson.loads(line) for line in (world / "truth.jsonl").read_bytes().splitlines()]
-    return [Video(world / "video" / line["video_name"], line) for line in lines]
+@pytest.fixture(scope="module")
+def videos(toy_world):
+    lines = [orjson.loads(line) for line in (toy_world / "truth.jsonl").read_bytes().splitlines()]
+    return [Video(toy_world / "video" / line["video_name"], line) for line in lines]
 
 
 @pytest.fixture(scope="module", params=[(0, 0), (1, 0), (2, 0), (3, 24), (4, 7)])
@@ -211,10 +200,10 @@ def test_same_bytes_whatever_the_workers(tmp_path):
     assert (one / video).read_bytes() == (two / video).read_bytes()
 
 
-def test_same_bytes_again(world, tmp_path, monkeypatch):
+def test_same_bytes_again(toy_world, tmp_path, monkeypatch):
     monkeypatch.setattr(plan_module, "SCHEDULE", SMALL)
     made = make_video(3, 0, [], tmp_path)["video_name"]
-    assert (tmp_path / made).read_bytes() == (world / "video" / made).read_bytes()
+    assert (tmp_path / made).read_bytes() == (toy_world / "video" / made).read_bytes()
 
 
 def test_frames_size_and_rate_are_those_of_the_file(videos):

@@ -453,15 +453,18 @@ def slurm(machine, *words, nodes="2", **settings):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("words", [[SHORT], ["bash", "train_scripts/run.sh", SHORT]])
 @pytest.mark.parametrize(
-    ("nodes", "exported"),
+    ("words", "nodes", "exported"),
     [
-        ("2", "NPROC_PER_NODE=8 NNODES=2 NODE_RANK=1 MASTER_ADDR=node0 MASTER_PORT=22345\n"),
-        ("1", "USE_HF=1 NPROC_PER_NODE=8\n"),
+        (
+            [SHORT],
+            "2",
+            "NPROC_PER_NODE=8 NNODES=2 NODE_RANK=1 MASTER_ADDR=node0 MASTER_PORT=22345\n",
+        ),
+        (["bash", "train_scripts/run.sh", SHORT], "1", "USE_HF=1 NPROC_PER_NODE=8\n"),
     ],
 )
-def test_the_slurm_template(machine, nodes, words, exported):
+def test_the_slurm_template(machine, words, nodes, exported):
     settings = {"DRY_RUN": "1", "DEVICE": "cuda", "NPROC_PER_NODE": "8"}
     shown = slurm(machine, *words, nodes=nodes, **settings)
     assert f"recipe {SHORT}\n" in shown and exported in shown

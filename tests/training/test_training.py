@@ -1,7 +1,7 @@
 """Stage 5 for real: ms-swift trains tiny models on pairs of the toy world, on the CPU.
 
-The checks share two trainings, since a start of swift takes ten seconds or more: the chain, whose
-swift is started already (warm_swift.py), and two processes of toyvl, whose swift is a user's.
+The checks share two trainings, the chain and two processes of toyvl, and one swift that is started
+already (warm_swift.py), since to start it takes ten seconds or more.
 """
 
 import json
@@ -45,13 +45,7 @@ CLIPS = 4  # of each toy video, two seconds each: short rows train fast
 TOTAL_PIXELS = 4 * 112 * 56
 VIDEO_TOKENS = 4 * 4
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-# Without these, half of the time goes into fresh memory for the logits of 150,000 words.
-QUICK = {
-    "OMP_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-}
+QUICK = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 SETTINGS = {
     "DEVICE": "cpu",
     "WORKERS": "0",
@@ -101,44 +95,25 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def qwen(tiny):
     """A Qwen2.5-VL of 10 million random weights."""
-    from inference.tiny.checkpoints import qwen25vl
-
-    return qwen25vl(tmp_path_factory.mktemp("tiny"), seed=0)
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory):
-    """A folder with a program `swift` that has been started already (warm_swift.py)."""
-    folder = tmp_path_factory.mktemp("warm")
-    with open(folder / "log", "w") as log:
-        server = subprocess.Popen(
-            [sys.executable, REPOSITORY / "tests" / "training" / "warm_swift.py", folder],
-            env={**os.environ, **QUICK}, stdout=log, stderr=log,
-        )  # fmt: skip
-        while not (folder / "bin" / "swift").exists():
-            assert server.poll() is None, (folder / "log").read_text()
-            time.sleep(0.05)
-        yield folder / "bin"
-        server.kill()
-        server.wait()
+    return tiny("qwen25vl", compact=False)
 
 
 class Chain:
     """The chain, killed in the middle of r8, then called again twice."""
 
-    def __init__(self, folder, world, tiny, warm):
-        self.base = tiny
+    def __init__(self, folder, world, qwen, warm_swift):
+        self.base = qwen
         self.outputs = folder / "exp" / "toy" / "outputs"
         self.settings = {
             **SETTINGS,
-            "MODEL": str(tiny),
+            "MODEL": str(qwen),
             "DATA_MODEL": "qwen2vl7b",
             "DATA_DIR": str(world),
             "EXP_DIR": str(folder / "exp"),
             "GROUP": "toy",
-            "PATH": f"{warm}:{PATH}",
+            "PATH": f"{warm_swift}:{PATH}",
         }
         with open(folder / "killed.log", "w") as log:
             killed = subprocess.Popen(
@@ -188,8 +163,8 @@ class Chain:
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory, world, tiny, warm):
-    chain = Chain(tmp_path_factory.mktemp("chain"), world, tiny, warm)
+def chain(tmp_path_factory, world, qwen, warm_swift):
+    chain = Chain(tmp_path_factory.mktemp("chain"), world, qwen, warm_swift)
     assert chain.again.returncode == 0, chain.again.stdout[-3000:] + chain.again.stderr[-3000:]
     return chain
 
@@ -296,7 +271,7 @@ for kind, row in json.loads(sys.argv[2]):
 """
 
 
-def test_the_papers_pixel_budget_is_honoured(warm, tiny, make_video, tmp_path):
+def test_the_papers_pixel_budget_is_honoured(warm_swift, qwen, make_video, tmp_path):
     # 100 s of 640 x 480 at one frame a second, two frames a token: 15 million pixels, of which the
     # paper takes 9.
     long = make_video(tmp_path / "long.mp4", [("beach", 50), ("night", 50)], (640, 480), rate=1)
@@ -311,7 +286,7 @@ def test_the_papers_pixel_budget_is_honoured(warm, tiny, make_video, tmp_path):
     (tmp_path / "encode.py").write_text(ENCODE)
     settings = {"BASE": "qwen25vl7b", "ROWS": "rows.json", "OUTPUT_DIR": "out", "DEVICE": "cpu"}
     done = subprocess.run(
-        [warm / "swift", tmp_path / "encode.py", tiny, json.dumps(pairs)],
+        [warm_swift / "swift", tmp_path / "encode.py", qwen, json.dumps(pairs)],
         env={**os.environ, **Call("dpo", {**os.environ, **settings}).exported},
         capture_output=True, text=True, timeout=100,
     )  # fmt: skip
@@ -319,22 +294,22 @@ def test_the_papers_pixel_budget_is_honoured(warm, tiny, make_video, tmp_path):
     assert len(lengths) == 3, done.stderr[-3000:]
     for (kind, row), (length, chosen, rejected) in zip(pairs, lengths, strict=True):
         assert chosen == rejected
-        assert RowLengths(kind, tiny / "tokenizer.json", Budget()).count(row) == int(length)
+        assert RowLengths(kind, qwen / "tokenizer.json", Budget()).count(row) == int(length)
     # A visual token is 28 x 28 pixels.
     assert 0.9 * 9_000_000 < int(lengths[0][1]) * 784 <= 9_000_000
 
 
-def test_a_training_sees_every_row_whatever_its_codec(warm, tiny, make_video, tmp_path):
+def test_a_training_sees_every_row_whatever_its_codec(warm_swift, qwen, make_video, tmp_path):
     videos = [str(make_video(tmp_path / name, **how)) for name, how in CODECS.items()]
     rows = [swift_row(QUESTIONS[0], "Sea, then fire.", "Fire, then sea.", path) for path in videos]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     settings = {
         **SETTINGS,
-        **{"MODEL": str(tiny), "MODEL_TYPE": "qwen2_5_vl", "GLOBAL_BATCH": "8"},
+        **{"MODEL": str(qwen), "MODEL_TYPE": "qwen2_5_vl", "GLOBAL_BATCH": "8"},
         **{"ROWS": str(tmp_path / "rows.json"), "OUTPUT_DIR": str(tmp_path / "out")},
         "PLUGIN": str(REPOSITORY / "tests" / "training" / "logged_reader.py"),
         "READ_LOG": str(tmp_path / "read"),
-        "PATH": f"{warm}:{PATH}",
+        "PATH": f"{warm_swift}:{PATH}",
     }
     done = train(settings=settings, program="dpo.sh")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -343,9 +318,11 @@ def test_a_training_sees_every_row_whatever_its_codec(warm, tiny, make_video, tm
     assert '"1/1"' in next((tmp_path / "out").rglob("logging.jsonl")).read_text()
 
 
-def test_two_processes_of_toyvl_learn_to_prefer_the_chosen_answers(tmp_path, warm, run_script):
-    # By hand, with `swift` as a user has it and torchrun under it. toyvl's small vocabulary has no
-    # 151656: without its own template the videos would be left out.
+def test_two_processes_of_toyvl_learn_to_prefer_the_chosen_answers(
+    tmp_path, warm_swift, run_script
+):
+    # By hand. toyvl's small vocabulary has no 151656: without its own template the videos would be
+    # left out.
     stories = make_world(videos=4, seed=5, out=tmp_path, workers=1, events=(4, 6))
     rows = []
     for story in stories:
@@ -360,7 +337,10 @@ def test_two_processes_of_toyvl_learn_to_prefer_the_chosen_answers(tmp_path, war
     chain = {"DRY_RUN": "1", "DEVICE": "cpu", "DATA_DIR": str(tmp_path), "EXP_DIR": str(tmp_path)}
     shown = run_script("-m", "tools.training.chain", folder.name, env=chain).stdout
     assert "16 rows, all within" in shown and "--gradient_checkpointing false" in shown
-    by_hand = {**QUICK, "BASE": "toyvl", "DEVICE": "cpu", "GLOBAL_BATCH": "4", "EPOCHS": "6"}
+    by_hand = {
+        **{**QUICK, "PATH": f"{warm_swift}:{PATH}"},
+        **{"BASE": "toyvl", "DEVICE": "cpu", "GLOBAL_BATCH": "4", "EPOCHS": "6"},
+    }
     dpo = {
         "ROWS": str(tmp_path / "toyvl_i0_r16.json"),
         "OUTPUT_DIR": str(folder),
@@ -395,7 +375,6 @@ def test_two_processes_of_toyvl_learn_to_prefer_the_chosen_answers(tmp_path, war
     merge = {
         "CHECKPOINT": str(find_state(folder).path),
         "OUTPUT_DIR": str(tmp_path / "merged"),
-        "PATH": f"{warm}:{PATH}",
     }
     done = train(program="merge.sh", settings={**by_hand, **merge})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

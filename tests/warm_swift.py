@@ -1,22 +1,27 @@
 """swift's command line without its start of seven seconds, for tests that call it a dozen times.
 
-    python tests/training/warm_swift.py DIR      # serves, once DIR/bin/swift is there
+    python tests/warm_swift.py DIR PID     # serves, once DIR/bin/swift is there, while PID runs
 
 The server imports ms-swift once. DIR/bin/swift, which stands first on the tests' PATH, hands it its
 arguments, folder, environment and open files; the server forks, and the fork runs ms-swift's own
-script for the subcommand, as the real command would. It belongs to the process group of the program
-that asked, so that who ends that ends the training too.
+command, which starts a script for its subcommand, by torchrun where there are several processes:
+these too are forks. All belong to the process group of the program that asked, so that who ends
+that ends the training too.
 """
 
-import importlib.util
+import importlib
 import json
 import os
 import runpy
 import select
 import socket
+import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
 
 CLIENT = """#!{python}
 import json, os, socket, sys
@@ -28,6 +33,7 @@ server.shutdown(socket.SHUT_WR)
 sys.exit(int(server.recv(16) or b"1"))
 """
 PRELOADED = (
+    "swift.cli.main",
     "swift.pipelines.train.rlhf",
     "swift.pipelines.export.export",
     "swift.rlhf_trainers.dpo_trainer",
@@ -38,8 +44,8 @@ PRELOADED = (
 )
 
 
-def serve(folder: Path) -> None:
-    """Answer until killed."""
+def serve(folder: Path, pytest: Path) -> None:
+    """Answer as long as a process's folder below /proc is there."""
     for name in PRELOADED:
         importlib.import_module(name)
     listener = socket.socket(socket.AF_UNIX)
@@ -52,7 +58,7 @@ def serve(folder: Path) -> None:
     program.chmod(0o755)
     program.rename(folder / "bin" / "swift")
     running: dict[int, socket.socket] = {}
-    while True:
+    while pytest.exists():
         if select.select([listener], [], [], 0.05)[0]:
             client = listener.accept()[0]
             pid = os.fork()
@@ -82,13 +88,45 @@ def run(client: socket.socket) -> None:
     # A Python that starts would read it.
     sys.path[:0] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
     if words[0].endswith(".py"):
-        script = words[0]
-    else:
-        script = importlib.util.find_spec(f"swift.cli.{words[0]}").origin
-    sys.argv = [script, *words[1:]]
+        run_script(words)
+    router = importlib.import_module("swift.cli.main")
+    router.subprocess = SimpleNamespace(run=start)
+    sys.argv = ["swift", *words]
+    end_with(router.cli_main)
+
+
+def start(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """What swift would start a Python for: its script, in so many processes as torchrun would."""
+    place = next(number for number, word in enumerate(command) if word.endswith(".py"))
+    launcher, script = command[:place], command[place:]
+    processes = 1
+    if "--nproc_per_node" in launcher:
+        processes = int(launcher[launcher.index("--nproc_per_node") + 1])
+        os.environ.update(
+            WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes), MASTER_ADDR="127.0.0.1"
+        )
+    children = []
+    for rank in range(processes):
+        child = os.fork()
+        if child == 0:
+            if processes > 1:
+                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            run_script(script)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    return subprocess.CompletedProcess(command, max(codes, key=abs))
+
+
+def run_script(words: list[str]) -> NoReturn:
+    sys.argv = words
+    end_with(lambda: runpy.run_path(words[0], run_name="__main__"))
+
+
+def end_with(work: Callable[[], object]) -> NoReturn:
+    """Do the work and end, with the status that Python would end with."""
     status = 1
     try:
-        runpy.run_path(script, run_name="__main__")
+        work()
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -101,4 +139,4 @@ def run(client: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), Path("/proc", sys.argv[2]))
