@@ -252,9 +252,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if unlisted := sum(row["unlisted"] for row in rows.values()):
             print(f"{unlisted} letters were not among the likeliest tokens that the server gave")
         name, meta, blind = teacher.name, step.params(), teacher.order_blind_below
-    if not judgements:
-        why = f": {NO_LETTERS} of this model, use --by text" if meta.get("by") == "letter" else ""
-        raise UserError(f"no question of {dataset.name}/{settings.split} was judged{why}")
+        if not rows:
+            is_left_out = bool(step.writes[0].index().filtered)
+            why = f": {NO_LETTERS} of this model, use --by text" if is_left_out else ""
+            raise UserError(f"no question of {dataset.name}/{settings.split} was judged{why}")
     path = dataset.judgements_of(name, settings.split)
     report = report_of(questions, judgements)
     counted = f"{len(judgements)} of {len(questions)} questions"

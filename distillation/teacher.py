@@ -172,7 +172,7 @@ class LocalTeacher:
         """Weights, and the versions of libraries."""
         return {
             "teacher": type(self).__name__,
-            "weights": digest(self.checkpoint),
+            "weights": digest(self.checkpoint, self.pickled),
             "dtype": self.weights.dtype,
             "load_in_4bit": self.weights.load_in_4bit,
             "transformers": version("transformers"),

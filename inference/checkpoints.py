@@ -156,10 +156,10 @@ def generation_config(checkpoint: str, max_new_tokens: int) -> Sampling:
 
 
 @cache
-def digest(checkpoint: str) -> str:
+def digest(checkpoint: str, pickled: bool = False) -> str:
     """Twelve hex digits that change with the weights and the configuration, from samples of the
-    files: the whole of them takes minutes to read."""
-    folder = local_folder(checkpoint)
+    files: the whole of them takes minutes to read. `pickled` is as in `local_folder`."""
+    folder = local_folder(checkpoint, pickled)
     paths = [path for pattern in ("*.json", *WEIGHTS) for path in folder.glob(pattern)]
     return sampled_digest(sorted(paths))
 

@@ -8,6 +8,7 @@ not, the letter that it writes is its choice.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from string import ascii_uppercase
 from typing import Any
 
@@ -16,6 +17,7 @@ from distillation.teacher import Case, Judged, View, letter_prompts, over_orders
 from inference.captioner import Answer, Request, Sampling
 from inference.engines.server import ServerCaptioner
 from qa.options import chosen_option
+from tools.errors import UserError
 from tools.text.qa_prompts import qa_messages
 
 TOP = 20  # of the likeliest tokens, the most that OpenAI's API gives
@@ -40,35 +42,44 @@ class ServerTeacher:
         self.captioner.check(device, ONE_TOKEN, self.view.count)
 
     def load(self, device: str, threads: int) -> None:
-        """Learn whether the server says how probable tokens are."""
+        """Learn whether the server says how probable tokens are.
+
+        Raises:
+            UserError: it does not answer.
+        """
         self.captioner.load(device, threads)
         self.captioner.offer({"logprobs": True, "top_logprobs": TOP})
         hello = Request([{"role": "user", "content": [{"type": "text", "text": "Hello"}]}], 0)
         [(_, answer)] = self.captioner.generate([hello], ONE_TOKEN)
-        self.gives_log_p = isinstance(answer, Answer) and answer.first_log_p is not None
+        if isinstance(answer, Exception):
+            raise UserError(f"the server at {self.captioner.url} does not answer: {answer}")
+        self.gives_log_p = answer.first_log_p is not None
 
     def judge(self, cases: Iterable[Case], by: str) -> Iterator[tuple[int, Judged | Exception]]:
         """Every cyclic order of the options is a request; without log p the first one is enough."""
-        sent: list[tuple[int, Case]] = []  # the case of each request
+        # The case of each request, and how many frames it showed; these are not held.
+        sent: list[tuple[int, Case, int]] = []
         answers: dict[int, dict[int, Answer | Exception]] = defaultdict(dict)
 
         def requests() -> Iterator[Request]:
             for position, case in enumerate(cases):
                 prompts = letter_prompts(case)
                 for prompt in prompts if self.gives_log_p else prompts[:1]:
-                    sent.append((position, case))
+                    sent.append((position, replace(case, frames=[]), len(case.frames)))
                     yield Request(qa_messages(prompt, case.frames, case.fps), 0)
 
         for place, answer in self.captioner.generate(requests(), ONE_TOKEN):
-            position, case = sent[place]
+            position, case, frames = sent[place]
             own = answers[position]
             own[place] = answer
             if len(own) == (len(case.options) if self.gives_log_p else 1):
                 in_order = [own[key] for key in sorted(own)]
                 del answers[position]
-                yield position, self._judged(case, in_order)
+                yield position, self._judged(case, frames, in_order)
 
-    def _judged(self, case: Case, answers: list[Answer | Exception]) -> Judged | Exception:
+    def _judged(
+        self, case: Case, frames: int, answers: list[Answer | Exception]
+    ) -> Judged | Exception:
         rows, unlisted = [], 0
         for answer in answers:
             if isinstance(answer, Exception):
@@ -77,7 +88,7 @@ class ServerTeacher:
                 choice = chosen_option(answer.text, case.options)
                 if choice is None:
                     return ValueError(f"its answer names no option: {answer.text[:40]!r}")
-                return Judged(Judgement(case.id, choice=choice, frames=len(case.frames)))
+                return Judged(Judgement(case.id, choice=choice, frames=frames))
             row = letters_of(answer.first_log_p or {}, len(case.options))
             if not any(map(math.isfinite, row)):
                 return ValueError(f"no letter is among the likeliest {TOP} tokens")
@@ -86,7 +97,7 @@ class ServerTeacher:
                 row[place] = min((answer.first_log_p or {}).values()) - 1
             unlisted += len(missing)
             rows.append(row)
-        judgement = Judgement(case.id, letter_log_p=over_orders(rows), frames=len(case.frames))
+        judgement = Judgement(case.id, letter_log_p=over_orders(rows), frames=frames)
         return Judged(judgement, unlisted=unlisted)
 
 
