@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Protocol
 
@@ -276,6 +277,25 @@ class LocalTeacher:
             feature = _feature(begun) if feature is None else feature
         judgement = Judgement(case.id, letter_log_p=over_orders(rows), frames=len(case.frames))
         return Judged(judgement, feature)
+
+
+def whole_network(kind: Any, folder: Path, arguments: dict[str, Any]) -> Any:
+    """A model of transformers from a folder that holds all of its tensors: the library itself would
+    draw those that are missing.
+
+    Raises:
+        UserError: some are missing.
+    """
+    network, info = kind.from_pretrained(folder, output_loading_info=True, **arguments)
+    check_names(folder, (), info["missing_keys"])
+    return network.eval()
+
+
+def check_names(folder: Path, unexpected: Iterable[str], missing: Iterable[str]) -> None:
+    """Raise UserError where tensors belong to no layer, or some are missing."""
+    for what, names in (("unexpected", sorted(unexpected)), ("missing", sorted(missing))):
+        if names:
+            raise UserError(f"{folder}: {what} tensor {names[0]!r} ({len(names)} in all)")
 
 
 def _feature(begun: Any) -> np.ndarray:

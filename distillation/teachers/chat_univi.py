@@ -9,11 +9,11 @@ sentence about the assistant before the question; it is left out here.
 import math
 import pickle
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from distillation.teacher import Case, LocalTeacher, View, Weights
+from distillation.teacher import Case, LocalTeacher, View, Weights, check_names, whole_network
 from distillation.teachers.merging import Merging
 from inference.checkpoints import local_folder
 from tools.errors import UserError
@@ -88,7 +88,7 @@ class ChatUniVi(LocalTeacher):
             vision_config = CLIPVisionConfig.from_pretrained(tower)
             self.tower = strict(CLIPVisionModel, vision_config, vision, plain, folder)
         else:
-            self.tower = CLIPVisionModel.from_pretrained(tower, **plain).eval()
+            self.tower = whole_network(CLIPVisionModel, tower, plain)
         self.projector = torch.nn.Linear(config["mm_hidden_size"], config["hidden_size"])
         wanted = self.projector.state_dict().keys()
         check_names(folder, projector.keys() - wanted, wanted - projector.keys())
@@ -184,10 +184,3 @@ def strict(
     )
     check_names(folder, info["unexpected_keys"], info["missing_keys"])
     return network.eval()
-
-
-def check_names(folder: Path, unexpected: Iterable[str], missing: Iterable[str]) -> None:
-    """Raise UserError where tensors belong to no layer, or some are missing."""
-    for what, names in (("unexpected", sorted(unexpected)), ("missing", sorted(missing))):
-        if names:
-            raise UserError(f"{folder}: {what} tensor {names[0]!r} ({len(names)} in all)")

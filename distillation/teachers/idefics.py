@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distillation.teacher import Case, LocalTeacher, View, Weights
+from distillation.teacher import Case, LocalTeacher, View, Weights, whole_network
 from inference.checkpoints import local_folder
 from tools.text.chat import IDEFICS_AFTER, IDEFICS_BEFORE
 
@@ -42,9 +42,8 @@ class Idefics(LocalTeacher):
         folder = local_folder(self.checkpoint)
         self.processor = IdeficsProcessor.from_pretrained(folder)
         self.tokenizer = self.processor.tokenizer
-        self.network = IdeficsForVisionText2Text.from_pretrained(
-            folder, **self.weights.arguments(device)
-        ).eval()
+        arguments = self.weights.arguments(device)
+        self.network = whole_network(IdeficsForVisionText2Text, folder, arguments)
 
     def encode(self, case: Case, prompt: str) -> dict[str, Any]:
         from PIL import Image

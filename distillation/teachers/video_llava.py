@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from distillation.teacher import Case, LocalTeacher
+from distillation.teacher import Case, LocalTeacher, whole_network
 from inference.checkpoints import local_folder
 from tools.text.chat import VIDEO_PROMPT
 
@@ -20,9 +20,8 @@ class VideoLlava(LocalTeacher):
         folder = local_folder(self.checkpoint)
         self.processor = VideoLlavaProcessor.from_pretrained(folder)
         self.tokenizer = self.processor.tokenizer
-        self.network = VideoLlavaForConditionalGeneration.from_pretrained(
-            folder, **self.weights.arguments(device)
-        ).eval()
+        arguments = self.weights.arguments(device)
+        self.network = whole_network(VideoLlavaForConditionalGeneration, folder, arguments)
 
     def encode(self, case: Case, prompt: str) -> dict[str, Any]:
         inputs = self.processor(

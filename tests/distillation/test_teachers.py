@@ -239,6 +239,10 @@ def test_video_llava_loads_from_the_names_of_the_released_tensors(folder, teache
     own.load("cpu", 1)
     uniform = -np.log(len(own.tokenizer)) * np.array(judge(own, case()).judgement.tokens)
     assert judge(own, case()).judgement.log_p == pytest.approx(uniform, abs=1e-3)
+    del state["language_model.lm_head.weight"]  # the library would draw it
+    save_file(state, tmp_path / "released" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=r"missing tensor 'lm_head\.weight'"):
+        own.load("cpu", 1)
 
 
 @pytest.fixture
