@@ -34,14 +34,15 @@ MAY_IMPORT = {
     "toyworld": ["tools", "qa.records"],
     "grounding": ["tools", "inference", "qa", "toyworld"],
     "prealignment": ["tools", "inference", "qa", "toyworld"],
+    "distillation": ["tools", "inference", "qa", "toyworld"],
     "evaluation": ["tools", "inference", "qa", "toyworld"],
     "reproduction": [
         *("tools", "inference", "qa", "toyworld", "evaluation", "grounding", "prealignment"),
     ],
     "visualize": ["tools", "inference", "qa", "grounding.view"],
     "benchmarks": [
-        *("tools", "inference", "qa", "toyworld", "grounding", "prealignment", "evaluation"),
-        *("reproduction", "visualize"),
+        *("tools", "inference", "qa", "toyworld", "grounding", "prealignment", "distillation"),
+        *("evaluation", "reproduction", "visualize"),
     ],
 }
 SCRIPTS = ["tools", "inference", "evaluation", "qa"]  # at the root; nobody imports them

@@ -108,10 +108,27 @@ class Dataset:
         """The samplers whose spans a split's questions have."""
         return _names_behind(self.spans(split, "").parent, re.compile(r"spans_(.+)\.jsonl"))
 
+    def prompt_lines(self, kind: str, captioner: str) -> Path:
+        """The lines of text about the videos that a student reads (`distillation.prompts`): kind is
+        "event" or "frame"."""
+        return self.root / "prompts" / f"{kind}-{captioner}.jsonl"
+
+    def prompt_captioners(self, kind: str) -> list[str]:
+        """Who has written lines of a kind."""
+        return _names_behind(self.root / "prompts", re.compile(rf"{kind}-(.+)\.jsonl"))
+
+    def judgements_of(self, teacher: str, split: str) -> Path:
+        """What a teacher thinks of the options of a split's questions (`distillation.teach`)."""
+        return self.root / "teachers" / teacher / f"{split}.jsonl"
+
+    def teacher_names(self, split: str) -> list[str]:
+        """The teachers that have judged a split's questions."""
+        return sorted(path.parent.name for path in self.root.glob(f"teachers/*/{split}.jsonl"))
+
     def question_tables(self) -> list[tuple[str, str, str]]:
         """(kind, split, name) of the steps' tables with a record a question, such as ("spans",
         "test", "mine") of spans_test_mine.jsonl, by kind."""
-        kinds = ("frame_answers", "labels", "spans", "answers")
+        kinds = ("frame_answers", "labels", "spans", "answers", "judged")
         # One split's name may begin as another's: the longest is meant.
         splits = sorted(map(re.escape, self.question_splits()), key=len, reverse=True)
         shape = re.compile(
