@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "prealignment": ["tools", "inference", "qa", "toyworld"],
     "evaluation": ["tools", "inference", "qa", "toyworld"],
     "reproduction": ["tools", "inference", "qa", "toyworld", "evaluation", "grounding"],
-    "visualize": ["tools", "inference", "qa", "grounding.view"],
+    "visualize": ["tools", "inference", "qa", "grounding.view", "prealignment.view"],
     "benchmarks": [
         *("tools", "inference", "qa", "toyworld", "grounding", "prealignment", "evaluation"),
         *("reproduction", "visualize"),
