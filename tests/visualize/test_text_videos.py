@@ -3,7 +3,9 @@
 import json
 import re
 import sys
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +241,43 @@ def test_without_vectors_or_a_memory_the_page_says_what_makes_them(page, data_ro
     for file in Dataset("films", data_root / "films").vectors(CLIP, "image").iterdir():
         file.unlink()
     assert "No videos of this dataset have image vectors" in words(page("projection"))
+
+
+# In a real browser
+
+
+def test_browser_goes_from_a_frame_to_the_text_that_it_is_projected_on(
+    serve: Callable[..., AbstractContextManager[str]], tab: Any, tmp_path: Path, video: Path
+):
+    build_texts(tmp_path / "data")
+    build_films(tmp_path / "data", video)
+    tab.set_default_timeout(120_000)  # the server loads PyTorch first
+    with serve(tmp_path) as address:
+        tab.goto(f"{address}/projection?dataset=films")
+        tab.wait_for_selector(".clip img")
+        tab.wait_for_selector("text=A dog runs.")
+        tab.locator(".clip[data-clip='3']").click()
+        tab.wait_for_selector("text=frame 3 of 3")
+        assert "frame=3" in tab.evaluate("location.href")
+        tab.wait_for_selector("tr:nth-child(2):has-text('A cow.')")
+        for width in (1280, 1920):
+            assert fits(tab, width)
+        tab.locator(".t-table a").first.click()
+        tab.wait_for_selector("h2:has-text('t2')")
+        tab.wait_for_selector("text=Crème brûlée.")
+        tab.locator("h2").first.click()
+        tab.keyboard.press("ArrowLeft")
+        tab.wait_for_selector("h2:has-text('t1')")
+        assert "tideo=t1" in tab.evaluate("location.href")
+        assert tab.inner_text(".stMain").count(NASTY) == 4
+        assert tab.evaluate("window.hacked") is None
+        for width in (1280, 1920):
+            assert fits(tab, width)
+
+
+def fits(tab: Any, width: int) -> bool:
+    """Whether nothing on the page is wider than a window of this width, once it is laid out."""
+    tab.set_viewport_size({"width": width, "height": 1000})
+    time.sleep(0.5)
+    main = "document.querySelector('[data-testid=stMain]')"
+    return bool(tab.evaluate(f"{main}.scrollWidth <= {main}.clientWidth"))

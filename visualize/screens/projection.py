@@ -77,7 +77,7 @@ def show() -> None:
             " videos."
         )
         return
-    left, right = st.columns([1, 2], gap="large")
+    left, right = st.columns([1, 3], gap="large")
     with left:
         if image := images[frame - 1]:
             st.image(image, width="stretch")

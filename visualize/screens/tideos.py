@@ -119,7 +119,7 @@ def _frame(number: int, frame: Record) -> list[object]:
 def _question(question: Record) -> list[object]:
     right = {question["answer"]: badge("right", "accent")}
     options = "<br>".join(
-        f"{letter} {escape(text)} {right.get(letter, '')}"
+        f"<b>{letter}</b> {escape(text)} {right.get(letter, '')}"
         for letter, text in zip(LETTERS, question["options"], strict=False)
     )
     return [question["question"], Html(options), question.get("answer_open_ended", "")]
