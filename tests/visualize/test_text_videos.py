@@ -268,6 +268,8 @@ def test_browser_goes_from_a_frame_to_the_text_that_it_is_projected_on(
         tab.locator("h2").first.click()
         tab.keyboard.press("ArrowLeft")
         tab.wait_for_selector("h2:has-text('t1')")
+        tab.wait_for_selector(".t-side:has-text('window.hacked')")
+        tab.wait_for_selector("td:has-text('window.hacked') >> nth=1")
         assert "tideo=t1" in tab.evaluate("location.href")
         assert tab.inner_text(".stMain").count(NASTY) == 4
         assert tab.evaluate("window.hacked") is None
