@@ -27,11 +27,11 @@ def steps_of(dataset: Dataset) -> Iterator[tuple[str, Table, Sequence[Table]]]:
         yield f"flow {extractor}", dataset.table("init"), (dataset.table(f"flow_{extractor}"),)
     yield from _text_video_steps(dataset)
     for what, split, name in dataset.question_tables():
-        reads = {
+        others = {
             "labels": f"frame_answers_{split}_{name}",
             "image_vectors": f"question_videos_{split}",
         }
-        asked = reads.get(what, f"questions_{split}")
+        asked = others.get(what, f"questions_{split}")
         made = dataset.table(f"{what}_{split}_{name}")
         yield f"{what} {split} {name}", dataset.table(asked), (made,)
     for model in dataset.caption_models():
