@@ -261,6 +261,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 build("qwen25vl", checkpoint)
             else:
                 large_checkpoint(checkpoint, args.device)
+                torch.cuda.empty_cache()  # swift needs the memory
             print(f"{'the checkpoint, s':76} {time.perf_counter() - begin:.0f}", flush=True)
         for part in args.parts:
             begin = time.perf_counter()
