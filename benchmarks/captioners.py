@@ -44,10 +44,10 @@ MAX_OVERLAP_RATIO = 1.15
 FRAME = (112, 196, 3)  # height, width: 28 visual tokens a clip, as small as the model
 
 
-def clip_requests(count: int) -> list[Request]:
-    """Every other one shows a clip before the clip."""
+def clip_requests(count: int, frame: tuple[int, int, int] = FRAME) -> list[Request]:
+    """Every other one shows a clip before the clip; `frame` is a frame's shape."""
     rng = np.random.default_rng(0)
-    frames = [rng.integers(0, 256, FRAME, dtype=np.uint8) for _ in range(4 * count)]
+    frames = [rng.integers(0, 256, frame, dtype=np.uint8) for _ in range(4 * count)]
     return [
         Request(
             prompts.clip_messages(

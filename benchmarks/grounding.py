@@ -32,43 +32,51 @@ FRAMES = 128
 BOUNDS = {"dis": 0.001, "raft_small": 0.1, "raft_large": float("inf")}
 PAIRS = {"dis": FRAMES - 1, "raft_small": 4, "raft_large": 4}  # that are measured
 LAYERS = (1, 3)  # of the tower that are measured
+WHOLE = Blip2VisionConfig().num_hidden_layers
 TOWER_FRAMES = 2
 WORDS = 16  # of a question, tokens
 
+Seconds = Callable[[Callable[[], object]], float]
+"""How long a call takes."""
 
-def tower_seconds(middle: Callable[[Callable[[], object]], float]) -> float:
+
+def tower(layers: int = WHOLE) -> Blip2VisionModel:
+    """A vision tower of random weights; the defaults of the class are ViT-g/14's."""
+    return Blip2VisionModel(Blip2VisionConfig(num_hidden_layers=layers)).eval()
+
+
+def tower_seconds(seconds: Seconds) -> float:
     """CPU seconds of the whole tower on FRAMES frames."""
-    config = Blip2VisionConfig()  # the defaults of the class are ViT-g/14's
-    pictures = torch.randn(TOWER_FRAMES, 3, config.image_size, config.image_size)
-    seconds = []
-    for layers in LAYERS:
-        tower = Blip2VisionModel(Blip2VisionConfig(num_hidden_layers=layers)).eval()
-        seconds.append(middle(partial(tower, pictures)))
-    a_layer = (seconds[1] - seconds[0]) / (LAYERS[1] - LAYERS[0])
-    whole = seconds[0] + (config.num_hidden_layers - LAYERS[0]) * a_layer
-    return whole * FRAMES / TOWER_FRAMES
+    side = Blip2VisionConfig().image_size
+    pictures = torch.randn(TOWER_FRAMES, 3, side, side)
+    few, more = (seconds(partial(tower(layers), pictures)) for layers in LAYERS)
+    a_layer = (more - few) / (LAYERS[1] - LAYERS[0])
+    return (few + (WHOLE - LAYERS[0]) * a_layer) * FRAMES / TOWER_FRAMES
 
 
-def bridge_seconds(middle: Callable[[Callable[[], object]], float]) -> float:
-    """CPU seconds of a bridge of the method's size on the flow of FRAMES frames."""
-    bridge = Bridge(BridgeConfig()).eval()
-    grid = bridge.config.grid
-    flow, words = torch.randn(1, FRAMES - 1, 2, grid, grid), torch.randint(30_000, (1, WORDS))
-    masks = torch.ones(1, FRAMES - 1), torch.ones(1, WORDS)
-    return middle(lambda: bridge(flow, masks[0], words, masks[1]))
+def bridge_seconds(seconds: Seconds, device: str = "cpu") -> float:
+    """Seconds of a bridge of the method's size on the flow of FRAMES frames."""
+    with torch.device(device):
+        bridge = Bridge(BridgeConfig()).eval()
+        grid = bridge.config.grid
+        flow, words = torch.randn(1, FRAMES - 1, 2, grid, grid), torch.randint(30_000, (1, WORDS))
+        masks = torch.ones(1, FRAMES - 1), torch.ones(1, WORDS)
+    return seconds(lambda: bridge(flow, masks[0], words, masks[1]))
 
 
-def flow_seconds(name: str, middle: Callable[[Callable[[], object]], float], folder: Path) -> float:
-    """CPU seconds of the flow of FRAMES frames by an extractor."""
-    side, pairs, weights = SIDES[name], PAIRS[name], None
+def flow_seconds(
+    name: str, seconds: Seconds, folder: Path, pairs: int, side: int, device: str = "cpu"
+) -> float:
+    """Seconds of the flow of FRAMES frames by an extractor, from so many pairs of pictures."""
+    weights = None
     if name in RAFT_WEIGHTS:
         weights = folder / f"{name}.pth"
         torch.save(get_model(name).state_dict(), weights)
-    extractor = open_extractor(name, side, weights)
+    extractor = open_extractor(name, side, weights, device)
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     texture = cv2.GaussianBlur(noise, (0, 0), 3)
     pictures = np.stack([np.roll(texture, (3 * n, 2 * n), (1, 0)) for n in range(pairs + 1)])
-    return middle(lambda: extractor.between(pictures)) * (FRAMES - 1) / pairs
+    return seconds(lambda: extractor.between(pictures)) * (FRAMES - 1) / pairs
 
 
 @torch.no_grad()
@@ -84,13 +92,13 @@ def main() -> int:
         work()  # what is set up once
         return median(cpu_seconds(work) for _ in range(args.repeat))
 
-    tower, bridge = tower_seconds(middle), bridge_seconds(middle)
-    print(f"{FRAMES} frames, CPU s: the bridge {bridge:.3f}, ViT-g/14 on all {tower:.0f}")
+    whole, bridge = tower_seconds(middle), bridge_seconds(middle)
+    print(f"{FRAMES} frames, CPU s: the bridge {bridge:.3f}, ViT-g/14 on all {whole:.0f}")
     missed = False
     with tempfile.TemporaryDirectory() as folder:
         for name, bound in BOUNDS.items():
-            flow = flow_seconds(name, middle, Path(folder))
-            ratio = (flow + bridge) / tower
+            flow = flow_seconds(name, middle, Path(folder), PAIRS[name], SIDES[name])
+            ratio = (flow + bridge) / whole
             missed |= ratio > bound
             limit = f"at most {bound}" if bound < float("inf") else "no bound"
             print(f"{name:10} flow {flow:8.3f} s, with the bridge {ratio:.5f} of that ({limit})")
