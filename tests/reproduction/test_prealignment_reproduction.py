@@ -254,31 +254,31 @@ def test_blind_vectors_are_zero_and_shuffled_ones_are_projected_ones(tmp_path, l
 
 def made(**shares):
     """Results of 2 seeds and 4 videos; arm -> how many of the 4 it has right."""
-    content = {"asked": {"videos": ["0", "1", "2", "3"], "events": [4] * 4}, "arms": {}}
-    content |= {"machine": "a machine", "versions": {"python": "3"}, "seconds": {}}
+    answers = {"asked": {"videos": ["0", "1", "2", "3"], "events": [4] * 4}, "arms": {}}
+    answers |= {"machine": "a machine", "versions": {"python": "3"}, "seconds": {}}
     for arm, right in shares.items():
         counts = {"what_does": [[1] * right + [0] * (4 - right), [1] * 4]}
         run = {"phases": [{"counts": counts}], "gap": 0.7, "retrieval": 0.9}
-        content["arms"][arm] = {"label": arms.ARMS[arm].label, "seeds": {"1": run, "2": run}}
-    return content
+        answers["arms"][arm] = {"label": arms.ARMS[arm].label, "seeds": {"1": run, "2": run}}
+    return answers
 
 
 def test_a_claim_may_ask_for_more_than_a_difference_above_0():
-    content = made(projected=4, blind=0, video=4)
+    answers = made(projected=4, blind=0, video=4)
     assert (
-        effect_and_verdict(content, Claim("", "", "projected", "blind", "what_does", above=0.65))[1]
+        effect_and_verdict(answers, Claim("", "", "projected", "blind", "what_does", above=0.65))[1]
         == "supported"
     )
     assert (
-        effect_and_verdict(content, Claim("", "", "projected", "blind", "what_does", above=1.5))[1]
+        effect_and_verdict(answers, Claim("", "", "projected", "blind", "what_does", above=1.5))[1]
         == "refuted"
     )
     assert (
-        effect_and_verdict(content, Claim("", "", "projected", "video", "what_does"))[1]
+        effect_and_verdict(answers, Claim("", "", "projected", "video", "what_does"))[1]
         == "undecided"
     )
     near = Claim("", "", "projected", "video", "what_does", above=-0.05)
-    assert effect_and_verdict(content, near)[1] == "supported"
+    assert effect_and_verdict(answers, near)[1] == "supported"
 
 
 def test_every_claim_names_known_arms_and_bridges():
@@ -289,8 +289,8 @@ def test_every_claim_names_known_arms_and_bridges():
 
 
 def test_the_report_shows_what_plain_text_gives_beside_each_claim(tmp_path):
-    content = made(words=3, projected=4, raw=0, blind=0)
-    (tmp_path / "prealignment.json").write_bytes(orjson.dumps(content))
+    answers = made(words=3, projected=4, raw=0, blind=0)
+    (tmp_path / "prealignment.json").write_bytes(orjson.dumps(answers))
     report.write_report(tmp_path)
     text = (tmp_path / "prealignment.md").read_text()
     assert "| logit scale 100 | 0.70, 0.70 | 0.90, 0.90 |" in text
