@@ -29,6 +29,7 @@ class Bridge:
             end from the labelled shots.
         steps: where it begins from nothing.
         config: of AlignmentConfig, what differs from the others.
+        choices: share of its rows that are answered by a letter.
         default_scale: with a CLIP whose logit scale is learned from the library's start on.
         misplaced: the vectors of every second row stand a position too early, as those of captions
             do in the released code (there by three).
@@ -41,6 +42,7 @@ class Bridge:
     labels: float | None = None
     steps: int = STEPS
     config: dict[str, Any] = field(default_factory=dict)
+    choices: float = 0.0
     default_scale: bool = False
     misplaced: bool = False
     stale_letters: bool = False
@@ -55,7 +57,8 @@ BRIDGES = {
     "temporal_1": Bridge(config={"temporal_std": 1.0}),
     "released": Bridge(config={"temporal_std": 1.0, "gate2": -3.5}),
     "misplaced": Bridge(misplaced=True),
-    "stale_letters": Bridge(stale_letters=True),
+    "letters": Bridge(choices=0.5),
+    "stale_letters": Bridge(choices=0.5, stale_letters=True),
     "default_scale": Bridge(default_scale=True),
     "tuned_10": Bridge(video=True, init=MAIN, labels=0.1),
     "tuned_100": Bridge(video=True, init=MAIN, labels=1.0),
@@ -90,7 +93,8 @@ ARMS = {
     "temporal_1": Arm("t ~ N(0, 1), projected", "temporal_1"),
     "released": Arm("t ~ N(0, 1), gate2 = -3.5, projected", "released"),
     "misplaced": Arm("slots misplaced, projected", "misplaced"),
-    "stale_letters": Arm("letters of other orders, projected", "stale_letters"),
+    "letters": Arm("half choices, projected", "letters"),
+    "stale_letters": Arm("half choices of other orders, projected", "stale_letters"),
     "default_projected": Arm("default logit scale, projected", "default_scale"),
     "default_raw": Arm("default logit scale, raw", "default_scale", RAW),
     "tuned_10": Arm("pre-aligned, 10 % of the labels, raw", "tuned_10", RAW),

@@ -21,8 +21,8 @@ from reproduction.prealignment.arms import RATE, TUNING_RATE, Bridge
 from reproduction.prealignment.language import FRAMES, OPTIONS, ask, by_kind, caption_sample
 from toyworld.language import Event
 
-ROWS = 48  # of a step
-SHARES = Shares(choice=0.25, caption=0.25)
+ROWS = 32  # of a step
+CAPTIONS = 0.5  # share of the rows; of what is neither a choice nor a caption, open questions
 LONGEST = 150  # tokens
 CONFIG = {"frames": FRAMES, "prefix_length": 10, "gate2": 0.0}
 WEIGHT_DECAY = 0.0
@@ -82,7 +82,7 @@ def train(
         records,
         vectors_of,
         aligned.tokenizer,
-        SHARES,
+        Shares(bridge.choices, CAPTIONS * (1 - bridge.choices)),
         steps * ROWS,
         FRAMES,
         LONGEST,

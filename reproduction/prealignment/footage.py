@@ -70,7 +70,7 @@ def open_footage(seed: int, lengths: Sequence[int], folder: Path) -> Footage:
     file = folder / "footage.npz"
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        pictures, events = [], []
+        pictures, happens = [], []
         for number, length in enumerate(lengths):
             plan = plan_story(seed, number, length)
             video = folder / plan.name
@@ -78,8 +78,8 @@ def open_footage(seed: int, lengths: Sequence[int], folder: Path) -> Footage:
             squares = [square for _, square in squares_at_rate(video, float(RATE), SIDE)]
             for shot in plan.shots:
                 pictures.append(squares[shot.start : shot.end + 1])
-                events.append(vars(shot.event))
-        names = np.frombuffer(orjson.dumps(events), np.uint8)
+                happens.append(vars(shot.event))
+        names = np.frombuffer(orjson.dumps(happens), np.uint8)
         with replace_atomically(file) as out:
             np.savez(out, pictures=np.array(pictures), events=names)
     kept = np.load(file)

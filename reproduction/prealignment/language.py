@@ -34,8 +34,9 @@ from toyworld.language import (
     questions,
 )
 
-CONTENT_KINDS = ("what", "which_colour", "what_does")  # that have five options
-KINDS = (*CONTENT_KINDS, *ORDER_KINDS)
+KINDS = ("what", "which_colour", "what_does", *ORDER_KINDS)  # that have five options
+# What the language model can answer from plain text; on the others it fails there already.
+CONTENT, ORDER = "what_does", ("first", "last")
 OPTIONS = 5
 FRAMES = 6  # events of a story at most, a frame each
 EVENTS = [Event(*parts) for parts in product(COLOURS, SHAPES, ACTIONS)]

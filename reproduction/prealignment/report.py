@@ -14,7 +14,7 @@ from typing import Any
 
 from reproduction.claims import entries, read_claims, write_claims
 from reproduction.prealignment.arms import ARMS, WORDS
-from reproduction.prealignment.language import KINDS
+from reproduction.prealignment.language import CONTENT, KINDS
 from reproduction.results import Results, as_scores
 from reproduction.tables import effect_cell, interval_cell, markdown_table, page_with, share_cell
 from tools.cli import new_folder, run_script, script_parser
@@ -28,9 +28,9 @@ PAGE = REPOSITORY / "docs" / "reproduction_prealignment.md"
 METHOD = "prealignment"
 CLAIMS = read_claims(Path(__file__).with_name("claims.yaml"))
 MEASURES = {  # what they are called in tables
-    "content": "content",
+    CONTENT: "content",
     "order": "order",
-    "letter_content": "content, letters",
+    f"letter_{CONTENT}": "content, letters",
     "letter_order": "order, letters",
     "recall": "recall",
     "told_order": "told in order",

@@ -15,7 +15,8 @@ from prealignment.scores.options import SCORES
 from prealignment.training.visits import batch_of
 from prealignment.weights.alignments import Aligned
 from reproduction.prealignment.language import (
-    CONTENT_KINDS,
+    CONTENT,
+    ORDER,
     Asked,
     ask,
     by_kind,
@@ -33,7 +34,8 @@ Counts = dict[str, list[list[float]]]
 
 @dataclass(frozen=True)
 class Case:
-    """A test video: what happens in it, and a question of each kind that can be asked."""
+    """A test video: what happens in it, and what is asked: what each thing does, and a question of
+    each other kind."""
 
     events: list[Event]
     asked: list[Asked]
@@ -44,19 +46,22 @@ def draw_cases(stories: Sequence[list[Event]], seed: int) -> list[Case]:
     cases = []
     for number, events in enumerate(stories):
         rng = random.Random(f"test/{seed}/{number}")
-        groups = by_kind(events).values()
-        cases.append(Case(events, [ask(rng.choice(group), events, rng) for group in groups]))
+        drawn = [
+            question
+            for kind, group in by_kind(events).items()
+            for question in (group if kind == CONTENT else [rng.choice(group)])
+        ]
+        cases.append(Case(events, [ask(question, events, rng) for question in drawn]))
     return cases
 
 
 def score(aligned: Aligned, cases: Sequence[Case], vectors: Sequence[np.ndarray]) -> Counts:
     """The counts of all metrics.
 
-    `content` and `order` are the shares of right answers, by the likelihood of the options, of the
-    kinds of questions that one frame answers and that need the order; the same with `letter_` by
-    the likeliest letter; each kind has its own too. Of the description, `recall` is the share of
-    the events that it tells, `told_order` the share of the pairs of told events that stand in the
-    right order, `whole` whether it is right word by word.
+    Each kind of question is the share of right answers by the likelihood of the options, and with
+    `letter_` by the likeliest letter; `order` has the kinds of ORDER together. Of the description,
+    `recall` is the share of the events that it tells, `told_order` the share of the pairs of told
+    events that stand in the right order, `whole` whether it is right word by word.
     """
     counts: Counts = {}
 
@@ -71,9 +76,9 @@ def score(aligned: Aligned, cases: Sequence[Case], vectors: Sequence[np.ndarray]
         scores = SCORES[name](aligned, samples, BATCH)
         for (video, asked), values in zip(places, scores, strict=True):
             right = int(np.argmax(values)) == asked.right
-            group = "content" if asked.kind in CONTENT_KINDS else "order"
-            add(f"{prefix}{group}", video, right)
             add(f"{prefix}{asked.kind}", video, right)
+            if asked.kind in ORDER:
+                add(f"{prefix}order", video, right)
     for video, (case, text) in enumerate(zip(cases, describe(aligned, vectors), strict=True)):
         true = [(event.colour, event.shape, event.action) for event in case.events]
         told = [true.index(event) for event in dict.fromkeys(TOLD.findall(text)) if event in true]

@@ -121,12 +121,14 @@ def reading(model: Any, tokenizer: Any, stories: int = 40) -> dict[str, str]:
     """Kind -> which shares of answers by letter and in words are right, word by word; of new
     stories."""
     rng = random.Random("reading")
+    asked_of: Counter[str] = Counter()
     right: Counter[tuple[str, bool]] = Counter()
     for number in range(stories):
         events = draw_story(rng, 4 + number % 3)
         story = read_words(tokenizer, events, True)
         for kind, group in by_kind(events).items():
             asked = ask(rng.choice(group), events, rng)
+            asked_of[kind] += 1
             for sample in (asked.choice, asked.open):
                 row = plain_row(tokenizer, sample, story)
                 likeliest = model(input_ids=torch.tensor([row.ids])).logits[0].argmax(-1).tolist()
@@ -134,8 +136,8 @@ def reading(model: Any, tokenizer: Any, stories: int = 40) -> dict[str, str]:
                 wanted = row.ids[row.learned.start : row.learned.stop]
                 right[kind, sample.task == "choice"] += said == wanted
     return {
-        kind: f"{right[kind, True] / stories:.2f} {right[kind, False] / stories:.2f}"
-        for kind in KINDS
+        kind: f"{right[kind, True] / count:.2f} {right[kind, False] / count:.2f}"
+        for kind, count in asked_of.items()
     }
 
 

@@ -196,7 +196,7 @@ def test_the_counts_of_what_is_answered_and_told(llm, monkeypatch):
     counts = score(None, [case], [np.zeros((3, 8))])
     first_is_right = int(case.asked[1].right == 0)
     assert counts["order"] == [[1], [1]] and counts["letter_order"] == [[0], [1]]
-    assert counts["content"] == counts["what_does"] == [[first_is_right], [1]]
+    assert counts["what_does"] == [[first_is_right], [1]]
     assert counts["recall"] == [[2], [3]]  # the star that turns did not happen
     assert counts["told_order"] == [[0], [1]] and counts["whole"] == [[0], [1]]
 
@@ -225,7 +225,10 @@ def test_a_tiny_seed_end_to_end_and_again(tmp_path, llm, monkeypatch):
     rows = {row["arm"]: row for row in map(orjson.loads, lines)}
     assert [*rows] == names
     for row in rows.values():
-        assert sum(row["counts"]["content"][1]) + sum(row["counts"]["order"][1]) == 21
+        assert row["counts"]["what_does"][1] == [4, 5, 6]  # each thing is asked about
+        assert (
+            row["counts"]["order"][1] == [2, 2, 2] and row["counts"]["letter_after"][1] == [1] * 3
+        )
     assert rows["projected"]["gap"] == rows["raw"]["gap"] > 0
     again = Trial(3, tmp_path / "seed_3", llm, SMALL)
     again.run(names)
@@ -251,31 +254,31 @@ def test_blind_vectors_are_zero_and_shuffled_ones_are_projected_ones(tmp_path, l
 
 def made(**shares):
     """Results of 2 seeds and 4 videos; arm -> how many of the 4 it has right."""
-    content = {"asked": {"videos": ["0", "1", "2", "3"], "events": [4] * 4}, "arms": {}}
-    content |= {"machine": "a machine", "versions": {"python": "3"}, "seconds": {}}
+    answers = {"asked": {"videos": ["0", "1", "2", "3"], "events": [4] * 4}, "arms": {}}
+    answers |= {"machine": "a machine", "versions": {"python": "3"}, "seconds": {}}
     for arm, right in shares.items():
-        counts = {"content": [[1] * right + [0] * (4 - right), [1] * 4]}
+        counts = {"what_does": [[1] * right + [0] * (4 - right), [1] * 4]}
         run = {"phases": [{"counts": counts}], "gap": 0.7, "retrieval": 0.9}
-        content["arms"][arm] = {"label": arms.ARMS[arm].label, "seeds": {"1": run, "2": run}}
-    return content
+        answers["arms"][arm] = {"label": arms.ARMS[arm].label, "seeds": {"1": run, "2": run}}
+    return answers
 
 
 def test_a_claim_may_ask_for_more_than_a_difference_above_0():
-    content = made(projected=4, blind=0, video=4)
+    answers = made(projected=4, blind=0, video=4)
     assert (
-        effect_and_verdict(content, Claim("", "", "projected", "blind", "content", above=0.65))[1]
+        effect_and_verdict(answers, Claim("", "", "projected", "blind", "what_does", above=0.65))[1]
         == "supported"
     )
     assert (
-        effect_and_verdict(content, Claim("", "", "projected", "blind", "content", above=1.5))[1]
+        effect_and_verdict(answers, Claim("", "", "projected", "blind", "what_does", above=1.5))[1]
         == "refuted"
     )
     assert (
-        effect_and_verdict(content, Claim("", "", "projected", "video", "content"))[1]
+        effect_and_verdict(answers, Claim("", "", "projected", "video", "what_does"))[1]
         == "undecided"
     )
-    near = Claim("", "", "projected", "video", "content", above=-0.05)
-    assert effect_and_verdict(content, near)[1] == "supported"
+    near = Claim("", "", "projected", "video", "what_does", above=-0.05)
+    assert effect_and_verdict(answers, near)[1] == "supported"
 
 
 def test_every_claim_names_known_arms_and_bridges():
@@ -286,8 +289,8 @@ def test_every_claim_names_known_arms_and_bridges():
 
 
 def test_the_report_shows_what_plain_text_gives_beside_each_claim(tmp_path):
-    content = made(words=3, projected=4, raw=0, blind=0)
-    (tmp_path / "prealignment.json").write_bytes(orjson.dumps(content))
+    answers = made(words=3, projected=4, raw=0, blind=0)
+    (tmp_path / "prealignment.json").write_bytes(orjson.dumps(answers))
     report.write_report(tmp_path)
     text = (tmp_path / "prealignment.md").read_text()
     assert "| logit scale 100 | 0.70, 0.70 | 0.90, 0.90 |" in text
