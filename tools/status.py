@@ -6,7 +6,6 @@ python -m tools.status mine --json  # for programs
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -132,9 +131,7 @@ def _balance_line(steps: dict[str, Counts]) -> str:
 def as_json(dataset: Dataset) -> dict[str, Any]:
     """All that `show` prints."""
     steps = dict(funnel(dataset))
-    rows = [
-        {"step": name, "given": counts.total, **asdict(counts)} for name, counts in steps.items()
-    ]
+    rows = [{"step": name, "given": counts.total, **vars(counts)} for name, counts in steps.items()]
     return {
         "dataset": dataset.name,
         "folder": str(dataset.root),

@@ -82,7 +82,7 @@ def test_a_video_that_is_gone_does_not_count_until_it_is_back(dataset, folder, c
 
     (folder.parent / "b.mp4").rename(folder / "b.mp4")
     list_videos(dataset, folder)
-    assert "gone" not in capsys.readouterr().out
+    assert "of them gone" not in capsys.readouterr().out
     assert dataset.table("init").path.read_bytes() == before
     assert captions(dataset) == Counts(2)
 

@@ -143,8 +143,8 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
     }
     strangers = {above + name: name for name in names if not records[name] and name not in same}
     renamed = dict(recognised(files, lost, strangers)) if lost else {}
-    for path, record in renamed.items():
-        records[strangers[path]] = record
+    for path, owner in renamed.items():
+        records[strangers[path]] = owner
     for name in names:
         key, path = video_id(dataset.name, name), above + name
         record = records[name]
@@ -179,8 +179,8 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
     print(f"init: {len(known)} videos, {new} of them new, in {folder}")
     if moved:
         print(f"init: {moved} videos have moved; what was made from them stays valid")
-    for path, record in islice(renamed.items(), 3):
-        print(f"init: {path} is {record['video_name']}, by its content; it keeps its id")
+    for path, owner in islice(renamed.items(), 3):
+        print(f"init: {path} is {owner['video_name']}, by its content; it keeps its id")
     if gone:
         print(
             f"init: {len(gone)} of them gone, such as {gone[0]['video_path']}; what was made from"

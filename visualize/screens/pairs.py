@@ -135,7 +135,7 @@ def _other_run(session: Session, pair: Pair, texts: Texts) -> None:
     if name not in others:
         return
     theirs = read_texts(session.view, others[name])
-    for column, what, own, other in zip(
+    for column, what, text, their_text in zip(
         st.columns(2),
         ("Chosen", "Rejected"),
         (texts.chosen, texts.rejected),
@@ -143,7 +143,9 @@ def _other_run(session: Session, pair: Pair, texts: Texts) -> None:
         strict=True,
     ):
         with column:
-            side(what, f"by {name}", marked(own, other)[1], "" if what == "Chosen" else "other")
+            side(
+                what, f"by {name}", marked(text, their_text)[1], "" if what == "Chosen" else "other"
+            )
 
 
 def _captions(texts: Texts, model: str) -> None:
