@@ -245,6 +245,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeat", type=positive, default=5, help="calls of flow (5)")
     parser.add_argument("--threads", type=positive, default=2, help="of the CPU (2)")
     args = parser.parse_args(argv)
+    if args.steps < 2:
+        parser.error("--steps must be 2 or more: the first one only warms up")
     args.device = "cpu" if args.tiny else "cuda:0"
     if not args.tiny and not torch.cuda.is_available():
         raise UserError("there is no GPU that torch can use; --tiny runs tiny models on the CPU")
