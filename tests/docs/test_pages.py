@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tools.training.recipe import parse
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
 PAGES = [README, *REPOSITORY.glob("CONTRIBUTING.md"), *sorted((REPOSITORY / "docs").glob("*.md"))]
 PAPERS = REPOSITORY / "docs" / "papers.md"  # holds commands of others too: test_papers.py
+DEMO = ("DEMO_PAIRS", "DEMO_RECIPE")  # variables of the Makefile
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -44,3 +47,12 @@ def test_every_path_of_the_file_tree_exists():
         folder = folder if line.startswith(" ") else names[0]
     assert len(paths) > 20
     assert [path for path in paths if not (REPOSITORY / path).exists()] == []
+
+
+def test_train_demo_trains_on_the_pairs_that_the_demo_writes():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    pairs, recipe = (re.search(rf"^{name} := (.+)$", makefile, re.M)[1] for name in DEMO)
+    [stage] = parse(recipe).stages
+    assert pairs == f"swift_data/{stage.data_file('toyvl', 0)}"
+    levels = " ".join(map(str, stage.levels))
+    assert f"convert_to_swift.py $(DEMO_MODEL) {levels} --dataset toystories\n" in makefile
