@@ -14,6 +14,7 @@ from tools.errors import UserError
 
 FAMILIES = ("blip2_t5", "instructblip_llama", "instructblip_t5")
 QUERIES = 4  # visual tokens of a frame
+SHORT = Decoding(max_new_tokens=6)
 VISUAL = {"qformer", "language_projection"}
 TRAINED = {
     None: set(),
@@ -220,8 +221,7 @@ def test_a_mixed_batch_is_its_rows_alone(family, fusion, open_tiny, rows):
     mean = sum(n * loss for n, loss in zip(tokens, losses, strict=True)) / sum(tokens)
     assert together == pytest.approx(mean, abs=1e-5)
     assert len({round(loss, 4) for loss in losses}) == len(rows)
-    short = Decoding(max_new_tokens=6)
-    assert answerer.answer(rows, short) == [answerer.answer([row], short)[0] for row in rows]
+    assert answerer.answer(rows, SHORT) == [answerer.answer([row], SHORT)[0] for row in rows]
 
 
 def test_a_batch_of_texts_has_a_gradient_for_every_trained_part(open_tiny):
@@ -456,7 +456,7 @@ def test_it_learns_what_only_the_moment_shows(family, clips, open_tiny, colours,
         assert answerer.loss(inside).item() < 0.1
         assert answerer.loss(outside).item() > math.log(len(colours)) / 2
     right = [
-        sum(a == b for a, b in zip(answerer.generate(frames), colours, strict=True))
+        sum(a == b for a, b in zip(answerer.generate(frames, SHORT), colours, strict=True))
         for frames in (inside, outside)
     ]
     assert right[0] == clips
