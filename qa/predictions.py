@@ -19,6 +19,7 @@ from tools.store.files import CorruptLine, read_json, replace_atomically, write_
 from tools.store.jsonl import dumps
 
 SHOWN = 3  # ids that a message names
+SHOWN_CONTEXT = ("conversation", "subtitles", "frames")  # what of a question's context is shown
 # Controls: how a model is asked so that it cannot understand the video. A blind one sees none.
 BLIND = ("choices_only", "question_only")
 CONTROLS = (*BLIND, "frames_shuffled", "single_frame")
@@ -61,10 +62,11 @@ def _stem(path: Path) -> str:
 
 def benchmark_digest(questions: Iterable[Question]) -> str:
     """Twelve hex digits that change with what is asked and with what is right."""
-    content = [
-        [q.id, q.video, q.start, q.end, q.question, q.choices, q.answer, q.references]
-        for q in questions
-    ]
+    content = []
+    for q in questions:
+        row: list[Any] = [q.id, q.video, q.start, q.end, q.question, q.choices, q.answer]
+        shown = {name: q.context[name] for name in SHOWN_CONTEXT if q.context.get(name)}
+        content.append([*row, q.references, *([shown] if shown else [])])
     return hashlib.sha1(dumps(content)).hexdigest()[:12]
 
 

@@ -25,6 +25,11 @@ SMALL = 0.02  # std of BERT's initial weights
 # what moves near 1, as layers like their inputs.
 TYPICAL_SPEED = 1 / 14
 NO_LABEL = -1  # the target of a sample that has no span
+LEAST = {  # values of a config; of the learned positions [bos] and [eos] take two
+    **dict.fromkeys(("layers", "window", "text_layers"), 0),
+    **dict.fromkeys(("dim", "heads", "vocabulary", "grid", "patch"), 1),
+    "max_positions": 3,
+}
 
 Rotation = tuple[Tensor, Tensor]
 """Cosines and sines, (length, head size / 2) each."""
@@ -81,6 +86,11 @@ class BridgeConfig:
             if value not in choices:
                 hint = did_you_mean(str(value), choices)
                 raise UserError(f"bridge: {name} is {value!r}, not one of {choices}{hint}")
+        for name, least in LEAST.items():
+            if (value := getattr(self, name)) < least:
+                raise UserError(f"bridge: {name} is {value}; it must be {least} or more")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"bridge: dropout is {self.dropout}; it must be from 0 to below 1")
         if self.dim % (2 * self.heads):
             raise UserError(f"bridge: dim {self.dim} is no multiple of 2 * heads ({self.heads})")
         if self.grid % self.patch:

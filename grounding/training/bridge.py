@@ -164,6 +164,12 @@ def bridge_task(experiment: Experiment, dataset: Dataset, videos: Path, output: 
     """
     del videos  # their flow is read in their place
     data = experiment.data
+    if data.val_split and data.labels:
+        raise UserError(
+            f"data.labels={data.labels} is the file of one split, so it does not go with"
+            f" data.val_split={data.val_split}: grounding.labels --split {data.val_split} --labels"
+            " FILE puts labels where each split has its own"
+        )
     reader = reader_of(experiment, output)
 
     def examples_of(split: str) -> SpanExamples:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainerState, TrainingArguments, set_seed
 
 from grounding.answerer.decoding import Decoding
 from grounding.bridge.moments import BASELINES
@@ -58,10 +58,8 @@ class StageTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Over all that is trained."""
         if self.optimizer is None:
-            settings = asdict(self.own_optimizer)
-            kind = OPTIMIZERS[settings.pop("name")]
             trained = [p for p in self.task.model.parameters() if p.requires_grad]
-            self.optimizer = kind(trained, **{**settings, "betas": tuple(settings["betas"])})
+            self.optimizer = new_optimizer(trained, self.own_optimizer)
         return self.optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -72,6 +70,19 @@ class StageTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         self.task.load(Path(str(self.state.best_model_checkpoint)))
+
+
+def new_optimizer(weights: list[torch.Tensor], settings: Optimizer) -> torch.optim.Optimizer:
+    """An optimizer of some weights.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+    keys = asdict(settings)
+    kind, betas = OPTIMIZERS[keys.pop("name")], tuple(keys.pop("betas"))
+    if len(betas) != 2:
+        raise ValueError(f"betas has {len(betas)} numbers, and must have two")
+    return kind(weights, betas=betas, **keys)
 
 
 def train(experiment: Experiment) -> Path:
@@ -93,12 +104,19 @@ def train(experiment: Experiment) -> Path:
     )
     optimizer = experiment.model.optimizer
     trainer = StageTrainer(task, optimizer, _arguments(experiment, task, output))
-    try:
-        trainer.train(resume_from_checkpoint=last_checkpoint(output))
-    except UserError as error:
-        # Of a process that reads frames, the library passes on the traceback as the text.
-        last = str(error).strip().splitlines()[-1]
-        raise UserError(last.removeprefix("tools.errors.UserError: ")) from None
+    checkpoint = last_checkpoint(output)
+    if checkpoint and (state := _finished(checkpoint)):
+        # Within an epoch, the library would take one more step.
+        best = Path(state.best_model_checkpoint or checkpoint).name
+        task.load(Path(checkpoint).with_name(best))
+        trainer.state = state
+    else:
+        try:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        except UserError as error:
+            # Of a process that reads frames, the library passes on the traceback as the text.
+            last = str(error).strip().splitlines()[-1]
+            raise UserError(last.removeprefix("tools.errors.UserError: ")) from None
     if trainer.is_world_process_zero():
         task.save(output)
         trainer.state.save_to_json(str(output / "trainer_state.json"))
@@ -115,6 +133,12 @@ def last_checkpoint(output: Path) -> str | None:
             json.loads(state.read_text(encoding="utf-8"))
             return str(state.parent)
     return None
+
+
+def _finished(checkpoint: str) -> TrainerState | None:
+    """The state of a checkpoint after the last step; None of an earlier one."""
+    state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+    return state if 0 < state.max_steps <= state.global_step else None
 
 
 def _folders(experiment: Experiment) -> tuple[Dataset, Path]:
@@ -219,9 +243,18 @@ def _check(experiment: Experiment) -> None:
         for name in names:
             if (value := getattr(getattr(experiment, group), name)) < least:
                 raise UserError(f"{group}.{name}={value}: it must be {least} or more")
+    try:
+        new_optimizer([torch.zeros(1)], experiment.model.optimizer)
+    except ValueError as error:
+        raise UserError(f"model.optimizer: {error}") from None
     warmup = experiment.model.scheduler.warmup_ratio
     if not 0 <= warmup <= 1:
         raise UserError(f"model.scheduler.warmup_ratio={warmup}: it must be from 0 to 1")
+    if trainer.max_steps < 1 and trainer.max_steps != -1:
+        raise UserError(
+            f"trainer.max_steps={trainer.max_steps}: give a number from 1 on, or -1 for the steps"
+            " of the epochs"
+        )
     if not 0 <= experiment.seed < SEEDS:
         raise UserError(f"seed={experiment.seed}: it must be from 0 to {SEEDS - 1}")
     Decoding(**vars(experiment.model.generate_configs))  # which refuses what does not go together

@@ -27,6 +27,7 @@ from reproduction.jobs import Runner, python
 from reproduction.results import write_results
 from tools.cli import new_folder, positive, run_script, script_parser
 from tools.errors import UserError
+from tools.store.dataset import REPOSITORY
 from tools.store.files import read_json, write_json
 from tools.store.locks import sole_writer
 
@@ -81,9 +82,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--exp",
         type=new_folder,
-        default=Path("exp/grounding"),
+        default=REPOSITORY / "exp" / "grounding",
         metavar="DIR",
-        help="where stories, models and answers go (default: %(default)s)",
+        help="where stories, models and answers go (default: exp/grounding)",
     )
     return parser.parse_args(argv)
 

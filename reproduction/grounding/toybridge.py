@@ -8,7 +8,6 @@ many things are red, is answered by the whole video: so that its frames are spre
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from reproduction.grounding.bridges import new_reader, train
 from reproduction.grounding.shots import Shots, open_shots
 from tools.cli import new_folder, positive, run_script, script_parser, whole
 from tools.features.flow import Dis
+from tools.store.dataset import REPOSITORY
 from toyworld.language import TEMPLATES, WORDS, Event, StoryQuestion
 from toyworld.questions import EVENTS, choose_questions
 from toyworld.stories import SIDE
@@ -83,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--stories",
         type=new_folder,
-        default=Path("exp/toybridge"),
+        default=REPOSITORY / "exp" / "toybridge",
         metavar="DIR",
-        help="where stories are rendered (default: %(default)s)",
+        help="where stories are rendered (default: exp/toybridge)",
     )
     args = parser.parse_args(argv)
     torch.set_num_threads(1)

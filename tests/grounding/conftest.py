@@ -1,6 +1,10 @@
 """Tiny answerers, and pictures that they can tell apart."""
 
+import shutil
+from copy import deepcopy
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -90,12 +94,20 @@ def tiny_base(tmp_path_factory):
     return folder_of
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_tiny(tiny_base):
-    """(family, **settings) -> a new answerer."""
+    """(family, **settings) -> a new answerer; the checkpoint is read once."""
+    from grounding.answerer.answerer import Answerer
     from grounding.answerer.weights import open_answerer
 
-    return lambda family, **settings: open_answerer(str(tiny_base(family)), **settings)
+    opened = cache(lambda family, dtype: open_answerer(str(tiny_base(family)), dtype))
+
+    def copy_of(family, dtype=torch.float32, **settings):
+        first = opened(family, dtype)
+        model, processor = deepcopy((first.model, first.processor))
+        return Answerer(model, processor, replace(first.settings, **settings))
+
+    return copy_of
 
 
 @pytest.fixture(scope="session")
@@ -142,12 +154,20 @@ def film(parts):
 
 
 @pytest.fixture
-def films(dataset, make_video, tmp_path):
+def films(films_root, dataset):
     """A data set of FILMS with their optical flow; what moves, and when, is red: "late" at 5 to 7 s
     of 8, "early" at 1 to 3 s. "gone" is not there."""
+    shutil.copytree(films_root, dataset.root, dirs_exist_ok=True)
+    return dataset
+
+
+@pytest.fixture(scope="session")
+def films_root(make_video, tmp_path_factory):
+    """The folder of the data set `films`."""
     from tools.features.flow import Dis, video_flow
 
-    folder = tmp_path / "videos"
+    folder = tmp_path_factory.mktemp("films") / "videos"
+    dataset = Dataset("mine", folder.parent / "mine")
     params = {"extractor": "dis", "flow_fps": 2.0, "grid": 14}
     for name, parts in FILMS.items():
         video = make_video(folder / f"{name}.mp4", frames=film(parts), size=(96, 64), rate=8)
@@ -170,7 +190,7 @@ def films(dataset, make_video, tmp_path):
         question("q5", "gone"),
     ]
     write_questions(dataset.questions("test"), questions)
-    return dataset
+    return dataset.root
 
 
 @pytest.fixture
@@ -266,13 +286,31 @@ def command(data_root, tmp_path):
     return words
 
 
+@pytest.fixture(scope="session")
+def tiny_trained(tmp_path_factory):
+    """family, seed -> the folder of the checkpoint that a tiny training begins with."""
+    from inference.tiny import blip
+
+    return cache(
+        lambda family, seed: blip.build(family, tmp_path_factory.mktemp("tiny") / family, seed)
+    )
+
+
 @pytest.fixture
-def run(command):
+def run(command, tiny_trained):
     """recipe, overrides -> the output folder of a tiny training."""
     from grounding.training.experiment import compose
     from grounding.training.trainer import train
 
-    return lambda *words, **folder: train(compose(command(*words, **folder)))
+    def trained(*words, **folder):
+        experiment = compose(command(*words, **folder))
+        if experiment.stage != "tg":
+            checkpoint = tiny_trained(experiment.model.tiny, experiment.seed)
+            output = Path(experiment.path.output_dir)
+            shutil.copytree(checkpoint, output / "tiny", dirs_exist_ok=True)
+        return train(experiment)
+
+    return trained
 
 
 @pytest.fixture(scope="session")

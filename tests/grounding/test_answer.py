@@ -2,6 +2,8 @@
 right only where it is shown what moves."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -23,6 +25,7 @@ from inference.engines.dryrun import DryrunCaptioner
 from qa.predictions import benchmark_digest, meta_path
 from qa.records import read_questions, write_questions
 from tools.errors import UserError
+from tools.store.dataset import REPOSITORY
 
 
 def run_answer(run_script, dataset, *flags):
@@ -35,7 +38,18 @@ def predictions(dataset, name):
     return {row["id"]: row["prediction"] for row in map(json.loads, lines)}
 
 
-def test_grounded_frames_show_what_is_asked_about(films, watcher, run_script):
+@pytest.fixture
+def yes_server(tmp_path):
+    """NAME@URL of a judge to which every answer is right."""
+    script = REPOSITORY / "tests" / "inference" / "toy_server.py"
+    say = ("--model", "toy", "--say", '{"pred": "yes", "score": 5}')
+    command = [sys.executable, str(script), str(tmp_path / "log"), *say]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        yield f"toy@http://127.0.0.1:{int(server.stdout.readline())}/v1"
+        server.kill()
+
+
+def test_grounded_frames_show_what_is_asked_about(films, watcher, run_script, yes_server):
     """In two runs, as if the first had been stopped."""
     flags = ("--sampler", watcher)
     assert run_answer(run_script, films, *flags, "--limit", 2).returncode == 0
@@ -60,6 +74,10 @@ def test_grounded_frames_show_what_is_asked_about(films, watcher, run_script):
     )
     assert score.returncode == 0, score.stderr
     assert "4 frames (grounded)" in score.stdout
+    judge = ("judge", *where, "--allow_missing", "--predictions", path, "--judge", yes_server)
+    judged = run_script("evaluate_model.py", *judge)
+    assert judged.returncode == 0, judged.stderr
+    assert "accuracy of all (null: wrong)  1.000 [" in judged.stdout, judged.stdout
     other = run_answer(run_script, films, *flags, "--k", 2)
     assert other.returncode == 2
     assert "k=1, this run has k=2" in other.stderr

@@ -166,6 +166,9 @@ def test_a_frame_of_rgb_is_a_vector():
         ({"heads": 3}, "no multiple of 2 \\* heads"),
         ({"patch": 4}, "no multiple of patch"),
         ({"input": "rgb"}, "go together"),
+        ({"heads": 0}, "heads is 0; it must be 1 or more"),
+        ({"max_positions": 2}, "max_positions is 2; it must be 3 or more"),
+        ({"dropout": 1.0}, "dropout is 1.0; it must be from 0 to below 1"),
     ],
 )
 def test_a_config_that_cannot_be_is_named(changes, message):

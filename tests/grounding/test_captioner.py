@@ -28,7 +28,7 @@ def answers_of(captioner, requests, sampling=SHORT):
     return [answer for _, answer in sorted(captioner.generate(requests, sampling))]
 
 
-@pytest.fixture(params=["blip2_t5", "instructblip_llama"])
+@pytest.fixture(scope="module", params=["blip2_t5", "instructblip_llama"])
 def captioner(request, tiny_base):
     captioner = AnswererCaptioner("tiny", str(tiny_base(request.param)), batch=2)
     captioner.check("cpu", SHORT, frames=4)

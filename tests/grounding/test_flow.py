@@ -24,22 +24,32 @@ from tools.video.listing import list_videos
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def mine(dataset, tiny_videos):
-    """Three videos of 6, 5 and 4 seconds, listed."""
+def run_flow(run_script, dataset, *flags, world_size=1):
+    words = ("mine", world_size, "--device", "cpu", "--data_root", dataset.root.parent, *flags)
+    return run_script("-m", "grounding.flow", *words)
+
+
+@pytest.fixture(scope="module")
+def computed(tiny_videos, run_script, tmp_path_factory):
+    """A data set of three videos of 6, 5 and 4 seconds with their flow; read it only."""
+    dataset = Dataset("mine", tmp_path_factory.mktemp("data") / "mine")
     list_videos(dataset, tiny_videos)
+    done = run_flow(run_script, dataset)
+    assert (done.returncode, done.stdout) == (0, "flow: 3 done\n")
+    return dataset
+
+
+@pytest.fixture
+def mine(computed, dataset):
+    """A copy of it."""
+    shutil.copytree(computed.root, dataset.root, dirs_exist_ok=True)
     return dataset
 
 
 @pytest.fixture
 def compute(run_script, mine):
     """Run the script on `mine`; its output, and the error's line where it ends in one."""
-
-    def run(*flags, world_size=1):
-        words = ("mine", world_size, "--device", "cpu", "--data_root", mine.root.parent, *flags)
-        return run_script("-m", "grounding.flow", *words)
-
-    return run
+    return lambda *flags, **options: run_flow(run_script, mine, *flags, **options)
 
 
 def ids(dataset):
@@ -52,9 +62,7 @@ def files(dataset):
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
 
 
-def test_each_video_has_its_flow_in_a_file_and_a_record(mine, compute):
-    done = compute()
-    assert (done.returncode, done.stdout) == (0, "flow: 3 done\n")
+def test_each_video_has_its_flow_in_a_file_and_a_record(mine):
     records = list(mine.table("flow_dis").read())
     pairs = {record["video_name"]: record["flow_pairs"] for record in records}
     assert pairs == {"one.mp4": 11, "three.mp4": 9, "two.mkv": 7}
@@ -72,8 +80,7 @@ def test_files_with_the_times_of_frames_are_read_by_the_moments_of_pictures(data
     assert read_flow(dataset, "dis", "v").times.tolist() == [[0, 0.5], [0.5, 1], [1, 1.5]]
 
 
-def test_training_and_inference_read_the_same_bits(mine, tiny_videos, compute):
-    compute()
+def test_training_and_inference_read_the_same_bits(mine, tiny_videos):
     for name, video_id in ids(mine).items():
         trained = read_flow(mine, "dis", video_id)
         inferred = video_flow(tiny_videos / name, Dis())
@@ -84,7 +91,6 @@ def test_training_and_inference_read_the_same_bits(mine, tiny_videos, compute):
 
 
 def test_a_file_that_is_there_is_not_made_again(mine, compute):
-    compute()
     made = files(mine)
     table = mine.table("flow_dis")
     records = table.path.read_bytes()
@@ -95,7 +101,6 @@ def test_a_file_that_is_there_is_not_made_again(mine, compute):
 
 
 def test_a_damaged_file_is_made_again_and_no_other(mine, compute):
-    compute()
     made = files(mine)
     damaged = mine.flow("dis", ids(mine)["one.mp4"])
     damaged.write_bytes(damaged.read_bytes()[:100])
@@ -107,7 +112,6 @@ def test_a_damaged_file_is_made_again_and_no_other(mine, compute):
 
 
 def test_redo_makes_all_files_again(mine, compute):
-    compute()
     made = files(mine)
     assert compute("--redo", "flow", "--flow_fps", 4).stdout == "flow: 3 done\n"
     assert files(mine).keys() == made.keys()
@@ -116,7 +120,6 @@ def test_redo_makes_all_files_again(mine, compute):
 
 
 def test_another_rate_is_refused_where_it_is_made_and_where_it_is_read(mine, compute):
-    compute()
     refused = compute("--flow_fps", 4)
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: flow_dis.jsonl was made with flow_fps=2.0, this run")
@@ -126,8 +129,7 @@ def test_another_rate_is_refused_where_it_is_made_and_where_it_is_read(mine, com
         read_flow(mine, "dis", ids(mine)["one.mp4"], grid=7)
 
 
-def test_another_extractors_flow_is_refused(mine, compute):
-    compute()
+def test_another_extractors_flow_is_refused(mine):
     (mine.root / "flow" / "dis").rename(mine.root / "flow" / "raft_large")
     with pytest.raises(UserError, match=r"flow of extractor=dis, wanted is extractor=raft_large"):
         read_flow(mine, "raft_large", ids(mine)["one.mp4"])
@@ -215,22 +217,24 @@ def test_a_dataset_without_listed_videos_is_one_line(dataset, run_script):
     assert "init.jsonl is not there: run preprocess.py mine first" in done.stderr
 
 
-def test_after_a_kill_the_same_command_leaves_the_same_bytes(dataset, make_video, tmp_path):
+def test_after_a_kill_the_same_command_leaves_the_same_bytes(
+    dataset, make_video, run_script, tmp_path
+):
     first = make_video(tmp_path / "videos" / "00.mp4", [("beach", 240)])
     for number in range(1, 6):
         shutil.copy(first, first.with_name(f"{number:02}.mp4"))
     whole = Dataset("whole", tmp_path / "data" / "whole")
     for target in (dataset, whole):
         list_videos(target, first.parent)
+
+    def words(target):
+        flags = ("--device", "cpu", "--data_root", target.root.parent)
+        return ["-m", "grounding.flow", target.name, 1, *flags]
+
+    assert run_script(*words(whole)).returncode == 0
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-
-    def command(target):
-        data_root = str(target.root.parent)
-        words = ["grounding.flow", target.name, "1", "--device", "cpu", "--data_root", data_root]
-        return [sys.executable, "-m", *words]
-
-    subprocess.run(command(whole), env=environment, check=True, capture_output=True)
-    killed = subprocess.Popen(command(dataset), env=environment, stderr=subprocess.DEVNULL)
+    command = [sys.executable, *map(str, words(dataset))]
+    killed = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     while not files(dataset) and killed.poll() is None:
         time.sleep(0.002)
     killed.send_signal(signal.SIGKILL)
@@ -238,7 +242,7 @@ def test_after_a_kill_the_same_command_leaves_the_same_bytes(dataset, make_video
     time.sleep(0.5)  # workers end after their parent
     made = files(dataset)
     assert 0 < len(made) < 6
-    subprocess.run(command(dataset), env=environment, check=True, capture_output=True)
+    assert run_script(*words(dataset)).returncode == 0
     now = files(dataset)
     assert len(now) == 6
     assert {path: now[path] for path in made} == made

@@ -3,6 +3,7 @@ scene named Sofi": it is right about a colour in its moment alone, and gets a wo
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from grounding.training.data import text_of
 from inference.engines.dryrun import DryrunCaptioner
 from qa.records import Question, write_questions
 from tools.errors import UserError
+from tools.store.dataset import Dataset
 from tools.store.jsonl import dumps
 from tools.video.sampling import sample_moments
 
@@ -35,10 +37,11 @@ def solid(film):
         yield from [picture] * (seconds * RATE)
 
 
-@pytest.fixture
-def asked(dataset, make_video, tmp_path):
-    """A data set of FILMS, with questions of which not all can have a label."""
-    folder = tmp_path / "videos"
+@pytest.fixture(scope="module")
+def asked_root(make_video, tmp_path_factory):
+    """The folder of the data set `asked`."""
+    folder = tmp_path_factory.mktemp("asked") / "videos"
+    dataset = Dataset("mine", folder.parent / "mine")
     for name, film in FILMS.items():
         make_video(folder / f"{name}.mp4", frames=solid(film), size=(48, 32), rate=RATE)
     dataset.remember_video_dir(folder)
@@ -60,6 +63,30 @@ def asked(dataset, make_video, tmp_path):
         question("q9", "twice", start=9.0, end=10.0),
     ]
     write_questions(dataset.questions("train"), questions)
+    return dataset.root
+
+
+@pytest.fixture
+def asked(asked_root, dataset):
+    """A data set of FILMS, with questions of which not all can have a label."""
+    shutil.copytree(asked_root, dataset.root, dirs_exist_ok=True)
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def first_run(asked_root, run_script, tmp_path_factory):
+    """A copy of it, after the command; read it only. And what the command printed."""
+    dataset = Dataset("mine", tmp_path_factory.mktemp("labelled") / "mine")
+    shutil.copytree(asked_root, dataset.root)
+    run = make(run_script, dataset)
+    assert run.returncode == 0, run.stderr
+    return dataset, run.stdout
+
+
+@pytest.fixture
+def labelled(first_run, dataset):
+    """A data set whose labels have been made."""
+    shutil.copytree(first_run[0].root, dataset.root, dirs_exist_ok=True)
     return dataset
 
 
@@ -68,15 +95,14 @@ def make(run_script, dataset, *flags, workers=1):
     return run_script("-m", "grounding.labels", "mine", workers, *where, *flags)
 
 
-def test_labels_are_the_moments_and_every_question_ends_somewhere(asked, run_script):
-    run = make(run_script, asked)
-    assert run.returncode == 0, run.stderr
+def test_labels_are_the_moments_and_every_question_ends_somewhere(first_run):
+    asked, printed = first_run
     assert "frame_answers: 5 done, 1 filtered (no_answer), 1 filtered (no_video), 1 failed (" in (
-        run.stdout
+        printed
     )
-    assert "1 failed (VideoError: no such file)" in run.stdout
-    assert "1 failed (ValueError: the part that is asked about starts at 9.0 s" in run.stdout
-    assert "labels: 3 done, 1 filtered (low_confidence), 1 filtered (no_label)" in run.stdout
+    assert "1 failed (VideoError: no such file)" in printed
+    assert "1 failed (ValueError: the part that is asked about starts at 9.0 s" in printed
+    assert "labels: 3 done, 1 filtered (low_confidence), 1 filtered (no_label)" in printed
     labels = read_labels(asked.pseudo_labels("train"))
     assert {key: row["span_time"] for key, row in labels.items()} == {
         "q1": [3.0, 5.0],
@@ -104,16 +130,18 @@ def test_labels_are_the_moments_and_every_question_ends_somewhere(asked, run_scr
     ("baseline", "span"), [("none", (0.0, 8.0)), ("min", (3.0, 5.0)), ("top", (3.0, 5.0))]
 )
 def test_partial_credit_makes_the_whole_clip_win_without_a_baseline(
-    asked, run_script, baseline, span
+    labelled, run_script, baseline, span
 ):
-    run = make(run_script, asked, "--baseline", baseline, "--limit", 1)
+    """Another baseline needs no new answers."""
+    run = make(run_script, labelled, "--baseline", baseline, "--redo", "labels")
     assert run.returncode == 0, run.stderr
-    assert iou(read_labels(asked.pseudo_labels("train"))["q1"]["span_time"], span) == 1
+    assert "frame_answers: nothing to do" in run.stdout
+    assert iou(read_labels(labelled.pseudo_labels("train"))["q1"]["span_time"], span) == 1
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(asked, run_script):
+def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(labelled, run_script):
+    asked = labelled
     path = asked.pseudo_labels("train")
-    make(run_script, asked)
     in_one_go = path.read_bytes()
     assert make(run_script, asked, "--redo", "frame_answers").returncode == 0
     again = json.loads(path.read_bytes().splitlines()[0])
@@ -128,16 +156,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(asked, run_script):
     assert path.read_bytes() == in_one_go
 
 
-def test_another_baseline_needs_no_new_answers(asked, run_script):
-    make(run_script, asked)
-    refused = make(run_script, asked, "--baseline", "none")
+def test_another_baseline_is_refused(labelled, run_script):
+    refused = make(run_script, labelled, "--baseline", "none")
     assert refused.returncode == 2
     assert "baseline=mean" in refused.stderr
     assert refused.stderr.count("\n") == 1
-    again = make(run_script, asked, "--baseline", "none", "--redo", "labels")
-    assert again.returncode == 0, again.stderr
-    assert "frame_answers: nothing to do" in again.stdout
-    assert read_labels(asked.pseudo_labels("train"))["q1"]["span_time"] == [0.0, 8.0]
 
 
 TURNS = [["human", "What does the dog do?"], ["gpt", "It jumps."]]

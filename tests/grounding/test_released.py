@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from grounding.answerer.answerer import Example
+from grounding.answerer.decoding import Decoding
 from grounding.answerer.weights import load_answerer, load_released, released_answerer
 from grounding.bridge.sampler import Sampler
 from inference.tiny.blip import wordpiece
@@ -63,8 +64,8 @@ def test_an_answerer_with_lora_and_its_sampler(
     assert (answerer.settings.stage, answerer.settings.fusion) == ("ivt", "mean")
     expected = dict(trained.model.named_parameters())
     assert all(p.equal(expected[name]) for name, p in answerer.model.named_parameters())
-    question = [Example([ball("red")] * 2, "what is it")]
-    assert answerer.answer(question) == trained.answer(question)
+    asked = ([Example([ball("red")] * 2, "what is it")], Decoding(max_new_tokens=6))
+    assert answerer.answer(*asked) == trained.answer(*asked)
     bridge = Sampler.open(out).bridge
     assert (bridge.config.layers, bridge.config.dim, bridge.config.heads) == (6, 24, 2)
     assert (bridge.config.positions, bridge.config.normalise) == ("reference", "clip_max")

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from grounding.training.bridge import reader_of
 from grounding.training.data import read_examples
+from grounding.training.experiment import compose
 from qa.records import read_questions
 from tools.errors import UserError
 from tools.store.dataset import REPOSITORY, Dataset
@@ -61,24 +63,48 @@ def test_a_killed_training_goes_on_to_the_same_weights(run, command, start, logg
         run(recipe, *steps, "data.nframe=2", folder="cut")
 
 
+TRAIN_ALL = """
+import json, sys
+from grounding.train import main
+for words in json.loads(sys.argv[1]):
+    main(words)
+"""
+
+
 def test_two_processes_take_the_steps_of_one(run, command, start, logged, tmp_path):
-    words = ["trainer.devices=2", "trainer.max_steps=3", "trainer.log_every_n_steps=1"]
+    words = ["trainer.devices=2", "trainer.log_every_n_steps=1"]
     # Adam divides a gradient by its size: below eps noise stays noise.
     words += ["data.batch_size=1", "model.optimizer.eps=0.001", "model.optimizer.lr=0.01"]
-    one, two = run("blip2flant5xl_ivinstruct", *words, folder="one"), tmp_path / "two"
+    words += ["model.bridge.dropout=0"]
+    # The third step of self-refinement, whose epoch has five questions, would have one of two.
+    stages = {
+        "iv": ("blip2flant5xl_ivinstruct", "trainer.max_steps=3"),
+        "tg": ("TG_blip2flant5xl_videoinstruct", "trainer.max_steps=3"),
+        "sf": ("SF_blip2flant5xl_videoinstruct", "trainer.max_steps=2"),
+    }
+    ones = {stage: run(*own, *words, folder=f"{stage}1") for stage, own in stages.items()}
+    script = tmp_path / "train_all.py"
+    script.write_text(TRAIN_ALL)
+    twos = [command(*own, *words, folder=f"{stage}2") for stage, own in stages.items()]
     torchrun = ("torch.distributed.run", "--standalone", "--nproc_per_node", 2)
-    two_words = command("blip2flant5xl_ivinstruct", *words, folder="two")
-    process = start(*torchrun, "-m", "grounding.train", *two_words)
-    assert process.wait(timeout=300) == 0
-    assert logged(two, "loss") == pytest.approx(logged(one, "loss"), abs=2e-4)
-    assert len(logged(two, "loss")) == 3
-    start_of = load_file(one / "tiny" / "model.safetensors")
-    weights = [load_file(folder / "answerer.safetensors") for folder in (one, two)]
-    assert weights[0].keys() == weights[1].keys()
-    moved = max((w - start_of[name]).abs().max() for name, w in weights[0].items())
-    apart = max((w - weights[1][name]).abs().max() for name, w in weights[0].items())
-    assert moved > 1e-3
-    assert apart < 1e-2 * moved
+    process = start(*torchrun, script, orjson.dumps(twos).decode())
+    assert process.wait(timeout=600) == 0
+    for stage, one in ones.items():
+        two = tmp_path / f"{stage}2"
+        assert logged(two, "loss") == pytest.approx(logged(one, "loss"), abs=2e-4), stage
+        assert len(logged(two, "loss")) == int(stages[stage][1][-1])
+        begun = compose(command(*stages[stage], *words))
+        for name in {file.name for file in one.glob("*.safetensors")}:
+            if name == "bridge.safetensors":
+                before = reader_of(begun, one).bridge.state_dict()
+            else:
+                before = load_file(one / "tiny" / "model.safetensors")
+            ours, theirs = (load_file(folder / name) for folder in (one, two))
+            assert ours.keys() == theirs.keys()
+            moved = max((w - before[key]).abs().max() for key, w in ours.items())
+            apart = max((w - theirs[key]).abs().max() for key, w in ours.items())
+            assert moved > 1e-3, (stage, name)
+            assert apart < 1e-2 * moved, (stage, name)
 
 
 def test_conversations_about_images_videos_and_texts_train(run_script, run, make_video, tmp_path):

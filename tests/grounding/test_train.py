@@ -107,6 +107,18 @@ def test_the_epoch_with_the_best_spans_is_kept(run, logged):
     assert best.read_bytes() == (folder / "bridge.safetensors").read_bytes()
 
 
+def test_a_finished_training_takes_no_further_step(run, logged):
+    """It has ended within an epoch; the second run begins with what the first has written."""
+    recipe = "TG_blip2flant5xl_videoinstruct"
+    words = ("trainer.max_steps=3", "trainer.log_every_n_steps=1", "model.optimizer.lr=0.01")
+    folder = run(recipe, *words)
+    losses, weights = logged(folder, "loss"), (folder / "bridge.safetensors").read_bytes()
+    (folder / "bridge.safetensors").unlink()
+    run(recipe, *words)
+    assert logged(folder, "loss") == losses and len(losses) == 3
+    assert (folder / "bridge.safetensors").read_bytes() == weights
+
+
 def test_a_bridge_begins_with_a_trained_one_or_with_bert(run, tmp_path):
     def begin(*words):
         words = ("experiment=VideoTGB_SF_blip2flant5xl_videoinstruct", *words)
@@ -193,12 +205,22 @@ def test_bleu_counts_each_word_as_often_as_it_stands_there():
             ["model.of_extractor_name_or_path=raft_large"],
             r"mine/train: .* \(no flow 4, .*raft_large",
         ),
+        (["data.labels=x", "data.val_split=val"], "data.labels=x is the file of one split, so it"),
         (["model.bridge.positions=rop"], "positions is 'rop', .* did you mean 'rope'"),
     ],
 )
 def test_mistakes_about_the_bridge_are_one_line(overrides, mistake, run):
     with pytest.raises(UserError, match=mistake):
         run("TG_blip2flant5xl_videoinstruct", *overrides)
+
+
+@pytest.mark.parametrize("stage", ["TG", "SF"])
+def test_more_flow_than_learned_positions_is_one_line(stage, run):
+    words = ("model.bridge.positions=learned", "model.bridge.max_positions=4")
+    message = r"has 4 learned positions, and a clip has 6 tokens: positions rope_window takes"
+    with pytest.raises(UserError, match=message) as error:
+        run(f"{stage}_blip2flant5xl_videoinstruct", *words)
+    assert "\n" not in str(error.value)
 
 
 def test_labels_of_another_split_are_one_line(run, data_root):
@@ -248,8 +270,15 @@ def test_missing_videos_are_counted(run, data_root, tmp_path, capsys):
         ("data.batch_size=0", "data.batch_size=0: it must be 1 or more"),
         ("data.num_workers=-1", "data.num_workers=-1: it must be 0 or more"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: it must be 1 or more"),
+        (
+            "trainer.max_steps=0",
+            "trainer.max_steps=0: give a number from 1 on, or -1 for the steps",
+        ),
         ("trainer.devices=-1", "trainer.devices=-1: give a number from 1 on; torchrun --nproc_per"),
         ("trainer.num_nodes=0", "trainer.num_nodes=0: give a number from 1 on; torchrun"),
+        ("model.optimizer.betas=[0.9]", "model.optimizer: betas has 1 numbers, and must have two"),
+        ("model.optimizer.betas=[0.9, 2]", "model.optimizer: Invalid beta parameter at index 1: 2"),
+        ("model.optimizer.lr=-1", "model.optimizer: Invalid learning rate: -1"),
         ("model.scheduler.warmup_ratio=5", "warmup_ratio=5.0: it must be from 0 to 1"),
         ("seed=-1", "seed=-1: it must be from 0 to 4294967295"),
         ("model.generate_configs.num_beams=5", "num_beams 5 and temperature 1.0 do not go togeth"),

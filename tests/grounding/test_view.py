@@ -158,7 +158,7 @@ def test_a_model_without_weights_is_said_in_one_line(tmp_path):
 # The command
 
 
-def test_the_demo_opens_the_page_in_the_browser(tmp_path):
+def test_the_demo_opens_the_page_in_the_browser(run_script, tmp_path):
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
     browser.chmod(browser.stat().st_mode | stat.S_IXUSR)
@@ -171,7 +171,7 @@ def test_the_demo_opens_the_page_in_the_browser(tmp_path):
             time.sleep(0.2)
         time.sleep(0.2)
         assert (tmp_path / "opened").read_text() == "http://localhost:8769/chat\n"
-        second = subprocess.run(command, env=env, capture_output=True, text=True)
+        second = run_script(*command[1:])
         assert (second.returncode, second.stderr) == (
             2,
             "error: --port 8769 is in use: name another one\n",
