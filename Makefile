@@ -110,6 +110,7 @@ bench: setup-dev data/toystories/truth.jsonl
 	$(PY) -m benchmarks.convert
 	$(PY) -m benchmarks.questions
 	$(PY) -m benchmarks.options
+	$(PY) -m benchmarks.teachers
 	$(PY) -m benchmarks.letters
 	$(PY) -m benchmarks.intervals
 	$(PY) -m benchmarks.kill --footage $(FOOTAGE)

@@ -98,12 +98,15 @@ class Answer:
 
     `finish_reason` is "stop" where the model ended by itself, "length" where it was cut off at
     max_new_tokens, or the engine's own word for anything else. `model` is what a server calls the
-    model that answered; empty where it does not say, and of other engines.
+    model that answered; empty where it does not say, and of other engines. `first_log_p` is log p
+    in nats of what could have been the first token, the likeliest ones, of a server that was asked
+    for it and says so.
     """
 
     text: str
     finish_reason: str
     model: str = ""
+    first_log_p: dict[str, float] | None = None
 
 
 class Refused(RuntimeError):

@@ -27,8 +27,11 @@ def is_folder(checkpoint: str) -> bool:
 
 
 @cache
-def local_folder(checkpoint: str) -> Path:
+def local_folder(checkpoint: str, pickled: bool = False) -> Path:
     """The folder of a checkpoint, fetched from the hub where it is named by its id there.
+
+    Args:
+        pickled: fetch pickled weights too, of a checkpoint that has no others.
 
     Raises:
         UserError: it is not there, or cannot be fetched.
@@ -40,7 +43,8 @@ def local_folder(checkpoint: str) -> Path:
         return folder
     from huggingface_hub import snapshot_download
 
-    return _fetched(checkpoint, partial(snapshot_download, allow_patterns=PATTERNS), has_weights)
+    patterns = [*PATTERNS, WEIGHTS[1]] if pickled else PATTERNS
+    return _fetched(checkpoint, partial(snapshot_download, allow_patterns=patterns), has_weights)
 
 
 def _fetched(
@@ -67,9 +71,9 @@ def _fetched(
 
 def has_weights(folder: Path) -> bool:
     """Whether all weights are there; a fetch that was interrupted leaves some of them."""
-    index = read_json(folder / "model.safetensors.index.json")
-    if index:
-        return all((folder / name).is_file() for name in set(index["weight_map"].values()))
+    for name in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        if index := read_json(folder / name):
+            return all((folder / name).is_file() for name in set(index["weight_map"].values()))
     return any(path for pattern in WEIGHTS for path in folder.glob(pattern))
 
 
@@ -152,10 +156,10 @@ def generation_config(checkpoint: str, max_new_tokens: int) -> Sampling:
 
 
 @cache
-def digest(checkpoint: str) -> str:
+def digest(checkpoint: str, pickled: bool = False) -> str:
     """Twelve hex digits that change with the weights and the configuration, from samples of the
-    files: the whole of them takes minutes to read."""
-    folder = local_folder(checkpoint)
+    files: the whole of them takes minutes to read. `pickled` is as in `local_folder`."""
+    folder = local_folder(checkpoint, pickled)
     paths = [path for pattern in ("*.json", *WEIGHTS) for path in folder.glob(pattern)]
     return sampled_digest(sorted(paths))
 

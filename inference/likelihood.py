@@ -6,7 +6,7 @@ with its processor, chat template and batches. The answer's tokens stand where t
 generate them, and the last one is the token that ends an answer, as in training.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -95,45 +95,76 @@ def _forward_prefix(
     import torch
 
     inputs = captioner.on_device(inputs)
-    prompt = inputs["attention_mask"]
-    device, length = prompt.device, prompt.shape[1]
     options = [tokens for _, texts in batch for tokens in texts]
-    counts = torch.tensor([len(texts) for _, texts in batch], device=device)
-    owners = torch.arange(len(batch), device=device).repeat_interleave(counts)
+    owners = [row for row, (_, texts) in enumerate(batch) for _ in texts]
+    keep = {"logits_to_keep": 1} if "logits_to_keep" in captioner.accepted else {}
+    with torch.inference_mode():
+        begun = captioner.network(**inputs, use_cache=True, **keep)
+        totals = continued_log_p(
+            captioner.network, begun, inputs["attention_mask"], options, owners
+        )
+    likelihoods = (
+        LogLikelihood(total, len(tokens)) for total, tokens in zip(totals, options, strict=True)
+    )
+    return [[next(likelihoods) for _ in texts] for _, texts in batch]
+
+
+def continued_log_p(
+    network: Any,
+    begun: Any,
+    prompt: Any,
+    options: Sequence[list[int]],
+    owners: Sequence[int],
+    more: Callable[[int, int], dict[str, Any]] | None = None,
+) -> list[float]:
+    """log p in nats of answers that continue prompts which a network has read.
+
+    Args:
+        begun: what the network gave for the prompts; its cache is used up.
+        prompt: (prompts, length) attention mask of the prompts, which are padded on the left.
+        options: token ids of each answer, one or more.
+        owners: the prompt that each answer continues.
+        more: (answers, tokens) -> further inputs of the network for so many, where it needs some.
+
+    Raises:
+        ValueError: an answer has no tokens.
+    """
+    import torch
+
+    if not all(options):
+        raise ValueError("an option has no tokens")
+    device, length = prompt.device, prompt.shape[1]
+    row_of = torch.tensor(owners, device=device)
     rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(tokens) for tokens in options], True)
     lengths = torch.tensor([len(tokens) for tokens in options])
     live = (torch.arange(rows.shape[1]) < lengths[:, None]).to(device)
     rows = rows.to(device)
-    keep = {"logits_to_keep": 1} if "logits_to_keep" in captioner.accepted else {}
-    with torch.inference_mode():
-        begun = captioner.network(**inputs, use_cache=True, **keep)
-        first = torch.log_softmax(begun.logits[:, -1].float(), dim=-1)[owners]
-        log_p = [first.gather(1, rows[:, :1])]
-        if rows.shape[1] > 1:
-            begun.past_key_values.batch_select_indices(owners)
-            place = torch.arange(length, length + rows.shape[1] - 1, device=device)
-            positions = {}
-            # A visual token's place in a Qwen is not its number in the row, so what follows a video
-            # stands elsewhere too. Its own cache of this shift knows one row a prompt.
-            if (shift := getattr(begun, "rope_deltas", None)) is not None:
-                positions["position_ids"] = (place + shift.view(-1, 1)[owners]).expand(3, -1, -1)
-            logits = captioner.network(
-                input_ids=rows[:, :-1],
-                attention_mask=torch.cat([prompt[owners], live[:, :-1].to(prompt.dtype)], dim=1),
-                past_key_values=begun.past_key_values,
-                cache_position=place,
-                use_cache=True,
-                **positions,
-            ).logits
-            # Row by row: the logits of all rows in float32 are gigabytes.
-            following = [
-                torch.log_softmax(row.float(), dim=-1).gather(1, ids[1:, None])[:, 0]
-                for row, ids in zip(logits, rows, strict=True)
-            ]
-            log_p.append(torch.stack(following))
-        totals = torch.where(live, torch.cat(log_p, dim=1), 0).double().sum(dim=1).tolist()
-    likelihoods = map(LogLikelihood, totals, lengths.tolist())
-    return [[next(likelihoods) for _ in texts] for _, texts in batch]
+    first = torch.log_softmax(begun.logits[:, -1].float(), dim=-1)[row_of]
+    log_p = [first.gather(1, rows[:, :1])]
+    if rows.shape[1] > 1:
+        begun.past_key_values.batch_select_indices(row_of)
+        place = torch.arange(length, length + rows.shape[1] - 1, device=device)
+        given = more(len(rows), len(place)) if more else {}
+        # A visual token's place in a Qwen is not its number in the row, so what follows a video
+        # stands elsewhere too. Its own cache of this shift knows one row a prompt.
+        if (shift := getattr(begun, "rope_deltas", None)) is not None:
+            given["position_ids"] = (place + shift.view(-1, 1)[row_of]).expand(3, -1, -1)
+        logits = network(
+            input_ids=rows[:, :-1],
+            attention_mask=torch.cat([prompt[row_of], live[:, :-1].to(prompt.dtype)], dim=1),
+            past_key_values=begun.past_key_values,
+            cache_position=place,
+            use_cache=True,
+            **given,
+        ).logits
+        # Row by row: the logits of all rows in float32 are gigabytes.
+        following = [
+            torch.log_softmax(row.float(), dim=-1).gather(1, ids[1:, None])[:, 0]
+            for row, ids in zip(logits, rows, strict=True)
+        ]
+        log_p.append(torch.stack(following))
+    totals: list[float] = torch.where(live, torch.cat(log_p, dim=1), 0).double().sum(dim=1).tolist()
+    return totals
 
 
 def _whole_inputs(captioner: HuggingFaceCaptioner, batch: Sequence[Choice]) -> dict[str, Any]:

@@ -28,7 +28,11 @@ _PICTURE = re.compile(r".*?(\d+)\.(?:jpe?g|png|webp|bmp)", re.IGNORECASE)
 
 
 def frames_of(
-    question: Question, video_path: Path, count: int = FRAMES, protocol: str = "middles"
+    question: Question,
+    video_path: Path,
+    count: int = FRAMES,
+    protocol: str = "middles",
+    most: int = MOST_FRAMES,
 ) -> tuple[list[np.ndarray], float]:
     """Frames of the part of a video that is asked about, and how many of them there are a second.
 
@@ -38,6 +42,7 @@ def frames_of(
         count: of frames, or of frames a second; where the part has fewer, some are shown more than
             once. A picture is one.
         protocol: one of PROTOCOLS.
+        most: frames of `per_second` in all.
 
     Returns:
         uint8 RGB (height, width, 3) each, in time order; frames a second.
@@ -51,7 +56,7 @@ def frames_of(
         nonlocal end
         length = float(times[-1]) + 1 / rate
         end = min(length, length if end is None else end)
-        return chosen_indices(times, rate, start, end, count, protocol)
+        return chosen_indices(times, rate, start, end, count, protocol, most)
 
     media = question.context.get("media", "video")
     if media == "image":
@@ -70,7 +75,13 @@ def frames_of(
 
 
 def chosen_indices(
-    times: np.ndarray, rate: float, start: float, end: float, count: int, protocol: str
+    times: np.ndarray,
+    rate: float,
+    start: float,
+    end: float,
+    count: int,
+    protocol: str,
+    most: int = MOST_FRAMES,
 ) -> list[int]:
     """Which frames a protocol takes, rising.
 
@@ -81,7 +92,7 @@ def chosen_indices(
     """
     last = len(times) - 1
     if protocol == "per_second":
-        count = min(max(1, round(count * (end - start))), MOST_FRAMES)
+        count = min(max(1, round(count * (end - start))), most)
     if protocol in ("middles", "per_second"):
         middles = start + (np.arange(count) + 0.5) / count * (end - start)
         # A frame is shown until the next one appears; a stamp may be rounded by a microsecond.

@@ -26,7 +26,8 @@ def steps_of(dataset: Dataset) -> Iterator[tuple[str, Table, Sequence[Table]]]:
     for extractor in dataset.flow_extractors():
         yield f"flow {extractor}", dataset.table("init"), (dataset.table(f"flow_{extractor}"),)
     for what, split, name in dataset.question_tables():
-        asked = f"frame_answers_{split}_{name}" if what == "labels" else f"questions_{split}"
+        own = {"labels": f"frame_answers_{split}_{name}", "judged": f"choices_{split}"}
+        asked = own.get(what, f"questions_{split}")
         made = dataset.table(f"{what}_{split}_{name}")
         yield f"{what} {split} {name}", dataset.table(asked), (made,)
     for model in dataset.caption_models():

@@ -143,7 +143,17 @@ def read_answer(reply: bytes) -> Answer:
     except (AttributeError, TypeError):
         raise ValueError(f"it answers {str(documents[0])[:QUOTED]}") from None
     model = str(documents[0].get("model") or "")
-    return Answer(text.strip(), reasons[-1] if reasons else "stop", model)
+    reason = reasons[-1] if reasons else "stop"
+    return Answer(text.strip(), reason, model, _first_log_p(choices))
+
+
+def _first_log_p(choices: list[dict[str, Any]]) -> dict[str, float] | None:
+    """log p of the likeliest first tokens, where a server was asked for it and knows it."""
+    try:
+        first = next(c for choice in choices for c in (choice.get("logprobs") or {})["content"])
+        return {str(token["token"]): float(token["logprob"]) for token in first["top_logprobs"]}
+    except (KeyError, TypeError, StopIteration):
+        return None
 
 
 def _json(text: bytes) -> Any:

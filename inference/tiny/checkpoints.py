@@ -6,7 +6,8 @@ All but the weights is as in a released checkpoint: Auto classes, servers and ms
 weights are wide random numbers, so greedy text changes with every frame and every word of the
 prompt; the words come from words.txt, and an answer ends by itself, mostly within 200 of them.
 families.yaml says what each family's configuration and processor are; blip.py builds the image
-models BLIP-2 and InstructBLIP, clip.py CLIP, llama.py a language model.
+models BLIP-2 and InstructBLIP, teachers.py Video-LLaVA, IDEFICS and Chat-UniVi, clip.py CLIP,
+llama.py a language model.
 """
 
 import math
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 import transformers
 
-from inference.tiny import blip, clip, llama
+from inference.tiny import blip, clip, llama, teachers
 from inference.tiny.tokenizer import (
     FAMILIES,
     WORDS,
@@ -118,6 +119,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         **{family: partial(blip.build, family) for family in blip.FAMILIES},
         "clip": partial(clip.build, "clip"),
         "llama": llama.build,
+        "video_llava": teachers.video_llava,
+        "idefics": teachers.idefics,
+        "chat_univi": teachers.chat_univi,
     }
     parser.add_argument("family", choices=builders, help="what to build")
     parser.add_argument("folder", type=Path, help="folder to write, made when absent")

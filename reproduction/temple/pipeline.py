@@ -16,7 +16,10 @@ from tools.store.dataset import REPOSITORY
 from tools.training.recipe import Stage
 
 SETTINGS = {
-    "DEVICE": "cpu",
+    # What settings.sh sets by itself on a CPU, on a GPU too.
+    "TORCH_DTYPE": "float32",
+    "DEEPSPEED": "",
+    "ATTN_IMPL": "sdpa",
     "VAL": "none",
     "WORKERS": "0",
     "PER_DEVICE_BATCH": "8",  # divides the batches of all recipes
@@ -89,7 +92,8 @@ class Pipeline:
         The level r1 is there for arms that want it; the paper's four are `LEVELS`.
         """
         root = ["--data_root", self.workspace.data]
-        model = ["--model", base.folder, "--model_name", base.name, "--device", "cpu", *root]
+        device = ["--device", self.workspace.device]
+        model = ["--model", base.folder, "--model_name", base.name, *device, *root]
         levels = [base.name, *LEVELS, FINEST, "--dataset", dataset, "--per_level", *root]
         self.render(dataset)
         shots = python(
@@ -138,6 +142,7 @@ class Pipeline:
             "DATA_MODEL": phase.pairs_base.name,
             "DATA_DIR": str(next(iter(phase.rows)).parent),
             "EXP_DIR": str(self.workspace.exp),
+            "DEVICE": self.workspace.device,
             **SETTINGS,
             **phase.arm.settings,
         }
@@ -156,7 +161,7 @@ class Pipeline:
             return
         command = python(
             "evaluate_model.py", "toy", "--model", model, "--model_name", name,
-            "--dataset", self.dataset, "--data_root", self.workspace.data, "--device", "cpu",
-            "--max_new_tokens", 256, "--out", out,
+            "--dataset", self.dataset, "--data_root", self.workspace.data,
+            "--device", self.workspace.device, "--max_new_tokens", 256, "--out", out,
         )  # fmt: skip
         self.runner.job(f"score-{self.dataset}-{key}", [command])

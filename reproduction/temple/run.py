@@ -124,6 +124,12 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="DIR",
         help="where pairs, rows, models, scores and logs go (default: exp/reproduction)",
     )
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default=Workspace.device,
+        help="what models train and answer on; on a GPU all jobs share it (default: %(default)s)",
+    )
     add_data_root(parser)
     return parser.parse_args(argv)
 
@@ -133,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
     start = time.monotonic()
     chosen = wanted_arms(args)
-    workspace = Workspace(args.data_root, args.exp)
+    workspace = Workspace(args.data_root, args.exp, device=args.device)
     out = args.out or (workspace.exp / "quick" if args.quick else RESULTS)
     with sole_writer(workspace.exp / "run"):
         check_bases(workspace)

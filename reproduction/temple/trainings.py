@@ -44,6 +44,7 @@ class Workspace:
     exp: Path = REPOSITORY / "exp" / "reproduction"  # pairs, rows, models, scores, logs
 
     bases: tuple[Base, ...] = BASES
+    device: str = "cpu"  # that models train and answer on
 
     def base_of(self, seed: int) -> Base:
         """The base of a seed; the seed of validation shares the first one's."""

@@ -2,18 +2,21 @@
 
     python tests/inference/toy_server.py LOG [--port N] [--models ID ...] [--key KEY] [--strict]
                                [--delay S] [--first DEED] [--model NAME]
-                               [--script FILE.json] [--say TEXT]
+                               [--script FILE.json] [--say TEXT] [--likes TEXT [--top N]]
 
 Prints its port once it listens. Appends each request for a chat to LOG, as a line of JSON with the
 time of its arrival and how many were open then. A prompt that begins with "do" is a list of deeds,
 one for each time that this prompt comes: `do 429 drop` is refused, then cut off, then answered.
 --first is the deed for the first time of every other prompt. --model is what an answer calls its
 model. A script is {text: [deed, ...]}: a conversation that contains the text gets these in turn,
-the last one for ever; what is no deed is said as it stands. --say is said to all others.
+the last one for ever; what is no deed is said as it stands. --say is said to all others. With
+--likes a request for logprobs gets them: -0.1 for the letter whose option holds the text, -1 less
+for each other letter in turn, the N likeliest of them.
 """
 
 import argparse
 import json
+import re
 import sys
 import threading
 import time
@@ -21,6 +24,7 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 FIELDS = {"model", "messages", "max_tokens", "temperature", "top_p", "seed", "stream"}
+LOG_P = {"logprobs", "top_logprobs"}  # of OpenAI too, and of few other servers
 
 
 GREETING = "Hello"  # the prompt with which the captioner tries a server
@@ -70,7 +74,11 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(server.arguments.delay)
         if self.path == "/v1/chat/completions" and not self.refused():
             pictures = json.dumps(body["messages"]).count('"image_url"') // 2
-            unknown = sorted(body.keys() - FIELDS) if server.arguments.strict else []
+            fields = FIELDS | (LOG_P if server.arguments.likes is not None else set())
+            unknown = sorted(body.keys() - fields) if server.arguments.strict else []
+            self.log_p = None
+            if server.arguments.likes is not None and body.get("logprobs"):
+                self.log_p = log_p_of(prompt, server.arguments.likes, server.arguments.top)
             if unknown:
                 error = f"Unrecognized request argument supplied: {unknown[0]}"
                 self.say(400, {"error": {"message": error}})
@@ -127,7 +135,10 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, text: str, finish_reason: str) -> None:
         model = self.server.arguments.model
         named = {"model": model} if model else {}
-        self.say(200, {**completion(text, finish_reason), **named})
+        document = completion(text, finish_reason)
+        if self.log_p:
+            document["choices"][0]["logprobs"] = {"content": [{"top_logprobs": self.log_p}]}
+        self.say(200, {**document, **named})
 
     def say(
         self,
@@ -166,6 +177,15 @@ def whole_text(body: dict) -> str:
     return "\n".join(texts)
 
 
+def log_p_of(prompt: str, likes: str, top: int) -> list[dict]:
+    """What could have been the first token, the likeliest ones."""
+    values = {"The": -9.0}
+    for place, (letter, option) in enumerate(re.findall(r"^([A-Z])\. (.*)$", prompt, re.MULTILINE)):
+        values[f" {letter}"] = -0.1 if likes and likes in option else -1.0 - place
+    ranked = sorted(values.items(), key=lambda item: -item[1])[:top]
+    return [{"token": token, "logprob": value} for token, value in ranked]
+
+
 def completion(text: str, finish_reason: str) -> dict:
     message = {"role": "assistant", "content": text}
     return {"choices": [{"index": 0, "message": message, "finish_reason": finish_reason}]}
@@ -184,6 +204,8 @@ if __name__ == "__main__":
     parser.add_argument("--model")
     parser.add_argument("--script")
     parser.add_argument("--say")
+    parser.add_argument("--likes")
+    parser.add_argument("--top", type=int, default=20)
     server = Server(parser.parse_args())
     print(server.server_address[1], flush=True)
     try:

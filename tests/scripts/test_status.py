@@ -88,11 +88,14 @@ def test_steps_over_questions_have_rows_of_their_own(mine):
     mine.table("spans_test_small_b").write([{"video_id": "q1"}])
     fail(mine.table("spans_test_small_b"), "q2", "VideoError: no flow")
     mine.table("answers_test_x-grounded4").write([{"video_id": "q1"}])
+    mine.table("choices_test").write([{"video_id": "q1"}])
+    mine.table("judged_test_videollava_text").write([{"video_id": "q1"}])
     steps = dict(funnel(mine))
     assert steps["frame_answers test x"] == Counts(1, {}, {}, 1)
     assert steps["labels test x"] == Counts(0, {"no_label": 1}, {}, 0)
     assert steps["spans test_small b"] == Counts(1, {}, {"VideoError: no flow": 1}, 0)
     assert steps["answers test x-grounded4"] == Counts(1, {}, {}, 1)
+    assert steps["judged test videollava_text"] == Counts(1, {}, {}, 0)
 
 
 def test_folders_of_the_reference_are_read(mine):

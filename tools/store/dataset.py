@@ -127,7 +127,7 @@ class Dataset:
     def question_tables(self) -> list[tuple[str, str, str]]:
         """(kind, split, name) of the steps' tables with a record a question, such as ("spans",
         "test", "mine") of spans_test_mine.jsonl, by kind."""
-        kinds = ("frame_answers", "labels", "spans", "answers")
+        kinds = ("frame_answers", "labels", "spans", "answers", "judged")
         # One split's name may begin as another's: the longest is meant.
         splits = sorted(map(re.escape, self.question_splits()), key=len, reverse=True)
         shape = re.compile(

@@ -1,10 +1,15 @@
-"""The wording of a question to an answerer, the same in training, evaluation and chat."""
+"""The wording of a question to an answerer, the same in training, evaluation and chat, and to the
+video models that teach a student."""
 
 from collections.abc import Sequence
 
 # Of VideoTGB and Vicuna. In it, earlier turns stand where the question stands, before it.
 QUESTION_PROMPT = "USER: {question} ASSISTANT: "
 EARLIER_TURN = "{question} ASSISTANT: {answer}</s>USER: "
+# Of Video-LLaVA and Chat-UniVi; the frames stand in the place of <video>.
+VIDEO_PROMPT = "USER: <video>\n{question} ASSISTANT:"
+# Of IDEFICS (instruct): before the frames, and after the question that follows them.
+IDEFICS_BEFORE, IDEFICS_AFTER = "User:", ("<end_of_utterance>", "\nAssistant:")
 
 
 def with_earlier_turns(question: str, conversation: Sequence[Sequence[str]] = ()) -> str:

@@ -1,0 +1,1 @@
+"""The teachers, a kind a module."""
