@@ -174,7 +174,10 @@ def open_lesson(
     vectors: dict[str, np.ndarray] = {}
     if settings.teacher_name:
         path = judgements_of(dataset, settings.teacher_name, settings.split)
-        judgements, vectors = read_judgements(path, training)
+        judgements, vectors = read_judgements(path, training, allow_missing=True)
+        if missing := sum(question.id not in judgements for question in training):
+            remarks.append(f"{path} lacks {missing} of {len(training)} questions: left out")
+            training = [question for question in training if question.id in judgements]
         known = [question for question in training if question.id in labelled]
         targets = make_targets(judgements, training, known, settings.by)
         about["teacher"] = {"digest": file_digest(path), "by": targets.by, "tau": targets.tau}
