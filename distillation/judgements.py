@@ -86,9 +86,13 @@ def write_judgements(
 
 
 def read_judgements(
-    path: Path, questions: Sequence[Question]
+    path: Path, questions: Sequence[Question], allow_missing: bool = False
 ) -> tuple[dict[str, Judgement], dict[str, np.ndarray]]:
-    """{id: judgement} and {id: vector} of questions, the second empty where there are no vectors.
+    """{id: judgement} and {id: vector} of a file, the second empty where there are no vectors.
+
+    Args:
+        questions: that must have a judgement, with as many options.
+        allow_missing: some of them may have none, as where a video could not be read.
 
     Raises:
         UserError: there is no such file, a line is none, a question has no judgement or another
@@ -110,6 +114,8 @@ def read_judgements(
         if judgement.id in judgements:
             raise CorruptLine(f"{path} line {number}: the id {judgement.id!r} comes twice")
         judgements[judgement.id] = judgement
+    if allow_missing:
+        questions = [question for question in questions if question.id in judgements] or questions
     _check(path, judgements, questions)
     vectors: dict[str, np.ndarray] = {}
     if (file := features_path(path)).is_file():

@@ -1,0 +1,135 @@
+"""What a trained student answers to a split, and what it answers with less to see."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distillation.batches import Reader
+from distillation.features import Features
+from distillation.lines import Prompts
+from distillation.runs import WEIGHTS, log_p_of, open_student, read_about
+from distillation.views import choice_questions, view_of
+from qa.predictions import Prediction, benchmark_digest, control_path, write_predictions
+from qa.records import Question
+from tools.errors import UserError
+from tools.store.dataset import Dataset, open_dataset
+from tools.store.files import file_digest, write_json
+
+# Name in files and tables -> (what is done to the video, the variant of lines or None: its own).
+VIDEO_CONTROLS: dict[str | None, tuple[str | None, str | None]] = {
+    "question_only": ("zeroed", "none"),
+    "choices_only": ("choices_only", "none"),
+    "frames_shuffled": ("shuffled", None),
+}
+LINE_CONTROLS: dict[str | None, tuple[str | None, str | None]] = {
+    "video_zeroed": ("zeroed", None),
+    "without_lines": (None, "none"),
+    "random_lines": (None, "random"),
+    "shuffled_lines": (None, "shuffled"),
+    "static_lines": (None, "static"),
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a student answers to a split.
+
+    Attributes:
+        answers: {None, or the name of a control: {id: log p of each option}}.
+        cpu_seconds: a question, of the student alone from the cache of features.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+    dataset: Dataset
+    questions: list[Question]
+    answers: dict[str | None, dict[str, list[float]]]
+    cpu_seconds: float
+
+
+def answer(
+    folder: Path, data_root: Path, split: str, controls: bool = True, device: str = "cpu"
+) -> Evaluation:
+    """Answer a split with the student of a folder, and write predictions and scores.
+
+    Raises:
+        UserError: the folder, the features or the lines are missing, or are others than those of
+            the training.
+    """
+    about = read_about(folder)
+    dataset = open_dataset(about["dataset"], data_root)
+    features = Features(dataset, about["features"]["name"])
+    trained_on = {key: value for key, value in about["features"].items() if key != "name"}
+    if features.params != trained_on:
+        raise UserError(
+            f"{folder} was trained on features made with {trained_on}, and those by"
+            f" {features.name} are made with {features.params}"
+        )
+    student = open_student(folder, device)
+
+    def covered(name: str) -> list[Question]:
+        return [q for q in choice_questions(dataset, name) if features.has(view_of(q))]
+
+    questions = covered(split)
+    if not questions:
+        raise UserError(f"no question of {dataset.name}/{split} has features by {features.name}")
+    training = covered(about["split"])
+    variant, seed = about["prompt_variant"], about["seed"]
+    arms: dict[str | None, tuple[str | None, str | None]] = {
+        None: ("zeroed" if about["zero_video"] else None, None)
+    }
+    if controls:
+        arms |= VIDEO_CONTROLS
+        if variant not in ("none", "empty"):
+            arms |= LINE_CONTROLS
+    answers: dict[str | None, dict[str, list[float]]] = {}
+    seconds = 0.0
+    for name, (what, lines) in arms.items():
+        kind = "frame" if variant == "frame" else "event"
+        prompts = Prompts(dataset, lines or variant, about["captioner"], training, seed, kind)
+        blanks = (student.visual_mean, student.question_mean)
+        read = Reader(features, prompts, None, {}, {}, what, *blanks)
+        before = time.process_time()
+        answers[name] = log_p_of(student, read, questions)
+        seconds = time.process_time() - before if name is None else seconds
+    path = folder / "predictions" / f"{split}.jsonl"
+    meta = {"dataset": dataset.name, "split": split, "model": folder.name}
+    for name, own_answers in answers.items():
+        predictions = [Prediction(key, log_p=log_p) for key, log_p in own_answers.items()]
+        own_meta = {**meta, "control": name, "seed": seed}
+        write_predictions(control_path(path, name), predictions, own_meta)
+    result = Evaluation(folder, about, dataset, questions, answers, seconds / len(questions))
+    _write_scores(result, split)
+    return result
+
+
+def _write_scores(evaluation: Evaluation, split: str) -> None:
+    """Counts of right answers a video, in the form of `tools.statistics`."""
+    videos: dict[str, dict[str | None, list[int]]] = {}
+    labelled = [q for q in evaluation.questions if q.answer_index is not None]
+    for question in labelled:
+        counts = videos.setdefault(question.unit, {})
+        for name, answers in evaluation.answers.items():
+            row = answers[question.id]
+            own = counts.setdefault(name, [0, 0])
+            own[0] += row.index(max(row)) == question.answer_index
+            own[1] += 1
+    if not labelled:
+        return
+    document = {
+        "name": evaluation.folder.name,
+        "dataset": evaluation.dataset.name,
+        "benchmark": benchmark_digest(labelled),
+        "student": file_digest(evaluation.folder / WEIGHTS),
+        "cpu_seconds": evaluation.cpu_seconds,
+        "videos": [
+            {
+                "video_name": video,
+                "n": counts[None][1],
+                "counts": {name or "accuracy": own for name, own in counts.items()},
+            }
+            for video, counts in sorted(videos.items())
+        ],
+    }
+    write_json(evaluation.folder / "scores" / f"{split}.json", document)

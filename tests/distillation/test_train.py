@@ -1,0 +1,168 @@
+"""Training: modes, labels, rates that are tried, and going on after an interruption."""
+
+import pytest
+from safetensors.numpy import load_file
+
+from qa.records import read_questions
+from tools.store.files import read_json
+
+TAUGHT = ("--distill_mode", "hybrid", "--teacher_name", "sure")
+
+
+def accuracy(folder):
+    return max(row["val_accuracy"] for row in read_json(folder / "epochs.json"))
+
+
+@pytest.fixture(scope="module")
+def seeing(trained):
+    """A student that has learned from labels what happens first and last."""
+    return trained("seeing", "--epochs", 30)
+
+
+@pytest.fixture(scope="module")
+def few_labels(trained):
+    """(words) -> a student of few labels."""
+    return lambda name, *words: trained(name, "--labels", 0.05, "--epochs", 20, *words)
+
+
+def test_a_student_learns_what_happens_first_and_last(seeing):
+    result, folder = seeing
+    assert result.returncode == 0, result.stderr
+    assert accuracy(folder) > 0.6  # chance is 0.25
+    assert "128 of 128 training questions have labels; 48 questions of val" in result.stdout
+
+
+def test_a_folder_holds_what_was_trained_and_a_row_an_epoch(seeing):
+    _, folder = seeing
+    names = set(load_file(folder / "student.safetensors"))
+    assert {"log_scale", "visual_mean", "time"} <= names
+    assert not [name for name in names if name.startswith(("attend", "to_teacher"))]
+    rows = read_json(folder / "epochs.json")
+    assert [row["epoch"] for row in rows] == list(range(1, 31))
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert not list(folder.glob("checkpoint-*"))
+    about = read_json(folder / "student.json")
+    assert about["chosen"] == {"lr": 0.005, "weight": 1.0}
+
+
+def test_the_same_command_has_nothing_to_do_and_another_is_refused(trained, seeing):
+    again, _ = trained("seeing", "--epochs", 30)
+    assert "nothing to do" in again.stdout
+    other, folder = trained("seeing", "--epochs", 31)
+    assert other.returncode == 2
+    assert f"{folder} holds another training: epochs differ" in other.stderr
+
+
+def test_a_teacher_makes_up_for_missing_labels(few_labels):
+    alone_result, alone = few_labels("alone")
+    taught_result, taught = few_labels("taught", *TAUGHT)
+    assert "8 of 128 training questions have labels" in alone_result.stdout
+    assert "sure: 1.000 of 8 labelled training questions by text" in taught_result.stdout
+    assert accuracy(taught) > accuracy(alone) + 0.1
+
+
+def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(trained, monkeypatch, seeing):
+    """It ends in the third of four epochs, after the checkpoint of the second."""
+    from distillation.trainer import StudentTrainer
+
+    words = ("--epochs", 4, "--dropout", 0.2, *TAUGHT)
+    whole, unbroken = trained("unbroken", *words)
+    assert whole.returncode == 0, whole.stderr
+    compute = StudentTrainer.compute_loss
+
+    def interrupted(self, *args, **kwargs):
+        if self.state.global_step == 18:
+            raise RuntimeError("power cut")
+        return compute(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StudentTrainer, "compute_loss", interrupted)
+        broken, _ = trained("broken", *words)
+    assert "power cut" in broken.stderr
+    again, folder = trained("broken", *words)
+    assert again.returncode == 0, again.stderr
+    for name in ("student.safetensors", "epochs.json"):
+        assert (folder / name).read_bytes() == (unbroken / name).read_bytes()
+
+
+def test_rates_and_weights_are_chosen_on_the_validation_questions(trained):
+    words = ("--epochs", 3, "--lr", 1e-5, 1e-2, "--teacher_weight", 1, 3)
+    result, folder = trained("chosen", *words, *TAUGHT)
+    assert result.returncode == 0, result.stderr
+    tried = read_json(folder / "student.json")["tried"]
+    assert [(row["lr"], row["weight"]) for row in tried] == [(1e-5, 1), (1e-2, 1), (1e-2, 3)]
+    best = max(tried, key=lambda row: row["val_accuracy"])
+    assert read_json(folder / "student.json")["chosen"]["lr"] == best["lr"] == 1e-2
+    assert accuracy(folder) == best["val_accuracy"]
+    assert "(chosen)" in result.stdout
+
+
+def test_lines_are_read_and_students_of_a_seed_begin_with_the_same_weights(trained, films):
+    from distillation.lesson import open_lesson
+    from distillation.settings import TrainSettings, with_defaults
+    from distillation.student import StudentConfig
+
+    def weights(**settings):
+        own = with_defaults(TrainSettings(**settings), False, "films")
+        small = {"heads": 2, "temporal_heads": 2}
+        lesson = open_lesson(films, own, lambda **f: StudentConfig(**f, **small))
+        return dict(lesson.new_student().named_parameters())
+
+    plain, reading = weights(), weights(prompt_variant="event")
+    assert {name.partition(".")[0] for name in reading.keys() - plain.keys()} == {
+        "attend",
+        "norm_query",
+        "norm_line",
+    }
+    assert all(bool((plain[name] == reading[name]).all()) for name in plain)
+    other = weights(seed=1)
+    assert bool((plain["time"] != other["time"]).any())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--distill_mode", "soft"), "--distill_mode soft and --teacher_name None"),
+        (("--teacher_name", "sure"), "none goes without a teacher"),
+        (
+            ("--distill_mode", "hard", "--teacher_name", "nobody"),
+            "nobody has not judged films/train (these have: sure)",
+        ),
+        (("--prompt_variant", "frame"), "films has frame lines by nobody"),
+        (("--num_video_frames", 8), "the features by made-up have 4 frames a video"),
+        (("--clip", "other"), "films has no features by other"),
+        (("--preset", "faithful"), "features of the faithful preset by none"),
+        (("--val", "train"), "64 videos, such as train00, are in train and in train"),
+        (("--heads", 3), "a width of 16 cannot be shared by the heads"),
+        (("--labels", 0), "--labels 0 of 128 questions leaves none"),
+        (("--split", "nothing"), "films has no questions of the split 'nothing'"),
+    ],
+)
+def test_a_mistake_is_one_line(trained, words, message):
+    result, _ = trained("mistake", *words)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+
+
+def test_the_vectors_of_a_teacher_are_learned_from_where_they_are_wanted(trained, films):
+    words = ("--epochs", 2, "--soft", "feature", *TAUGHT)
+    result, folder = trained("vectors", *words)
+    assert result.returncode == 0, result.stderr
+    assert load_file(folder / "student.safetensors")["to_teacher.weight"].shape == (32, 16)
+    path = films.judgements_of("sure", "train").with_name("train.features.npy")
+    kept = path.read_bytes()
+    path.unlink()
+    refused, _ = trained("no_vectors", *words)
+    path.write_bytes(kept)
+    assert "--soft feature needs the teacher's vectors" in refused.stderr
+
+
+def test_questions_without_features_are_left_out(trained, films):
+    name = read_questions(films, "train")[0].video_id
+    path = films.vectors("made-up", "tokens") / f"{name}.safetensors"
+    kept = path.read_bytes()
+    path.unlink()
+    result, _ = trained("without", "--epochs", 1)
+    path.write_bytes(kept)
+    assert "films/train: 2 questions without features: left out" in result.stdout
