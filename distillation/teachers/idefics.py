@@ -21,6 +21,7 @@ class Idefics(LocalTeacher):
     """IdeficsForVisionText2Text with its own processor."""
 
     model_type = "idefics"
+    processor: Any
 
     def __init__(
         self,

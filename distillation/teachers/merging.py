@@ -40,7 +40,7 @@ class Merging:
         """The merged tokens of frames: (frames, patches, d) -> (n, d), n being the sum of the
         scales for each frame of at most MOST_IMAGES, or for each event of a longer video."""
         noise = None if self.noise is None else torch.Generator().manual_seed(self.noise)
-        frames = []
+        frames: list[torch.Tensor] = []
         for count, k in zip(self.scales, NEIGHBOURS, strict=True):
             frames.append(merge(frames[-1] if frames else patches, count, k, noise))
         if len(patches) <= MOST_IMAGES:

@@ -12,6 +12,8 @@ CHECKPOINT = "LanguageBind/Video-LLaVA-7B-hf"
 class VideoLlava(LocalTeacher):
     """VideoLlavaForConditionalGeneration with its own processor."""
 
+    processor: Any
+
     model_type = "video_llava"
 
     def open(self, device: str) -> None:

@@ -45,6 +45,10 @@ def video_llava(
     folder: Path, seed: int = 0, words: Sequence[str] = WORDS, image: int = IMAGE
 ) -> Path:
     """Write a Video-LLaVA: frames of `image` x `image` pixels, (image / 14)^2 + 1 tokens each."""
+    from transformers.models.video_llava.video_processing_video_llava import (
+        VideoLlavaVideoProcessor,
+    )
+
     tokenizer, text = _language(words, ("<image>", "<video>"))
     ids = tokenizer.convert_tokens_to_ids(["<image>", "<video>"])
     config = transformers.VideoLlavaConfig(
@@ -55,10 +59,13 @@ def video_llava(
         image_seq_length=(image // 14) ** 2,
         video_seq_length=8 * ((image // 14) ** 2 + 1),
     )
-    size = {"size": {"shortest_edge": image}, "crop_size": {"height": image, "width": image}}
+    size: dict[str, Any] = {
+        "size": {"shortest_edge": image},
+        "crop_size": {"height": image, "width": image},
+    }
     processor = transformers.VideoLlavaProcessor(
         image_processor=transformers.VideoLlavaImageProcessor(**size),
-        video_processor=transformers.VideoLlavaVideoProcessor(**size),
+        video_processor=VideoLlavaVideoProcessor(**size),
         tokenizer=tokenizer,
     )
     with torch.random.fork_rng(devices=[]):
