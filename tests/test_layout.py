@@ -36,15 +36,10 @@ MAY_IMPORT = {
     "prealignment": ["tools", "inference", "qa", "toyworld"],
     "distillation": ["tools", "inference", "qa", "toyworld"],
     "evaluation": ["tools", "inference", "qa", "toyworld"],
-<<<<<<< HEAD
     "reproduction": [
         *("tools", "inference", "qa", "toyworld", "evaluation", "grounding", "prealignment"),
     ],
-    "visualize": ["tools", "inference", "qa", "grounding.view"],
-=======
-    "reproduction": ["tools", "inference", "qa", "toyworld", "evaluation", "grounding"],
     "visualize": ["tools", "inference", "qa", "grounding.view", "prealignment.view"],
->>>>>>> 84d40c9ad053eb2c7838608901b9c99a57e2afc5
     "benchmarks": [
         *("tools", "inference", "qa", "toyworld", "grounding", "prealignment", "distillation"),
         *("evaluation", "reproduction", "visualize"),

@@ -32,16 +32,12 @@ def steps_of(dataset: Dataset) -> Iterator[tuple[str, Table, Sequence[Table]]]:
         yield f"flow {extractor}", dataset.table("init"), (dataset.table(f"flow_{extractor}"),)
     yield from _text_video_steps(dataset)
     for what, split, name in dataset.question_tables():
-<<<<<<< HEAD
-        own = {"labels": f"frame_answers_{split}_{name}", "judged": f"choices_{split}"}
-        asked = own.get(what, f"questions_{split}")
-=======
-        others = {
+        own = {
             "labels": f"frame_answers_{split}_{name}",
             "image_vectors": f"question_videos_{split}",
+            "judged": f"choices_{split}",
         }
-        asked = others.get(what, f"questions_{split}")
->>>>>>> 84d40c9ad053eb2c7838608901b9c99a57e2afc5
+        asked = own.get(what, f"questions_{split}")
         made = dataset.table(f"{what}_{split}_{name}")
         yield f"{what} {split} {name}", dataset.table(asked), (made,)
     for model in dataset.caption_models():
