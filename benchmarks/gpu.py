@@ -183,7 +183,7 @@ def read_steps(log: Path) -> tuple[float, float]:
 def write_video(path: Path, shape: Sequence[int]) -> None:
     """VIDEO_SECONDS of a texture that moves."""
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    texture = cv2.GaussianBlur(noise, (0, 0), 3)
+    texture: Any = cv2.GaussianBlur(noise, (0, 0), 3)
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=VIDEO_RATE)
         stream.height, stream.width, stream.pix_fmt = *shape[:2], "yuv420p"
@@ -203,7 +203,8 @@ def flow(args: Namespace, checkpoint: Path, folder: Path) -> Iterator[Row]:
 
     number_format = torch.float32 if args.tiny else torch.bfloat16
     with torch.device(args.device):
-        model = tower(1 if args.tiny else WHOLE).to(number_format)
+        model: Any = tower(1 if args.tiny else WHOLE)
+    model.to(number_format)
     side, count = model.config.image_size, 1 if args.tiny else FRAMES
     pictures = torch.randn(count, 3, side, side, device=args.device, dtype=number_format)
     whole = middle(partial(model, pictures))

@@ -63,10 +63,10 @@ def write_cache(dataset: Dataset, videos: int) -> list[Question]:
             )
         )
     write_lines(dataset.prompt_lines("event", CLIP_NAME), rows)
-    lines = [line["text"] for row in rows for line in row["lines"]]
+    prompts = [line["text"] for row in rows for line in row["lines"]]
     texts = [text for q in questions for text in (q.question, *(q.choices or ()))]
     table = TextTable(dataset.vectors(CLIP_NAME, "lines"))
-    table.add(lines, lambda part: [drawn(WORDS, WIDTH) for _ in part], params)
+    table.add(prompts, lambda part: [drawn(WORDS, WIDTH) for _ in part], params)
     table = TextTable(dataset.vectors(CLIP_NAME, "texts"))
     table.add(texts, lambda part: [drawn(WIDTH) for _ in part], params)
     return questions

@@ -4,6 +4,7 @@ parts only, and what a recipe's keys come to."""
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -72,7 +73,7 @@ class StageTrainer(Trainer):
         self.task.load(Path(str(self.state.best_model_checkpoint)))
 
 
-def new_optimizer(weights: list[torch.Tensor], settings: Optimizer) -> torch.optim.Optimizer:
+def new_optimizer(weights: Sequence[torch.Tensor], settings: Optimizer) -> torch.optim.Optimizer:
     """An optimizer of some weights.
 
     Raises:

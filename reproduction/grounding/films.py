@@ -30,7 +30,7 @@ class Films:
 
     shots: Shots
     films: list[Film]
-    flow: list[Flow]
+    flow: Sequence[Flow]
 
     def some(self, places: Iterable[int]) -> "Films":
         """Those at some places."""
