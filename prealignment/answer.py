@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table as Screen
 
+from prealignment.model.config import check_top
 from prealignment.model.layouts import Sample
 from qa.asking import option_order
 from qa.frames import subtitles_of
@@ -54,7 +55,11 @@ BLIND, SHUFFLED, SINGLE = "question_only", "frames_shuffled", "single_frame"  # 
 
 @dataclass(frozen=True)
 class AnswerSettings:
-    """See the help of each field."""
+    """See the help of each field.
+
+    Raises:
+        UserError: --top is given without --memory.
+    """
 
     checkpoint: Path = setting(
         Path("exp/topa/run"), "the folder of an alignment", type=Path, metavar="DIR"
@@ -64,6 +69,12 @@ class AnswerSettings:
         "project on the memory of this data set of text videos, or on this file (default: raw"
         " vectors alone)",
         metavar="DATASET",
+    )
+    top: int | None = setting(
+        None,
+        "project on the N nearest rows of the memory alone (default: on all of them)",
+        type=positive,
+        metavar="N",
     )
     llm: str | None = setting(
         None, "the language model, where it is elsewhere now", metavar="MODEL"
@@ -88,6 +99,9 @@ class AnswerSettings:
         None, "name of the predictions' files (default: that of the checkpoint's folder)"
     )
     seed: int = setting(0, "of orders of options and of shuffled vectors")
+
+    def __post_init__(self) -> None:
+        check_top(self.top, self.memory)
 
 
 class Respondent:
@@ -279,12 +293,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     memory = open_memory(memory_path, source.clip)
     frames = min(settings.frames or about.alignment.frames, about.alignment.frames)
     device = device_of(args.device)
-    ways = ways_of(source, questions, frames, memory, device)
+    ways = ways_of(source, questions, frames, memory, device, settings.top)
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     aligned = load_alignment(settings.checkpoint, settings.llm, dtype)
     aligned.model.to(device)
     made_by = {
-        **{"checkpoint": str(settings.checkpoint), "frames": frames},
+        **{"checkpoint": str(settings.checkpoint), "frames": frames, "top": settings.top},
         **shaped_by(settings.checkpoint, settings.llm, source, questions, memory_path),
     }
     respondent = Respondent(aligned, questions, settings)

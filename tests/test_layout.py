@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "reproduction": [
         *("tools", "inference", "qa", "toyworld", "evaluation", "grounding", "prealignment"),
     ],
-    "visualize": ["tools", "inference", "qa", "grounding.view"],
+    "visualize": ["tools", "inference", "qa", "grounding.view", "prealignment.view"],
     "benchmarks": [
         *("tools", "inference", "qa", "toyworld", "grounding", "prealignment", "evaluation"),
         *("reproduction", "visualize"),

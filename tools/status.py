@@ -25,8 +25,13 @@ def steps_of(dataset: Dataset) -> Iterator[tuple[str, Table, Sequence[Table]]]:
         yield step.name, step.reads, writes
     for extractor in dataset.flow_extractors():
         yield f"flow {extractor}", dataset.table("init"), (dataset.table(f"flow_{extractor}"),)
+    yield from _text_video_steps(dataset)
     for what, split, name in dataset.question_tables():
-        asked = f"frame_answers_{split}_{name}" if what == "labels" else f"questions_{split}"
+        others = {
+            "labels": f"frame_answers_{split}_{name}",
+            "image_vectors": f"question_videos_{split}",
+        }
+        asked = others.get(what, f"questions_{split}")
         made = dataset.table(f"{what}_{split}_{name}")
         yield f"{what} {split} {name}", dataset.table(asked), (made,)
     for model in dataset.caption_models():
@@ -38,6 +43,25 @@ def steps_of(dataset: Dataset) -> Iterator[tuple[str, Table, Sequence[Table]]]:
         names = dataset.response_configs(model, iteration)
         tables = [dataset.responses(model, name, iteration) for name in names]
         yield f"responses {model} iter_{iteration}", reads, tables
+
+
+def _text_video_steps(dataset: Dataset) -> Iterator[tuple[str, Table, Sequence[Table]]]:
+    """Those of text videos, of their vectors, and of captions by a model that has learnt them."""
+    tideos = dataset.table("tideos")
+    given = [dataset.table(name) for name in ("released_tideos", "toy_tideos")]
+    for model in dataset.made_by("raw_tideos"):
+        raw = dataset.table(f"raw_tideos_{model}")
+        yield f"raw_tideos {model}", dataset.table("tideo_seeds"), (raw,)
+        given.append(raw)
+    if reads := [table for table in given if table.exists()]:
+        yield "tideos", reads[-1], (tideos,)
+    for clip in dataset.made_by("text_vectors"):
+        vectors = dataset.table(f"text_vectors_{clip}")
+        yield f"text_vectors {clip} (shards)", dataset.table("tideo_shards"), (vectors,)
+    for name in dataset.made_by("video_captions"):
+        captions = dataset.table(f"video_captions_{name}")
+        split = captions.meta().get("params", {}).get("split")
+        yield f"video_captions {name}", dataset.table(f"described_videos_{split}"), (captions,)
 
 
 def funnel(dataset: Dataset) -> Iterator[tuple[str, Counts]]:

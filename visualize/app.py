@@ -1,5 +1,5 @@
-"""The viewer: browse, judge and understand preference pairs, look at answers to questions, and ask
-about a video.
+"""The viewer: browse, judge and understand preference pairs, look at answers to questions and at
+text videos, and ask about a video.
 
     streamlit run visualize/app.py                       # http://localhost:8501
     streamlit run visualize/app.py -- --data_root /big/data
@@ -14,7 +14,7 @@ import streamlit as st
 
 from tools.errors import UserError
 from visualize.parts.style import ICON, note
-from visualize.screens import dataset, judge, pairs, questions, videos
+from visualize.screens import dataset, judge, pairs, projection, questions, tideos, videos
 from visualize.session import begin
 
 
@@ -37,6 +37,10 @@ def main() -> None:
         st.Page(judge.show, title="Judge", icon=":material/balance:", url_path="judge"),
         st.Page(videos.show, title="Videos", icon=":material/movie:", url_path="videos"),
         st.Page(questions.show, title="Questions", icon=":material/quiz:", url_path="questions"),
+        st.Page(tideos.show, title="Text videos", icon=":material/notes:", url_path="tideos"),
+        st.Page(
+            projection.show, title="Projection", icon=":material/target:", url_path="projection"
+        ),
         talk := st.Page(chat, title="Chat", icon=":material/forum:", url_path="chat"),
         st.Page(dataset.show, title="Dataset", icon=":material/bar_chart:", url_path="dataset"),
     ]

@@ -47,6 +47,7 @@ class CaptionStep(Step):
         return {
             **self._shaped_by,
             "split": settings.split,
+            "top": settings.top,
             "question": settings.question,
             "begin": settings.begin,
             "max_new_tokens": settings.max_new_tokens,
@@ -83,7 +84,7 @@ class CaptionStep(Step):
             except UserError as error:
                 yield position, error
         if vectors and self.memory:
-            vectors = projected(vectors, self.memory, self.device)
+            vectors = projected(vectors, self.memory, self.device, self.settings.top)
         captions = describe(self.aligned, vectors, self.settings) if vectors else []
         for position, caption in zip(described, captions, strict=True):
             yield position, {**records[position], "caption": caption}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.cli import positive, setting
+from tools.errors import UserError
 
 ADAPTERS = ("prefix", "lora", "none")
 
@@ -44,7 +45,11 @@ class AlignmentConfig:
 
 @dataclass(frozen=True)
 class CaptionSettings:
-    """See the help of each field."""
+    """See the help of each field.
+
+    Raises:
+        UserError: --top is given without --memory.
+    """
 
     checkpoint: Path = setting(
         Path("exp/topa/run"), "the folder of an alignment", type=Path, metavar="DIR"
@@ -54,6 +59,12 @@ class CaptionSettings:
         "project on the memory of this data set of text videos, or on this file (default: raw"
         " vectors)",
         metavar="DATASET",
+    )
+    top: int | None = setting(
+        None,
+        "project on the N nearest rows of the memory alone (default: on all of them)",
+        type=positive,
+        metavar="N",
     )
     llm: str | None = setting(
         None, "the language model, where it is elsewhere now", metavar="MODEL"
@@ -69,3 +80,12 @@ class CaptionSettings:
     name: str | None = setting(
         None, "name of the captions' files (default: that of the checkpoint's folder)"
     )
+
+    def __post_init__(self) -> None:
+        check_top(self.top, self.memory)
+
+
+def check_top(top: int | None, memory: str | None) -> None:
+    """Raise UserError where a number of rows is given, and no memory that has them."""
+    if top and not memory:
+        raise UserError("--top is for the projection on a memory: name one with --memory")

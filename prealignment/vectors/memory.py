@@ -21,7 +21,7 @@ from tools.store.files import replace_atomically
 
 BETA = 100.0  # 1 / temperature of the softmax over the memory, as in TOPA
 ROWS = 1_000_000  # of the memory, as TOPA's code has it
-CHUNK = 1024  # rows of the memory that are read at once, twice: they fit in a core's cache
+CHUNK = 4096  # rows of the memory that are read at once, twice: they fit in a processor's cache
 SEARCHED = 16_384  # the same where they are read once
 # Smaller weights than exp(LEAST) of the largest one are lost in float32 anyway, and those that are
 # too small for full precision take a CPU 40 times as long.
@@ -36,11 +36,16 @@ class Memory:
         vectors: (N, d) float32 rows of length 1, mapped from the file.
         mean: (d,) their mean.
         clip: name of the CLIP that made them.
+        rows: (N,) which of all vectors each row is, counted in the order of the index of the text
+            videos; None of a memory that does not say so.
+        texts: the digest of the text videos that it was made of; None of an imported one.
     """
 
     vectors: torch.Tensor
     mean: torch.Tensor
     clip: str
+    rows: torch.Tensor | None = None
+    texts: str | None = None
 
 
 def read_memory(path: Path) -> Memory:
@@ -54,7 +59,14 @@ def read_memory(path: Path) -> Memory:
     try:
         with safe_open(path, framework="pt") as file:
             description = orjson.loads(file.metadata()[DESCRIPTION])
-            return Memory(file.get_tensor("vectors"), file.get_tensor("mean"), description["clip"])
+            rows = file.get_tensor("rows") if "rows" in {*file.keys()} else None
+            return Memory(
+                file.get_tensor("vectors"),
+                file.get_tensor("mean"),
+                description["clip"],
+                rows,
+                description.get("texts"),
+            )
     except FileNotFoundError:
         raise UserError(
             f"{path} is not there: python -m prealignment.features makes it of a data set of text"
@@ -71,6 +83,7 @@ def write_memory(
     clip: str,
     rows: int = ROWS,
     seed: int = 0,
+    texts: str | None = None,
 ) -> int:
     """Write a memory block by block; returns how many rows it has.
 
@@ -78,15 +91,17 @@ def write_memory(
         blocks: (n, d) unit vectors each.
         shape: how many rows all blocks have, and d.
         rows: at most so many rows are kept, drawn without replacement.
+        texts: the digest of the text videos whose vectors the blocks are; None: of unknown texts.
     """
     total, width = shape
     count = min(total, rows)
     chosen = np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
-    size = 4 * width * count
+    begin, end = 8 * count, 8 * count + 4 * width * count
     entries = {
-        "__metadata__": {DESCRIPTION: orjson.dumps({"clip": clip}).decode()},
-        "vectors": {"dtype": "F32", "shape": [count, width], "data_offsets": [0, size]},
-        "mean": {"dtype": "F32", "shape": [width], "data_offsets": [size, size + 4 * width]},
+        "__metadata__": {DESCRIPTION: orjson.dumps({"clip": clip, "texts": texts}).decode()},
+        "rows": {"dtype": "I64", "shape": [count], "data_offsets": [0, begin]},
+        "vectors": {"dtype": "F32", "shape": [count, width], "data_offsets": [begin, end]},
+        "mean": {"dtype": "F32", "shape": [width], "data_offsets": [end, end + 4 * width]},
     }
     # safetensors' own writer wants all rows at once: a million of 768 numbers are 3 GB.
     header = orjson.dumps(entries)
@@ -94,6 +109,7 @@ def write_memory(
     before, mean = 0, np.zeros(width)
     with replace_atomically(path) as file:
         file.write(len(header).to_bytes(8, "little") + header)
+        file.write(chosen.astype("<i8").tobytes())
         for block in blocks:
             first = int(np.searchsorted(chosen, before))
             end = int(np.searchsorted(chosen, before + len(block)))
@@ -137,17 +153,17 @@ def project(
 def _dense(queries: torch.Tensor, memory: Memory, beta: float) -> torch.Tensor:
     """Weighted sums over all rows. They are not divided by the sum of the weights: their length is
     made 1 afterwards."""
-    columns = queries.T.contiguous()
-    highest = torch.full_like(queries[:, 0], -torch.inf)
+    columns = (beta * queries).T.contiguous()
+    highest = torch.full_like(queries[:, :1], -torch.inf)
     sums = torch.zeros_like(queries)
     for chunk in memory.vectors.split(CHUNK):
         chunk = chunk.to(queries.device)
-        scores = beta * (chunk @ columns)  # (rows, n)
-        before, highest = highest, torch.maximum(highest, scores.amax(dim=0))
+        # (n, rows). The product is faster in the other order, and the sum of rows in this one.
+        scores = (chunk @ columns).T.contiguous()
+        before, highest = highest, torch.maximum(highest, scores.amax(dim=1, keepdim=True))
         # What was added before was relative to the highest score of that time.
-        sums *= (before - highest).exp()[:, None]
-        weights = (scores - highest).clamp_(min=LEAST).exp_()
-        sums.addmm_(weights.T, chunk)
+        sums *= (before - highest).exp()
+        sums.addmm_(scores.sub_(highest).clamp_(min=LEAST).exp_(), chunk)
     return sums
 
 
@@ -162,6 +178,27 @@ def _nearest(queries: torch.Tensor, memory: Memory, beta: float, top: int) -> to
         rows = torch.cat([rows, places + number * SEARCHED]).gather(0, order)
     nearest = memory.vectors[rows.cpu()].to(queries.device)  # (top, n, d)
     return torch.einsum("kn,knd->nd", (beta * best).softmax(dim=0), nearest)
+
+
+def nearest_rows(
+    vectors: torch.Tensor, memory: Memory, count: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The rows of a memory that weigh most where vectors are projected on all of it.
+
+    Args:
+        vectors: (n, d).
+        count: of rows, or all of them where there are fewer.
+
+    Returns:
+        (n, count) each, the heaviest row first: weights among all rows, cosines, rows.
+
+    Raises:
+        UserError: the memory has vectors of another width.
+    """
+    _check_width(vectors, memory)
+    cosines = memory.vectors @ normalize(vectors.float(), dim=-1).T  # (N, n)
+    weights, rows = (BETA * cosines).softmax(dim=0).topk(min(count, len(cosines)), dim=0)
+    return weights.T, cosines.gather(0, rows).T, rows.T
 
 
 def shift(vectors: torch.Tensor, image_mean: torch.Tensor, memory: Memory) -> torch.Tensor:

@@ -177,11 +177,17 @@ def shaped_by(
     }
 
 
-def projected(videos: Sequence[np.ndarray], memory: Memory, device: str) -> list[np.ndarray]:
-    """The (F, width) vectors of videos as means of the text vectors that are near to them."""
+def projected(
+    videos: Sequence[np.ndarray], memory: Memory, device: str, top: int | None = None
+) -> list[np.ndarray]:
+    """The (F, width) vectors of videos as means of the text vectors that are near to them.
+
+    Args:
+        top: of the so many nearest ones; None: of all of them.
+    """
     rows = torch.from_numpy(np.concatenate(videos))
     # Many at a time: reading the memory is what costs.
-    parts = [project(block.to(device), memory).cpu() for block in rows.split(ROWS_AT_ONCE)]
+    parts = [project(block.to(device), memory, top=top).cpu() for block in rows.split(ROWS_AT_ONCE)]
     ends = np.cumsum([len(vectors) for vectors in videos])
     return np.split(torch.cat(parts).numpy(), ends[:-1])
 
@@ -192,12 +198,16 @@ def ways_of(
     frames: int,
     memory: Memory | None,
     device: str,
+    top: int | None = None,
 ) -> dict[str, VectorsOf]:
     """{way: the vectors of a question}: projected on the memory, shifted by the difference of the
     means, raw; without a memory, raw alone.
 
     Each part of a video is read and projected once. The mean of the image vectors is that of these
     questions' videos; no answer is needed for it.
+
+    Args:
+        top: project on the so many nearest rows alone; None: on all of them.
     """
 
     def part(question: Question) -> str:
@@ -209,7 +219,9 @@ def ways_of(
     if memory:
         mean = torch.from_numpy(np.concatenate(list(raw.values())).mean(0))
         tables = {
-            "projected": dict(zip(raw, projected(list(raw.values()), memory, device), strict=True)),
+            "projected": dict(
+                zip(raw, projected(list(raw.values()), memory, device, top), strict=True)
+            ),
             "shifted": {
                 name: shift(torch.from_numpy(rows), mean, memory).numpy()
                 for name, rows in raw.items()

@@ -108,11 +108,13 @@ def write_index(dataset: Dataset, settings: FeatureSettings, table: Table) -> No
         raise UserError(f"{folder} has vectors of several widths ({where}): one CLIP has one")
     with replace_atomically(folder / "index.json") as file:
         file.write(dumps(index))
-    write_json(folder / TEXTS, {"tideos": dataset.table("tideo_shards").meta()["fingerprint"]})
+    made_of = dataset.table("tideo_shards").meta()["fingerprint"]
+    write_json(folder / TEXTS, {"tideos": made_of})
     total, [width] = sum(rows for *_, rows in index.values()), widths
     blocks = (unit(read_arrays(shard)[0]["vectors"]) for shard in shards)
+    shape, path = (total, width), dataset.memory(clip)
     count = write_memory(
-        dataset.memory(clip), blocks, (total, width), clip, settings.memory_rows, settings.seed
+        path, blocks, shape, clip, settings.memory_rows, settings.seed, texts=made_of
     )
     print(f"{len(index)} text videos, {total} vectors of width {width} -> {folder}")
-    print(f"memory of {count} vectors -> {dataset.memory(clip)}")
+    print(f"memory of {count} vectors -> {path}")

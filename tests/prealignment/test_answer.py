@@ -7,9 +7,11 @@ import torch
 from prealignment.model.layouts import Sample, lay_out
 from prealignment.scores.options import letter_scores, option_scores
 from prealignment.training.visits import batch_of
-from prealignment.vectors.memory import write_memory
+from prealignment.vectors.memory import read_memory, write_memory
+from prealignment.vectors.sources import Source, ways_of
 from prealignment.weights.alignments import load_alignment
 from qa.predictions import meta_path
+from qa.records import read_questions
 from tools.store.dataset import Dataset
 from tools.store.files import read_json
 
@@ -45,6 +47,25 @@ def test_vectors_of_another_clip_are_refused(pretrained, answered, tmp_path):
     result = answered(pretrained, "--memory", path)
     assert result.returncode == 2
     assert "both must come from one CLIP" in result.stderr
+
+
+def test_a_number_of_rows_without_a_memory_is_refused(pretrained, answered):
+    result = answered(pretrained, "--top", 5)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: --top is for the projection on a memory: name one with --memory\n"
+    )
+
+
+def test_vectors_are_projected_on_the_nearest_rows_alone(data_root):
+    texts, films = (Dataset(name, data_root / name) for name in ("texts", "films"))
+    memory, source = read_memory(texts.memory("tiny-clip")), Source(films, "image", "tiny-clip")
+    questions = read_questions(films, "val")[:2]
+    ways = ways_of(source, questions, 3, memory, "cpu", top=1)
+    for question in questions:
+        nearest = (ways["raw"](question) @ memory.vectors.numpy().T).argmax(1)
+        expected = memory.vectors.numpy()[nearest]
+        np.testing.assert_allclose(ways["projected"](question), expected, atol=1e-6)
 
 
 @pytest.fixture

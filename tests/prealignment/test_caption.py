@@ -7,14 +7,15 @@ from prealignment.caption import bleu_4
 from prealignment.model.captioning import describe
 from prealignment.model.config import CaptionSettings
 from prealignment.weights.alignments import load_alignment
-from qa.predictions import read_predictions
+from qa.predictions import meta_path, read_predictions
 from qa.records import read_questions
 from tools.store.dataset import Dataset
+from tools.store.files import read_json
 
 
 def test_videos_are_described_and_scored(pretrained, data_root, run_script):
     words = ("--split", "captions", "--name", "topa", "--device", "cpu", "--data_root", data_root)
-    words = (*words, "--checkpoint", pretrained, "--memory", "texts")
+    words = (*words, "--checkpoint", pretrained, "--memory", "texts", "--top", 5)
     result = run_script("-m", "prealignment.caption", "films", 1, *words)
     assert result.returncode == 0, result.stderr
     films = Dataset("films", data_root / "films")
@@ -24,6 +25,8 @@ def test_videos_are_described_and_scored(pretrained, data_root, run_script):
     assert captions == {q.id: str(q.answer).removesuffix(".") for q in questions}
     # Words alone: the other three lengths of n-grams count as 0.
     assert "20 of 20 videos: CIDEr 2.500" in result.stdout
+    made_by = read_json(meta_path(films.predictions("captions", "topa")))["made_by"]
+    assert made_by["top"] == 5
     described = [record["video_id"] for record in films.table("video_captions_topa").read()]
     assert described == [question.video_id for question in questions]
 

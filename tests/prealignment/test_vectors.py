@@ -8,7 +8,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from prealignment.vectors.memory import Memory, project, read_memory, shift, write_memory
+from prealignment.vectors.memory import (
+    Memory,
+    nearest_rows,
+    project,
+    read_memory,
+    shift,
+    write_memory,
+)
 from prealignment.vectors.pickles import read_vectors
 from prealignment.vectors.rows import fuse, noisy, sampled, unit
 from tools.errors import UserError
@@ -72,6 +79,19 @@ def test_projection_in_chunks_is_the_dense_softmax(beta):
     torch.testing.assert_close(project(vectors, memory, beta), dense(vectors, memory, beta))
     assert project(5 * vectors[:2, None], memory, beta).shape == (2, 1, 16)
     torch.testing.assert_close(project(5 * vectors, memory), project(vectors, memory))
+
+
+def test_the_rows_that_weigh_most_weigh_as_much_as_in_the_projection():
+    memory = memory_of(rows(500))
+    vectors = torch.from_numpy(rows(3, seed=1))
+    weights, cosines, places = nearest_rows(5 * vectors, memory, 500)
+    summed = torch.einsum("nk,nkd->nd", weights, memory.vectors[places])
+    torch.testing.assert_close(
+        torch.nn.functional.normalize(summed, dim=-1), project(vectors, memory)
+    )
+    assert (weights[:, :-1] >= weights[:, 1:]).all()
+    torch.testing.assert_close(cosines[:, 0], (vectors @ memory.vectors.T).amax(dim=1))
+    assert nearest_rows(vectors, memory, 4)[2].tolist() == places[:, :4].tolist()
 
 
 def test_projection_lies_in_the_cone_of_the_memory_and_ends_at_a_row():
@@ -139,8 +159,9 @@ def test_a_memory_that_is_too_small_for_all_draws_rows_by_its_seed(tmp_path):
 
     def drawn(seed, *blocks):
         assert write_memory(path, blocks, vectors.shape, "clip", 12, seed) == 12
-        kept = read_memory(path).vectors
-        return [int((torch.from_numpy(vectors) == row).all(dim=1).nonzero()) for row in kept]
+        memory = read_memory(path)
+        torch.testing.assert_close(memory.vectors, torch.from_numpy(vectors)[memory.rows])
+        return memory.rows.tolist()
 
     assert drawn(0, vectors) == drawn(0, vectors[:7], vectors[7:])
     assert drawn(0, vectors) == sorted(set(drawn(0, vectors)))

@@ -95,6 +95,29 @@ def test_steps_over_questions_have_rows_of_their_own(mine):
     assert steps["answers test x-grounded4"] == Counts(1, {}, {}, 1)
 
 
+def test_text_videos_their_vectors_and_captions_have_rows_of_their_own(mine):
+    mine.table("tideo_seeds").write([{"video_id": name} for name in "xyz"])
+    mine.table("raw_tideos_m").write([{"video_id": name} for name in "xy"])
+    without = {"video_id": "y", "filtered": True, "filter_reason": "no_json"}
+    mine.table("tideos").write([{"video_id": "x"}, without])
+    mine.table("tideo_shards").write([{"video_id": "000000"}])
+    mine.table("text_vectors_clip-b").write([{"video_id": "000000"}])
+    mine.questions("val").parent.mkdir()
+    mine.questions("val").touch()
+    mine.table("question_videos_val").write([{"video_id": name} for name in "ab"])
+    mine.table("image_vectors_val_clip-b").write([{"video_id": "a"}])
+    fail(mine.table("image_vectors_val_clip-b"), "b", "VideoError: no such file")
+    mine.table("described_videos_val").write([{"video_id": name} for name in "ab"])
+    mine.table("video_captions_run").write([{"video_id": "a"}])
+    mine.table("video_captions_run").meta_path.write_bytes(dumps({"params": {"split": "val"}}))
+    steps = dict(funnel(mine))
+    assert steps["raw_tideos m"] == Counts(2, {}, {}, 1)
+    assert steps["tideos"] == Counts(1, {"no_json": 1}, {}, 0)
+    assert steps["text_vectors clip-b (shards)"] == Counts(1, {}, {}, 0)
+    assert steps["image_vectors val clip-b"] == Counts(1, {}, {"VideoError: no such file": 1}, 0)
+    assert steps["video_captions run"] == Counts(1, {}, {}, 1)
+
+
 def test_folders_of_the_reference_are_read(mine):
     mine.table("extract_frame").write([{"video_id": "a"}, {"video_id": "b"}])
     mine.table("finalize").write([{"video_id": "a"}])

@@ -108,9 +108,9 @@ class Dataset:
         return _names_behind(self.spans(split, "").parent, re.compile(r"spans_(.+)\.jsonl"))
 
     def question_tables(self) -> list[tuple[str, str, str]]:
-        """(kind, split, name) of the steps' tables with a record a question, such as ("spans",
-        "test", "mine") of spans_test_mine.jsonl, by kind."""
-        kinds = ("frame_answers", "labels", "spans", "answers")
+        """(kind, split, name) of the steps' tables about a split's questions or their videos, such
+        as ("spans", "test", "mine") of spans_test_mine.jsonl, by kind."""
+        kinds = ("frame_answers", "labels", "spans", "answers", "image_vectors")
         # One split's name may begin as another's: the longest is meant.
         splits = sorted(map(re.escape, self.question_splits()), key=len, reverse=True)
         shape = re.compile(
@@ -119,6 +119,12 @@ class Dataset:
         matches = (shape.fullmatch(path.name) for path in self.anno.glob("*"))
         tables = {(match[1], match[2], match[3]) for match in matches if match}
         return sorted(tables, key=lambda table: (kinds.index(table[0]), table))
+
+    def made_by(self, kind: str) -> list[str]:
+        """The names behind a kind of table, such as "mine" of raw_tideos_mine.jsonl."""
+        return _names_behind(
+            self.anno, re.compile(rf"{kind}_(.+?)(?<!\.failed)\.jsonl(?:\.\d+-\d+)?")
+        )
 
     def question_splits(self) -> list[str]:
         """The splits that have questions."""
