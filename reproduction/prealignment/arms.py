@@ -102,4 +102,4 @@ ARMS = {
     "nothing_10": Arm("from nothing, 10 % of the labels, raw", "nothing_10", RAW),
     "nothing_100": Arm("from nothing, all labels, raw", "nothing_100", RAW),
 }
-CORE = (WORDS, "text", "projected", "shifted", "raw", "blind", "video")
+CORE = (WORDS, "text", "projected", "shifted", "raw", "blind", "shuffled", "video")
