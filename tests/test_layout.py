@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "distillation": ["tools", "inference", "qa", "toyworld"],
     "evaluation": ["tools", "inference", "qa", "toyworld"],
     "reproduction": ["tools", "inference", "qa", "toyworld", "evaluation", "grounding"],
-    "visualize": ["tools", "inference", "qa", "grounding.view"],
+    "visualize": ["tools", "inference", "qa", "grounding.view", "distillation.view"],
     "benchmarks": [
         *("tools", "inference", "qa", "toyworld", "grounding", "prealignment", "distillation"),
         *("evaluation", "reproduction", "visualize"),
