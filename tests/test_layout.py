@@ -39,7 +39,9 @@ MAY_IMPORT = {
     "reproduction": [
         *("tools", "inference", "qa", "toyworld", "evaluation", "grounding", "prealignment"),
     ],
-    "visualize": ["tools", "inference", "qa", "grounding.view", "prealignment.view"],
+    "visualize": [
+        *("tools", "inference", "qa", "grounding.view", "prealignment.view", "distillation.view"),
+    ],
     "benchmarks": [
         *("tools", "inference", "qa", "toyworld", "grounding", "prealignment", "distillation"),
         *("evaluation", "reproduction", "visualize"),

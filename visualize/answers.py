@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from distillation.view import students, teacher_lines, teachers
 from qa.judge.verdicts import content_key, judged_texts
 from qa.matching import contains
 from qa.options import chosen_option
@@ -25,6 +26,7 @@ from tools.store.files import CorruptLine, read_json
 RIGHT, WRONG, UNANSWERED, DIFFER = "right", "wrong", "unanswered", "the two differ"
 OUTCOMES = (RIGHT, WRONG, UNANSWERED, DIFFER)
 NOT_KNOWN = "not known"
+STUDENT, TEACHER = "student ", "teacher "  # before the name of a run, and of a teacher
 Row = dict[str, Any]
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -69,17 +71,24 @@ class ModelAnswers:
         meta: what made it; empty of a file that was made elsewhere.
         lines: id of a question -> line.
         judged: judge -> id of a question -> the judge's row.
+        label: of a student or a teacher; "": the file's name is the model's.
     """
 
     path: Path
     meta: dict[str, Any]
     lines: dict[str, bytes]
     judged: dict[str, dict[str, Row]] = field(default_factory=dict)
+    label: str = ""
 
     @property
     def name(self) -> str:
         """Of the model, method or control."""
-        return self.path.name.removesuffix(".jsonl")
+        return self.label or self.path.name.removesuffix(".jsonl")
+
+    @property
+    def is_student(self) -> bool:
+        """Whether it is a student of distillation's."""
+        return self.label.startswith(STUDENT)
 
     def prediction(self, question: Question) -> Prediction | None:
         """The prediction; None: there is none."""
@@ -178,13 +187,33 @@ def read_split(dataset: Dataset, split: str) -> Split:
     return read
 
 
+def answer_files(dataset: Dataset, split: str) -> dict[str, Path]:
+    """{name: file} of all that has answered a split: models, then students, then teachers."""
+    models = {name: dataset.predictions(split, name) for name in dataset.prediction_names(split)}
+    own = {STUDENT + name: path for name, path in students(dataset, split).items()}
+    return models | own | teacher_files(dataset, split)
+
+
+def teacher_files(dataset: Dataset, split: str) -> dict[str, Path]:
+    """{name: file} of the teachers that have judged a split."""
+    return {TEACHER + name: path for name, path in teachers(dataset, split).items()}
+
+
 def read_answers(dataset: Dataset, split: str, name: str) -> ModelAnswers:
-    """Read a file of predictions, of whichever questions, and the files of its judges.
+    """Read a file of predictions or judgements, of whichever questions, and the files of its
+    judges.
+
+    Args:
+        name: as in `answer_files`.
 
     Raises:
         UserError: the predictions were made for others, or a line is none.
     """
-    path = dataset.predictions(split, name)
+    path = answer_files(dataset, split).get(name) or dataset.predictions(split, name)
+    if name.startswith(TEACHER):
+        made = (read_json(path.with_suffix(".meta.json")) or {}).get("made_by", {})
+        shown = {"frames": made.get("count"), "protocol": made.get("protocol")}
+        return ModelAnswers(path, shown, dict(teacher_lines(path)), label=name)
     meta = read_json(meta_path(path)) or {}
     made_for = meta.get("dataset", dataset.name), meta.get("split", split)
     if made_for != (dataset.name, split):
@@ -200,7 +229,7 @@ def read_answers(dataset: Dataset, split: str, name: str) -> ModelAnswers:
             judged[judge] = {row["id"]: row for row in rows if "sha1" in row and "verdict" in row}
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptLine(f"{file}: a line is no verdict ({error})") from None
-    return ModelAnswers(path, meta, lines, judged)
+    return ModelAnswers(path, meta, lines, judged, name if name.startswith(STUDENT) else "")
 
 
 def outcomes(split: Split, answers: ModelAnswers) -> np.ndarray:

@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from distillation.judgements import Judgement, write_judgements
 from qa.judge.verdicts import content_key
 from qa.predictions import Prediction, write_predictions
 from qa.records import Question, write_questions
 from tools.errors import UserError
 from tools.store.dataset import Dataset
+from tools.store.files import write_json
 from tools.store.jsonl import dumps
 from visualize.answers import Wanted, outcomes, read_answers, read_split, select
 from visualize.parts.asked import _parts
@@ -390,3 +392,43 @@ def test_without_questions_or_answers_the_page_says_what_makes_them(page, datase
     assert "1 of 5" in words(app)
     dataset.questions("val").unlink()
     assert "This dataset has no questions" in words(page())
+
+
+# Students and teachers
+
+
+@pytest.fixture
+def student(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A student of distillation, below exp/cater, and two teachers; another data set's student."""
+    monkeypatch.chdir(tmp_path)
+    for name, of in (("mine-none-s0", "mine"), ("other-none-s0", "other")):
+        folder = tmp_path / "exp" / "cater" / name
+        likely = [Prediction("a", None, [float(np.log(p)) for p in (0.1, 0.2, 0.7)])]
+        write_predictions(folder / "predictions" / "val.jsonl", likely, meta(dataset=of))
+        (folder / "student.json").write_text('{"config": {}, "prompt_variant": "none"}')
+    judged = Judgement("a", [-4.0, -2.0 + 2 * float(np.log(2)), -1.0], [4, 2, 1])
+    path = dataset.judgements_of("videollava", "val")
+    write_judgements(path, [judged])
+    write_json(path.with_name("val.meta.json"), {"made_by": {"count": 4, "protocol": "middles"}})
+    write_judgements(dataset.judgements_of("served", "val"), [Judgement("a", choice=1)])
+
+
+def test_a_student_stands_beside_its_teachers(student: None, page: Callable[..., AppTest]):
+    app = page(question="a", by="student mine-none-s0")
+    header, *options = rows(app)
+    assert header == ["", "option", "student mine-none-s0", "teacher served", "teacher videollava"]
+    assert [row[2] for row in options] == ["10.0%", "20.0%", "70.0%chosen"]
+    # By log p a token: -1, -1 + ln 2, -1.
+    assert [row[4] for row in options] == ["25.0%", "50.0%chosen", "25.0%"]
+    assert [row[3] for row in options] == ["", "chosen", ""]
+    assert "reads no lines" in captions(app)
+    assert "teacher videollava was shown 4 frames (middles)" in captions(app).replace("\\", "")
+
+
+def test_a_model_stands_alone_and_a_teacher_may_be_looked_at(
+    student: None, page: Callable[..., AppTest]
+):
+    assert rows(page(question="a", by="likely"))[0] == ["", "option", "likely"]
+    app = page(question="a", by="teacher videollava", beside="student mine-none-s0")
+    assert rows(app)[0][2:4] == ["teacher videollava", "student mine-none-s0"]
+    assert "student other-none-s0" not in str([box.options for box in app.selectbox])

@@ -12,6 +12,7 @@ import orjson
 import streamlit as st
 from PIL import Image
 
+from distillation.view import LinesOf
 from qa.frames import FRAMES, PROTOCOLS, chosen_indices, frames_of
 from qa.options import LETTERS
 from qa.predictions import BLIND
@@ -144,6 +145,29 @@ def _play(session: Session, parts: Record) -> None:
         spans[-1][1] - spans[0][0] > PREVIEW_SECONDS
     )
     right.caption(f"{clock(spans[0][0])} to {clock(spans[-1][1])}{cut}")
+
+
+def show_lines(session: Session, question: Question, answers: Sequence[ModelAnswers]) -> None:
+    """The line of text that each student reads beside each frame."""
+    for model in answers:
+        if not model.is_student:
+            continue
+        try:
+            of_student = _lines_of(session, model.path, model.path.stat().st_mtime_ns)
+            lines = of_student.of(question)
+        except UserError as error:
+            note(f"The lines that {model.name} reads cannot be shown: {error}")
+            continue
+        if lines:
+            title = f"{of_student.variant} line that {model.name} reads"
+            table(["frame at", title], [[clock(time), text or "none"] for time, text in lines])
+        elif of_student.variant == "none":
+            st.caption(unmarked(f"{model.name} reads no lines."))
+
+
+@st.cache_resource(max_entries=6, show_spinner="Reading the lines")
+def _lines_of(_session: Session, predictions: Path, changed: int) -> LinesOf:
+    return LinesOf(_session.dataset, predictions)
 
 
 def jpeg(image: np.ndarray) -> bytes:

@@ -18,15 +18,23 @@ from visualize.answers import (
     Split,
     Stamp,
     Wanted,
+    answer_files,
     judged_files,
     outcomes,
     read_answers,
     read_split,
     select,
     stamp,
+    teacher_files,
 )
 from visualize.parts.address import Change, go, heading_with_steps
-from visualize.parts.asked import show_context, show_options, show_texts, show_video
+from visualize.parts.asked import (
+    show_context,
+    show_lines,
+    show_options,
+    show_texts,
+    show_video,
+)
 from visualize.parts.filters import ANY, BOUND, release_focus
 from visualize.parts.style import badge, counted, faint, note, unmarked
 from visualize.session import Session
@@ -73,7 +81,11 @@ def show() -> None:
     elif st.query_params.get("list") == "yes":
         _list(split, list(answers), places)
     else:
-        _one(session, split, list(answers), places, int(places[0]) if current is None else current)
+        beside = list(answers)
+        if any(model.is_student for model in beside):
+            known = {model.name for model in beside}
+            beside += [own for own in _taught_by(session, name) if own.name not in known]
+        _one(session, split, beside, places, int(places[0]) if current is None else current)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the questions")
@@ -107,7 +119,8 @@ def _selection(
 def _answers_of(session: Session, split: str) -> dict[ModelAnswers, Stamp]:
     """The predictions of the one or two files that the side bar names, and of which state of the
     files they are."""
-    names = session.dataset.prediction_names(split)
+    paths = answer_files(session.dataset, split)
+    names = list(paths)
     if not names:
         st.caption("No model has answered these questions: evaluate_model.py qa asks one.")
         return {}
@@ -118,12 +131,18 @@ def _answers_of(session: Session, split: str) -> dict[ModelAnswers, Stamp]:
         if name == NOBODY:
             continue
         judged = judged_files(session.dataset, split, name).values()
-        files = stamp(session.dataset.predictions(split, name), *judged)
+        files = stamp(paths[name], *judged)
         try:
             answers[_answers(session, split, name, files)] = files
         except UserError as error:
             note(error)
     return answers
+
+
+def _taught_by(session: Session, split: str) -> list[ModelAnswers]:
+    """All that have judged the questions, which stand beside a student."""
+    paths = teacher_files(session.dataset, split)
+    return [_answers(session, split, name, stamp(path)) for name, path in paths.items()]
 
 
 def _wanted(split: Split, answers: Sequence[ModelAnswers]) -> Wanted:
@@ -170,6 +189,7 @@ def _one(
     buttons = heading_with_steps(question.question, labels, where, step_to(before), step_to(after))
     buttons.button("List", icon=":material/list:", on_click=go, kwargs={"list": "yes"})
     show_video(session, question, answers)
+    show_lines(session, question, answers)
     if question.answer is None:
         note("The right answer is not public.")
     show_options(question, answers)
