@@ -139,8 +139,8 @@ def _buttons(session: Session, question: PairToJudge) -> None:
         for label, key, verdict in question.answers():
             st.button(
                 label,
-                # A key that is pressed while the next pair is on its way clicks the old button: with
-                # a name of its own, the new pair's button does not take that click for its own.
+                # A key pressed while the next pair is on its way clicks the button of the pair on
+                # the screen: by its name, the next pair's button does not take that click.
                 key=f"answer_{key}_{pair_name(question.pair)}",
                 shortcut=key,
                 type="secondary" if label in ("Reject", "Unsure") else "primary",
