@@ -603,6 +603,7 @@ def test_browser_opens_the_help_on_keys_by_key(world, tab):
     _, address = world
     tab.goto(f"{address}/pairs")
     tab.wait_for_selector("text=1 of 6")
+    tab.wait_for_selector("button:has-text('Keys')")
     assert not tab.locator("dialog").is_visible()
     tab.keyboard.press("?")
     tab.wait_for_selector("dialog:has-text('accept, reject, unsure')")

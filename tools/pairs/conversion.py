@@ -8,6 +8,7 @@ import heapq
 import os
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby, repeat
@@ -118,8 +119,10 @@ class NoPairLeft(UserError):
 
     def __init__(self, cells: list[Cell]) -> None:
         """Args: cells: the funnel's rows."""
+        dropped = sum((cell.dropped for cell in cells), Counter[str]())
+        reasons = [f"{number} {reason}" for reason, number in dropped.most_common()]
         super().__init__(
-            "no pair is left, so nothing was written; the table shows which rules dropped them"
+            f"no pair is left, so nothing was written; dropped: {', '.join(reasons) or 'none'}"
         )
         self.cells = cells
 

@@ -20,7 +20,7 @@ from tools.pairs.judgements import (
     latest_by_judge,
 )
 from visualize.index.view import Filters
-from visualize.parts.address import go, pair_of
+from visualize.parts.address import go, pair_name, pair_of
 from visualize.parts.clips import show_clips
 from visualize.parts.differences import marked
 from visualize.parts.filters import filters_of
@@ -139,7 +139,9 @@ def _buttons(session: Session, question: PairToJudge) -> None:
         for label, key, verdict in question.answers():
             st.button(
                 label,
-                key=f"answer_{key}",
+                # A key pressed while the next pair is on its way clicks the button of the pair on
+                # the screen: by its name, the next pair's button does not take that click.
+                key=f"answer_{key}_{pair_name(question.pair)}",
                 shortcut=key,
                 type="secondary" if label in ("Reject", "Unsure") else "primary",
                 on_click=_answer,
