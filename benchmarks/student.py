@@ -52,8 +52,8 @@ def write_cache(dataset: Dataset, videos: int) -> list[Question]:
         description = {"params": params, "times": [n + 0.5 for n in range(FRAMES)], "step": 1.0}
         path = dataset.vectors(CLIP_NAME, "tokens") / f"{name}.safetensors"
         write_arrays(path, {"tokens": drawn(FRAMES, TOKENS, WIDTH)}, description)
-        lines = [{"start": n, "end": n + 1, "text": f"{name} line {n}"} for n in range(FRAMES)]
-        rows.append({"video": name, "source": "import", "lines": lines, "dropped": {}})
+        own = [{"start": n, "end": n + 1, "text": f"{name} line {n}"} for n in range(FRAMES)]
+        rows.append({"video": name, "source": "import", "lines": own, "dropped": {}})
         choices = [f"{name} option {n}" for n in range(OPTIONS)]
         questions.append(
             Question(

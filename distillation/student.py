@@ -142,14 +142,19 @@ class Student(nn.Module):
         if lines is not None and self.config.reads_lines:
             assert live is not None
             live = torch.ones_like(live) if self.config.faithful else live
-            reading = live.flatten(0, 1).any(1)
-            # Rows without a line would be attention over nothing, which is nan.
-            keys = self.norm_line(self.enter(lines).flatten(0, 1)[reading])
-            masked = ~live.flatten(0, 1)[reading]
-            queries = self.norm_query(tokens[reading])
-            read, _ = self.attend(queries, keys, keys, key_padding_mask=masked, need_weights=False)
-            tokens = tokens.index_add(0, reading.nonzero()[:, 0], self.dropout(read).to(tokens))
+            tokens = self._with_lines(tokens, self.enter(lines).flatten(0, 1), live.flatten(0, 1))
         return self.norm_tokens(tokens).mean(1).unflatten(0, (b, t)) + self.time[:, :t]
+
+    def _with_lines(self, tokens: Tensor, lines: Tensor, live: Tensor) -> Tensor:
+        """(frames, N, d) tokens after the cross-attention to (frames, L, d) lines; those of a frame
+        without a live token are left as they are: attention over nothing would be nan."""
+        reading = live.any(1).nonzero()[:, 0]
+        if not len(reading):
+            return tokens
+        keys, queries = self.norm_line(lines[reading]), self.norm_query(tokens[reading])
+        masked = ~live[reading]
+        read, _ = self.attend(queries, keys, keys, key_padding_mask=masked, need_weights=False)
+        return tokens.index_add(0, reading, self.dropout(read).to(tokens))
 
     def forward(
         self,

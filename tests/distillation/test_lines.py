@@ -99,7 +99,7 @@ def test_lines_that_hold_an_option_are_counted():
         asked("none", 0, choices=choices, answer_index=0),
     ]
     lines = {"a": [Line(0, 1, "a red star moves left .")], "b": [Line(0, 1, "nothing")]}
-    assert leaks(questions, lines) == (3, 1, 1)
+    assert leaks(questions, lines) == (3, 2, 1)
 
 
 def test_two_captioners_must_be_told_apart(lines_of_three):

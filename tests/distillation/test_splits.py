@@ -21,7 +21,7 @@ def test_all_questions_about_a_video_stay_together():
 
 
 def test_too_few_videos_are_refused():
-    with pytest.raises(UserError, match="2 videos leave none for val"):
+    with pytest.raises(UserError, match="2 videos leave none for test"):
         parted(questions_of(2), (0.6, 0.2, 0.2), seed=0)
 
 
