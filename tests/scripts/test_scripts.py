@@ -193,7 +193,8 @@ def test_a_step_that_is_given_nothing_says_why_and_writes_nothing(run_script, ma
         f" filtered, 2 {FEW_SHOTS}"
     )
     for _ in range(2):  # the second run, too
-        assert refused(run_script(*words, "--data_root", tmp_path)).endswith(reason)
+        done = run_script(*words, "--data_root", tmp_path)
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"error: {reason}")
     made = {path.name for path in (tmp_path / "mine" / "anno").glob("*.jsonl")}
     assert made == {"init.jsonl", "files.jsonl", "scene.jsonl", "filter_scene.jsonl"}
     stage_two = ("generate_meta_data.py", 1, "--dataset", "mine", "--model", "dryrun")
