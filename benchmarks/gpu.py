@@ -188,7 +188,7 @@ def write_video(path: Path, shape: Sequence[int]) -> None:
         stream: Any = container.add_stream("libx264", rate=VIDEO_RATE)
         stream.height, stream.width, stream.pix_fmt = *shape[:2], "yuv420p"
         for number in range(VIDEO_SECONDS * VIDEO_RATE):
-            image = np.roll(texture, (3 * number, 2 * number), (1, 0))
+            image: Any = np.roll(texture, (3 * number, 2 * number), (1, 0))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
 
@@ -203,7 +203,8 @@ def flow(args: Namespace, checkpoint: Path, folder: Path) -> Iterator[Row]:
 
     number_format = torch.float32 if args.tiny else torch.bfloat16
     with torch.device(args.device):
-        model = tower(1 if args.tiny else WHOLE).to(number_format)
+        model: Any = tower(1 if args.tiny else WHOLE)
+    model = model.to(number_format)
     side, count = model.config.image_size, 1 if args.tiny else FRAMES
     pictures = torch.randn(count, 3, side, side, device=args.device, dtype=number_format)
     whole = middle(partial(model, pictures))
