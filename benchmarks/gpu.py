@@ -183,12 +183,12 @@ def read_steps(log: Path) -> tuple[float, float]:
 def write_video(path: Path, shape: Sequence[int]) -> None:
     """VIDEO_SECONDS of a texture that moves."""
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    texture: Any = cv2.GaussianBlur(noise, (0, 0), 3)
+    texture = cv2.GaussianBlur(noise, (0, 0), 3)
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=VIDEO_RATE)
         stream.height, stream.width, stream.pix_fmt = *shape[:2], "yuv420p"
         for number in range(VIDEO_SECONDS * VIDEO_RATE):
-            image = np.roll(texture, (3 * number, 2 * number), (1, 0))
+            image: Any = np.roll(texture, (3 * number, 2 * number), (1, 0))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
 
@@ -204,7 +204,7 @@ def flow(args: Namespace, checkpoint: Path, folder: Path) -> Iterator[Row]:
     number_format = torch.float32 if args.tiny else torch.bfloat16
     with torch.device(args.device):
         model: Any = tower(1 if args.tiny else WHOLE)
-    model.to(number_format)
+    model = model.to(number_format)
     side, count = model.config.image_size, 1 if args.tiny else FRAMES
     pictures = torch.randn(count, 3, side, side, device=args.device, dtype=number_format)
     whole = middle(partial(model, pictures))
