@@ -268,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if report.is_at_chance and not settings.allow_chance:
         assert report.accuracy
         raise UserError(
-            f"{name} may be guessing: its accuracy {report.accuracy.value:.3f} is below chance and"
+            f"{name} may be guessing: its accuracy {report.accuracy.value:.3f} is below chance plus"
             f" 3 standard errors, {report.least:.3f}; --allow_chance writes the file nevertheless"
         )
     features = np.stack([vectors[key] for key in judgements]) if vectors else None

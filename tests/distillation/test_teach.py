@@ -228,7 +228,7 @@ def test_a_teacher_that_may_be_guessing_is_refused(teach, file_of, world):
     done = teach("--teacher_name", file_of(7, "guess.jsonl"))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(
-        "error: guess may be guessing: its accuracy 0.583 is below chance and 3 standard errors,"
+        "error: guess may be guessing: its accuracy 0.583 is below chance plus 3 standard errors,"
         " 0.625"
     )
     assert not (world / "mine" / "teachers" / "guess").exists()
