@@ -21,14 +21,15 @@ def show(screen: Screen) -> None:
     """Print a table, as wide as it needs to be; on a narrower terminal a few columns at a time,
     after the names of the rows each time."""
     console = Console()
-    width = console.width if console.is_terminal else max(SCREEN_WIDTH, console.width)
+    width = console.width if console.is_terminal else WIDEST
     names, *columns = screen.columns
     while columns:
         first = len(columns)
         while first > 1 and _width(screen, [names, *columns[:first]]) > width:
             first -= 1
         screen.columns = [names, *columns[:first]]
-        Console(width=max(width, _width(screen, screen.columns))).print(screen)
+        needed = _width(screen, screen.columns)
+        Console(width=max(min(width, SCREEN_WIDTH), needed)).print(screen)
         columns = columns[first:]
 
 

@@ -36,7 +36,7 @@ def test_files_are_the_same_after_twenty_kills_at_random_moments(tiny_videos, tm
     kills = []
     for hit, files in survive(tiny_videos, tmp_path, KILLS, seed=0):
         kills += hit
-        assert files == 8 + 2 + 13 + 2
+        assert files == 9 + 2 + 13 + 2
     assert len(kills) == KILLS
     assert {kill.target for kill in kills} == {"script", "worker"}
     assert len({kill.stage for kill in kills}) >= 3

@@ -47,7 +47,7 @@ QUESTIONS = [
     question("a", context={"media": "video", "subtitles": [[0.5, 1.5, "(Ann:) Hello."]]}),
     question("b", type="TN", start=1.0, end=2.0, question=f"Why? {NASTY}"),
     question("c", choices=None, answer_index=None, answer="two cats", references=["cats"]),
-    question("d", answer=None, answer_index=None, video="gone.mp4"),
+    question("d", answer=None, answer_index=None, video="gone.mp4", video_id="v1"),
     question(
         "e",
         video=None,
@@ -309,7 +309,8 @@ def test_a_hidden_label_and_a_missing_video_are_said(page):
 
 
 def test_a_video_outside_of_its_folder_is_not_opened(page, dataset):
-    write_questions(dataset.questions("val"), [question("a", video="../../../../etc/passwd")])
+    outside = question("a", video="../../../../etc/passwd", video_id="v1")
+    write_questions(dataset.questions("val"), [outside])
     assert "The video cannot be shown: outside" in words(page())
 
 
