@@ -16,13 +16,16 @@ from tools.errors import UserError
 from tools.store.dataset import Dataset, open_dataset
 from tools.store.files import file_digest, write_json
 
-# Name in files and tables -> (what is done to the video, the variant of lines or None: its own).
-VIDEO_CONTROLS: dict[str | None, tuple[str | None, str | None]] = {
+Arms = dict[str | None, tuple[str | None, str | None]]
+"""Name in files and tables, None: no control -> (what is done to the video, the variant of lines or
+None: its own)."""
+
+VIDEO_CONTROLS: Arms = {
     "question_only": ("zeroed", "none"),
     "choices_only": ("choices_only", "none"),
     "frames_shuffled": ("shuffled", None),
 }
-LINE_CONTROLS: dict[str | None, tuple[str | None, str | None]] = {
+LINE_CONTROLS: Arms = {
     "video_zeroed": ("zeroed", None),
     "without_lines": (None, "none"),
     "random_lines": (None, "random"),
@@ -46,6 +49,25 @@ class Evaluation:
     questions: list[Question]
     answers: dict[str | None, dict[str, list[float]]]
     cpu_seconds: float
+
+
+def arms_of(variant: str, zero_video: bool, faithful: bool) -> Arms:
+    """A student's own answers and its controls.
+
+    Args:
+        variant: of the lines that it reads.
+        zero_video: whether it was trained without video, which then no control shows.
+        faithful: whether an option's text holds the question, which then cannot be taken away.
+    """
+    controls = VIDEO_CONTROLS | (LINE_CONTROLS if variant not in ("none", "empty") else {})
+    if faithful:
+        del controls["choices_only"]
+    if not zero_video:
+        return {None: (None, None), **controls}
+    for name in ("frames_shuffled", "video_zeroed"):
+        controls.pop(name, None)
+    zeroed: Arms = {name: (what or "zeroed", lines) for name, (what, lines) in controls.items()}
+    return {None: ("zeroed", None), **zeroed}
 
 
 def answer(
@@ -76,13 +98,9 @@ def answer(
         raise UserError(f"no question of {dataset.name}/{split} has features by {features.name}")
     training = covered(about["split"])
     variant, seed = about["prompt_variant"], about["seed"]
-    arms: dict[str | None, tuple[str | None, str | None]] = {
-        None: ("zeroed" if about["zero_video"] else None, None)
-    }
-    if controls:
-        arms |= VIDEO_CONTROLS
-        if variant not in ("none", "empty"):
-            arms |= LINE_CONTROLS
+    arms = arms_of(variant, about["zero_video"], features.faithful)
+    if not controls:
+        arms = {None: arms[None]}
     answers: dict[str | None, dict[str, list[float]]] = {}
     seconds = 0.0
     for name, (what, lines) in arms.items():
