@@ -134,6 +134,21 @@ def test_lines_are_read_and_students_of_a_seed_begin_with_the_same_weights(train
             ("--distill_mode", "hard", "--teacher_name", "nobody"),
             "nobody has not judged films/train (these have: sure)",
         ),
+        (("--teacher_weight", 3), "--teacher_weight is not read with --distill_mode none"),
+        (
+            ("--distill_mode", "hard", "--teacher_name", "sure", "--soft", "mse"),
+            "--soft is not read with --distill_mode hard and --soft mse: leave it out",
+        ),
+        (
+            (
+                *("--distill_mode", "soft", "--teacher_name", "sure"),
+                "--soft",
+                "mse",
+                "--by",
+                "text",
+            ),
+            "--by is not read with --distill_mode soft and --soft mse: leave it out",
+        ),
         (("--prompt_variant", "frame"), "films has frame lines by nobody"),
         (("--num_video_frames", 8), "the features by made-up have 4 frames a video"),
         (("--clip", "other"), "films has no features by other"),
