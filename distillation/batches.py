@@ -7,6 +7,7 @@ by one.
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from distillation.student import Student
 from distillation.views import view_of
 from qa.records import Question
 
-STATISTICS_VIEWS = 256  # training views whose tokens give the mean and deviation of each channel
+STATISTICS_VIEWS = 256  # at most, whose tokens give the mean and deviation of each channel
 NO_LABEL = -1
 
 
@@ -168,7 +169,7 @@ def set_statistics(student: Student, features: Features, questions: Sequence[Que
     """Give a student the statistics of its training questions: of each channel of visual tokens
     mean and deviation, of questions the mean and one deviation, of options the mean."""
     views = sorted({view_of(question) for question in questions})
-    step = max(1, len(views) // STATISTICS_VIEWS)
+    step = ceil(len(views) / STATISTICS_VIEWS)
     tokens = np.stack([features.tokens(view) for view in views[::step]]).astype(np.float32)
     student.visual_mean.copy_(torch.from_numpy(tokens.mean((0, 1, 2))))
     student.visual_std.copy_(_deviation(torch.from_numpy(tokens.std((0, 1, 2)))))

@@ -8,6 +8,7 @@ in time order, seconds. `video` is a video_id, or the name of the part of a vide
 about. A frame is shown with the line whose span holds its time, or with none.
 """
 
+import hashlib
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,10 +33,13 @@ KINDS = ("event", "frame")  # which captioners write
 CONTROLS = ("none", "empty", "random", "shuffled", "static")
 VARIANTS = (*KINDS, *CONTROLS)
 
-# Where "who is there" ends: the first auxiliary, participle or verb of the toy world. A rule of
-# thumb for a control: it cuts "a man in a red shirt is running" before "is".
+# Where "who is there" ends: the first auxiliary, word in -ing or verb of the toy world behind the
+# first word. A rule of thumb for a control: it cuts "a man in a red shirt is running" before "is",
+# and leaves "a ring spins" whole.
 _VERBS = sorted({action.split()[0] for action in ACTIONS})
-_VERB = re.compile(rf"\b(?:is|are|was|were|has|have|had|{'|'.join(_VERBS)}|\w{{2,}}ing)\b", re.I)
+_VERB = re.compile(
+    rf"(?<=\S\s)(?:is|are|was|were|has|have|had|{'|'.join(_VERBS)}|\w{{2,}}ing)\b", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,15 @@ def read_lines(path: Path) -> dict[str, list[Line]]:
 
 
 def static(text: str) -> str:
-    """A line up to its verb: who is there, not what happens."""
+    """A line up to its verb: who is there, not what happens; all of it where no verb is known."""
     match = _VERB.search(text)
-    return text[: match.start()].strip() if match and match.start() else text
+    return text[: match.start()].strip() if match else text
+
+
+def static_share(lines: Iterable[Line]) -> float:
+    """The share of lines that `static` cuts, of one line at least."""
+    cut = [static(line.text) != line.text for line in lines]
+    return sum(cut) / len(cut)
 
 
 def every_line(dataset: Dataset) -> Iterator[str]:
@@ -134,6 +144,18 @@ class Prompts:
 
     def _own(self, view: str, video: str) -> list[Line]:
         return self._lines.get(view) or self._lines.get(video) or []
+
+    def digest(self, questions: Iterable[Question]) -> str | None:
+        """16 hex digits of the lines of what questions are about, whichever variant shows them;
+        None where no captioner's lines are read."""
+        if self.captioner is None:
+            return None
+        views = {view_of(question): question.unit for question in questions}
+        rows = [
+            [view, [[line.start, line.end, line.text] for line in self._own(view, video)]]
+            for view, video in sorted(views.items())
+        ]
+        return hashlib.sha256(dumps(rows)).hexdigest()[:16]
 
     def partner(self, view: str, video: str) -> tuple[str, str]:
         """The (view, video) whose lines a video is shown with: its own, but for "random", where it

@@ -16,15 +16,15 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from distillation.lines import KINDS, leaks, read_lines, write_lines
+from distillation.lines import KINDS, leaks, read_lines, static_share, write_lines
 from distillation.views import FRAMES, VIEWS, Frames, list_views, view_frames, view_of
 from inference.captioner import Answer, Captioner, Request, answer_groups, request_seed
 from inference.models import add_model_flags, captioner_from
-from qa.records import Question, read_questions
+from qa.records import read_questions
 from tools.cli import add_dataset, add_settings, positive, run_script, script_parser, settings_from
 from tools.errors import UserError
 from tools.runner.options import Options
@@ -35,6 +35,7 @@ from tools.store.jsonl import Record
 from tools.text.answers import parse_clip_caption
 from tools.text.faults import answer_fault
 from tools.text.prompts import DEFAULT, Prompts, add_prompts_flag, clip_messages, fingerprint
+from tools.video.decode import VideoError
 
 SEGMENTS = 4
 DIGITS = 6  # of seconds
@@ -139,16 +140,33 @@ def clip_lines(dataset: Dataset, captioner: str) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def kept_lines(questions: Sequence[Question], kind: str) -> Iterator[dict[str, Any]]:
-    """Rows of the lines that questions hold (`qa.read cater`), one for each equal part of a video,
-    whose pictures count as seconds."""
-    rows = {}
-    for question in questions:
-        texts = question.context.get(f"{kind}_prompts") or []
-        lines = [{"start": n, "end": n + 1, "text": text} for n, text in enumerate(texts)]
-        if lines and question.video is not None:
-            rows[view_of(question)] = _row(view_of(question), "import", lines)
-    yield from rows.values()
+def kept_lines(dataset: Dataset, kind: str) -> Iterator[dict[str, Any]]:
+    """Rows of the lines that questions hold (`qa.read cater`), one for each equal part of what a
+    question is about; what cannot be read is counted in one line."""
+    list_views(dataset)
+    views = {view["video_id"]: view for view in dataset.table(VIEWS).read()}
+    texts = {
+        view_of(question): question.context[f"{kind}_prompts"]
+        for split in dataset.question_splits()
+        for question in read_questions(dataset, split)
+        if question.video is not None and question.context.get(f"{kind}_prompts")
+    }
+    unreadable = 0
+    for view in sorted(views.keys() & texts.keys()):
+        try:
+            whole = view_frames(views[view], 1)  # one frame, which stands for all of the time
+        except VideoError:
+            unreadable += 1
+            continue
+        begin, step = whole.times[0] - whole.step / 2, whole.step / len(texts[view])
+        bounds = pairwise(begin + number * step for number in range(len(texts[view]) + 1))
+        lines = [
+            {"start": round(start, DIGITS), "end": round(end, DIGITS), "text": text}
+            for (start, end), text in zip(bounds, texts[view], strict=True)
+        ]
+        yield _row(view, "import", lines)
+    if unreadable:
+        print(f"{unreadable} videos cannot be read: their {kind} lines are left out")
 
 
 def _row(video: str, source: str, lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -183,8 +201,7 @@ def _captioned(dataset: Dataset, args: Namespace, captioner: Captioner) -> Itera
 
 def _imported(dataset: Dataset, source: str, kind: str) -> Iterator[dict[str, Any]]:
     if source == QUESTIONS:
-        for split in dataset.question_splits():
-            yield from kept_lines(read_questions(dataset, split), kind)
+        yield from kept_lines(dataset, kind)
         return
     for video, lines in read_lines(Path(source)).items():
         yield _row(video, "import", [vars(line) for line in lines])
@@ -203,6 +220,9 @@ def _report(dataset: Dataset, path: Path, rows: Sequence[dict[str, Any]]) -> Non
             f"{dropped.total()} answers were dropped ({_counts(dropped)}): their frames read none"
         )
     lines = read_lines(path)
+    if total:
+        share = static_share(chain.from_iterable(lines.values()))
+        print(f"static shows {share:.1%} of the lines up to a verb, the others whole")
     for split in dataset.question_splits():
         count, of_any, of_right = leaks(read_questions(dataset, split), lines)
         if of_any:

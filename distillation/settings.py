@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distillation.lines import VARIANTS
-from distillation.losses import MODES, SOFT
+from distillation.losses import MODES, SOFT, Teaching
 from distillation.targets import WAYS
 from tools.cli import amount, new_folder, positive, setting, share
 from tools.errors import UserError
@@ -102,7 +102,8 @@ def with_defaults(settings: TrainSettings, faithful: bool, dataset: str) -> Trai
     """The settings with the preset's values and the run's folder in the place of None.
 
     Raises:
-        UserError: a mode without a teacher, or a teacher without a mode.
+        UserError: a mode without a teacher, a teacher without a mode, or a flag that the mode does
+            not read.
     """
     if (settings.distill_mode == "none") == (settings.teacher_name is not None):
         raise UserError(
@@ -115,6 +116,23 @@ def with_defaults(settings: TrainSettings, faithful: bool, dataset: str) -> Trai
     parts += [name for name in (settings.teacher_name,) if name]
     parts += ["faithful"] * faithful + [f"s{settings.seed}"]
     out = settings.out or EXPERIMENTS / "-".join(parts)
-    weights = settings.teacher_weight if settings.distill_mode != "none" else (1.0,)
-    chosen = replace(settings, **missing, out=out, teacher_weight=tuple(weights))
+    chosen = replace(settings, **missing, out=out, teacher_weight=tuple(settings.teacher_weight))
+    if unread := _unread(settings, chosen):
+        raise UserError(
+            f"--{unread[0]} is not read with --distill_mode {chosen.distill_mode} and --soft"
+            f" {chosen.soft}: leave it out"
+        )
     return replace(chosen, lr=tuple(chosen.lr or ()))
+
+
+def _unread(given: TrainSettings, chosen: TrainSettings) -> list[str]:
+    """Flags that are given and do not change what is learned from a teacher."""
+    assert chosen.soft
+    terms = Teaching(chosen.distill_mode, chosen.soft)
+    reads_options = terms.hard_weight or (terms.soft_weight and chosen.soft == "kl")
+    unread = {
+        "teacher_weight": chosen.distill_mode == "none" and chosen.teacher_weight != (1.0,),
+        "soft": given.soft is not None and not terms.soft_weight,
+        "by": given.by != "auto" and not reads_options,
+    }
+    return [flag for flag, is_unread in unread.items() if is_unread]

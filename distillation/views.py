@@ -24,7 +24,8 @@ def view_of(question: Question) -> str:
     """The name of what a question is about: its video, or its part of it."""
     if question.start is None:
         return question.unit
-    return f"{question.unit}@{question.start:g}-{question.end:g}"
+    # 15 digits: more than one part of a video may begin in the same hundredth of a second.
+    return f"{question.unit}@{question.start:.15g}-{question.end:.15g}"
 
 
 def choice_questions(dataset: Dataset, split: str) -> list[Question]:

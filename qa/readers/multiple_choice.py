@@ -39,8 +39,8 @@ REVISION = re.compile(r"_\d{8}$")  # action_sequence_20250131.json
 
 # What CaTeR's rows hold beside the question; a vector of a teacher is no part of a question.
 CATER_CONTEXT = ("event_prompts", "frame_prompts", "teacher_hard_idx")
-# A few pictures of a video, without their times: places count as seconds.
-CATER_FRAMES = {"fps": 1, "first": 0}
+CATER_FPS = 1  # pictures without their times: places count as seconds
+CATER_PICTURE = re.compile(r".*?(\d+)\.\w+")  # frame1.jpg
 
 
 def numbered_options(row: Row, first: int = 0) -> list[str]:
@@ -197,7 +197,9 @@ def cater(row: Row, source: QuestionFiles) -> Draft:
     context: dict[str, Any] = {name: row[name] for name in CATER_CONTEXT if row.has(name)}
     paths = row.texts("frame_paths") if row.get("frame_paths") else []
     if paths:
-        context["frames"] = CATER_FRAMES
+        names = (CATER_PICTURE.fullmatch(PurePosixPath(path).name) for path in paths)
+        first = min((int(name[1]) for name in names if name), default=1)
+        context["frames"] = {"fps": CATER_FPS, "first": first}
     return Draft(
         id=row.text("id"),
         question=row.text("question"),

@@ -4,10 +4,13 @@ import numpy as np
 import orjson
 import pytest
 from numpy.testing import assert_allclose
+from PIL import Image
 
 from distillation.encoder import Encoder, averaged
 from distillation.features import Features
 from distillation.judgements import Judgement, write_judgements
+from distillation.lines import Line, Prompts, read_lines
+from distillation.prompts import main as prompts_main
 from distillation.views import view_frames
 from inference.tiny import clip
 from qa.predictions import read_predictions
@@ -110,6 +113,7 @@ def test_lines_that_hold_an_option_are_warned_of(written):
     warning = "train: in 25.0% of 4 questions a line contains the whole text of an option"
     assert warning in written[0].stdout
     assert "in 25.0% that of the right one" in written[0].stdout
+    assert "static shows " in written[0].stdout
 
 
 def test_frame_lines_are_one_for_each_frame(filmed, written):
@@ -117,6 +121,44 @@ def test_frame_lines_are_one_for_each_frame(filmed, written):
     rows = lines_by_video(filmed, "frame")
     assert len(rows) == 8
     assert [r["start"] for r in rows["train0"]["lines"]] == [0, 0.5, 1, 1.5]
+
+
+def test_lines_that_questions_hold_are_stretched_over_their_pictures(
+    dataset, make_video, tmp_path, capsys
+):
+    """Eight pictures from frame1.png on have two lines, a video of two seconds has four; a third
+    video is broken."""
+    (tmp_path / "video" / "shots").mkdir(parents=True)
+    for number in range(1, 9):
+        pixels = np.full((8, 8, 3), 10 * number, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "video" / "shots" / f"frame{number}.png")
+    make_video(tmp_path / "video" / "film.mp4", [("beach", 24)])
+    (tmp_path / "video" / "broken.mp4").write_bytes(b"no video")
+    dataset.remember_video_dir(tmp_path / "video")
+    numbers = {"media": "frames", "frames": {"fps": 1, "first": 1}}
+    held = {
+        "shots": ("shots", {**numbers, "event_prompts": ["early", "late"]}),
+        "film": ("film.mp4", {"media": "video", "event_prompts": ["a", "b", "c", "d"]}),
+        "broken": ("broken.mp4", {"media": "video", "event_prompts": ["x"]}),
+    }
+    questions = [
+        Question(name, "mine", "train", "?", name, video, choices=["yes", "no"], context=context)
+        for name, (video, context) in held.items()
+    ]
+    write_questions(dataset.questions("train"), questions)
+    words = ("mine", "1", "--kind", "event", "--import", "questions")
+    prompts_main([*words, "--data_root", str(dataset.root.parent)])
+    assert "1 videos cannot be read: their event lines are left out" in capsys.readouterr().out
+    lines = read_lines(dataset.prompt_lines("event", "import"))
+    assert lines == {
+        "film": [Line(n / 2, (n + 1) / 2, text) for n, text in enumerate("abcd")],
+        "shots": [Line(0, 4, "early"), Line(4, 8, "late")],
+    }
+    views = {view["video_id"]: view for view in dataset.table("question_views").read()}
+    frames = view_frames(views["shots"], 8)
+    assert [int(picture.mean()) for picture in frames.pictures] == [10, 20, 30, 40, 50, 60, 70, 80]
+    texts = Prompts(dataset, "event").texts("shots", "shots", frames.times)
+    assert texts == ["early"] * 4 + ["late"] * 4
 
 
 def test_the_cache_holds_what_the_encoder_gives_again(filmed, encoded, tiny_clip):

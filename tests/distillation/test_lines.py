@@ -2,7 +2,15 @@
 
 import pytest
 
-from distillation.lines import Line, Prompts, leaks, read_lines, static, write_lines
+from distillation.lines import (
+    Line,
+    Prompts,
+    leaks,
+    read_lines,
+    static,
+    static_share,
+    write_lines,
+)
 from qa.records import Question
 from tools.errors import UserError
 
@@ -84,10 +92,18 @@ def test_none_empty_and_static_lines(dataset):
         ("two dogs playing with a ball", "two dogs"),
         ("a beach at night", "a beach at night"),
         ("Moves", "Moves"),
+        ("During the day a red circle moves right", "During the day a red circle"),
+        ("A man-eating plant has grown", "A man-eating plant"),
+        ("a ring spins", "a ring spins"),  # no verb that the rule knows
     ],
 )
 def test_who_is_there_without_what_happens(text, who):
     assert static(text) == who
+
+
+def test_the_share_of_lines_that_static_cuts():
+    texts = ("a red star moves left .", "a ring spins", "a dog is asleep", "a beach at night")
+    assert static_share([Line(0, 1, text) for text in texts]) == 0.5
 
 
 def test_lines_that_hold_an_option_are_counted():

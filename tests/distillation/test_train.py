@@ -1,8 +1,14 @@
 """Training: modes, labels, rates that are tried, and going on after an interruption."""
 
+import shutil
+
+import numpy as np
+import orjson
 import pytest
 from safetensors.numpy import load_file
 
+from distillation.judgements import Judgement, write_judgements
+from distillation.lines import write_lines
 from qa.records import read_questions
 from tools.store.files import read_json
 
@@ -128,6 +134,21 @@ def test_lines_are_read_and_students_of_a_seed_begin_with_the_same_weights(train
             ("--distill_mode", "hard", "--teacher_name", "nobody"),
             "nobody has not judged films/train (these have: sure)",
         ),
+        (("--teacher_weight", 3), "--teacher_weight is not read with --distill_mode none"),
+        (
+            ("--distill_mode", "hard", "--teacher_name", "sure", "--soft", "mse"),
+            "--soft is not read with --distill_mode hard and --soft mse: leave it out",
+        ),
+        (
+            (
+                *("--distill_mode", "soft", "--teacher_name", "sure"),
+                "--soft",
+                "mse",
+                "--by",
+                "text",
+            ),
+            "--by is not read with --distill_mode soft and --soft mse: leave it out",
+        ),
         (("--prompt_variant", "frame"), "films has frame lines by nobody"),
         (("--num_video_frames", 8), "the features by made-up have 4 frames a video"),
         (("--clip", "other"), "films has no features by other"),
@@ -156,6 +177,52 @@ def test_the_vectors_of_a_teacher_are_learned_from_where_they_are_wanted(trained
     refused, _ = trained("no_vectors", *words)
     path.write_bytes(kept)
     assert "--soft feature needs the teacher's vectors" in refused.stderr
+
+
+def test_changed_vectors_of_a_teacher_are_another_training(trained, films):
+    words = ("--epochs", 1, "--soft", "feature", *TAUGHT)
+    assert trained("of_vectors", *words)[0].returncode == 0
+    path = films.judgements_of("sure", "train").with_name("train.features.npy")
+    kept = path.read_bytes()
+    np.save(path, np.load(path)[::-1])
+    refused, folder = trained("of_vectors", *words)
+    path.write_bytes(kept)
+    assert f"{folder} holds another training: teacher differ" in refused.stderr
+    assert "nothing to do" in trained("of_vectors", *words)[0].stdout
+
+
+def test_changed_lines_are_another_training_and_are_not_answered_with(
+    trained, films, data_root, run_script
+):
+    words = ("--epochs", 1, "--prompt_variant", "event")
+    result, folder = trained("of_lines", *words)
+    assert result.returncode == 0, result.stderr
+    path = films.prompt_lines("event", "seer")
+    kept = path.read_bytes()
+    rows = [orjson.loads(row) for row in kept.splitlines()]
+    next(row for row in rows if row["video"] == "val00")["lines"].pop()
+    write_lines(path, rows)
+    refused, _ = trained("of_lines", *words)
+    fixed = ("--data_root", data_root, "--device", "cpu")
+    answered = run_script("-m", "distillation.evaluate", folder, *fixed)
+    path.write_bytes(kept)
+    assert f"{folder} holds another training: lines differ" in refused.stderr
+    assert f"{folder} was trained with other lines of event by seer" in answered.stderr
+    assert "nothing to do" in trained("of_lines", *words)[0].stdout
+
+
+def test_a_teacher_of_choices_alone_teaches_hard_alone(trained, films):
+    path = films.judgements_of("chooser", "train")
+    rows = [Judgement(q.id, choice=q.answer_index) for q in read_questions(films, "train")]
+    write_judgements(path, rows)
+    teacher = ("--teacher_name", "chooser", "--epochs", 1)
+    soft, _ = trained("choices_soft", *teacher, "--distill_mode", "soft")
+    hard, _ = trained("choices_hard", *teacher, "--distill_mode", "hard")
+    shutil.rmtree(path.parent)
+    assert soft.returncode == 2 and soft.stderr.count("\n") == 1
+    assert "128 of 128 judgements lack log p of the options" in soft.stderr
+    assert hard.returncode == 0, hard.stderr
+    assert "chooser: 1.000 of 128 labelled training questions by choice" in hard.stdout
 
 
 def test_questions_without_features_are_left_out(trained, films):

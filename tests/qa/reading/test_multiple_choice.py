@@ -312,6 +312,17 @@ def test_cater(read):
 
 
 @pytest.mark.parametrize(
+    ("names", "first"),
+    [(("frame2.jpg", "frame1.jpg"), 1), (("0.jpg", "1.jpg"), 0), (("video7_09.png",), 9)],
+)
+def test_the_first_picture_of_a_cater_row_has_the_smallest_number(read, names, first):
+    row = {"id": "q", "question": "what", "choices": ["a", "b"], "answer_idx": 0}
+    row |= {"frame_paths": [f"data/frames/video7/{name}" for name in names]}
+    questions, _, _ = read("cater", [row], videos=[f"video7/{n}" for n in names])
+    assert questions["q"].context == {"media": "frames", "frames": {"fps": 1, "first": first}}
+
+
+@pytest.mark.parametrize(
     ("benchmark", "flag", "content", "message"),
     [
         ("nextqa", "--map", {"1": {"video_uid": "x"}}, "1 unreadable_field (what goes with '1'"),

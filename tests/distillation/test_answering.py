@@ -1,0 +1,31 @@
+"""With which controls a student answers."""
+
+from distillation.answering import arms_of
+
+
+def test_a_student_without_lines_is_shown_less_of_the_video_and_of_the_question():
+    assert arms_of("none", zero_video=False, faithful=False) == {
+        None: (None, None),
+        "question_only": ("zeroed", "none"),
+        "choices_only": ("choices_only", "none"),
+        "frames_shuffled": ("shuffled", None),
+    }
+
+
+def test_a_student_that_was_trained_without_video_never_sees_it():
+    assert arms_of("event", zero_video=True, faithful=False) == {
+        None: ("zeroed", None),
+        "question_only": ("zeroed", "none"),
+        "choices_only": ("choices_only", "none"),  # zeroed too
+        "without_lines": ("zeroed", "none"),
+        "random_lines": ("zeroed", "random"),
+        "shuffled_lines": ("zeroed", "shuffled"),
+        "static_lines": ("zeroed", "static"),
+    }
+
+
+def test_the_question_cannot_be_taken_from_the_faithful_presets_options():
+    own = arms_of("event", zero_video=False, faithful=False)
+    faithful = arms_of("event", zero_video=False, faithful=True)
+    assert own.keys() - faithful.keys() == {"choices_only"}
+    assert faithful.items() <= own.items()

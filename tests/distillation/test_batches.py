@@ -1,0 +1,39 @@
+"""Names of what questions are about, and the statistics of the training set."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from distillation import batches
+from distillation.features import Features
+from distillation.student import Student, StudentConfig
+from distillation.views import view_of
+from qa.records import Question, read_questions
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "name"),
+    [
+        (None, None, "mine/a"),
+        (1.0, 2.5, "mine/a@1-2.5"),
+        (1234.561, 1240.0, "mine/a@1234.561-1240"),
+        (1234.564, 1240.0, "mine/a@1234.564-1240"),
+        (0.1 + 0.2, 1.0, "mine/a@0.3-1"),
+    ],
+)
+def test_each_part_of_a_video_has_a_name_of_its_own(start, end, name):
+    about = {"video": "a.mp4", "start": start, "end": end}
+    assert view_of(Question("q", "mine", "train", "?", "mine/a", **about)) == name
+
+
+def test_statistics_are_those_of_so_many_videos_at_most(films, monkeypatch):
+    """Of three videos two are allowed: the first and the last."""
+    monkeypatch.setattr(batches, "STATISTICS_VIEWS", 2)
+    features = Features(films, "made-up")
+    names = ["train00", "train01", "train02"]
+    questions = [q for q in read_questions(films, "train") if q.video_id in names]
+    student = Student(StudentConfig(features.width, features.frames, heads=2, temporal_heads=2))
+    batches.set_statistics(student, features, questions)
+    tokens = np.stack([features.tokens(name) for name in ("train00", "train02")])
+    mean = tokens.astype(np.float32).mean((0, 1, 2))
+    assert_allclose(student.visual_mean.numpy(), mean, atol=1e-6)
