@@ -298,3 +298,14 @@ def test_relocate_finds_the_folder_of_a_named_dataset_in_a_relative_data_root(
     new = folder.rename(tmp_path / "films")
     relocate(dataset, folder, new)
     assert dataset.video_dir() == new
+
+
+def test_a_new_file_under_the_name_of_a_renamed_video_stops_the_run(folder, dataset):
+    (folder / "b.mp4").rename(folder / "c.mp4")
+    (folder / "b.mp4").write_bytes(b"another video")
+    before = dataset.table("init").path.read_bytes()
+    with pytest.raises(
+        UserError, match=r"b\.mp4 would get the id of .*/c\.mp4, mine_\w+: rename one of them"
+    ):
+        list_videos(dataset, folder)
+    assert dataset.table("init").path.read_bytes() == before

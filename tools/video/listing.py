@@ -21,8 +21,7 @@ from tools.video.recognition import (
     mark_gone,
     note_contents,
     noted_contents,
-    recognised,
-    replaced,
+    owners_by_content,
     write_contents,
     write_listing,
 )
@@ -154,26 +153,15 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
         if key not in on_disk
         and (record["video_path"] in owned or not os.path.lexists(record["video_path"]))
     }
-    others = replaced(noted, owned, lost)
     strangers = [
         above + name
         for name in names
         if not records[name] and name not in same and shown(name) == name
     ]
-    lost |= {record["video_id"]: record for record in others.values()}
-    renamed = dict(recognised(noted, lost, [*strangers, *others])) if lost else {}
-    kept_elsewhere = {record["video_id"] for record in renamed.values()}
-    for path, record in others.items():
-        if record["video_id"] in kept_elsewhere:
-            records[path.removeprefix(above)] = None
-    for path, owner in renamed.items():
-        records[path.removeprefix(above)] = owner
-    rewritten = {
-        record["video_id"]: path
-        for path, record in others.items()
-        if records[path.removeprefix(above)] is record
-    }
-    for name in names:
+    renamed, rewritten = owners_by_content(noted, owned, lost, strangers)
+    records |= {path.removeprefix(above): owner for path, owner in renamed.items()}
+    # Listed videos come first, so that their new paths are known where a new one wants their id.
+    for name in sorted(names, key=lambda name: records[name] is None):
         key, path = video_id(dataset.name, name), above + name
         record = records[name]
         if shown(name) != name:
@@ -204,21 +192,21 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
     gone, marks_changed = mark_gone(known.values(), present)
     if changed or new or moved or marks_changed:
         write_listing(table, known.values(), gone)
-    for key, path in rewritten.items():
+    for path, owner in rewritten.items():
         with suppress(OSError):
-            noted[key] = content(path)
+            noted[owner["video_id"]] = content(path)
     if rewritten:
         write_contents(files, noted)
     note_contents(files, noted, known.values())
     print(f"init: {len(known)} videos, {new} of them new, in {folder}")
     if moved:
         print(f"init: {moved} videos have moved; what was made from them stays valid")
-    for path, owner in islice(renamed.items(), 3):
+    for path, owner in islice(((path, owner) for path, owner in renamed.items() if owner), 3):
         print(f"init: {path} is {owner['video_name']}, by its content; it keeps its id")
     if rewritten:
         print(
             f"init: {len(rewritten)} files have other content than before, such as"
-            f" {next(iter(rewritten.values()))}; they keep their ids, but what was made from them"
+            f" {next(iter(rewritten))}; they keep their ids, but what was made from them"
             f" is of the old content: python preprocess.py {dataset.name} 1 --redo scene makes it"
             " again"
         )

@@ -75,6 +75,40 @@ def write_contents(files: Table, contents: Mapping[str, Content]) -> None:
     )
 
 
+def owners_by_content(
+    noted: Mapping[str, Content],
+    listed: Mapping[str, Record],
+    lost: Mapping[str, Record],
+    strangers: Iterable[str],
+) -> tuple[dict[str, Record | None], dict[str, Record]]:
+    """Whose each file is where its content says otherwise than its path.
+
+    Args:
+        listed: path -> the record that has it, of the files that are there.
+        lost: video_id -> its record, of the videos whose path is not there or is another's.
+        strangers: the paths of the files that no record has.
+
+    Returns:
+        path -> the record of the video that it is; None where the path's own video is elsewhere and
+        the file is a new one. And path -> its own record, of the files with content that no video
+        had.
+    """
+    others = replaced(noted, listed, lost)
+    searched = {**lost, **{record["video_id"]: record for record in others.values()}}
+    renamed: dict[str, Record | None] = {}
+    if searched:
+        renamed |= recognised(noted, searched, [*strangers, *others])
+    elsewhere = {record["video_id"] for record in renamed.values() if record}
+    rewritten = {}
+    for path, record in others.items():
+        if path not in renamed:
+            if record["video_id"] in elsewhere:
+                renamed[path] = None
+            else:
+                rewritten[path] = record
+    return renamed, rewritten
+
+
 def replaced(
     noted: Mapping[str, Content], listed: Mapping[str, Record], lost: Collection[str]
 ) -> dict[str, Record]:
