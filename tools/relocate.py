@@ -14,14 +14,16 @@ from pathlib import Path
 from tools.cli import add_data_root, add_dataset, run_script, script_parser
 from tools.errors import UserError
 from tools.store.dataset import Dataset, open_dataset
-from tools.video.recognition import mark_gone, write_listing
+from tools.store.jsonl import Record
+from tools.video.recognition import is_gone, mark_gone, write_listing
 
 
 def relocate(dataset: Dataset, old: Path, new: Path) -> None:
-    """Change the paths of a dataset's videos, and print how many there were.
+    """Change the paths of a dataset's videos, and print how many there were. A video that is listed
+    under its new path already keeps the id that it had under the old one.
 
     Args:
-        old, new: absolute; a folder, or a single video.
+        old, new: absolute; a folder, or a single video, which may also go to a folder.
 
     Raises:
         UserError: `new` is not there, or no video of the dataset was in `old`.
@@ -30,23 +32,47 @@ def relocate(dataset: Dataset, old: Path, new: Path) -> None:
         raise UserError(f"{new}: no such folder or file")
     table = dataset.table("init")
     records = list(table.read())
-    moved = 0
+    if new.is_dir() and any(Path(record["video_path"]) == old for record in records):
+        new /= old.name
+
+    def moves(path: Path) -> bool:
+        # A second run of the same command finds in a subfolder what the first one moved there.
+        moved_before = new.is_relative_to(old) and path.is_relative_to(new)
+        return path.is_relative_to(old) and not moved_before
+
+    moved = set()
     for record in records:
         path = Path(record["video_path"])
-        if path.is_relative_to(old):
+        if moves(path):
             record["video_path"] = os.path.normpath(new / path.relative_to(old))
-            moved += 1
+            moved.add(record["video_id"])
     if not moved:
         example = f"; one is {records[0]['video_path']}" if records else ""
-        raise UserError(f"{dataset.name} has no video in {old}{example}")
-    gone, _ = mark_gone(records, present=())
+        outside = f" outside {new}" if new.is_relative_to(old) else ""
+        raise UserError(f"{dataset.name} has no video in {old}{outside}{example}")
+    owners: dict[str, Record] = {}
+    for record in sorted(
+        records, key=lambda record: (record["video_id"] not in moved, is_gone(record))
+    ):
+        owners.setdefault(record["video_path"], record)
+    present = {owner["video_id"] for path, owner in owners.items() if os.path.isfile(path)}
+    gone, _ = mark_gone(records, present)
     write_listing(table, records, gone)
-    folder = dataset.video_dir()
-    if folder and folder.is_relative_to(old):
-        dataset.remember_video_dir(new / folder.relative_to(old))
-    print(f"{moved} of {len(records)} videos of {dataset.name} are in {new} now")
-    if gone:
-        print(f"note: {len(gone)} are not there, such as {gone[0]['video_path']}")
+    if folder := dataset.video_dir():
+        folder = Path(os.path.abspath(folder))  # of datasets.yaml: relative to the data root
+        if moves(folder):
+            dataset.remember_video_dir(new / folder.relative_to(old))
+    print(f"{len(moved)} of {len(records)} videos of {dataset.name} are in {new} now")
+    twice = [record for record in gone if os.path.isfile(record["video_path"])]
+    absent = [record for record in gone if not os.path.isfile(record["video_path"])]
+    if absent:
+        print(f"note: {len(absent)} are not there, such as {absent[0]['video_path']}")
+    if twice:
+        path, former = twice[0]["video_path"], twice[0]["video_id"]
+        print(
+            f"note: {len(twice)} count as gone, since another video has their path, such as {path}:"
+            f" it is {owners[path]['video_id']}, not {former}"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -15,7 +15,16 @@ from tools.cli import setting
 from tools.errors import UserError
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Record
-from tools.video.recognition import mark_gone, note_contents, recognised, write_listing
+from tools.video.recognition import (
+    content,
+    is_gone,
+    mark_gone,
+    note_contents,
+    noted_contents,
+    owners_by_content,
+    write_contents,
+    write_listing,
+)
 
 EXTENSIONS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".ts"}
 # Of files that are videos too, which --more_extensions includes.
@@ -135,17 +144,24 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
     listed = {name for name in names if records[name]}
     same = same_files(folder, names, listed, listing.find_copies)
     files = dataset.table("files")
-    present = {record["video_id"] for record in records.values() if record}
+    noted = noted_contents(files)
+    on_disk = {record["video_id"] for record in records.values() if record}
+    owned = {above + name: record for name, record in records.items() if record}
     lost = {
         key: record
         for key, record in known.items()
-        if key not in present and not os.path.lexists(record["video_path"])
+        if key not in on_disk
+        and (record["video_path"] in owned or not os.path.lexists(record["video_path"]))
     }
-    strangers = {above + name: name for name in names if not records[name] and name not in same}
-    renamed = dict(recognised(files, lost, strangers)) if lost else {}
-    for path, owner in renamed.items():
-        records[strangers[path]] = owner
-    for name in names:
+    strangers = [
+        above + name
+        for name in names
+        if not records[name] and name not in same and shown(name) == name
+    ]
+    renamed, rewritten = owners_by_content(noted, owned, lost, strangers)
+    records |= {path.removeprefix(above): owner for path, owner in renamed.items()}
+    # Listed videos come first, so that their new paths are known where a new one wants their id.
+    for name in sorted(names, key=lambda name: records[name] is None):
         key, path = video_id(dataset.name, name), above + name
         record = records[name]
         if shown(name) != name:
@@ -153,7 +169,8 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
             failed.append({"video_id": key, "step": "init", "error": error, "attempts": 1})
         elif record:
             if record["video_path"] != path:
-                _refuse_another_video(record["video_path"], path)
+                if path not in renamed:
+                    _refuse_another_video(record["video_path"], path)
                 record["video_path"], moved = path, moved + 1
         elif name in same:
             continue
@@ -165,31 +182,49 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
             record = {"video_id": key, "video_path": path, "video_name": name, "filtered": False}
             known[key], records[name], new = record, record, new + 1
     table.failed.write(failed)
-    others = _skipped(skipped)
+    skipped_line = _skipped(skipped)
     if not known:
         kinds = " ".join(sorted(extension[1:] for extension in listing.extensions()))
         unusable = f" but {len(failed)} whose names are not UTF-8" if failed else ""
-        hint = f"; {others}" if others else ""
+        hint = f"; {skipped_line}" if skipped_line else ""
         raise UserError(f"video folder {folder}: no video in it{unusable} ({kinds}){hint}")
+    present = {record["video_id"] for record in records.values() if record}
     gone, marks_changed = mark_gone(known.values(), present)
     if changed or new or moved or marks_changed:
         write_listing(table, known.values(), gone)
-    if new or not files.exists():
-        note_contents(files, known.values())
+    for path, owner in rewritten.items():
+        with suppress(OSError):
+            noted[owner["video_id"]] = content(path)
+    if rewritten:
+        write_contents(files, noted)
+    note_contents(files, noted, known.values())
     print(f"init: {len(known)} videos, {new} of them new, in {folder}")
     if moved:
         print(f"init: {moved} videos have moved; what was made from them stays valid")
-    for path, owner in islice(renamed.items(), 3):
+    for path, owner in islice(((path, owner) for path, owner in renamed.items() if owner), 3):
         print(f"init: {path} is {owner['video_name']}, by its content; it keeps its id")
+    if rewritten:
+        print(
+            f"init: {len(rewritten)} files have other content than before, such as"
+            f" {next(iter(rewritten))}; they keep their ids, but what was made from them"
+            f" is of the old content: python preprocess.py {dataset.name} 1 --redo scene makes it"
+            " again"
+        )
     if gone:
         print(
             f"init: {len(gone)} of them gone, such as {gone[0]['video_path']}; what was made from"
-            " them is kept, and does not count until they are back"
+            " them is kept, and does not count until they are back; if they are elsewhere: python"
+            f" -m tools.relocate {dataset.name} OLD NEW"
         )
+        if unknown := sum(record["video_id"] not in noted for record in gone):
+            print(
+                f"init: {unknown} of those cannot be recognised under a new name: {files.path} does"
+                " not have their content"
+            )
     if failed:
         print(f"init: {len(failed)} failed: their names are not UTF-8 ({table.failed.path})")
-    if others:
-        print(f"init: {others}")
+    if skipped_line:
+        print(f"init: {skipped_line}")
     if same:
         name, own = next(iter(same.items()))
         stay = len(same.keys() & listed)
@@ -267,12 +302,13 @@ def _finder(
     """
     by_name: dict[str, Record] = {}
     numbered: dict[str, list[Record]] = {}
-    for record in records:
+    # Another video may have taken the path of one that is gone.
+    for record in sorted(records, key=is_gone):
         path, name = str(record["video_path"]), str(record["video_name"])
         if path.startswith(above):
-            by_name[path.removeprefix(above)] = record
+            by_name.setdefault(path.removeprefix(above), record)
         elif record["video_id"] == video_id(dataset.name, name):
-            by_name[name] = record
+            by_name.setdefault(name, record)
         else:
             numbered.setdefault(os.path.basename(path), []).append(record)
 

@@ -1,21 +1,28 @@
-"""Which listed videos are gone, and which new file each of them may be: by size and content."""
+"""Which video each file of the folder is, by its size and content, and which videos are gone."""
 
 import errno
 import hashlib
 import os
 import stat
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
+
+from tqdm import tqdm
 
 from tools.store.jsonl import Record, Table
 
 GONE = "gone"  # why init.jsonl has a video filtered
 ENDS = 1 << 16  # bytes of a file's head, and of its tail, that its digest is made of
 
+# What a file is recognised by: its size in bytes, and a digest of its head and tail.
+Content = tuple[int, str]
 
-def content(path: str) -> dict[str, int | str]:
-    """What a file is recognised by: its size in `bytes`, and a `digest` of its head and tail.
+
+def content(path: str) -> Content:
+    """The content of a file.
 
     A container's head or tail holds the index of the whole stream, so that two videos of one size
     differ there; to read all of a million videos would take days.
@@ -32,64 +39,157 @@ def content(path: str) -> dict[str, int | str]:
         if size > ENDS:
             file.seek(max(ENDS, size - ENDS))
             digest.update(file.read())
-    return {"bytes": size, "digest": digest.hexdigest()[:16]}
+    return size, digest.hexdigest()[:16]
 
 
-def note_contents(files: Table, records: Iterable[Record]) -> None:
-    """Keep what the videos are recognised by: {video_id, bytes, digest} of each that is new."""
-    kept = {record["video_id"]: record for record in files.read()}
-    before = len(kept)
-    for record in records:
-        if record["video_id"] not in kept:
-            with suppress(OSError):  # such as a link that leads nowhere
-                kept[record["video_id"]] = {
-                    "video_id": record["video_id"],
-                    **content(record["video_path"]),
-                }
-    if len(kept) > before:
-        files.write(kept.values())
+def is_gone(record: Record) -> bool:
+    """Whether init.jsonl has a video filtered because its file was not there."""
+    return record.get("filter_reason") == GONE
+
+
+def noted_contents(files: Table) -> dict[str, Content]:
+    """video_id -> the content that files.jsonl has of it."""
+    return {kept["video_id"]: (kept["bytes"], kept["digest"]) for kept in files.read()}
+
+
+def note_contents(files: Table, noted: Mapping[str, Content], records: Iterable[Record]) -> None:
+    """Write files.jsonl, {video_id, bytes, digest}: what is noted already, and the contents of the
+    videos that are not in `noted` yet, also those that an earlier run was stopped at."""
+    contents = dict(noted)
+    missing = [
+        record for record in records if record["video_id"] not in noted and not is_gone(record)
+    ]
+    interval = 0.2 if sys.stderr.isatty() else 10
+    for record in tqdm(missing, "init: digests", unit="video", mininterval=interval, delay=2):
+        with suppress(OSError):  # such as a link that leads nowhere
+            contents[record["video_id"]] = content(record["video_path"])
+    if contents.keys() != noted.keys():
+        write_contents(files, contents)
+
+
+def write_contents(files: Table, contents: Mapping[str, Content]) -> None:
+    """Write files.jsonl."""
+    files.write(
+        {"video_id": video_id, "bytes": size, "digest": digest}
+        for video_id, (size, digest) in contents.items()
+    )
+
+
+def owners_by_content(
+    noted: Mapping[str, Content],
+    listed: Mapping[str, Record],
+    lost: Mapping[str, Record],
+    strangers: Iterable[str],
+) -> tuple[dict[str, Record | None], dict[str, Record]]:
+    """Whose each file is where its content says otherwise than its path.
+
+    Args:
+        listed: path -> the record that has it, of the files that are there.
+        lost: video_id -> its record, of the videos whose path is not there or is another's.
+        strangers: the paths of the files that no record has.
+
+    Returns:
+        path -> the record of the video that it is; None where the path's own video is elsewhere and
+        the file is a new one. And path -> its own record, of the files with content that no video
+        had.
+    """
+    others = replaced(noted, listed, lost)
+    searched = {**lost, **{record["video_id"]: record for record in others.values()}}
+    renamed: dict[str, Record | None] = {}
+    if searched:
+        renamed |= recognised(noted, searched, [*strangers, *others])
+    elsewhere = {record["video_id"] for record in renamed.values() if record}
+    rewritten = {}
+    for path, record in others.items():
+        if path not in renamed:
+            if record["video_id"] in elsewhere:
+                renamed[path] = None
+            else:
+                rewritten[path] = record
+    return renamed, rewritten
+
+
+def replaced(
+    noted: Mapping[str, Content], listed: Mapping[str, Record], lost: Collection[str]
+) -> dict[str, Record]:
+    """The listed files whose content is not the noted one: path -> the record that has this path.
+
+    A size that differs shows it. Digests are compared only of files as large as a video that is
+    lost or whose path holds another size: no other file can have taken such a video's place.
+
+    Args:
+        listed: path -> the record that has it, of the files that are there.
+        lost: the ids of the videos whose path is not there.
+    """
+    sizes = {}
+    for path, record in listed.items():
+        if record["video_id"] in noted:
+            with suppress(OSError):
+                sizes[path] = os.path.getsize(path)
+    others = {path for path in sizes if sizes[path] != noted[listed[path]["video_id"]][0]}
+    displaced = {listed[path]["video_id"] for path in others}
+    suspicious = {noted[key][0] for key in displaced.union(lost) if key in noted}
+    for path, size in sizes.items():
+        if size in suspicious and path not in others:
+            with suppress(OSError):
+                if content(path) != noted[listed[path]["video_id"]]:
+                    others.add(path)
+    return {path: record for path, record in listed.items() if path in others}
 
 
 def recognised(
-    files: Table, gone: Mapping[str, Record], paths: Iterable[str]
+    noted: Mapping[str, Content], lost: Mapping[str, Record], paths: Iterable[str]
 ) -> Iterator[tuple[str, Record]]:
-    """Yield (path, record) of each new file that has the content of one video that is gone; where
-    two have it, nobody knows which is which.
+    """Yield (path, record) of each file that has the noted content of a video that is not where it
+    was. Of equal files, the one that has kept its name is that video; the rest are interchangeable.
 
     Args:
-        gone: video_id -> its record.
-        paths: of new files.
+        lost: video_id -> its record.
+        paths: of the files that no other video is known to own.
     """
-    lost = {key: kept for kept in files.read() if (key := kept["video_id"]) in gone}
-    sizes = {kept["bytes"] for kept in lost.values()} - {0}
-    matches: dict[tuple[int | str, ...], list[str]] = defaultdict(list)
+    owners: dict[Content, list[Record]] = defaultdict(list)
+    # One that was gone before comes after one that has been lost now.
+    for video_id, record in sorted(lost.items(), key=lambda item: is_gone(item[1])):
+        if video_id in noted and noted[video_id][0]:  # empty files all look alike
+            owners[noted[video_id]].append(record)
+    sizes = {size for size, _ in owners}
+    matches: dict[Content, list[str]] = defaultdict(list)
     for path in paths:
         with suppress(OSError):
             if os.path.getsize(path) in sizes:
-                matches[tuple(content(path).values())].append(path)
-    for key, kept in lost.items():
-        own = kept["bytes"], kept["digest"]
-        same = [other for other in lost.values() if (other["bytes"], other["digest"]) == own]
-        if len(matches[own]) == len(same) == 1:
-            yield matches[own][0], gone[key]
+                matches[content(path)].append(path)
+    for key, equal in matches.items():
+        by_name: dict[str, list[Record]] = defaultdict(list)
+        for record in owners[key]:
+            by_name[os.path.basename(record["video_path"])].append(record)
+        renamed = []
+        for path in equal:
+            if same_name := by_name[os.path.basename(path)]:
+                yield path, same_name.pop(0)
+            else:
+                renamed.append(path)
+        yield from zip(renamed, chain(*by_name.values()), strict=False)
 
 
 def mark_gone(records: Collection[Record], present: Collection[str]) -> tuple[list[Record], bool]:
-    """Filter the records whose file is not there, and no longer those whose file is back.
+    """Filter the records whose file is not there, or is another video now, and no longer those
+    whose file is back.
 
     Args:
-        present: the ids of those that are known to be there.
+        present: the ids of those that are known to be there; their paths are theirs alone.
 
     Returns:
         The records that are gone now, and whether any record has changed.
     """
     changed = False
     gone = []
+    taken = {record["video_path"] for record in records if record["video_id"] in present}
     for record in records:
-        missing = record["video_id"] not in present and not os.path.lexists(record["video_path"])
+        path = record["video_path"]
+        missing = record["video_id"] not in present and (path in taken or not os.path.isfile(path))
         if missing:
             gone.append(record)
-        if missing != (record.get("filter_reason") == GONE):
+        if missing != is_gone(record):
             changed = True
             if missing:
                 record |= {"filtered": True, "filter_reason": GONE}
