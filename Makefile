@@ -7,7 +7,7 @@
 # make bench   every measurement with its bound (FOOTAGE=DIR: a folder of real videos of yours)
 # make reproduce        a method's claims on two cores, no GPU (METHOD=temple, grounding or prealignment): reproduction/results/
 # make reproduce-quick  a small part of them, which proves nothing
-# make clean   delete the toy videos that make demo renders, and the annotations beside them
+# make clean   delete the toy videos that make demo and make train-demo render, and what was made of them beside them
 # The first of them sets up .venv (7 GB, about two and a half minutes); all share it. `make setup` does
 # only that. VENV=DIR names another environment, into which the pinned packages then go.
 
@@ -134,4 +134,4 @@ bench: setup-dev data/toystories/truth.jsonl
 	$(PY) -m benchmarks.fuzz
 
 clean:
-	rm -rf data/toystories
+	rm -rf data/toystories data/toydemo_test

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from inference.ahead import map_ahead
 from inference.captioner import Answer, Captioner, Request, answer_groups, request_seed
-from inference.workload import Workload
+from inference.workload import Workload, estimate
 from tools.errors import Filtered
 from tools.runner.step import Step
 from tools.store.dataset import Dataset
@@ -52,13 +52,12 @@ class RawCaptionsStep(Step):
         }
 
     def workload(self, left: Iterable[tuple[Record, tuple[str, ...]]]) -> str:
-        total = Workload()
-        for record, _ in left:
-            clips = len(record["frame_indices"])
-            total.videos += 1
-            total.requests += clips
-            total.pictures += 4 * clips - 2  # the first clip is shown alone
-        return total.line(self.rate)
+        return estimate(left, self._workload_of, self.rate)
+
+    def _workload_of(self, record: Record, _: tuple[str, ...]) -> Workload:
+        clips = len(record["frame_indices"])
+        # The first clip is shown alone, each other one with the clip before it.
+        return Workload(videos=1, requests=clips, pictures=4 * clips - 2)
 
     def check(self, device: str) -> None:
         self.captioner.check(device, self.captioner.decoding, frames=4)  # of two clips
@@ -128,13 +127,14 @@ class CaptionsStep(Step):
     name = "captions"
     revision = 2
     batch_size = 32
-    limits: ClassVar[dict[str, str]] = {
-        "cut_off_caption": "--max_new_tokens --redo raw_captions sets the limit"
-    }
 
     def __post_init__(self) -> None:
         self.reads = self.dataset.table(f"raw_clip_captions_{self.captioner.name}")
         self.writes = (self.dataset.table(f"clip_captions_{self.captioner.name}"),)
+
+    def limits(self) -> dict[str, str]:
+        more = "--max_new_tokens sets the limit: give more with --redo raw_captions"
+        return {"cut_off_caption": more}
 
     def params(self) -> dict[str, Any]:
         return {"reasoning": self.captioner.reasoning}

@@ -3,10 +3,10 @@ order."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups, request_seed
-from inference.workload import Workload
+from inference.workload import Workload, estimate
 from tools.errors import Filtered
 from tools.pairs.perturbation import Config, Selection, equivalence, select
 from tools.runner.step import Step
@@ -36,9 +36,6 @@ class ResponsesStep(Step):
 
     name = "responses"
     revision = 2
-    limits: ClassVar[dict[str, str]] = {
-        "cut_off": "--max_new_tokens --redo responses sets the limit"
-    }
 
     def __post_init__(self) -> None:
         model = self.captioner.name
@@ -47,6 +44,9 @@ class ResponsesStep(Step):
             self.dataset.responses(model, config.name, self.iteration) for config in self.configs
         )
         self.batch_size = max(1, self.captioner.batch_size // len(self.configs))
+
+    def limits(self) -> dict[str, str]:
+        return {"cut_off": "--max_new_tokens sets the limit: give more with --redo responses"}
 
     def params(self) -> dict[str, Any]:
         return {
@@ -57,17 +57,16 @@ class ResponsesStep(Step):
         }
 
     def workload(self, left: Iterable[tuple[Record, tuple[str, ...]]]) -> str:
-        total = Workload()
-        for record, names in left:
-            selections = self._selections(record)
-            indices = {n: s.indices for n, s in selections.items() if isinstance(s, Selection)}
-            asked_as = equivalence(indices)
-            sizes = [len(caption.encode()) for caption in record["clip_captions"]]
-            once = {asked_as[name] for name in names if name in asked_as}
-            total.videos += 1
-            total.requests += len(once)
-            total.text += sum(sizes[index] for name in once for index in indices[name])
-        return total.line(self.rate)
+        return estimate(left, self._workload_of, self.rate)
+
+    def _workload_of(self, record: Record, names: tuple[str, ...]) -> Workload:
+        selections = self._selections(record)
+        indices = {n: s.indices for n, s in selections.items() if isinstance(s, Selection)}
+        asked_as = equivalence(indices)
+        sizes = [len(caption.encode()) for caption in record["clip_captions"]]
+        once = {asked_as[name] for name in names if name in asked_as}
+        text = sum(sizes[index] for name in once for index in indices[name])
+        return Workload(videos=1, requests=len(once), text=text)
 
     def check(self, device: str) -> None:
         self.captioner.check(device, self.sampling, frames=0)

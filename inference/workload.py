@@ -1,9 +1,12 @@
 """What stages 2 and 3 will ask of a model, before the first request."""
 
 import argparse
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tools.cli import amount
+from tools.store.jsonl import Record
 
 # TEMPLE shows a model pictures of at most 512 tokens of 28 x 28 pixels each.
 PICTURE_TOKENS = 512
@@ -23,6 +26,11 @@ class Workload:
     pictures: int = 0
     text: int = 0
 
+    def __add__(self, other: "Workload") -> "Workload":
+        return Workload(
+            *(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
+        )
+
     def line(self, rate: float | None) -> str:
         """In words.
 
@@ -41,6 +49,27 @@ class Workload:
             hours = f"{self.requests / rate / 3600:.2g} GPU-hours at {rate:g} requests a second"
         requests, videos = _counted(self.requests, "request"), _counted(self.videos, "video")
         return f"{requests} about {videos}, {what}; {hours}"
+
+
+def estimate(
+    left: Iterable[tuple[Record, tuple[str, ...]]],
+    workload_of: Callable[[Record, tuple[str, ...]], Workload],
+    rate: float | None,
+) -> str:
+    """What all records cost, in words; nothing where none of them can be read.
+
+    A record that `workload_of` cannot read is left out, whatever is wrong with it: its own
+    processing fails it, and an estimate must not end the run of the others.
+
+    Args:
+        left: records, each with the names of the tables that lack it.
+        rate: see `Workload.line`.
+    """
+    total = Workload()
+    for record, names in left:
+        with suppress(Exception):
+            total += workload_of(record, names)
+    return total.line(rate) if total.videos else ""
 
 
 def _counted(number: int, what: str) -> str:

@@ -25,7 +25,8 @@ from tools.store.files import disk_errors_in_one_line
 from tools.store.locks import sole_writer
 from tools.video.listing import EXTENSIONS, extension_of, find_videos
 
-WORK = ".fetch"  # in the folder of videos: the archive at hand, and a mark for each that is done
+# In the folder of videos: the archive at hand, and a mark for each unpacked, all or in part.
+WORK = ".fetch"
 GB = 1e9
 
 
@@ -56,6 +57,11 @@ class Archives:
             card = self.hub.dataset_info(source.repository).card_data
         except self.errors as error:
             raise self._refused(error) from None
+        if not sizes:
+            raise UserError(
+                f"{source.repository} at {self.hub.endpoint}: no .tar.gz or .tar in the folder"
+                f" {source.folder}, which data/datasets.yaml names"
+            )
         self.sizes = dict(sorted(sizes.items(), key=lambda item: _numbers(item[0])))
         self.licence = (card and card.get("license")) or "none named; read the card"
 
@@ -143,24 +149,28 @@ def fetch(source: HubFolder, folder: Path, n: int | None) -> int:
         )
         if n is None:
             check_disk(folder, list(left.values()))
-        done = sum(int(_mark(work, path).read_text()) for path in archives.sizes.keys() - left)
+        done = sum(_count(_mark(work, path)) for path in archives.sizes.keys() - left)
         for path, size in left.items():
-            if n is not None and done >= n:
+            if n is not None and done + _count(_mark(work, path, "part")) >= n:
                 break
             check_disk(folder, [size])
             archive = archives.download(path, work)
             most = -1 if n is None else n - done
             count = unpack(archive, folder, most)
             done += count
-            if count != most:  # all of it
-                _mark(work, path).write_text(str(count))
+            _mark(work, path, "part" if count == most else "done").write_text(str(count))
             archive.unlink()
     return sum(1 for _ in find_videos(folder))
 
 
-def _mark(work: Path, path: str) -> Path:
-    """The file that says how many videos an archive had, once all of them are unpacked."""
-    return work / f"{os.path.basename(path)}.done"
+def _mark(work: Path, path: str, how_far: str = "done") -> Path:
+    """The file that says how many videos of an archive are unpacked: all it has where `how_far` is
+    done, the first ones where it is part."""
+    return work / f"{os.path.basename(path)}.{how_far}"
+
+
+def _count(mark: Path) -> int:
+    return int(mark.read_text()) if mark.exists() else 0
 
 
 def main(argv: Sequence[str] | None = None) -> None:

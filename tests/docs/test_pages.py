@@ -56,3 +56,10 @@ def test_train_demo_trains_on_the_pairs_that_the_demo_writes():
     assert pairs == f"swift_data/{stage.data_file('toyvl', 0)}"
     levels = " ".join(map(str, stage.levels))
     assert f"convert_to_swift.py $(DEMO_MODEL) {levels} --dataset toystories\n" in makefile
+
+
+def test_make_clean_deletes_what_the_demos_render():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    rendered = re.findall(r"-m toyworld .* --out (\S+)", makefile)
+    assert rendered == ["data/toystories", "data/toydemo_test"]
+    assert makefile.endswith(f"clean:\n\trm -rf {' '.join(rendered)}\n")

@@ -35,3 +35,21 @@ def test_responses_count_each_order_of_clips_once(dataset):
     assert line.endswith("as many out; the first minute measures the time (--rate)")
     only = step.workload([(record, names[:1])])
     assert only.startswith("1 request about 1 video, about 0.00048 million tokens in")
+
+
+def test_a_record_that_cannot_be_read_counts_for_nothing(dataset):
+    """Neither a caption that is null nor a record without clips ends the run of the others."""
+    responses = ResponsesStep(dataset, DryrunCaptioner(), configs(), Sampling())
+    names = tuple(table.name for table in responses.writes)
+    captions = ["a man runs", "a dog eats", "a car stops"]
+    good = {"video_id": "v", "clip_captions": captions}
+    null = {"video_id": "n", "clip_captions": ["a man runs", None, "a car stops"]}
+    bare = {"video_id": "b"}
+    alone = responses.workload([(good, names)])
+    assert " about 1 video, " in alone
+    assert responses.workload([(null, names), (good, names), (bare, names)]) == alone
+    assert responses.workload([(null, names)]) == ""
+
+    step = RawCaptionsStep(dataset, DryrunCaptioner())
+    line = step.workload([(bare, ("raw",)), ({"frame_indices": [[0, 1]] * 5}, ("raw",))])
+    assert line.startswith("5 requests about 1 video, 18 pictures, ")

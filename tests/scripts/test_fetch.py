@@ -145,6 +145,24 @@ def test_the_first_videos_then_all_of_them(hub, fetch, tmp_path):
     assert not list((tmp_path / "videos").rglob("*.tar.gz"))
 
 
+def test_the_first_videos_again_need_no_download_until_there_are_to_be_more(hub, fetch):
+    """The second archive has two videos, of which three videos need one and four need both."""
+    name = f"{FOLDER}_videos_10.tar.gz"
+    for n, names, downloads in ((3, 3, 1), (3, 3, 1), (4, 4, 2), (4, 4, 2), (2, 4, 2)):
+        assert len(fetch("--n", n)[0]) == names
+        assert hub.asked[name] == downloads
+    assert len(fetch()[0]) == 5
+
+
+def test_a_folder_without_archives_is_one_line(hub, fetch):
+    hub.files = {f"{FOLDER}/{FOLDER}_cap_processed.json": b"[]"}
+    _, done = fetch(code=2)
+    assert done.stderr == (
+        f"error: {REPOSITORY} at http://127.0.0.1:{hub.server_port}: no .tar.gz or .tar in the"
+        f" folder {FOLDER}, which data/datasets.yaml names\n"
+    )
+
+
 def test_after_a_broken_connection_the_same_command_goes_on(hub, fetch):
     name = f"{FOLDER}_videos_2.tar.gz"
     # The hub's library writes 10 MB at a time; packing random bytes would only take time.

@@ -178,8 +178,8 @@ def test_an_unknown_dataset_is_refused_before_a_model_is_looked_for(run_script, 
 
 
 FEW_SHOTS = (
-    "as too_few_shots; --min_shots sets the limit; footage in one take can be cut into pieces:"
-    " --shot_detector fixed --redo scene"
+    "as too_few_shots; --min_shots sets the limit: give less with --redo filter_scene; footage in"
+    " one take can be cut into pieces: --shot_detector fixed --redo scene"
 )
 
 
@@ -195,11 +195,24 @@ def test_a_step_that_is_given_nothing_says_why_and_writes_nothing(run_script, ma
     for _ in range(2):  # the second run, too
         done = run_script(*words, "--data_root", tmp_path)
         assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"error: {reason}")
-    made = {path.name for path in (tmp_path / "mine" / "anno").glob("*.jsonl")}
-    assert made == {"init.jsonl", "files.jsonl", "scene.jsonl", "filter_scene.jsonl"}
+    made = {path.name.split(".")[0] for path in (tmp_path / "mine" / "anno").iterdir()}
+    assert made == {"init", "files", "scene", "filter_scene"}  # a similarity.meta.json neither
     stage_two = ("generate_meta_data.py", 1, "--dataset", "mine", "--model", "dryrun")
     line = refused(run_script(*stage_two, "--data_root", tmp_path))
     assert line.endswith("videos.jsonl is not there: run preprocess.py mine first")
+
+
+def test_of_videos_that_are_cut_into_pieces_shorter_pieces_are_advised(
+    run_script, make_video, tmp_path
+):
+    """2.5 seconds make one piece of four."""
+    make_video(tmp_path / "videos" / "a.mp4", [("beach", 30)])
+    words = ("preprocess.py", "mine", 1, "--video_dir", tmp_path / "videos")
+    done = run_script(*words, "--shot_detector", "fixed", "--data_root", tmp_path)
+    assert done.stderr.splitlines()[-1].endswith(
+        "1 as too_few_shots; --min_shots sets the limit: give less with --redo filter_scene;"
+        " --shot_seconds with --redo scene cuts shorter pieces"
+    )
 
 
 def test_what_filtered_most_of_the_videos_is_said(run_script, make_video, tiny_videos, tmp_path):

@@ -15,6 +15,7 @@ from tools.store.jsonl import Table, dumps
 from visualize.index import facts
 from visualize.index.index import DatasetIndex
 from visualize.index.view import Filters, View
+from visualize.parts.texts import read_both_texts
 
 NONE, DROP, REVERSE, SHUFFLE = (
     f"caption_caption_{name}_False_False" for name in ("none_1", "drop_2", "reverse_4", "shuffle_2")
@@ -80,6 +81,25 @@ def test_pairs_are_joined_by_video_whatever_the_order_of_the_files(dataset):
         "a": (LONG, "Rain A", len(LONG), 6, 2),
         "b": (f"{LONG} B", "Rain B", len(LONG) + 2, 6, 2),
     }
+
+
+def test_many_texts_cost_a_question_a_configuration(dataset, monkeypatch):
+    """Both texts of 200 pairs of two configurations, whose chosen sides are a third."""
+    videos = [f"v{number:03}" for number in range(100)]
+    for config in (NONE, DROP, REVERSE):
+        write(table(dataset, config).path, *(row(v, f"{config} {v}.", [1]) for v in videos))
+    write(table(dataset, DROP).path, row("lone", "No chosen side.", [1]), mode="ab")
+    now, questions = view(dataset), []
+    ask = View._ask
+    monkeypatch.setattr(View, "_ask", lambda *words: questions.append(words) or ask(*words))
+    asked = [
+        Pair("m", 0, config, video) for video in reversed(videos) for config in (DROP, REVERSE)
+    ]
+    assert read_both_texts(now, [*asked, Pair("m", 0, DROP, "lone")]) == [
+        *((f"{NONE} {pair.video_id}.", f"{pair.config} {pair.video_id}.") for pair in asked),
+        ("", "No chosen side."),
+    ]
+    assert len(questions) == 3
 
 
 def test_reasons_and_duplicates_are_those_of_convert(dataset, run_script, tmp_path):

@@ -77,7 +77,7 @@ def run(
                 forget(table)
         pool = stack.enter_context(Pool(engine, options.world_size))
         given, filtered = 0, Counter[str]()
-        limits = {reason: limit for step in steps for reason, limit in step.limits.items()}
+        limits = {reason: limit for step in steps for reason, limit in step.limits().items()}
         for step in steps:
             counts = _run_step(step, options, pool)
             why = filtered_most(given, filtered, limits)
@@ -110,8 +110,8 @@ def _finished(step: Step, options: Options) -> Counts | None:
 def _run_step(step: Step, options: Options, pool: Pool) -> Counts:
     """Do what is left of a step, and write nothing if it was given nothing; how its records have
     ended."""
-    sign(step)
     if finished := _finished(step, options):
+        sign(step)
         if finished.total:
             print(f"{step.name}: nothing to do ({finished.line()})")
         return finished
@@ -119,6 +119,7 @@ def _run_step(step: Step, options: Options, pool: Pool) -> Counts:
     ids = given_ids(step.reads, given)[: options.limit]
     if not ids:
         return Counts()
+    sign(step)
     indexes = {table.name: table.index() for table in step.writes}
     failures = {table.name: table.failed.read() for table in step.writes}
     missing = _missing(ids, indexes, failures, options.retry_failed)

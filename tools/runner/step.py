@@ -14,8 +14,6 @@ class Step:
     reads: Table  # the table whose records it takes
     writes: tuple[Table, ...]  # the tables it makes, usually one
     batch_size = 1  # how many records a worker is handed at once
-    # Reason of a Filtered -> which flag sets its limit, in words: shown where most are filtered.
-    limits: ClassVar[dict[str, str]] = {}
     time_limit: float | None = None  # seconds a record may take before its worker is replaced
 
     def params(self) -> dict[str, Any]:
@@ -24,6 +22,11 @@ class Step:
 
     def versions(self) -> dict[str, str]:
         """The versions of the libraries that compute the output; those that differ are shown."""
+        return {}
+
+    def limits(self) -> dict[str, str]:
+        """Reason of a Filtered -> which flag sets its limit, and what to do, in words: shown where
+        most are filtered."""
         return {}
 
     def check(self, device: str) -> None:

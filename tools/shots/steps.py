@@ -30,6 +30,7 @@ from tools.video.scan import SCAN_VERSION, Scan, scan_file
 CHEAP_BATCH = 32
 # The method perturbs the order of a video's clips, and a single take has one.
 ONE_TAKE = "footage in one take can be cut into pieces: --shot_detector fixed --redo scene"
+SHORTER_PIECES = "--shot_seconds with --redo scene cuts shorter pieces"
 
 
 @dataclass
@@ -135,12 +136,17 @@ class FilterSceneStep(StageOneStep):
     name = "filter_scene"
     source = "scene"
     shaped_by = ("min_shots", "max_shots", "max_shot_seconds")
-    limits: ClassVar[dict[str, str]] = {
-        "too_few_shots": f"--min_shots sets the limit; {ONE_TAKE}",
-        "too_many_shots": "--max_shots sets the limit",
-        "shot_too_long": f"--max_shot_seconds sets the limit; {ONE_TAKE}",
-    }
     batch_size = CHEAP_BATCH
+
+    def limits(self) -> dict[str, str]:
+        other_cuts = SHORTER_PIECES if self.settings.shot_detector == "fixed" else ONE_TAKE
+        more = "give more with --redo filter_scene"
+        return {
+            "too_few_shots": "--min_shots sets the limit: give less with --redo filter_scene;"
+            f" {other_cuts}",
+            "too_many_shots": f"--max_shots sets the limit: {more}",
+            "shot_too_long": f"--max_shot_seconds sets the limit: {more}; {other_cuts}",
+        }
 
     def process(self, record: Record) -> Record:
         spans, settings = shot_spans(record), self.settings
@@ -237,11 +243,21 @@ class FilterGroupStep(StageOneStep):
     name = "filter_group"
     source = "group"
     shaped_by = ("min_clips", "max_group_clips", "max_group_share")
-    limits: ClassVar[dict[str, str]] = {
-        "too_few_groups": "--min_clips sets the limit, --group_threshold what is one clip",
-        "group_recurs": "--max_group_clips and --max_group_share set the limit",
-    }
     batch_size = CHEAP_BATCH
+
+    def limits(self) -> dict[str, str]:
+        # Pieces of a fixed length are not compared: no threshold makes one clip of several.
+        other_clips = (
+            SHORTER_PIECES
+            if self.settings.shot_detector == "fixed"
+            else "--group_threshold with --redo group says what is one clip"
+        )
+        return {
+            "too_few_groups": "--min_clips sets the limit: give less with --redo filter_group;"
+            f" {other_clips}",
+            "group_recurs": "--max_group_clips and --max_group_share set the limit: give more with"
+            " --redo filter_group",
+        }
 
     def process(self, record: Record) -> Record:
         ids = [group for group, _ in record["merged_groups"]]

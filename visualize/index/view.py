@@ -5,7 +5,7 @@ of pairs is an array of their ids.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -206,37 +206,51 @@ class View:
         )
         return rows[0]["id"] if rows else None
 
-    def _record(self, video_id: str, wanted: Callable[[Source], bool]) -> Record | None:
-        """A record as it stands in its file now; None if no table that is wanted has one of that
-        video.
+    def _records(
+        self, video_ids: Iterable[str], wanted: Callable[[Source], bool]
+    ) -> Iterator[Record]:
+        """Yield these videos' records in the tables that are wanted, as they stand in their files
+        now: those of the last table first, each file from its start to its end.
 
         Raises:
-            UserError: the file has changed since it was indexed.
+            UserError: a file has changed since it was indexed.
         """
         survey = self.state.survey
         numbers = [str(number) for number, source in enumerate(survey.sources) if wanted(source)]
         rows = self._rows(
-            f"select file, start, size from {self._places}"
-            f" where video_id = ? and source in ({', '.join(numbers) or -1})"
-            " order by source desc limit 1",
-            [video_id],
+            f"select video_id, file, start, size from {self._places}"
+            f" where source in ({', '.join(numbers) or -1})"
+            " and video_id in (select unnest(?::varchar[])) order by source desc, file, start",
+            [list(video_ids)],
         )
-        if not rows:
-            return None
-        number, start, size = rows[0].values()
-        name = list(survey.files)[number]
-        try:
-            record: Record = orjson.loads(line_at(self.dataset.root / name, start, size))
-        except (FileNotFoundError, orjson.JSONDecodeError):
-            record = {}
-        if record.get("video_id") != video_id:
-            raise UserError(f"{name} is being written again at this moment: reload the page soon")
-        return record
+        names = list(survey.files)
+        for video_id, number, start, size in (row.values() for row in rows):
+            try:
+                line = line_at(self.dataset.root / names[number], start, size)
+                record: Record = orjson.loads(line)
+            except (FileNotFoundError, orjson.JSONDecodeError):
+                record = {}
+            if record.get("video_id") != video_id:
+                raise UserError(
+                    f"{names[number]} is being written again at this moment: reload the page soon"
+                )
+            yield record
+
+    def _record(self, video_id: str, wanted: Callable[[Source], bool]) -> Record | None:
+        """The record of the last table that is wanted and has one of that video, if any has."""
+        return next(self._records([video_id], wanted), None)
+
+    def responses(
+        self, model: str, iteration: int, config: str, video_ids: Iterable[str]
+    ) -> Iterator[Record]:
+        """Yield the rows of stage 3 of one configuration, of those videos that have one."""
+        run = model, iteration, config
+        return self._records(video_ids, lambda s: (s.model, s.iteration, s.config) == run)
 
     def response(self, pair: Pair, *, chosen: bool) -> Record | None:
         """The row of one side of a pair."""
-        side = pair.model, pair.iteration, CLEAN.name if chosen else pair.config
-        return self._record(pair.video_id, lambda s: (s.model, s.iteration, s.config) == side)
+        config = CLEAN.name if chosen else pair.config
+        return next(self.responses(pair.model, pair.iteration, config, [pair.video_id]), None)
 
     def video(self, video_id: str) -> Record | None:
         """What stage 1 knows of a video: the record of the last table that has it."""

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tools.pairs.judgements import Pair, latest
 from tools.store.jsonl import dumps
 from visualize.index.view import View
 from visualize.parts.address import pair_of
-from visualize.parts.texts import read_texts
+from visualize.parts.texts import read_both_texts
 from visualize.session import Session
 
 ROWS_AT_ONCE = 10_000
@@ -54,9 +55,12 @@ def as_csv(session: Session, ids: np.ndarray) -> bytes:
 def as_jsonl(session: Session, ids: np.ndarray) -> bytes:
     """The same, with the texts in place of their lengths."""
     lines = []
-    for row in pair_rows(session.view, ids, verdicts(session)):
-        texts = read_texts(session.view, Pair(*(row[name] for name in Pair._fields)))
-        lines.append(dumps({**row, "chosen": texts.chosen, "rejected": texts.rejected}) + b"\n")
+    rows = pair_rows(session.view, ids, verdicts(session))
+    while some := list(islice(rows, ROWS_AT_ONCE)):
+        pairs = [Pair(*(row[name] for name in Pair._fields)) for row in some]
+        texts = read_both_texts(session.view, pairs)
+        for row, (chosen, rejected) in zip(some, texts, strict=True):
+            lines.append(dumps({**row, "chosen": chosen, "rejected": rejected}) + b"\n")
     return b"".join(lines)
 
 

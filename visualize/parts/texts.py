@@ -1,8 +1,10 @@
 """The texts of one pair, as they are in the files now."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tools.pairs.judgements import Pair
+from tools.pairs.perturbation import CLEAN
 from tools.pairs.rules import read_side
 from tools.store.jsonl import Record
 from visualize.index.facts import shown
@@ -43,3 +45,22 @@ def read_texts(view: View, pair: Pair) -> Texts:
     indices = (row.get("frame_indices") for row in (video or {}, *rows))
     frames: list[list[int]] = next(filter(None, indices), [])
     return Texts(chosen, rejected, sides[1].indices, clips, frames, video)
+
+
+def read_both_texts(view: View, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    """Read chosen and rejected alone, of many pairs, going through each file once.
+
+    Raises:
+        UserError: a file has just been rewritten.
+    """
+    chosen = [pair._replace(config=CLEAN.name) for pair in pairs]
+    videos: dict[tuple[str, int, str], set[str]] = {}
+    for side in (*chosen, *pairs):
+        videos.setdefault(side[:3], set()).add(side.video_id)
+    texts = {
+        Pair(*run, row["video_id"]): shown(read_side(row, run[0]), row)
+        for run, ids in videos.items()
+        for row in view.responses(*run, ids)
+    }
+    sides = zip(chosen, pairs, strict=True)
+    return [(texts.get(clean, ""), texts.get(noisy, "")) for clean, noisy in sides]
