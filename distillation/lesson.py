@@ -178,6 +178,7 @@ def open_lesson(
         if missing := sum(question.id not in judgements for question in training):
             remarks.append(f"{path} lacks {missing} of {len(training)} questions: left out")
             training = [question for question in training if question.id in judgements]
+            labelled &= judgements.keys()
         known = [question for question in training if question.id in labelled]
         targets = make_targets(judgements, training, known, settings.by)
         about["teacher"] = {"digest": file_digest(path), "by": targets.by, "tau": targets.tau}

@@ -1,8 +1,11 @@
 """Training: modes, labels, rates that are tried, and going on after an interruption."""
 
+import shutil
+
 import pytest
 from safetensors.numpy import load_file
 
+from distillation.judgements import Judgement, write_judgements
 from qa.records import read_questions
 from tools.store.files import read_json
 
@@ -171,6 +174,17 @@ def test_the_vectors_of_a_teacher_are_learned_from_where_they_are_wanted(trained
     refused, _ = trained("no_vectors", *words)
     path.write_bytes(kept)
     assert "--soft feature needs the teacher's vectors" in refused.stderr
+
+
+def test_questions_that_a_teacher_has_not_judged_are_left_out(trained, films):
+    ids = [question.id for question in read_questions(films, "train")][:100]
+    path = films.judgements_of("lazy", "train")
+    write_judgements(path, [Judgement(key, [-1.0] * 4, [1] * 4) for key in ids])
+    words = ("--epochs", 1, "--distill_mode", "hard", "--teacher_name", "lazy")
+    result, _ = trained("partly", *words)
+    shutil.rmtree(path.parent)
+    assert "lacks 28 of 128 questions: left out" in result.stdout
+    assert "100 of 100 training questions have labels" in result.stdout
 
 
 def test_questions_without_features_are_left_out(trained, films):
