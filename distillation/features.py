@@ -9,7 +9,8 @@ texts/ and lines/ beside it. Run it again when there are new questions or prompt
 is encoded. After a Ctrl-C or a crash, run the same command again.
 """
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +37,7 @@ from tools.runner.options import Options
 from tools.runner.step import Step
 from tools.store.arrays import read_arrays, read_description, write_arrays
 from tools.store.dataset import NAME, Dataset, open_dataset
-from tools.store.jsonl import Record
+from tools.store.jsonl import Record, dumps
 
 CLIP = "openai/clip-vit-base-patch16"
 KEPT_BYTES = 2 << 30  # of visual tokens, held in memory so that later epochs need not read them
@@ -184,6 +185,14 @@ class Features:
             self._bytes += arrays["tokens"].nbytes
             self._kept[view] = arrays["tokens"]
         return self._kept[view]
+
+    def digest(self, views: Iterable[str]) -> str:
+        """16 hex digits that change when the file of one of the views is written again."""
+        rows = []
+        for view in sorted(set(views)):
+            status = (self._folder / f"{view}.safetensors").stat()
+            rows.append([view, status.st_size, status.st_mtime_ns])
+        return hashlib.sha256(dumps([self.name, self.params, rows])).hexdigest()[:16]
 
     def times(self, view: str) -> list[float]:
         """Seconds of the frames."""

@@ -16,7 +16,7 @@ from transformers import set_seed
 
 from distillation.batches import Group, Reader, grouped, set_statistics
 from distillation.features import Features, open_features
-from distillation.judgements import judgements_of, read_judgements
+from distillation.judgements import features_path, judgements_of, read_judgements
 from distillation.lines import Prompts
 from distillation.losses import Teaching
 from distillation.runs import ABOUT, EPOCHS, WEIGHTS, log_p_of, open_student, save_student
@@ -148,10 +148,10 @@ def open_lesson(
             " --name"
         )
     remarks: list[str] = []
-    training = _covered(dataset, settings.split, features, remarks)
+    training = covered(dataset, settings.split, features, remarks)
     validation = [
         question
-        for question in _covered(dataset, settings.val, features, remarks)
+        for question in covered(dataset, settings.val, features, remarks)
         if question.answer_index is not None
     ]
     if not validation:
@@ -169,6 +169,7 @@ def open_lesson(
         "features": {"name": features.name, **features.params},
         "questions": [benchmark_digest(training), benchmark_digest(validation)],
         "captioner": prompts.captioner,
+        "lines": prompts.digest([*training, *validation]),
     }
     targets: Targets | None = None
     vectors: dict[str, np.ndarray] = {}
@@ -180,13 +181,17 @@ def open_lesson(
             training = [question for question in training if question.id in judgements]
             labelled &= judgements.keys()
         known = [question for question in training if question.id in labelled]
-        targets = make_targets(judgements, training, known, settings.by)
+        assert settings.soft
+        is_soft = Teaching(settings.distill_mode, settings.soft).reads_distribution
+        targets = make_targets(judgements, training, known, settings.by, is_soft)
         about["teacher"] = {"digest": file_digest(path), "by": targets.by, "tau": targets.tau}
         remarks.append(
             f"{settings.teacher_name}: {targets.accuracy:.3f} of {len(known)} labelled training"
             f" questions by {targets.by}, tau {targets.tau:.2f}"
         )
         vectors = _needed_vectors(settings, vectors, path)
+        if vectors:
+            about["teacher"]["vectors"] = file_digest(features_path(path))
     config = make_config(
         clip_width=features.width,
         frames=features.frames,
@@ -218,20 +223,22 @@ def best_of(rows: Sequence[dict[str, float]]) -> float:
     return max(row["val_accuracy"] for row in rows)
 
 
-def _covered(
-    dataset: Dataset, split: str, features: Features, remarks: list[str]
-) -> list[Question]:
-    """The questions of a split whose view has features; how many have none is remarked."""
+def covered(dataset: Dataset, split: str, features: Features, remarks: list[str]) -> list[Question]:
+    """The questions of a split whose view has features; how many have none is remarked.
+
+    Raises:
+        UserError: there are none.
+    """
     questions = choice_questions(dataset, split)
-    covered = [question for question in questions if features.has(view_of(question))]
-    if not covered:
+    kept = [question for question in questions if features.has(view_of(question))]
+    if not kept:
         raise UserError(
             f"no question of {dataset.name}/{split} has features by {features.name}: run python -m"
             f" distillation.features {dataset.name} WORLD_SIZE again"
         )
-    if missing := len(questions) - len(covered):
+    if missing := len(questions) - len(kept):
         remarks.append(f"{dataset.name}/{split}: {missing} questions without features: left out")
-    return covered
+    return kept
 
 
 def _needed_vectors(

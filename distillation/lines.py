@@ -8,6 +8,7 @@ in time order, seconds. `video` is a video_id, or the name of the part of a vide
 about. A frame is shown with the line whose span holds its time, or with none.
 """
 
+import hashlib
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -143,6 +144,18 @@ class Prompts:
 
     def _own(self, view: str, video: str) -> list[Line]:
         return self._lines.get(view) or self._lines.get(video) or []
+
+    def digest(self, questions: Iterable[Question]) -> str | None:
+        """16 hex digits of the lines of what questions are about, whichever variant shows them;
+        None where no captioner's lines are read."""
+        if self.captioner is None:
+            return None
+        views = {view_of(question): question.unit for question in questions}
+        rows = [
+            [view, [[line.start, line.end, line.text] for line in self._own(view, video)]]
+            for view, video in sorted(views.items())
+        ]
+        return hashlib.sha256(dumps(rows)).hexdigest()[:16]
 
     def partner(self, view: str, video: str) -> tuple[str, str]:
         """The (view, video) whose lines a video is shown with: its own, but for "random", where it

@@ -52,6 +52,11 @@ class Teaching:
         return self.weight * SOFT_WEIGHTS[self.soft] * (self.mode in ("soft", "hybrid"))
 
     @property
+    def reads_distribution(self) -> bool:
+        """Whether it needs the teacher's probabilities of all options."""
+        return bool(self.soft_weight) and self.soft == "kl"
+
+    @property
     def reads_vectors(self) -> bool:
         """Whether it needs the teacher's vectors."""
         return bool(self.soft_weight) and self.soft != "kl"

@@ -13,8 +13,8 @@ METRIC = "accuracy"
 WIDTH, ROW, MARGIN, DPI = 8.0, 0.34, 1.2, 130  # inches; dots an inch
 BLUE, GRAY = "#2864a0", "#8a8a8a"
 
-Compared = tuple[str, Sequence[str], Sequence[tuple[str, str]]]
-"""A comparison's name, its arms, and its claims: the first arm of each is the better one."""
+Compared = tuple[str, Sequence[str], Sequence[tuple[str, str]], str]
+"""A comparison's name, its arms, its claims (the first arm of each is the better one), a note."""
 
 
 def verdict(effect: Interval) -> str:
@@ -44,7 +44,7 @@ def write_report(
         "arms": {arm: _arm(runs[arm], scores[arm], spreads[arm]) for arm in runs},
         "comparisons": {},
     }
-    for name, arms, pairs in compared:
+    for name, arms, pairs, note in compared:
         claims = []
         for better, worse in pairs:
             paired = list(zip(scores[better], scores[worse], strict=False))
@@ -57,7 +57,7 @@ def write_report(
                     "verdict": verdict(effect),
                 }
             )
-        document["comparisons"][name] = {"arms": list(arms), "claims": claims}
+        document["comparisons"][name] = {"note": note, "arms": list(arms), "claims": claims}
         _draw_bars({arm: spreads[arm][METRIC][ALL] for arm in arms}, folder / f"{name}.png")
     _draw_curves(runs, folder / "curves.png")
     write_json(folder / "report.json", document)
@@ -99,6 +99,8 @@ def _markdown(document: dict[str, Any]) -> Iterator[str]:
     yield "Accuracy with its 95 % interval over seeds and videos; sd: over seeds."
     for name, comparison in document["comparisons"].items():
         yield from ("", f"## {name.capitalize()}", "", f"![Accuracy of each arm]({name}.png)", "")
+        if comparison["note"]:
+            yield from (comparison["note"], "")
         yield "| arm | seeds | accuracy | sd | learning rate, weight | best epochs |"
         yield "|---|---|---|---|---|---|"
         for arm in comparison["arms"]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distillation.judgements import Judgement
+from qa.predictions import some_ids
 from qa.records import Question
 from tools.errors import UserError
 
@@ -42,14 +43,26 @@ def make_targets(
     questions: Sequence[Question],
     labelled: Sequence[Question],
     by: str = "auto",
+    reads_distribution: bool = False,
 ) -> Targets:
     """The distributions of `questions`; tau is fitted on `labelled`, some of them with labels.
 
+    Args:
+        reads_distribution: whether a loss reads more of them than the choice.
+
     Raises:
-        UserError: the teacher did not give what `by` asks for.
+        UserError: the teacher did not give what `by` asks for, or not the log p of each option that
+            a distribution takes.
     """
     by = _way(judgements, questions, labelled, by)
     if by == "choice":
+        if reads_distribution:
+            lacking = without_log_p(judgements, questions)
+            raise UserError(
+                f"{len(lacking)} of {len(questions)} judgements lack log p of the options, which a"
+                f" soft term learns from: {some_ids(lacking)}; take --distill_mode hard, or remove"
+                " them from the teacher's file"
+            )
         one_hot = {
             q.id: np.eye(len(q.choices or ()), dtype=np.float32)[_place(judgements[q.id])]
             for q in questions
@@ -59,6 +72,16 @@ def make_targets(
     tau = fit_tau([values[q.id] for q in labelled], [_label(q) for q in labelled])
     probabilities = {key: softmax(x / tau).astype(np.float32) for key, x in values.items()}
     return Targets(probabilities, by, tau, _accuracy(probabilities, labelled))
+
+
+def without_log_p(judgements: Mapping[str, Judgement], questions: Sequence[Question]) -> list[str]:
+    """Ids of the questions whose options have no log p, in the way of comparing them that the
+    teacher has for most questions."""
+    lacking = [
+        [q.id for q in questions if _values(judgements[q.id], way) is None]
+        for way in ("text", "letter")
+    ]
+    return min(lacking, key=len)
 
 
 def fit_tau(values: Sequence[np.ndarray], labels: Sequence[int]) -> float:

@@ -117,8 +117,8 @@ def _claim(folder: Path, about: dict[str, Any]) -> bool:
     from distillation.runs import ABOUT
 
     before = read_json(folder / TRAINING)
-    if before is not None and before != about:
-        other = [key for key in about if before.get(key) != about[key]]
+    other = [key for key in about if before is not None and before.get(key) != about[key]]
+    if other:
         raise UserError(
             f"{folder} holds another training: {', '.join(other[:3])} differ; choose another --out,"
             " or delete it"

@@ -58,6 +58,16 @@ def test_a_teacher_that_gives_its_letter_alone_is_one_hot():
     assert (targets.by, targets.probabilities["q0"].tolist()) == ("choice", [0.0, 0.0, 1.0])
 
 
+def test_a_soft_term_wants_log_p_of_every_option_of_every_question():
+    questions = [question(0), question(1)]
+    judgements = {"q0": Judgement("q0", [0.0, -1, -1], [1] * 3), "q1": Judgement("q1", choice=2)}
+    with pytest.raises(UserError, match=r"^1 of 2 judgements lack log p of the options.*: 'q1'; "):
+        make_targets(judgements, questions, questions, reads_distribution=True)
+    hard = make_targets(judgements, questions, questions).probabilities
+    assert [row.tolist() for row in hard.values()] == [[1, 0, 0], [0, 0, 1]]
+    assert make_targets(judgements, [questions[0]], [], reads_distribution=True).by == "text"
+
+
 def test_asking_for_letters_that_are_not_there_is_one_line():
     judgements = {"q0": Judgement("q0", [0.0, -1, -1], [1] * 3)}
     with pytest.raises(UserError, match="--by letter: the teacher gave no log p of each letter"):

@@ -2,10 +2,13 @@
 
 import shutil
 
+import numpy as np
+import orjson
 import pytest
 from safetensors.numpy import load_file
 
 from distillation.judgements import Judgement, write_judgements
+from distillation.lines import write_lines
 from qa.records import read_questions
 from tools.store.files import read_json
 
@@ -185,6 +188,52 @@ def test_questions_that_a_teacher_has_not_judged_are_left_out(trained, films):
     shutil.rmtree(path.parent)
     assert "lacks 28 of 128 questions: left out" in result.stdout
     assert "100 of 100 training questions have labels" in result.stdout
+
+
+def test_changed_vectors_of_a_teacher_are_another_training(trained, films):
+    words = ("--epochs", 1, "--soft", "feature", *TAUGHT)
+    assert trained("of_vectors", *words)[0].returncode == 0
+    path = films.judgements_of("sure", "train").with_name("train.features.npy")
+    kept = path.read_bytes()
+    np.save(path, np.load(path)[::-1])
+    refused, folder = trained("of_vectors", *words)
+    path.write_bytes(kept)
+    assert f"{folder} holds another training: teacher differ" in refused.stderr
+    assert "nothing to do" in trained("of_vectors", *words)[0].stdout
+
+
+def test_changed_lines_are_another_training_and_are_not_answered_with(
+    trained, films, data_root, run_script
+):
+    words = ("--epochs", 1, "--prompt_variant", "event")
+    result, folder = trained("of_lines", *words)
+    assert result.returncode == 0, result.stderr
+    path = films.prompt_lines("event", "seer")
+    kept = path.read_bytes()
+    rows = [orjson.loads(row) for row in kept.splitlines()]
+    next(row for row in rows if row["video"] == "val00")["lines"].pop()
+    write_lines(path, rows)
+    refused, _ = trained("of_lines", *words)
+    fixed = ("--data_root", data_root, "--device", "cpu")
+    answered = run_script("-m", "distillation.evaluate", folder, *fixed)
+    path.write_bytes(kept)
+    assert f"{folder} holds another training: lines differ" in refused.stderr
+    assert f"{folder} was trained with other lines of event by seer" in answered.stderr
+    assert "nothing to do" in trained("of_lines", *words)[0].stdout
+
+
+def test_a_teacher_of_choices_alone_teaches_hard_alone(trained, films):
+    path = films.judgements_of("chooser", "train")
+    rows = [Judgement(q.id, choice=q.answer_index) for q in read_questions(films, "train")]
+    write_judgements(path, rows)
+    teacher = ("--teacher_name", "chooser", "--epochs", 1)
+    soft, _ = trained("choices_soft", *teacher, "--distill_mode", "soft")
+    hard, _ = trained("choices_hard", *teacher, "--distill_mode", "hard")
+    shutil.rmtree(path.parent)
+    assert soft.returncode == 2 and soft.stderr.count("\n") == 1
+    assert "128 of 128 judgements lack log p of the options" in soft.stderr
+    assert hard.returncode == 0, hard.stderr
+    assert "chooser: 1.000 of 128 labelled training questions by choice" in hard.stdout
 
 
 def test_questions_without_features_are_left_out(trained, films):
