@@ -179,6 +179,7 @@ def open_lesson(
         if missing := sum(question.id not in judgements for question in training):
             remarks.append(f"{path} lacks {missing} of {len(training)} questions: left out")
             training = [question for question in training if question.id in judgements]
+            labelled &= judgements.keys()
         known = [question for question in training if question.id in labelled]
         assert settings.soft
         is_soft = Teaching(settings.distill_mode, settings.soft).reads_distribution

@@ -179,6 +179,17 @@ def test_the_vectors_of_a_teacher_are_learned_from_where_they_are_wanted(trained
     assert "--soft feature needs the teacher's vectors" in refused.stderr
 
 
+def test_questions_that_a_teacher_has_not_judged_are_left_out(trained, films):
+    ids = [question.id for question in read_questions(films, "train")][:100]
+    path = films.judgements_of("lazy", "train")
+    write_judgements(path, [Judgement(key, [-1.0] * 4, [1] * 4) for key in ids])
+    words = ("--epochs", 1, "--distill_mode", "hard", "--teacher_name", "lazy")
+    result, _ = trained("partly", *words)
+    shutil.rmtree(path.parent)
+    assert "lacks 28 of 128 questions: left out" in result.stdout
+    assert "100 of 100 training questions have labels" in result.stdout
+
+
 def test_changed_vectors_of_a_teacher_are_another_training(trained, films):
     words = ("--epochs", 1, "--soft", "feature", *TAUGHT)
     assert trained("of_vectors", *words)[0].returncode == 0
