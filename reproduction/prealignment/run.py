@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from threading import Lock
 
 from reproduction.jobs import Runner, python
@@ -25,6 +24,7 @@ from reproduction.prealignment.results import collect
 from reproduction.results import write_results
 from tools.cli import new_folder, positive, run_script, script_parser
 from tools.errors import UserError
+from tools.store.dataset import REPOSITORY
 from tools.store.locks import sole_writer
 
 SEEDS = 5
@@ -58,9 +58,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--exp",
         type=new_folder,
-        default=Path("exp/prealignment"),
+        default=REPOSITORY / "exp" / "prealignment",
         metavar="DIR",
-        help="where videos, models and answers go (default: %(default)s)",
+        help="where videos, models and answers go (default: exp/prealignment)",
     )
     return parser.parse_args(argv)
 
