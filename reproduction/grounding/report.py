@@ -12,27 +12,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from reproduction.claims import entries, read_claims, write_claims
-from reproduction.results import Results, as_scores
-from reproduction.tables import effect_cell, interval_cell, markdown_table, page_with, share_cell
-from tools.cli import new_folder, run_script, script_parser
-from tools.errors import UserError
-from tools.statistics import Spreads, intervals
-from tools.store.dataset import REPOSITORY
-from tools.store.files import read_json, replace_atomically
+from reproduction.claims import read_claims
+from reproduction.results import Results
+from reproduction.seeds import made_on, report_folder, spreads_of, write_seed_report
+from reproduction.tables import effect_cell, interval_cell, markdown_table, share_cell
+from tools.cli import run_script
+from tools.statistics import Spreads
 
-RESULTS = REPOSITORY / "reproduction" / "results"
-PAGE = REPOSITORY / "docs" / "reproduction_grounding.md"
 METHOD = "grounding"
 CLAIMS = read_claims(Path(__file__).with_name("claims.yaml"))
-
-
-def spreads_of(results: Results) -> dict[str, Spreads]:
-    """Arm -> intervals of its metrics over seeds and films."""
-    return {
-        name: intervals([as_scores(results, run["phases"][-1]) for run in arm["seeds"].values()])
-        for name, arm in results["arms"].items()
-    }
 
 
 def accuracy_rows(results: Results, spreads: dict[str, Spreads]) -> Iterator[Sequence[str]]:
@@ -92,56 +80,23 @@ def claim_rows(claims: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
 def tables(results: Results, claims: Sequence[dict[str, Any]]) -> str:
     """All tables in Markdown."""
     spreads = spreads_of(results)
-    seconds = results["seconds"]
-    minutes = [seconds[job]["cpu_s"] / 60 for job in seconds if job.startswith("seed-")]
-    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     parts = [
         markdown_table(accuracy_rows(results, spreads)),
         markdown_table(detail_rows(results, spreads)),
         markdown_table(claim_rows(claims)),
-        f"Window: {results['window']} tokens on either side. {results['machine']}; {versions}."
-        + (f" A seed took {fmean(minutes):.0f} CPU minutes." if minutes else ""),
+        f"Window: {results['window']} tokens on either side. {made_on(results)}",
     ]
     return "\n\n".join(parts)
 
 
 def write_report(folder: Path) -> None:
-    """Write what follows from a folder's grounding.json.
-
-    Raises:
-        UserError: it is not there.
-    """
-    results = read_json(folder / "grounding.json")
-    if results is None:
-        raise UserError(
-            f"{folder} holds no grounding.json: python -m reproduction.grounding.run makes it"
-        )
-    claims = entries(METHOD, results, CLAIMS)
-    text = tables(results, claims)
-    write_claims(folder / "claims.json", METHOD, claims)
-    heading = (
-        "# The toy reproduction of VideoTGB\n\nWritten by `python -m reproduction.grounding.report`"
-        " from `grounding.json`; docs/reproduction_grounding.md says what the arms are.\n\n"
-    )
-    with replace_atomically(folder / "grounding.md") as file:
-        file.write(f"{heading}{text}\n".encode())
-    if folder.resolve() == RESULTS:
-        PAGE.write_text(page_with(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
-    for name in ("grounding.json", "grounding.md", "claims.json"):
-        print(folder / name)
+    """Write what follows from a folder's grounding.json; see `write_seed_report`."""
+    write_seed_report(folder, METHOD, "VideoTGB", CLAIMS, tables)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the tables again."""
-    parser = script_parser(__doc__)
-    parser.add_argument(
-        "folder",
-        type=new_folder,
-        nargs="?",
-        default=RESULTS,
-        help="holds grounding.json (default: reproduction/results/)",
-    )
-    write_report(parser.parse_args(argv).folder)
+    write_report(report_folder(__doc__, METHOD, argv))
 
 
 if __name__ == "__main__":

@@ -9,22 +9,17 @@ in docs/reproduction_prealignment.md too.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from reproduction.claims import entries, read_claims, write_claims
+from reproduction.claims import read_claims
 from reproduction.prealignment.arms import ARMS, WORDS
 from reproduction.prealignment.language import CONTENT, KINDS
-from reproduction.results import Results, as_scores
-from reproduction.tables import effect_cell, interval_cell, markdown_table, page_with, share_cell
-from tools.cli import new_folder, run_script, script_parser
-from tools.errors import UserError
-from tools.statistics import ALL, Spreads, intervals
-from tools.store.dataset import REPOSITORY
-from tools.store.files import read_json, replace_atomically
+from reproduction.results import Results
+from reproduction.seeds import made_on, report_folder, spreads_of, write_seed_report
+from reproduction.tables import effect_cell, interval_cell, markdown_table, share_cell
+from tools.cli import run_script
+from tools.statistics import ALL, Spreads
 
-RESULTS = REPOSITORY / "reproduction" / "results"
-PAGE = REPOSITORY / "docs" / "reproduction_prealignment.md"
 METHOD = "prealignment"
 CLAIMS = read_claims(Path(__file__).with_name("claims.yaml"))
 MEASURES = {  # what they are called in tables
@@ -36,14 +31,6 @@ MEASURES = {  # what they are called in tables
     "told_order": "told in order",
     "whole": "whole story",
 }
-
-
-def spreads_of(results: Results) -> dict[str, Spreads]:
-    """Arm -> intervals of its metrics over seeds and videos."""
-    return {
-        name: intervals([as_scores(results, run["phases"][-1]) for run in arm["seeds"].values()])
-        for name, arm in results["arms"].items()
-    }
 
 
 def measure_rows(results: Results, spreads: dict[str, Spreads]) -> Iterator[Sequence[str]]:
@@ -99,9 +86,6 @@ def claim_rows(
 def tables(results: Results, claims: Sequence[dict[str, Any]]) -> str:
     """All tables in Markdown."""
     spreads = spreads_of(results)
-    seconds = results["seconds"]
-    minutes = [seconds[job]["cpu_s"] / 60 for job in seconds if job.startswith("seed-")]
-    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     missing = [arm.label for name, arm in ARMS.items() if name not in results["arms"]]
     parts = [
         markdown_table(measure_rows(results, spreads)),
@@ -109,49 +93,19 @@ def tables(results: Results, claims: Sequence[dict[str, Any]]) -> str:
         markdown_table(gap_rows(results)),
         markdown_table(claim_rows(claims, spreads)),
         *([f"Not run yet: {'; '.join(missing)}."] if missing else []),
-        f"{results['machine']}; {versions}."
-        + (f" A seed took {fmean(minutes):.0f} CPU minutes." if minutes else ""),
+        made_on(results),
     ]
     return "\n\n".join(parts)
 
 
 def write_report(folder: Path) -> None:
-    """Write what follows from a folder's prealignment.json.
-
-    Raises:
-        UserError: it is not there.
-    """
-    results = read_json(folder / "prealignment.json")
-    if results is None:
-        raise UserError(
-            f"{folder} holds no prealignment.json: python -m reproduction.prealignment.run makes it"
-        )
-    claims = entries(METHOD, results, CLAIMS)
-    text = tables(results, claims)
-    write_claims(folder / "claims.json", METHOD, claims)
-    heading = (
-        "# The toy reproduction of TOPA\n\nWritten by `python -m reproduction.prealignment.report`"
-        " from `prealignment.json`; docs/reproduction_prealignment.md says what the arms are.\n\n"
-    )
-    with replace_atomically(folder / "prealignment.md") as file:
-        file.write(f"{heading}{text}\n".encode())
-    if folder.resolve() == RESULTS:
-        PAGE.write_text(page_with(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
-    for name in ("prealignment.json", "prealignment.md", "claims.json"):
-        print(folder / name)
+    """Write what follows from a folder's prealignment.json; see `write_seed_report`."""
+    write_seed_report(folder, METHOD, "TOPA", CLAIMS, tables)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the tables again."""
-    parser = script_parser(__doc__)
-    parser.add_argument(
-        "folder",
-        type=new_folder,
-        nargs="?",
-        default=RESULTS,
-        help="holds prealignment.json (default: reproduction/results/)",
-    )
-    write_report(parser.parse_args(argv).folder)
+    write_report(report_folder(__doc__, METHOD, argv))
 
 
 if __name__ == "__main__":
