@@ -18,11 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from grounding.answer_settings import NFRAME, AnswerSettings
 from grounding.answerer.models import add_model_flags, captioner_from
 from grounding.bridge.moments import frame_times, union_of
 from grounding.questions import part_of, question_table, write_question_table
 from grounding.spans import bridge_params, check_flow, open_sampler
-from inference.captioner import Captioner, Request, Sampling
+from inference.captioner import Captioner, Request
 from inference.models import check_model_name
 from qa.answers import made_by
 from qa.asking import Asking, answers_to, gives_log_p, prediction_of
@@ -33,10 +34,8 @@ from qa.records import Question, read_questions
 from tools.cli import (
     add_dataset,
     add_settings,
-    positive,
     run_script,
     script_parser,
-    setting,
     settings_from,
 )
 from tools.errors import UserError
@@ -46,119 +45,6 @@ from tools.store.dataset import Dataset, open_dataset
 from tools.store.jsonl import Record
 from tools.video.decode import readable
 from tools.video.sampling import sample_moments
-
-NFRAME = 4  # frames of a video (VideoTGB)
-
-
-@dataclass(frozen=True)
-class AnswerSettings:
-    """See the help of each field."""
-
-    split: str = setting("test", "whose questions are answered", metavar="NAME", group="answers")
-    checkpoint: Path | None = setting(
-        None,
-        "folder of a trained answerer, such as exp/EXPERIMENT, in the place of --model (default:"
-        " --model as it is)",
-        type=Path,
-        metavar="DIR",
-    )
-    base: str | None = setting(
-        None,
-        "the BLIP-2 or InstructBLIP that --checkpoint was made of, where it has moved (default: as"
-        " the checkpoint says)",
-        metavar="DIR_OR_ID",
-    )
-    name: str | None = setting(
-        None,
-        "in the names of files (default: that of the model, the kind and number of frames)",
-        metavar="NAME",
-    )
-    frames: str = setting(
-        "grounded",
-        "grounded: of the span that the bridge points at; uniform: of the whole video; both in the"
-        " middles of equal parts, by time",
-        choices=["grounded", "uniform"],
-        group="frames",
-    )
-    nframe: int | None = setting(
-        None,
-        f"frames of a video (default: as many as the answerer was trained on, else {NFRAME})",
-        type=positive,
-    )
-    sampler: Path | None = setting(
-        None,
-        "folder of a trained bridge (default: that of --checkpoint, where one was trained with it)",
-        type=Path,
-        metavar="DIR",
-    )
-    k: int = setting(1, "spans that the frames come from, at most", type=positive)
-    extractor: str | None = setting(
-        None,
-        "whose optical flow is read (default: that which the bridge has learned from)",
-        metavar="NAME",
-    )
-    write: bool = setting(
-        False,
-        "list the options and read the written answer (default: compare the options' log p where"
-        " the engine computes it)",
-        group="how the model is asked",
-    )
-    subtitles: bool = setting(False, "put subtitles before the question (default: leave them out)")
-    instruction: str | None = setting(
-        None,
-        "what follows a question whose answer is written (default: of BLIP-2 and InstructBLIP and"
-        " open questions nothing; else ask for a letter, or for one word or a short phrase)",
-        metavar="TEXT",
-    )
-    max_new_tokens: int = setting(128, "longest written answer, tokens", type=positive)
-    temperature: float = setting(0.0, "of what is drawn; 0 is greedy", type=float)
-    top_p: float = setting(
-        1.0, "the smallest set of tokens of this probability is drawn from", type=float
-    )
-    repetition_penalty: float = setting(1.0, "divides the logit of a token that is there already")
-    num_beams: int = setting(
-        1, "of beam search, for BLIP-2 and InstructBLIP; 1 is none", type=positive
-    )
-    length_penalty: float = setting(
-        1.0, "power of the length by which a beam's log p is divided", type=float
-    )
-    seed: int = setting(0, "of what is drawn")
-
-    def __post_init__(self) -> None:
-        if self.top_p < 1 and not self.temperature:
-            raise UserError(f"--top_p {self.top_p} has no effect without --temperature, such as 1")
-        if self.base and not self.checkpoint:
-            raise UserError(f"--base {self.base} goes with --checkpoint")
-        if self.frames == "uniform" and self.sampler:
-            raise UserError("--sampler does not go with --frames uniform, which asks no bridge")
-
-    @property
-    def sampling(self) -> Sampling:
-        """Of written answers."""
-        if not self.temperature:
-            return Sampling.greedy(self.max_new_tokens, self.repetition_penalty)
-        rest = (self.repetition_penalty, self.max_new_tokens)
-        return Sampling(self.temperature, self.top_p, 0, *rest)
-
-    @property
-    def bridge(self) -> Path | None:
-        """The folder of the bridge that chooses the frames; None of uniform ones.
-
-        Raises:
-            UserError: there is none.
-        """
-        if self.frames == "uniform":
-            return None
-        if self.sampler:
-            return self.sampler
-        from grounding.bridge.sampler import BRIDGE
-
-        if self.checkpoint and (self.checkpoint / BRIDGE).is_file():
-            return self.checkpoint
-        raise UserError(
-            "--frames grounded needs a trained bridge: give its folder as --sampler DIR, or take"
-            " --frames uniform"
-        )
 
 
 @dataclass
@@ -202,6 +88,8 @@ class AnswerStep(Step):
         return bridge_params(self.dataset, self.settings.bridge, self.settings.extractor) | own
 
     def check(self, device: str) -> None:
+        if self.settings.frames == "annotated":
+            check_spans(read_questions(self.dataset, self.settings.split))
         if self.settings.bridge:
             sampler = open_sampler(self.settings.bridge, self.settings.extractor)
             check_flow(self.dataset, self.reads, sampler.extractor)
@@ -219,7 +107,7 @@ class AnswerStep(Step):
         self, records: list[Record], wanted: list[tuple[str, ...]]
     ) -> Iterator[tuple[int, Any]]:
         """Add prediction and finish_reason, or log_p of the options and the tokens of each; and
-        span_time, of grounded frames."""
+        span_time, of frames that are not uniform."""
         places = {record["video_id"]: place for place, record in enumerate(records)}
         spans: dict[str, list[tuple[float, float]]] = {}
 
@@ -229,8 +117,9 @@ class AnswerStep(Step):
                 path = video_path(self.dataset, question)
                 with readable(path):
                     path.stat()
-                if self.settings.bridge and question.context.get("media", "video") == "video":
-                    spans[question.id] = self._spans(records[places[question.id]])
+                whole = self.settings.frames == "uniform"
+                if not whole and question.context.get("media", "video") == "video":
+                    spans[question.id] = self._spans(question, records[places[question.id]])
                     shown = frames_of_spans(path, spans[question.id], self.asking.frames)
                 else:
                     shown = frames_of(question, path, self.asking.frames)
@@ -245,7 +134,9 @@ class AnswerStep(Step):
                 answer = {**records[place], **answer, "span_time": spans.get(question.id)}
             yield place, answer
 
-    def _spans(self, record: Record) -> list[tuple[float, float]]:
+    def _spans(self, question: Question, record: Record) -> list[tuple[float, float]]:
+        if self.settings.frames == "annotated":
+            return [(start, end) for start, end in question.context["spans"]]
         flow = self.sampler.read_flow(self.dataset, record["of_video"])
         part = part_of(record, math.inf)
         return self.sampler.ground(flow, record["question"], self.settings.k, part=part).spans
@@ -265,6 +156,24 @@ def frames_of_spans(
     return list(sample.pictures), nframe / seconds if seconds else 1.0
 
 
+def check_spans(questions: Sequence[Question]) -> None:
+    """Check that all questions about a video say when what answers them is seen.
+
+    Raises:
+        UserError: some do not.
+    """
+    without = [
+        question.id
+        for question in questions
+        if question.context.get("media", "video") == "video" and not question.context.get("spans")
+    ]
+    if without:
+        raise UserError(
+            f"--frames annotated: {len(without)} of {len(questions)} questions name no span"
+            f" (context.spans), such as {without[0]}"
+        )
+
+
 def asking_of(settings: AnswerSettings, captioner: Captioner) -> Asking:
     """How a model is asked: BLIP-2 and InstructBLIP as they are trained, others as qa does it."""
     own_nframe = getattr(captioner, "nframe", None)  # which answerers alone have
@@ -277,7 +186,7 @@ def asking_of(settings: AnswerSettings, captioner: Captioner) -> Asking:
         verbatim=own_nframe is not None and settings.instruction is None and not settings.subtitles,
         write=settings.write or not gives_log_p(captioner),
         frames=settings.nframe or own_nframe or NFRAME,
-        protocol="grounded" if settings.bridge else PROTOCOLS[0],
+        protocol=PROTOCOLS[0] if settings.frames == "uniform" else settings.frames,
         subtitles=settings.subtitles,
         instruction=settings.instruction,
         max_new_tokens=settings.max_new_tokens,

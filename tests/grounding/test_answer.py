@@ -86,9 +86,9 @@ def test_grounded_frames_show_what_is_asked_about(films, watcher, run_script, ye
 def in_this_process(dataset, captioner, **settings):
     """A step, and what it makes of the questions, by their ids."""
     settings = AnswerSettings(**settings)
-    digest = benchmark_digest(read_questions(dataset, "test"))
+    digest = benchmark_digest(read_questions(dataset, settings.split))
     step = AnswerStep(dataset, captioner, settings, asking_of(settings, captioner), digest)
-    write_question_table(dataset, "test")
+    write_question_table(dataset, settings.split)
     step.check("cpu")
     step.setup("cpu", 1)
     records = list(step.reads.read())
@@ -103,6 +103,18 @@ def test_uniform_frames_are_of_the_whole_video(films):
     assert "yellow" in results["q1"]["prediction"]  # 6 s of green, 2 s of red
     assert results["q1"]["span_time"] is None
     assert "no such file" in str(results["q5"])
+
+
+def test_annotated_frames_are_of_the_spans_that_the_record_names(films):
+    questions = read_questions(films, "test")
+    write_questions(films.questions("spans"), questions[:2])
+    step, results = in_this_process(films, DryrunCaptioner(), frames="annotated", split="spans")
+    assert (step.file_name, step.asking.protocol) == ("dryrun-annotated4", "annotated")
+    assert results["q1"]["span_time"] == [(5.0, 7.0)]
+    assert all("red" in results[key]["prediction"] for key in ("q1", "q2"))
+    write_questions(films.questions("spans"), questions[:3])
+    with pytest.raises(UserError, match=r"1 of 3 questions name no span .*, such as q3"):
+        in_this_process(films, DryrunCaptioner(), frames="annotated", split="spans")
 
 
 class Recorder(DryrunCaptioner):
