@@ -1,7 +1,7 @@
 """The arms of arms.yaml: recipes with their learning rates, and the rows that their stages take."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -33,7 +33,9 @@ class Arm:
     recipe: str
     main: bool = False
     trial: bool = False
+    study: str | None = None
     pairs: str = "own"
+    noise: int = 0
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -54,8 +56,22 @@ def _yaml() -> dict[str, Any]:
 
 
 def arms() -> dict[str, Arm]:
-    """All arms, in the file's order."""
-    return {name: Arm(name, **entry) for name, entry in _yaml()["arms"].items()}
+    """All arms, in the file's order; an entry with several `noise` is one arm for each."""
+    return {arm.name: arm for name, entry in _yaml()["arms"].items() for arm in _arms(name, entry)}
+
+
+def _arms(name: str, entry: dict[str, Any]) -> Iterator[Arm]:
+    if "noise" not in entry:
+        yield Arm(name, **entry)
+        return
+    for percent in entry["noise"]:
+        label = entry["label"].format(noise=percent)
+        yield Arm(f"{name}_n{percent}", **{**entry, "label": label, "noise": percent})
+
+
+def studies() -> list[str]:
+    """The names of the studies that arms belong to."""
+    return sorted({arm.study for arm in arms().values() if arm.study})
 
 
 def grids() -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reproduction.jobs import Runner, python
 from reproduction.temple.arms import CHOSEN, LEVELS
+from reproduction.temple.noise import noisy
 from reproduction.temple.stories import STORIES, is_rendered
 from reproduction.temple.trainings import Base, Training, Workspace, is_scored
 from tools.pairs.perturbation import FINEST
@@ -52,11 +53,13 @@ class Pipeline:
         untrained = [phase for phases in arms for phase in phases if not phase.trained()]
         # Pairs come first: most arms wait for them.
         pairs = [
-            (phase.pairs_base, phase.arm.pairs_dataset) for phase in untrained if phase.needs_pairs
+            (phase.pairs_base, phase.arm.pairs_dataset, phase.arm.noise)
+            for phase in untrained
+            if phase.needs_pairs
         ]
-        for base, dataset in dict.fromkeys(pairs):
-            make = partial(self.make_pairs, base, dataset)
-            tasks.append((f"pairs of {dataset} by {base.name}", make))
+        for base, dataset, noise in dict.fromkeys(pairs):
+            make = partial(self.make_pairs, base, dataset, noise)
+            tasks.append((f"pairs of {dataset} by {noisy(base.name, noise)}", make))
         if not only_last:
             for base in dict.fromkeys(phases[0].base for phases in arms):
                 tasks.append((f"base {base.name}", partial(self.score_base, base)))
@@ -86,41 +89,51 @@ class Pipeline:
             command += ["--begin_with", str(self.workspace.data / stories.begins_with)]
         self.runner.job(f"render-{name}", [command])
 
-    def make_pairs(self, base: Base, dataset: str) -> None:
+    def make_pairs(self, base: Base, dataset: str, noise: int = 0) -> None:
         """Stages 1 to 4 with a base as the model; each goes on where it was stopped.
 
         The level r1 is there for arms that want it; the paper's four are `LEVELS`.
+
+        Args:
+            noise: percent of the clip captions that are wrong.
         """
         root = ["--data_root", self.workspace.data]
-        device = ["--device", self.workspace.device]
-        model = ["--model", base.folder, "--model_name", base.name, *device, *root]
-        levels = [base.name, *LEVELS, FINEST, "--dataset", dataset, "--per_level", *root]
-        self.render(dataset)
-        shots = python(
-            "preprocess.py", dataset, 1, "--video_dir", self.workspace.data / dataset / "video",
-            "--embedder", "color", "--shot_detector", "adaptive", "--device", "cpu", *root,
-        )  # fmt: skip
-        self.runner.job(f"shots-{dataset}", [shots])
+        name = noisy(base.name, noise)
+        model = ["--model", base.folder, "--model_name", name]
+        model += ["--device", self.workspace.device, *root]
+        levels = [name, *LEVELS, FINEST, "--dataset", dataset, "--per_level", *root]
         folder = self.workspace.exp / "pairs" / dataset
         distinct = folder / "distinct"
+        if noise:
+            self.make_pairs(base, dataset)
+            right = ["--dataset", dataset, "--model", base.name, *root]
+            captions = python("reproduction.temple.noise", *right, "--percent", noise)
+        else:
+            self.render(dataset)
+            shots = python(
+                "preprocess.py", dataset, 1, "--video_dir", self.workspace.data / dataset / "video",
+                "--embedder", "color", "--shot_detector", "adaptive", "--device", "cpu", *root,
+            )  # fmt: skip
+            self.runner.job(f"shots-{dataset}", [shots])
+            captions = python("generate_meta_data.py", 1, "--dataset", dataset, *model)
         commands = [
-            python("generate_meta_data.py", 1, "--dataset", dataset, *model),
+            captions,
             python("generate_dpo_data.py", dataset, 1, "--fine", *model),
             python("convert_to_swift.py", *levels, "--output", folder / "all"),
             python("convert_to_swift.py", *levels, "--output", distinct, "--distinct_levels"),
         ]
-        self.runner.job(f"pairs-{dataset}-{base.name}", commands)
+        self.runner.job(f"pairs-{dataset}-{name}", commands)
 
     def draw_rows(self, phase: Training, stage: Stage, path: Path, count: int) -> None:
         """The rows of a stage; a seed draws its own."""
         if path.is_file():
             return
         if phase.needs_pairs:
-            self.make_pairs(phase.pairs_base, phase.arm.pairs_dataset)
+            self.make_pairs(phase.pairs_base, phase.arm.pairs_dataset, phase.arm.noise)
             folder = self.workspace.exp / "pairs" / phase.arm.pairs_dataset
             folder /= "distinct" if phase.arm.pairs == "distinct" else "all"
             levels = stage.levels or LEVELS
-            files = [folder / f"{phase.pairs_base.name}_i0_r{level}.json" for level in levels]
+            files = [folder / f"{phase.pairs_model}_i0_r{level}.json" for level in levels]
             source = ["--pairs", *files, *(["--chosen"] if stage.dataset == CHOSEN else [])]
         else:
             self.render(stage.dataset)

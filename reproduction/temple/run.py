@@ -3,6 +3,7 @@
     python -m reproduction.temple.run                    # the main arms, from every base
     python -m reproduction.temple.run --quick            # the main arms, from one base: no proof
     python -m reproduction.temple.run --all_arms         # and those that take arms apart
+    python -m reproduction.temple.run --study noise      # the arms of a study of ours
     python -m reproduction.temple.run --choose_rates     # the learning rates, on validation stories
     python -m reproduction.temple.run --validate --arms fine mixed    # a look at arms, on the same
 
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from evaluation.toy.stories import HELD_OUT
 from reproduction.jobs import Runner
 from reproduction.results import write_results
-from reproduction.temple.arms import PAIRS, Arm, arms, grids, read_rates
+from reproduction.temple.arms import PAIRS, Arm, arms, grids, read_rates, studies
 from reproduction.temple.pipeline import Pipeline
 from reproduction.temple.rates import choose, compare
 from reproduction.temple.report import RESULTS, write_report
@@ -71,7 +72,10 @@ def wanted_arms(args: argparse.Namespace) -> list[Arm]:
             raise UserError(f"no arm {name!r} in arms.yaml; there are: {', '.join(known)}")
     if args.arms:
         return [known[name] for name in args.arms]
-    return [arm for arm in known.values() if arm.main or (args.all_arms and not arm.trial)]
+    if args.study:
+        return [arm for arm in known.values() if arm.study == args.study]
+    others = [arm.name for arm in known.values() if arm.trial or arm.study]
+    return [arm for arm in known.values() if arm.main or (args.all_arms and arm.name not in others)]
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -92,8 +96,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="score arms on those other stories, from that seed, and write validation.json",
     )
-    parser.add_argument("--all_arms", action="store_true", help="the arms that are not main too")
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all_arms", action="store_true", help="the arms that are not main too")
+    which.add_argument("--study", choices=studies(), help="the arms of a study beyond the paper")
+    which.add_argument(
         "--arms", nargs="+", metavar="NAME", help="these arms of arms.yaml (default: the main ones)"
     )
     parser.add_argument(

@@ -9,6 +9,7 @@ from evaluation.toy.questions import Case, benchmark_digest, questions_about
 from evaluation.toy.stories import read_stories
 from inference.checkpoints import digest
 from reproduction.temple.arms import SFT_DATASETS, Arm, Rates, last_phase, rows_of
+from reproduction.temple.noise import noisy
 from tools.errors import UserError
 from tools.store.dataset import DATA_ROOT, REPOSITORY
 from tools.store.files import read_json
@@ -81,6 +82,11 @@ class Training:
             return self.base
         bases = self.workspace.bases
         return bases[(bases.index(self.base) + 1) % len(bases)]
+
+    @property
+    def pairs_model(self) -> str:
+        """The model that its pairs are named after: the base, with wrong captions another one."""
+        return noisy(self.pairs_base.name, self.arm.noise)
 
     @property
     def group(self) -> str:

@@ -59,6 +59,11 @@ def test_all_arms_are_those_that_validation_alone_did_not_see():
         "large_chosen",
     ]
     assert [arm.name for arm in wanted_arms(parse_arguments(["--arms", "fine"]))] == ["fine"]
+    assert [arm.name for arm in wanted_arms(parse_arguments(["--study", "noise"]))] == [
+        f"noisy_{kind}_n{percent}"
+        for kind in ("chosen_sft", "temple", "mixed", "r8")
+        for percent in (10, 20, 35)
+    ]
 
 
 @pytest.mark.parametrize("name", list(arms()))
@@ -325,6 +330,23 @@ def test_pairs_of_many_videos_are_made_only_for_an_arm_that_wants_them(run, work
     assert files[:-1] == [str(folder / f"toyvl_i0_r{level}.json") for level in (16, 8, 4, 2)]
     assert [job for job in jobs if job.startswith("pairs-")] == ["pairs-toypairs-x5-toyvl"]
     assert "pairs-toypairs-toyvl" in run("temple")
+
+
+def test_pairs_of_wrong_captions_are_made_after_those_of_the_base(run, workspace):
+    jobs = run("noisy_temple_n20", seeds=[1])
+    assert [job for job in jobs if job.startswith("pairs-")] == [
+        *("pairs-toypairs-toyvl_1", "pairs-toypairs-toyvl_1_n20")
+    ]
+    noise, responses, *_ = jobs["pairs-toypairs-toyvl_1_n20"][0]
+    assert noise[2:] == [
+        *("reproduction.temple.noise", "--dataset", "toypairs", "--model", "toyvl_1"),
+        *("--data_root", str(workspace.data), "--percent", "20"),
+    ]
+    assert flags(responses)["model_name"] == "toyvl_1_n20"
+    ((rows,), _) = jobs["rows-toyvl_1_s1_noisy_temple_n20-toyvl_1_i0_r16"]
+    assert Path(flags(rows)["pairs"]).name == "toyvl_1_n20_i0_r16.json"
+    train = next(jobs[job] for job in jobs if job.startswith("train-"))
+    assert train[1]["DATA_MODEL"] == "toyvl_1"
 
 
 def test_no_pairs_are_made_for_arms_of_fine_tuning_alone(run):
