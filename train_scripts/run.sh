@@ -4,7 +4,7 @@
 #   bash train_scripts/run.sh "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16-r8-r4-r2=lr1e-4_r32_a32_bs16_sft60k"
 #   DRY_RUN=1 bash train_scripts/run.sh ...     # print every swift command, run nothing
 #
-# It calls dpo.sh, sft.sh and merge.sh of this folder, which hold swift's flags; settings.sh lists their settings.
+# It calls dpo.sh, simpo.sh, sft.sh and merge.sh of this folder, which hold swift's flags; settings.sh lists their settings.
 # docs/training.md explains the rest.
 set -euo pipefail
 

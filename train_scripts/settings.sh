@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034 # dpo.sh, sft.sh and merge.sh use what is set here
+# shellcheck disable=SC2034 # dpo.sh, simpo.sh, sft.sh and merge.sh use what is set here
 #
-# The settings that dpo.sh, sft.sh and merge.sh share, each with its default: the paper's, or swift's own written out.
+# The settings that dpo.sh, simpo.sh, sft.sh and merge.sh share, each with its default: the paper's, or swift's own written out.
 # A variable of the environment changes one, by hand and through run.sh:
 #
 #   EPOCHS=2 SAVE_STEPS=100 bash train_scripts/run.sh "qwen25vl7b=lr5e-6_r32_a64_bs16_freeze_r16"

@@ -1,7 +1,7 @@
 """The arms of arms.yaml: recipes with their learning rates, and the rows that their stages take."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -15,6 +15,7 @@ from tools.store.files import read_json
 from tools.training.recipe import Stage, parse
 
 ARMS_YAML = Path(__file__).with_name("arms.yaml")
+RATE = r"\{(\w+)\}"  # in a recipe: the rate of this arm
 LEVELS = (16, 8, 4, 2)  # the paper's
 SFT_DATASETS = {"toysft": 1, "toysft-x4": 4}  # how many times steps.sft a phase on it takes
 CHOSEN = "chosen"  # the data set of the chosen texts
@@ -43,9 +44,14 @@ class Arm:
         """The stories that its pairs are made of."""
         return MANY if self.pairs == "many" else PAIRS
 
+    @property
+    def rates(self) -> list[str]:
+        """The arms whose learning rates it takes."""
+        return re.findall(RATE, self.recipe)
+
     def phases(self, rates: Rates) -> list[str]:
         """The recipes of the arm up to each of its phases, in their order; the last is whole."""
-        recipe = re.sub(r"\{(\w+)\}", lambda arm: rates[arm[1]], self.recipe)
+        recipe = re.sub(RATE, lambda arm: rates[arm[1]], self.recipe)
         model, *phases = recipe.split("=")
         return ["=".join([model, *phases[:count]]) for count in range(1, len(phases) + 1)]
 
@@ -74,9 +80,14 @@ def studies() -> list[str]:
     return sorted({arm.study for arm in arms().values() if arm.study})
 
 
-def grids() -> dict[str, list[str]]:
-    """arm -> the learning rates to try for it."""
-    return {arm: [str(rate) for rate in rates] for arm, rates in _yaml()["rates"].items()}
+def grids(study: str | None = None) -> dict[str, list[str]]:
+    """arm -> the learning rates to try for it: of a study's arms, or of those of none."""
+    known = arms()
+    return {
+        arm: [str(rate) for rate in rates]
+        for arm, rates in _yaml()["rates"].items()
+        if known[arm].study == study
+    }
 
 
 def rows_of(phase: str) -> list[int]:
@@ -100,13 +111,21 @@ def last_phase(recipe: str) -> list[Stage]:
     return [stage for stage in parse(recipe).stages if stage.name.count("=") == phases]
 
 
-def read_rates(path: Path) -> dict[str, str]:
+def read_rates(path: Path, wanted: Iterable[Arm] = ()) -> dict[str, str]:
     """arm -> the rate that validation chose.
 
     Raises:
-        UserError: none have been chosen.
+        UserError: none have been chosen, or not those of the wanted arms.
     """
     chosen = read_json(path)
     if not chosen:
         raise UserError(f"{path}: no learning rates yet; --choose_rates finds them")
-    return {arm: entry["rate"] for arm, entry in chosen["rates"].items()}
+    rates = {arm: entry["rate"] for arm, entry in chosen["rates"].items()}
+    for arm in wanted:
+        if missing := [name for name in arm.rates if name not in rates]:
+            study = arms()[missing[0]].study
+            raise UserError(
+                f"{path} holds no learning rate of {missing[0]}: --choose_rates"
+                f"{f' --study {study}' if study else ''} finds it"
+            )
+    return rates

@@ -135,6 +135,9 @@ class Pipeline:
             levels = stage.levels or LEVELS
             files = [folder / f"{phase.pairs_model}_i0_r{level}.json" for level in levels]
             source = ["--pairs", *files, *(["--chosen"] if stage.dataset == CHOSEN else [])]
+            alike = [other for other in phase.stages if set(other.levels) == set(stage.levels)]
+            if len(alike) > 1:  # stages of the same levels share one draw
+                source += ["--part", f"{alike.index(stage) + 1}/{len(alike)}"]
         else:
             self.render(stage.dataset)
             source = ["--dataset", stage.dataset, "--data_root", self.workspace.data]

@@ -12,7 +12,7 @@ from reproduction.temple.pipeline import Pipeline
 from reproduction.temple.trainings import VALIDATION_SEED, Workspace, phases_of
 from tools.errors import UserError
 from tools.statistics import ALL, Scores
-from tools.store.files import write_json
+from tools.store.files import read_json, write_json
 
 VALIDATION = "toyval"
 FINE_TUNING = ("sft",)  # chosen first: the other arms' recipes take its rate
@@ -25,15 +25,17 @@ Shares = dict[str, float | None]
 def choose(
     workspace: Workspace, runner: Runner, grids: Mapping[str, Sequence[str]], path: Path
 ) -> None:
-    """Train each arm at each rate of its grid; write and print how each did, and the best.
+    """Train each arm at each rate of its grid; write and print how each did, and the best. Rates of
+    other arms that stand in the file remain.
 
     Raises:
         UserError: a training failed.
     """
     known = arms()
-    rates: dict[str, str] = {}
-    entries = {}
-    for names in (FINE_TUNING, [arm for arm in grids if arm not in FINE_TUNING]):
+    entries = (read_json(path) or {"rates": {}})["rates"]
+    rates: dict[str, str] = {name: entry["rate"] for name, entry in entries.items()}
+    first = [name for name in grids if name in FINE_TUNING]
+    for names in (first, [name for name in grids if name not in first]):
         tries = [(name, rate) for name in names for rate in grids[name]]
         wanted = [(known[name], {**rates, name: rate}) for name, rate in tries]
         scores = dict(zip(tries, trained_and_scored(workspace, runner, wanted), strict=True))

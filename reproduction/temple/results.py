@@ -43,6 +43,8 @@ def collect(
             trained = read_json(base.folder / TRAINED)
             results["bases"][base.name] = {"seed": base.seed, "trained": trained, **columns(scores)}
     for arm in arms:
+        if not {*arm.rates} <= {*rates}:
+            continue
         runs = {}
         for seed in seeds:
             phases = phases_of(workspace, arm, seed, rates)

@@ -7,7 +7,8 @@
 The first asks about the stories of a dataset, with answers out of its truth.jsonl: descriptions of
 whole videos, what happens right after or before an event, attributes, and videos of one event. The
 others draw pairs, the same number from each file and the same ones whatever they are drawn for;
---chosen leaves their rejected side out, which makes fine-tuning rows of them.
+--chosen leaves their rejected side out, which makes fine-tuning rows of them. --part 2/4 draws four
+times as many and takes the second fourth, so that four stages share one draw.
 """
 
 import random
@@ -37,6 +38,7 @@ Truth = dict[str, Any]
 """A story's line of truth.jsonl."""
 Asked = Iterator[tuple[str, str, str]]
 """(kind, question, answer) of each."""
+Part = tuple[int, int]
 
 
 def descriptions(story: Truth) -> Asked:
@@ -95,10 +97,13 @@ def rows_a_kind(n: int) -> dict[str, int]:
     return {**counts, last: n - sum(counts.values())}
 
 
-def drawn_pairs(files: Sequence[Path], n: int, seed: int) -> list[Record]:
+def drawn_pairs(files: Sequence[Path], n: int, seed: int, part: Part = (1, 1)) -> list[Record]:
     """Draw `n` pairs, as many from each file; the draw depends on seed, file's name and number.
 
     No pair comes twice before all of its file have come once.
+
+    Args:
+        part: (k, of): the k-th part, from 1, of a draw of `of` times as many pairs.
 
     Raises:
         UserError: a file is missing or empty, or `n` cannot be shared.
@@ -117,9 +122,20 @@ def drawn_pairs(files: Sequence[Path], n: int, seed: int) -> list[Record]:
         if not pairs:
             raise UserError(f"{path} has no pairs")
         rng = random.Random(f"{seed}/{path.name}")
-        for start in range(0, share, len(pairs)):
-            rows += rng.sample(pairs, min(len(pairs), share - start))
+        number, of = part
+        drawn: list[Record] = []
+        for start in range(0, share * of, len(pairs)):
+            drawn += rng.sample(pairs, min(len(pairs), share * of - start))
+        rows += drawn[share * (number - 1) : share * number]
     return rows
+
+
+def part_of(text: str) -> Part:
+    """Read K/N."""
+    number, of = map(int, text.split("/"))
+    if not 1 <= number <= of:
+        raise ValueError(text)
+    return number, of
 
 
 def without_rejected(rows: Sequence[Record]) -> list[Record]:
@@ -145,6 +161,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--chosen", action="store_true", help="leave the rejected side of pairs out"
     )
     parser.add_argument(
+        "--part", type=part_of, default=(1, 1), metavar="K/N", help="of a draw of N times as many"
+    )
+    parser.add_argument(
         "--out", type=new_file, required=True, metavar="FILE", help="the .json file"
     )
     add_data_root(parser)
@@ -154,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.dataset:
         rows = story_rows(args.data_root / args.dataset, args.n, args.seed)
     else:
-        rows = drawn_pairs(args.pairs, args.n, args.seed)
+        rows = drawn_pairs(args.pairs, args.n, args.seed, args.part)
     with json_array(args.out) as write:
         for row in without_rejected(rows) if args.chosen else rows:
             write(dumps(row))

@@ -5,6 +5,7 @@
     python -m reproduction.temple.run --all_arms         # and those that take arms apart
     python -m reproduction.temple.run --study noise      # the arms of a study of ours
     python -m reproduction.temple.run --choose_rates     # the learning rates, on validation stories
+    python -m reproduction.temple.run --choose_rates --study losses   # those of a study's arms
     python -m reproduction.temple.run --validate --arms fine mixed    # a look at arms, on the same
 
 Renders stories, makes pairs with each base, trains the arms of arms.yaml with
@@ -151,9 +152,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_bases(workspace)
         runner = Runner(workspace.logs, args.workers)
         if args.choose_rates:
-            choose(workspace, runner, grids(), RATES)
+            choose(workspace, runner, grids(args.study), RATES)
             return
-        rates = read_rates(RATES)
+        rates = read_rates(RATES, chosen)
         if args.validate:
             path = (args.out or workspace.exp) / "validation.json"
             compare(workspace, runner, chosen, rates, path)

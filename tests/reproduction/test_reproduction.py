@@ -41,7 +41,7 @@ from tools.training.recipe import parse
 from toyworld.stories import plan_story
 from toyworld.truth import truth
 
-RATES = dict.fromkeys(grids(), "1e-3")
+RATES = dict.fromkeys([*grids(), *grids("losses")], "1e-3")
 MAIN = ["sft", "sft_x4", "chosen_sft", "temple", "mixed", "sft_dpo"]
 
 
@@ -105,12 +105,20 @@ def test_a_stage_that_main_arms_share_takes_equally_many_rows_in_all_of_them():
 
 def test_every_rate_of_a_recipe_is_tried():
     for arm in arms().values():
-        parse(arm.phases(dict.fromkeys(grids(), "1e-3"))[-1])
+        parse(arm.phases(dict.fromkeys([*grids(), *grids(arm.study)], "1e-3"))[-1])
 
 
 def test_rates_that_were_never_chosen(tmp_path):
     with pytest.raises(UserError, match="no learning rates yet; --choose_rates finds them"):
         read_rates(tmp_path / "learning_rates.json")
+
+
+def test_rates_of_a_study_that_were_never_chosen(tmp_path):
+    path = tmp_path / "learning_rates.json"
+    write_json(path, {"rates": {name: {"rate": "1e-3"} for name in grids()}})
+    assert set(read_rates(path, [arms()["noisy_temple_n10"]])) == {"sft", "chosen_sft", "temple"}
+    with pytest.raises(UserError, match="no learning rate of ipo: --choose_rates --study losses"):
+        read_rates(path, [arms()["ipo"]])
 
 
 def test_each_seed_starts_from_a_base_of_its_own():
@@ -330,6 +338,19 @@ def test_pairs_of_many_videos_are_made_only_for_an_arm_that_wants_them(run, work
     assert files[:-1] == [str(folder / f"toyvl_i0_r{level}.json") for level in (16, 8, 4, 2)]
     assert [job for job in jobs if job.startswith("pairs-")] == ["pairs-toypairs-x5-toyvl"]
     assert "pairs-toypairs-toyvl" in run("temple")
+
+
+def test_stages_of_the_same_levels_share_one_draw(run):
+    jobs = run("restarts", "one_schedule")
+    files = ["r16-8-4-2", "r8-4-2-16", "r4-2-16-8", "r2-16-8-4"]
+    parts = [
+        flags(command)["part"]
+        for file in files
+        for command in jobs[f"rows-toyvl_s0_restarts-toyvl_i0_{file}"][0]
+    ]
+    assert parts == ["1/4", "2/4", "3/4", "4/4"]
+    ((command,), _) = jobs["rows-toyvl_s0_one_schedule-toyvl_i0_r16-8-4-2"]
+    assert "--part" not in command
 
 
 def test_pairs_of_wrong_captions_are_made_after_those_of_the_base(run, workspace):

@@ -137,6 +137,14 @@ def test_all_pairs_come_once_before_one_comes_twice(tmp_path):
     assert len(set(numbers[8:])) == 2
 
 
+def test_parts_of_one_draw_have_no_pair_in_common(tmp_path):
+    files = [write_pairs(tmp_path, magnitude, 9) for magnitude in (16, 8)]
+    parts = [drawn_pairs(files, 4, seed=0, part=(number, 4)) for number in (1, 2, 3, 4)]
+    every = [str(row) for part in parts for row in part]
+    assert len(set(every)) == len(every) == 16
+    assert parts[0] + parts[1] != drawn_pairs(files, 8, seed=0)
+
+
 def test_chosen_texts_alone(tmp_path):
     rows = drawn_pairs([write_pairs(tmp_path, 16, 1)], 1, seed=0)
     assert without_rejected(rows) == [{"messages": ["r16", 0], "videos": []}]

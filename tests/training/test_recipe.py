@@ -48,6 +48,14 @@ def test_other_orders(phases, stages):
     ]
 
 
+def test_levels_behind_the_word_simpo_are_trained_by_it():
+    stages = parse("q=lr5e-6_r32_a64_bs16_freeze_simpo_r16-r8=lr1e-4_r8_a9_bs4_mine").stages
+    assert [stage.kind for stage in stages] == ["simpo", "simpo", "sft"]
+    assert [stage.freeze for stage in stages] == [True, True, False]
+    assert stages[1].name == "q=lr5e-6_r32_a64_bs16_freeze_simpo_r16-r8"
+    assert stages[1].data_file("q") == "q_i0_r8.json"
+
+
 def test_experiments_with_a_common_beginning_share_its_stages():
     def names(recipe):
         return {stage.name for stage in parse(recipe).stages}
@@ -91,7 +99,12 @@ PHASE = "phase 1 of the recipe, "
         ("q=lr5e6_r32_a64_bs16_r16", "a learning rate of 5e6 is not between 0 and 1, such as 5e-6"),
         ("q=lr0_r32_a64_bs16_r16", "a learning rate of 0 is not between 0 and 1"),
         ("q=lr5e-6_r32_a64_bs16_frozen_r16", "'frozen' stands between the batch size and the data"),
-        ("q=lr5e-6_r32_a64_bs16_freeze_freeze_r16", "where only one 'freeze' may"),
+        (
+            "q=lr5e-6_r32_a64_bs16_freeze_freeze_r16",
+            "'freeze_freeze' stands between the batch",
+        ),
+        ("q=lr5e-6_r32_a64_bs16_simpo_freeze_r16", "each once and in this order"),
+        ("q=lr5e-6_r32_a64_bs16_simpo_mine", "simpo learns from levels, such as r16-r8-r4-r2, not"),
         ("q=lr5e-6_r32_a64_bs16_r16-r7", "'r7' is no level: r16 r8 r4 r2 r1"),
         ("q=lr5e-6_r32_a64_bs16_r16-8", "'8' is no level"),
         ("q=lr5e-6_r32_a64_bs16_r16+", "'' is no level"),

@@ -303,13 +303,18 @@ def test_a_script_runs_by_hand(machine, tmp_path):
     assert "MODEL: is not known for" in run.communicate()[1] and run.returncode
 
 
-def test_both_scripts_pass_the_same_flags(machine):
-    # The two commands stand in full in both files; what they share must not drift apart.
+def test_all_scripts_pass_the_same_flags(machine):
+    # The commands stand in full in each file; what they share must not drift apart.
     env = {**machine.env, "BASE": "toyvl", "ROWS": "rows", "OUTPUT_DIR": "out", "RESUME": "c"}
     for name in ("FREEZE_VIT", "LORA_ALPHA", "LEARNING_RATE"):
         env[name] = "1"
-    dpo, sft = (Call(name, env).words for name in ("dpo", "sft"))
-    assert dpo[dpo.index("--model") :] == sft[sft.index("--model") :]
+    dpo, simpo, sft = (Call(name, env).words for name in ("dpo", "simpo", "sft"))
+    shared = dpo[dpo.index("--model") :]
+    assert shared == sft[sft.index("--model") :] == simpo[simpo.index("--model") :]
+    assert simpo[:9] == [
+        *("swift", "rlhf", "--rlhf_type", "simpo", "--beta", "2.0", "--simpo_gamma", "1.0"),
+        "--cpo_alpha",
+    ]
 
 
 def test_ms_swift_3_has_other_names(machine):

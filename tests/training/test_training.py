@@ -318,6 +318,21 @@ def test_a_training_sees_every_row_whatever_its_codec(warm_swift, qwen, make_vid
     assert '"1/1"' in next((tmp_path / "out").rglob("logging.jsonl")).read_text()
 
 
+def test_simpo_compares_mean_log_p_and_needs_no_other_model(world, warm_swift, tmp_path):
+    settings = {
+        **{**SETTINGS, "PATH": f"{warm_swift}:{PATH}"},
+        **{"BASE": "toyvl", "GLOBAL_BATCH": "1", "SIMPO_GAMMA": "0.4"},
+        **{"ROWS": str(world / "qwen2vl7b_i0_r8.json"), "OUTPUT_DIR": str(tmp_path)},
+    }
+    done = train(program="simpo.sh", settings=settings)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    first = json.loads(next(tmp_path.rglob("logging.jsonl")).read_text().splitlines()[0])
+    chosen, rejected = first["logps/chosen"], first["logps/rejected"]
+    assert -5 < chosen < 0  # of a token, not of the whole answer
+    preference = math.log1p(math.exp(-(2.0 * (chosen - rejected) - 0.4)))
+    assert first["loss"] == pytest.approx(preference - chosen, abs=2e-3)
+
+
 def test_two_processes_of_toyvl_learn_to_prefer_the_chosen_answers(
     tmp_path, warm_swift, run_script
 ):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tools.training.report import read_log, stage_folders
+from tools.training.report import read_log, stage_folders, table_row
 
 R16, R16_R8 = (f"qwen2vl7b=lr1e-3_r8_a16_bs2_freeze_{levels}" for levels in ("r16", "r16-r8"))
 SFT = f"{R16_R8}=lr1e-3_r8_a8_bs1_sft60k"
@@ -81,6 +81,16 @@ def test_the_end_of_a_series_is_the_mean_of_its_last_tenth(stage):
     assert log.last("loss") == 19.5
 
 
+def test_the_log_p_of_both_sides_at_both_ends_of_a_stage(stage):
+    lines = [
+        dpo(step, 20, **{"logps/chosen": -50.0 - step, "logps/rejected": -50.0 - 3 * step})
+        for step in range(1, 21)
+    ]
+    row = table_row(read_log(stage(R16, lines)))
+    assert (row["chosen_log_p_first"], row["chosen_log_p_last"]) == ("-51.5", "-69.5")
+    assert (row["rejected_log_p_first"], row["rejected_log_p_last"]) == ("-54.5", "-108.5")
+
+
 def test_an_experiment_is_its_stage_and_those_before_it(stage, tmp_path):
     folders = {name: stage(name, [dpo(1, 1)]) for name in (SFT, R16, OTHER, R16_R8)}
     found = [folder.name for folder in stage_folders(folders[SFT])]
@@ -91,7 +101,8 @@ def test_an_experiment_is_its_stage_and_those_before_it(stage, tmp_path):
 
 
 def test_one_picture_and_one_table(stage, run_script, tmp_path):
-    stage(R16, [dpo(1, 2), dpo(2, 2), held_out(2, 2, 0.6, 0.75)], rows={"rows": 4, "kept": 3})
+    lines = [dpo(1, 2, **{"logps/chosen": -5.0}), dpo(2, 2), held_out(2, 2, 0.6, 0.75)]
+    stage(R16, lines, rows={"rows": 4, "kept": 3})
     sft = [{"loss": 3.0, "learning_rate": 1e-4, "global_step/max_steps": "1/9"}]
     stage(R16_R8, [dpo(1, 1)])
     folder = stage(SFT, sft)
@@ -99,10 +110,11 @@ def test_one_picture_and_one_table(stage, run_script, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (folder / "training_report.tsv").read_text().splitlines() == [
         "stage\tstate\trows\tkept\tsteps\tof\tloss_first\tloss_last\tmargin\taccuracy"
-        "\theld_out_loss\theld_out_margin\theld_out_accuracy\tpeak_lr",
-        "r16\tnew\t4\t3\t2\t2\t1.9\t1.8\t0.02\t0.5\t0.6\t0.5\t0.75\t0.001",
-        "r8\tnew\t\t\t1\t1\t1.9\t1.9\t0.01\t0.25\t\t\t\t0.001",
-        "sft60k\tnew\t\t\t1\t9\t3\t3\t\t\t\t\t\t0.0001",
+        "\theld_out_loss\theld_out_margin\theld_out_accuracy\tpeak_lr"
+        "\tchosen_log_p_first\tchosen_log_p_last\trejected_log_p_first\trejected_log_p_last",
+        "r16\tnew\t4\t3\t2\t2\t1.9\t1.8\t0.02\t0.5\t0.6\t0.5\t0.75\t0.001\t-5\t-5\t\t",
+        "r8\tnew\t\t\t1\t1\t1.9\t1.9\t0.01\t0.25\t\t\t\t0.001\t\t\t\t",
+        "sft60k\tnew\t\t\t1\t9\t3\t3\t\t\t\t\t\t0.0001\t\t\t\t",
     ]
     assert (folder / "training_report.png").read_bytes().startswith(b"\x89PNG")
     assert [line.split()[0] for line in done.stdout.splitlines() if "new" in line] == [

@@ -2,10 +2,10 @@
 
     python -m tools.training.chain NAME     # what bash train_scripts/run.sh NAME does
 
-Each stage starts from the merged model of the one before it. train_scripts/dpo.sh, sft.sh and
-merge.sh call swift. Variables of the environment change their settings, which settings.sh lists,
-and the chain's own, which docs/training.md lists with them; DRY_RUN=1 prints every command and runs
-nothing.
+Each stage starts from the merged model of the one before it. train_scripts/dpo.sh, simpo.sh, sft.sh
+and merge.sh call swift. Variables of the environment change their settings, which settings.sh
+lists, and the chain's own, which docs/training.md lists with them; DRY_RUN=1 prints every command
+and runs nothing.
 
 A stage's folder is EXP_DIR/GROUP/outputs/<the recipe's name up to it>/: v<k>-<time>/checkpoint-<n>,
 which swift writes, checkpoint-<n>-merged, and stage.json (settings, versions, commands).
@@ -102,7 +102,7 @@ class Chain:
         print(f"\n{'would be' if self.dry_run else 'done'}: {model}")
 
     def call(self, stage: Stage, model: str = "", resume: Path | None = None) -> Call:
-        """dpo.sh or sft.sh for a stage that starts from `model` (empty: the base model)."""
+        """The script for a stage that starts from `model` (empty: the base model)."""
         rows = rows_file(stage, self.env)
         variables = {
             **self.env,

@@ -179,9 +179,9 @@ def _fault(row: Any, stage: Stage) -> str | None:
         return "no messages of a role and a content each"
     if roles[-1:] != ["assistant"]:
         return "its last message is not the assistant's"
-    if stage.kind == "dpo" and not row.get("rejected_response"):
-        return "no rejected_response: DPO needs one"
-    if stage.kind == "sft" and "rejected_response" in row:
+    if stage.levels and not row.get("rejected_response"):
+        return f"no rejected_response: {stage.kind.upper()} needs one"
+    if not stage.levels and "rejected_response" in row:
         return "a rejected_response: these are pairs for DPO, and the recipe says SFT"
     videos = len(row.get("videos", ()))
     return None if tags == videos else f"{tags} <video> in its text, and {videos} videos"

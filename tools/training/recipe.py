@@ -3,13 +3,14 @@
     python -m tools.training.recipe "qwen25vl7b=lr5e-6_r32_a64_bs16_r16-r8=lr1e-4_r32_a32_bs8_mine"
 
     name   = model=phase=phase...
-    phase  = lr<learning rate>_r<LoRA rank>_a<LoRA alpha>_bs<global batch>[_freeze]_<data>
+    phase  = lr<learning rate>_r<LoRA rank>_a<LoRA alpha>_bs<global batch>[_freeze][_simpo]_<data>
     data   = levels such as r16-r8-r4-r2 (DPO, one stage a level, in the order written), a mixed
              level such as r16+r8 (one stage on the pairs of both), a data set's name such as
              sft60k (SFT), or chosen (SFT on what convert_to_swift.py --sft wrote)
 
-`freeze` leaves the vision tower unchanged. A stage's name is the experiment's up to that stage, so
-that experiments with a common beginning have its stages in common.
+`freeze` leaves the vision tower unchanged; `simpo` trains on levels by SimPO in the place of DPO.
+A stage's name is the experiment's up to that stage, so that experiments with a common beginning
+have its stages in common.
 """
 
 import re
@@ -35,6 +36,8 @@ FIELDS = (
     (r"bs([1-9]\d*)", "the global batch size", "bs16"),
 )
 FREEZE = "freeze"
+SIMPO = "simpo"
+WORDS = (FREEZE, SIMPO)  # that may follow the fields, in this order
 CHOSEN = "chosen"  # the data that are the chosen sides of the pairs
 FILE_NAME_BYTES = 255  # the longest name of a folder that common file systems take
 
@@ -51,11 +54,12 @@ class Stage:
     alpha: int  # of LoRA
     batch: int  # rows an optimizer step takes on all GPUs together
     freeze: bool  # leave the vision tower unchanged
+    simpo: bool = False  # learn from pairs by SimPO
 
     @property
     def kind(self) -> str:
-        """How it learns: dpo or sft."""
-        return "dpo" if self.levels else "sft"
+        """How it learns, which names its script: dpo, simpo or sft."""
+        return "simpo" if self.simpo else "dpo" if self.levels else "sft"
 
     def data_file(self, data_model: str, iteration: int = 0) -> str:
         """Name of the file of rows that it trains on: what `data_model` wrote, or a data set."""
@@ -115,19 +119,27 @@ def _stages(before: str, phase: str, where: str) -> Iterator[Stage]:
     if not 0 < float(lr) < 1:
         raise UserError(f"{where}: a learning rate of {lr} is not between 0 and 1, such as 5e-6")
     rest = parts[len(FIELDS) :]
-    if odd := [part for part in rest if part != FREEZE] or rest[1:]:
+    if rest != [word for word in WORDS if word in rest]:
         raise UserError(
-            f"{where}: {odd[0]!r} stands between the batch size and the data, where only one"
-            f" {FREEZE!r} may"
+            f"{where}: {'_'.join(rest)!r} stands between the batch size and the data, where only"
+            f" {FREEZE!r} and {SIMPO!r} may, each once and in this order"
         )
     front = f"{before}={phase.removesuffix(data)}"
     stage = partial(
-        Stage, lr=lr, rank=int(rank), alpha=int(alpha), batch=int(batch), freeze=bool(rest)
+        Stage,
+        lr=lr,
+        rank=int(rank),
+        alpha=int(alpha),
+        batch=int(batch),
+        freeze=FREEZE in rest,
+        simpo=SIMPO in rest,
     )
     if re.match(r"r\d", data):
         levels = data.split("-")
         for level, so_far in zip(levels, accumulate(levels, "{}-{}".format), strict=True):
             yield stage(front + so_far, _magnitudes(level, where), dataset="")
+    elif SIMPO in rest:
+        raise UserError(f"{where}: {SIMPO} learns from levels, such as r16-r8-r4-r2, not {data!r}")
     elif DATASET.fullmatch(data):
         yield stage(front + data, (), dataset=data)
     else:

@@ -6,7 +6,9 @@
 Writes training_report.png and training_report.tsv into the folder, or into --out. Loss, reward
 margin and reward accuracy (the share of pairs whose chosen side gained more than the rejected one)
 are shown on training pairs, and on held-out ones where the stage had some: on the pairs that a
-model trains on, accuracy proves little.
+model trains on, accuracy proves little. The log p of both sides tell whether the margin came from
+likelier chosen answers or from less likely rejected ones: of whole answers for DPO, of a token for
+SimPO and IPO. The file has them at the beginning and the end of each stage, the screen has not.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,15 +28,27 @@ from tools.training.recipe import parse
 from tools.training.stages import find_state, read_note, version_folders
 
 STEP = "global_step/max_steps"
-# The panels: title, and swift's name of the number; on held-out rows eval_ stands before it.
-PANELS = {
-    "loss": "loss",
-    "reward margin": "rewards/margins",
-    "reward accuracy": "rewards/accuracies",
-    "learning rate": "learning_rate",
+Lines = tuple[tuple[str, str, str, str], ...]
+
+
+def _training_and_held_out(key: str) -> Lines:
+    return (key, "-", "tab:blue", "training"), (f"eval_{key}", "o", "tab:orange", "held out")
+
+
+# The panels by their titles: swift's name of each number, its line's style and colour, its label.
+PANELS: dict[str, Lines] = {
+    "loss": _training_and_held_out("loss"),
+    "reward margin": _training_and_held_out("rewards/margins"),
+    "reward accuracy": _training_and_held_out("rewards/accuracies"),
+    "log p": (
+        ("logps/chosen", "-", "tab:blue", "chosen"),
+        ("logps/rejected", "--", "tab:blue", "rejected"),
+    ),
+    "learning rate": _training_and_held_out("learning_rate"),
 }
-LAST_SHARE = 0.1  # of a stage's logged steps: what the table averages to its end
-INCHES = (10, 9)
+SIDES = ("chosen", "rejected")
+SHARE = 0.1  # of a stage's logged steps: what the table averages at its beginning and its end
+INCHES = (10, 11)
 SCREEN_WIDTH = 110  # characters that the table takes
 
 
@@ -55,11 +69,21 @@ class Log:
         """The numbers of a series, without their steps."""
         return [number for _, number in self.series.get(key, ())]
 
+    def first(self, key: str) -> float | None:
+        """The mean of the first tenth of a series."""
+        return _mean(self.numbers(key)[: self._tenth(key)])
+
     def last(self, key: str) -> float | None:
         """The last number of a held-out series, the mean of the last tenth of another."""
+        return _mean(self.numbers(key)[-self._tenth(key) :])
+
+    def _tenth(self, key: str) -> int:
         numbers = self.numbers(key)
-        count = 1 if key.startswith("eval_") else max(1, round(len(numbers) * LAST_SHARE))
-        return sum(numbers[-count:]) / count if numbers else None
+        return 1 if key.startswith("eval_") else max(1, round(len(numbers) * SHARE))
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def read_log(folder: Path) -> Log:
@@ -123,6 +147,10 @@ def table_row(log: Log) -> dict[str, str]:
         "held_out_margin": log.last("eval_rewards/margins"),
         "held_out_accuracy": log.last("eval_rewards/accuracies"),
         "peak_lr": max(log.numbers("learning_rate"), default=None),
+    } | {
+        f"{side}_log_p_{end}": mean(f"logps/{side}")
+        for side in SIDES
+        for end, mean in (("first", log.first), ("last", log.last))
     }
     return {
         column: "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -140,11 +168,8 @@ def draw(logs: Sequence[Log], path: Path) -> None:
     panels = figure.subplots(len(PANELS), 1, sharex=True)
     start = 0
     for log in logs:
-        for panel, key in zip(panels, PANELS.values(), strict=True):
-            for name, style, color, label in (
-                (key, "-", "tab:blue", "training"),
-                (f"eval_{key}", "o", "tab:orange", "held out"),
-            ):
+        for panel, lines in zip(panels, PANELS.values(), strict=True):
+            for name, style, color, label in lines:
                 if name in log.series:
                     steps = [start + step for step, _ in log.series[name]]
                     panel.plot(steps, log.numbers(name), style, color=color, label=label, ms=5)
@@ -155,9 +180,11 @@ def draw(logs: Sequence[Log], path: Path) -> None:
         panel.set_ylabel(title)
     panels[2].set_ylim(-0.05, 1.05)
     panels[-1].set_xlabel("optimizer steps, the stages one after the other")
-    lines, labels = panels[0].get_legend_handles_labels()
-    by_label = dict(zip(labels, lines, strict=True))
-    panels[0].legend(by_label.values(), by_label.keys(), loc="best", fontsize=8)
+    for panel in (panels[0], panels[3]):
+        lines, labels = panel.get_legend_handles_labels()
+        by_label = dict(zip(labels, lines, strict=True))
+        if by_label:
+            panel.legend(by_label.values(), by_label.keys(), loc="best", fontsize=8)
     with replace_atomically(path) as file:
         FigureCanvasAgg(figure).print_png(file)
 
@@ -180,11 +207,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         for line in (list(rows[0]), *(list(row.values()) for row in rows)):
             file.write(("\t".join(line) + "\n").encode())
     screen = Screen(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in rows[0]:
+    shown = [column for column in rows[0] if "_log_p_" not in column]
+    for column in shown:
         header = column.replace("_", "\n").replace("held\nout", "held-out")
         screen.add_column(header, justify="left" if column in ("stage", "state") else "right")
     for row in rows:
-        screen.add_row(*row.values())
+        screen.add_row(*(row[column] for column in shown))
     Console(width=max(SCREEN_WIDTH, Console().width)).print(screen)
     print(picture, table, sep="\n")
 

@@ -1,7 +1,7 @@
 """The shell scripts that hold swift's flags: their settings, and the command that each makes.
 
-train_scripts/dpo.sh, sft.sh and merge.sh each call swift once. Their settings have their defaults
-in lines `: "${NAME=default}"`, most of them in settings.sh.
+train_scripts/dpo.sh, simpo.sh, sft.sh and merge.sh each call swift once. Their settings have their
+defaults in lines `: "${NAME=default}"`, most of them in settings.sh.
 """
 
 import re
@@ -35,7 +35,7 @@ class Call:
     UserError if the script refuses the environment.
 
     Args:
-        work: dpo, sft or merge.
+        work: dpo, simpo, sft or merge.
 
     Attributes:
         words: swift's command.
