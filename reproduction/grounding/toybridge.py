@@ -34,8 +34,9 @@ def words() -> list[str]:
 
 
 def span_of(question: StoryQuestion, events: int) -> Ratios:
-    """When that is seen which answers a question, as far as flow shows it."""
-    if question.kind in MOVING or question.answer == "yes .":
+    """When that is seen which answers a question, as far as flow shows it. Whether something is
+    there is a question about the whole story, whatever the answer is."""
+    if question.kind in MOVING:
         return ratios_of(min(question.places), max(question.places), events)
     return 0.0, 1.0
 

@@ -22,7 +22,7 @@ FOLDER = REPOSITORY / "grounding" / "toybridge"
     [
         ("what", "a red star .", (2,), (0.5, 0.75)),
         ("after", "a red star grows .", (1, 2), (0.25, 0.75)),
-        ("is_there", "yes .", (3,), (0.75, 1.0)),
+        ("is_there", "yes .", (3,), (0.0, 1.0)),
         ("is_there", "no .", (3,), (0.0, 1.0)),
         ("how_many_coloured", "two .", (0, 3), (0.0, 1.0)),
         ("what_does", "turns .", (1,), (0.0, 1.0)),
