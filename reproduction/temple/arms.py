@@ -19,6 +19,7 @@ RATE = r"\{(\w+)\}"  # in a recipe: the rate of this arm
 LEVELS = (16, 8, 4, 2)  # the paper's
 SFT_DATASETS = {"toysft": 1, "toysft-x4": 4}  # how many times steps.sft a phase on it takes
 CHOSEN = "chosen"  # the data set of the chosen texts
+GENERATIONS = 8  # answers to a video in GRPO
 PAIRS = "toypairs"  # the stories that pairs are made of
 MANY = "toypairs-x5"  # those and four times as many
 
@@ -91,9 +92,13 @@ def grids(study: str | None = None) -> dict[str, list[str]]:
 
 
 def rows_of(phase: str) -> list[int]:
-    """How many rows each stage of a recipe's last phase takes: a batch for each step."""
+    """How many rows each stage of a recipe's last phase takes: a batch for each step, of GRPO one
+    for each GENERATIONS answers."""
     stages = last_phase(phase)
-    return [steps * stage.batch for steps, stage in zip(steps_of(phase), stages, strict=True)]
+    return [
+        steps * stage.batch // (GENERATIONS if stage.kind == "grpo" else 1)
+        for steps, stage in zip(steps_of(phase), stages, strict=True)
+    ]
 
 
 def steps_of(phase: str) -> list[int]:

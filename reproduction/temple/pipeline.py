@@ -14,7 +14,7 @@ from reproduction.temple.stories import STORIES, is_rendered
 from reproduction.temple.trainings import Base, Training, Workspace, is_scored
 from tools.pairs.perturbation import FINEST
 from tools.store.dataset import REPOSITORY
-from tools.training.recipe import Stage
+from tools.training.recipe import ORDER, Stage
 
 SETTINGS = {
     # What settings.sh sets by itself on a CPU, on a GPU too.
@@ -124,6 +124,25 @@ class Pipeline:
         ]
         self.runner.job(f"pairs-{dataset}-{name}", commands)
 
+    def make_order_rows(self, base: Base, dataset: str) -> Path:
+        """Rows of GRPO, whose rewards need what a base says of the videos played backwards; returns
+        their file."""
+        path = self.workspace.exp / "pairs" / dataset / f"{base.name}_i0_{ORDER}.json"
+        root = ["--data_root", self.workspace.data]
+        model = ["--model", base.folder, "--model_name", base.name]
+        commands = [
+            python(
+                "inference.reversal", dataset, 1, *model,
+                "--device", self.workspace.device, "--max_new_tokens", 256, *root,
+            ),
+            python(
+                "tools.pairs.order_rows", base.name, "--dataset", dataset, "--output", path,
+                *root,
+            ),
+        ]  # fmt: skip
+        self.runner.job(f"order-{dataset}-{base.name}", commands)
+        return path
+
     def draw_rows(self, phase: Training, stage: Stage, path: Path, count: int) -> None:
         """The rows of a stage; a seed draws its own."""
         if path.is_file():
@@ -134,6 +153,8 @@ class Pipeline:
             folder /= "distinct" if phase.arm.pairs == "distinct" else "all"
             levels = stage.levels or LEVELS
             files = [folder / f"{phase.pairs_model}_i0_r{level}.json" for level in levels]
+            if stage.dataset == ORDER:
+                files = [self.make_order_rows(phase.pairs_base, phase.arm.pairs_dataset)]
             source = ["--pairs", *files, *(["--chosen"] if stage.dataset == CHOSEN else [])]
             alike = [other for other in phase.stages if set(other.levels) == set(stage.levels)]
             if len(alike) > 1:  # stages of the same levels share one draw

@@ -16,7 +16,7 @@ from tools.store.files import read_json
 from tools.training.stages import checkpoints
 
 PACKAGES = ("torch", "transformers", "ms-swift", "trl", "peft")
-PREPARATION = ("render-", "shots-", "pairs-")  # how the names of such jobs begin
+PREPARATION = ("render-", "shots-", "pairs-", "order-")  # how the names of such jobs begin
 
 
 def collect(

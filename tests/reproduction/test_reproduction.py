@@ -41,7 +41,7 @@ from tools.training.recipe import parse
 from toyworld.stories import plan_story
 from toyworld.truth import truth
 
-RATES = dict.fromkeys([*grids(), *grids("losses")], "1e-3")
+RATES = dict.fromkeys([*grids(), *grids("losses"), *grids("grpo")], "1e-3")
 MAIN = ["sft", "sft_x4", "chosen_sft", "temple", "mixed", "sft_dpo"]
 
 
@@ -167,6 +167,8 @@ class Stubs(Runner):
             train(command[2], environment)
         elif script == "evaluate_model.py":
             score(**flags(command))
+        elif script == "tools.pairs.order_rows":
+            Path(flags(command)["output"]).write_bytes(orjson.dumps([{"messages": 1}] * 9))
         elif script == "convert_to_swift.py":
             folder = Path(flags(command)["output"])
             folder.mkdir(parents=True, exist_ok=True)
@@ -338,6 +340,16 @@ def test_pairs_of_many_videos_are_made_only_for_an_arm_that_wants_them(run, work
     assert files[:-1] == [str(folder / f"toyvl_i0_r{level}.json") for level in (16, 8, 4, 2)]
     assert [job for job in jobs if job.startswith("pairs-")] == ["pairs-toypairs-x5-toyvl"]
     assert "pairs-toypairs-toyvl" in run("temple")
+
+
+def test_a_reward_for_order_takes_a_row_for_eight_answers(run, workspace):
+    assert rows_of(arms()["order_reward"].phases(RATES)[0]) == [4 * 16 // 8]
+    jobs = run("order_reward")
+    reversal, order_rows = jobs["order-toypairs-toyvl"][0]
+    assert (reversal[2], order_rows[2]) == ("inference.reversal", "tools.pairs.order_rows")
+    ((command,), _) = jobs["rows-toyvl_s0_order_reward-toyvl_i0_order"]
+    assert flags(command)["pairs"] == flags(order_rows)["output"]
+    assert list(jobs).index("pairs-toypairs-toyvl") < list(jobs).index("order-toypairs-toyvl")
 
 
 def test_stages_of_the_same_levels_share_one_draw(run):

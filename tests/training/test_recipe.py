@@ -56,6 +56,12 @@ def test_levels_behind_the_word_simpo_are_trained_by_it():
     assert stages[1].data_file("q") == "q_i0_r8.json"
 
 
+def test_the_data_order_are_for_grpo():
+    (stage,) = parse("q=lr1e-6_r32_a64_bs64_freeze_order").stages
+    assert (stage.kind, stage.levels) == ("grpo", ())
+    assert stage.data_file("qwen2vl7b", iteration=1) == "qwen2vl7b_i1_order.json"
+
+
 def test_experiments_with_a_common_beginning_share_its_stages():
     def names(recipe):
         return {stage.name for stage in parse(recipe).stages}

@@ -308,8 +308,11 @@ def test_all_scripts_pass_the_same_flags(machine):
     env = {**machine.env, "BASE": "toyvl", "ROWS": "rows", "OUTPUT_DIR": "out", "RESUME": "c"}
     for name in ("FREEZE_VIT", "LORA_ALPHA", "LEARNING_RATE"):
         env[name] = "1"
-    dpo, simpo, sft = (Call(name, env).words for name in ("dpo", "simpo", "sft"))
+    dpo, simpo, sft, grpo = (Call(name, env).words for name in ("dpo", "simpo", "sft", "grpo"))
     shared = dpo[dpo.index("--model") :]
+    reward = str(REPOSITORY / "train_scripts" / "order_reward.py")
+    assert reward in grpo
+    assert shared == [word for word in grpo[grpo.index("--model") :] if word != reward]
     assert shared == sft[sft.index("--model") :] == simpo[simpo.index("--model") :]
     assert simpo[:9] == [
         *("swift", "rlhf", "--rlhf_type", "simpo", "--beta", "2.0", "--simpo_gamma", "1.0"),

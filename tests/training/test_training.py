@@ -23,6 +23,7 @@ from tests.video.damage import CODECS
 from tools.pairs.perturbation import Config, select
 from tools.pairs.swift_rows import swift_row
 from tools.store.dataset import REPOSITORY
+from tools.text.order import agreement
 from tools.text.prompts import QUESTIONS
 from tools.training.recipe import parse
 from tools.training.report import read_log, table_row
@@ -331,6 +332,36 @@ def test_simpo_compares_mean_log_p_and_needs_no_other_model(world, warm_swift, t
     assert -5 < chosen < 0  # of a token, not of the whole answer
     preference = math.log1p(math.exp(-(2.0 * (chosen - rejected) - 0.4)))
     assert first["loss"] == pytest.approx(preference - chosen, abs=2e-3)
+
+
+def test_grpo_rewards_answers_that_tell_the_clips_in_order(world, warm_swift, tmp_path):
+    rows = json.loads((world / "toys.json").read_text())
+    for row in rows:
+        text = row["messages"][1]["content"]
+        row["clip_captions"] = [part + " ." for part in text.split(" .")[:-1]]
+        row["reversed"] = " ".join(row["clip_captions"][::-1])
+    (tmp_path / "toyvl_i0_order.json").write_text(json.dumps(rows))
+    settings = {
+        **{**SETTINGS, "PATH": f"{warm_swift}:{PATH}", "BASE": "toyvl", "ORDER_MATCH": "100"},
+        **{"GLOBAL_BATCH": "4", "PER_DEVICE_BATCH": "4", "NUM_GENERATIONS": "4"},
+        **{"ROWS": str(tmp_path / "toyvl_i0_order.json"), "OUTPUT_DIR": str(tmp_path / "out")},
+        **{"MAX_COMPLETION_LENGTH": "40", "EXTRA_FLAGS": "--max_steps 1"},
+    }
+    done = train(program="grpo.sh", settings=settings)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    line = next((tmp_path / "out").rglob("completions.jsonl")).read_text().splitlines()[0]
+    step = json.loads(line)
+    assert len(step["completion"]) == 4
+    # One video was asked about, which log does not say.
+    expected = [
+        [agreement(text, row["clip_captions"], 100) for text in step["completion"]] for row in rows
+    ]
+    assert step["OrderReward"] in [pytest.approx(rewards) for rewards in expected]
+    for order, reverse in zip(step["OrderReward"], step["ReverseReward"], strict=True):
+        assert reverse <= (1 if order else 0)
+    first = json.loads(next((tmp_path / "out").rglob("logging.jsonl")).read_text().splitlines()[0])
+    rewards = step["OrderReward"] + step["ReverseReward"]
+    assert first["reward"] == pytest.approx(sum(rewards) / 4, abs=1e-4)
 
 
 def test_two_processes_of_toyvl_learn_to_prefer_the_chosen_answers(

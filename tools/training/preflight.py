@@ -144,6 +144,8 @@ def how_to_make(stage: Stage, data_model: str) -> str:
     if stage.levels:
         ratios = " ".join(map(str, stage.levels))
         return f"python convert_to_swift.py {data_model} {ratios} makes it (DATA_MODEL says whose)"
+    if stage.kind == "grpo":
+        return f"python -m tools.pairs.order_rows {data_model} makes it (DATA_MODEL says whose)"
     if SFT_SHARE.fullmatch(stage.dataset):
         return "python -m tools.training.sft_data makes fine-tuning rows of LLaVA-Video-178K"
     return "put rows in ms-swift's format there, or name another DATA_DIR"
@@ -183,6 +185,8 @@ def _fault(row: Any, stage: Stage) -> str | None:
         return f"no rejected_response: {stage.kind.upper()} needs one"
     if not stage.levels and "rejected_response" in row:
         return "a rejected_response: these are pairs for DPO, and the recipe says SFT"
+    if stage.kind == "grpo" and not row.get("clip_captions"):
+        return "no clip_captions: the rewards of GRPO compare with them"
     videos = len(row.get("videos", ()))
     return None if tags == videos else f"{tags} <video> in its text, and {videos} videos"
 

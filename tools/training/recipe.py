@@ -6,7 +6,8 @@
     phase  = lr<learning rate>_r<LoRA rank>_a<LoRA alpha>_bs<global batch>[_freeze][_simpo]_<data>
     data   = levels such as r16-r8-r4-r2 (DPO, one stage a level, in the order written), a mixed
              level such as r16+r8 (one stage on the pairs of both), a data set's name such as
-             sft60k (SFT), or chosen (SFT on what convert_to_swift.py --sft wrote)
+             sft60k (SFT), chosen (SFT on what convert_to_swift.py --sft wrote), or order (GRPO on
+             what tools.pairs.order_rows wrote)
 
 `freeze` leaves the vision tower unchanged; `simpo` trains on levels by SimPO in the place of DPO.
 A stage's name is the experiment's up to that stage, so that experiments with a common beginning
@@ -39,6 +40,8 @@ FREEZE = "freeze"
 SIMPO = "simpo"
 WORDS = (FREEZE, SIMPO)  # that may follow the fields, in this order
 CHOSEN = "chosen"  # the data that are the chosen sides of the pairs
+ORDER = "order"  # the data that GRPO takes, with rewards for order
+OF_A_MODEL = (CHOSEN, ORDER)  # data that a model has made, as levels are
 FILE_NAME_BYTES = 255  # the longest name of a folder that common file systems take
 
 
@@ -47,8 +50,8 @@ class Stage:
     """One training: a model goes in, a merged checkpoint comes out."""
 
     name: str  # the experiment's name up to this stage; names its folder
-    levels: tuple[int, ...]  # magnitudes of the pairs that DPO trains on; empty: SFT
-    dataset: str  # name of an SFT stage's data set; empty: DPO
+    levels: tuple[int, ...]  # magnitudes of the pairs that it trains on; empty: of a data set
+    dataset: str  # name of a stage's data set where these are no levels
     lr: str  # learning rate, as written
     rank: int  # of LoRA
     alpha: int  # of LoRA
@@ -58,15 +61,17 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """How it learns, which names its script: dpo, simpo or sft."""
-        return "simpo" if self.simpo else "dpo" if self.levels else "sft"
+        """How it learns, which names its script: dpo, simpo, sft or grpo."""
+        if self.levels:
+            return "simpo" if self.simpo else "dpo"
+        return "grpo" if self.dataset == ORDER else "sft"
 
     def data_file(self, data_model: str, iteration: int = 0) -> str:
         """Name of the file of rows that it trains on: what `data_model` wrote, or a data set."""
         if self.levels:
             return f"{data_model}_i{iteration}_r{'-'.join(map(str, self.levels))}.json"
-        if self.dataset == CHOSEN:
-            return f"{data_model}_i{iteration}_{CHOSEN}.json"
+        if self.dataset in OF_A_MODEL:
+            return f"{data_model}_i{iteration}_{self.dataset}.json"
         share = SFT_SHARE.fullmatch(self.dataset)
         return f"llava-video-sft-{share[1]}.json" if share else f"{self.dataset}.json"
 

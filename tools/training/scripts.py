@@ -1,7 +1,7 @@
 """The shell scripts that hold swift's flags: their settings, and the command that each makes.
 
-train_scripts/dpo.sh, simpo.sh, sft.sh and merge.sh each call swift once. Their settings have their
-defaults in lines `: "${NAME=default}"`, most of them in settings.sh.
+train_scripts/dpo.sh, simpo.sh, sft.sh, grpo.sh and merge.sh each call swift once. Their settings
+have their defaults in lines `: "${NAME=default}"`, most of them in settings.sh.
 """
 
 import re
@@ -19,6 +19,7 @@ EXPORTED = (
     "ACCELERATE_USE_CPU", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH", "FPS",
     "FPS_MAX_FRAMES", "VIDEO_MIN_PIXELS", "VIDEO_TOTAL_PIXELS", "MODEL_SEQ_LEN", "USE_HF",
     "NPROC_PER_NODE", "NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT",
+    "ORDER_MATCH",
 )  # fmt: skip
 # Sources a script with a function in swift's place; prints the words that this is called with, an
 # empty one, and all variables.
@@ -35,7 +36,7 @@ class Call:
     UserError if the script refuses the environment.
 
     Args:
-        work: dpo, simpo, sft or merge.
+        work: dpo, simpo, sft, grpo or merge.
 
     Attributes:
         words: swift's command.
