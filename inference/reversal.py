@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from inference.ahead import map_ahead
 from inference.captioner import Answer, Captioner, Request, answer_groups, request_seed
 from inference.models import add_model_flags, captioner_from
@@ -48,10 +46,10 @@ class Showing:
     max_pixels: int = setting(512 * 28 * 28, "pixels of a frame, at most", type=positive)
     seed: int = setting(0, "of what a model draws")
 
-    def moments(self, length: float) -> np.ndarray:
+    def moments(self, length: float) -> list[float]:
         """Seconds from the start, rising, of the frames of a video of this length."""
         count = min(self.max_frames, max(2, round(length * self.fps)))
-        return (np.arange(count) + 0.5) * length / count
+        return [(number + 0.5) * length / count for number in range(count)]
 
 
 @dataclass
