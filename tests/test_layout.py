@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "tools.publish": ["tools"],
     "tools.fetch": ["tools"],
     "tools.relocate": ["tools"],
+    "tools.rounds": ["tools"],
     "inference": ["tools"],
     "qa": ["tools", "inference"],
     "toyworld": ["tools", "qa.records"],
