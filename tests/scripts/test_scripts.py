@@ -177,6 +177,18 @@ def test_an_unknown_dataset_is_refused_before_a_model_is_looked_for(run_script, 
     assert refused(run_script(*words, "--data_root", tmp_path)).startswith("no dataset 'mine' in ")
 
 
+def test_a_run_that_cannot_begin_leaves_no_dataset(run_script, tmp_path, make_video):
+    (tmp_path / "empty").mkdir()
+    words = ("preprocess.py", "mine", 1, "--data_root", tmp_path / "data", *LIGHT)
+    assert "no video in it" in refused(run_script(*words, "--video_dir", tmp_path / "empty"))
+    assert not (tmp_path / "data" / "mine").exists()
+
+    # What a run has begun with stays for the next one.
+    make_video(tmp_path / "videos" / "a.mp4", [("beach", 30)])
+    assert run_script(*words, "--video_dir", tmp_path / "videos").returncode == 2
+    assert (tmp_path / "data" / "mine" / "anno" / "scene.jsonl").exists()
+
+
 FEW_SHOTS = (
     "as too_few_shots; --min_shots sets the limit: give less with --redo filter_scene; footage in"
     " one take can be cut into pieces: --shot_detector fixed --redo scene"
