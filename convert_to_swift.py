@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from rich.console import Console
 
     from tools.pairs.conversion import NoPairLeft, check_responses, convert
-    from tools.pairs.funnel import counts_table, length_cues, lengths_table
+    from tools.pairs.funnel import counts_table, duplicates_line, length_cues, lengths_table
 
     for note in check_responses(plan):
         print(f"note: {note}")
@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     console = Console()
     console.print(counts_table(cells, f"{args.model}: {', '.join(names)}"), crop=False)
     console.print(lengths_table(cells))
-    for line in () if args.sft else length_cues(cells):
+    for line in () if args.sft else filter(None, [duplicates_line(cells), *length_cues(cells)]):
         print(f"note: {line}")
     over = sum(cell.over_max_length for cell in cells)
     if over:

@@ -74,7 +74,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.video_dir:
             dataset.remember_video_dir(folder)
 
-    run([step(dataset, settings) for step in STEPS], dataset, settings_from(args, Options), init)
+    is_new = not dataset.root.exists()
+    try:
+        steps = [step(dataset, settings) for step in STEPS]
+        run(steps, dataset, settings_from(args, Options), init)
+    except UserError:
+        if is_new:
+            dataset.discard_if_empty()
+        raise
 
 
 if __name__ == "__main__":

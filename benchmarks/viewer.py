@@ -7,7 +7,8 @@ Made up here (seeded): 12 pairs a video, each response a sentence a clip of its 
 from 20,000 as a language draws them (Zipf); with init, videos and clip captions. Measured: the
 index from nothing, after 1,000 more videos have come in parts, and after these have been merged
 into new files; then, in a fresh process, the first page of the viewer as Streamlit runs it, and
-filters and searches. Memory is what all processes hold at a moment, at most.
+filters and searches; in another one, the list of pairs as files to download. Memory is what all
+processes hold at a moment, at most.
 """
 
 import json
@@ -34,7 +35,7 @@ MODEL = "made_up"
 WORDS = 20_000
 SENTENCE_WORDS = (12, 24)
 # For a million pairs.
-INDEX_SECONDS, PAGE_SECONDS, QUERY_SECONDS, MEMORY_MB = 60, 2, 1, 1024
+INDEX_SECONDS, PAGE_SECONDS, QUERY_SECONDS, DOWNLOAD_SECONDS, MEMORY_MB = 60, 2, 1, 120, 1024
 NEW_VIDEOS = 1000
 
 
@@ -191,18 +192,15 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "search: nothing has it": {"text": "quixotic xylophone"},
 }
 
-# Run in a process of its own: the first page as Streamlit runs it, then the questions.
-PROBE = """
+# The start of either process of its own.
+OPENED = """
 import json, sys, time
 from pathlib import Path
-from streamlit.testing.v1 import AppTest
 from tools.store.dataset import REPOSITORY, open_dataset
 from visualize.index.index import DatasetIndex
 from visualize.index.view import Filters, View
 
 root, questions = Path(sys.argv[1]), json.loads(sys.argv[2])
-sys.argv = ["app.py", "--data_root", str(root)]
-page = AppTest.from_file(str(REPOSITORY / "visualize" / "app.py"), default_timeout=120)
 
 
 def now():  # seconds, and CPU seconds of this process
@@ -212,6 +210,18 @@ def now():  # seconds, and CPU seconds of this process
 def since(start):
     return [end - begin for begin, end in zip(start, now())]
 
+
+def view_of(root):
+    index = DatasetIndex(open_dataset("made_up", root))
+    return View(index, index.state())
+
+"""
+# The first page as Streamlit runs it, then the questions.
+PROBE = """
+from streamlit.testing.v1 import AppTest
+
+sys.argv = ["app.py", "--data_root", str(root)]
+page = AppTest.from_file(str(REPOSITORY / "visualize" / "app.py"), default_timeout=120)
 
 start = now()
 page.run()
@@ -223,8 +233,7 @@ start = now()
 next(one for one in page.button if one.label == "Next").click()
 page.run()
 step = since(start)
-index = DatasetIndex(open_dataset("made_up", root))
-view = View(index, index.state())
+view = view_of(root)
 answers = {}
 for name, words in questions.items():
     filters = {key: tuple(v) if isinstance(v, list) else v for key, v in words.items()}
@@ -237,6 +246,19 @@ for field in (["chosen_length", "rejected_length"], ["ratio"]):
     view.histogram(field)
     answers["histogram: " + ", ".join(field)] = [*since(start), 0]
 print(json.dumps({"first": first, "step": step, "answers": answers}))
+"""
+# The list of all pairs as the two kinds of files, the one with texts as long as it may be.
+DOWNLOADS = """
+from visualize.parts.export import JSONL_PAIRS, as_csv, as_jsonl
+
+view = view_of(root)
+ids = view.select(Filters())
+found = {}
+for make, some in ((as_csv, ids), (as_jsonl, ids[:JSONL_PAIRS])):
+    start = now()
+    size = len(make(view, some, {}))
+    found[make.__name__] = [*since(start), f"{len(some):,} pairs, {size / 2**20:.0f} MB"]
+print(json.dumps(found))
 """
 
 
@@ -278,15 +300,20 @@ def main() -> None:
         seconds, cpu, most, _ = run(command, cache)
         rows.append(("index, after these were merged", seconds, cpu, INDEX_SECONDS, ""))
         named = re.sub(r"WORD_(\d+)", lambda m: world.word(int(m[1])), json.dumps(QUESTIONS))
-        _, _, page, out = run([sys.executable, "-c", PROBE, str(root.parent), named], cache)
-    found = json.loads(out.splitlines()[-1])
+        words = [str(root.parent), named]
+        _, _, page, out = run([sys.executable, "-c", OPENED + PROBE, *words], cache)
+        found = json.loads(out.splitlines()[-1])
+        _, _, download, out = run([sys.executable, "-c", OPENED + DOWNLOADS, *words], cache)
+        downloads = json.loads(out.splitlines()[-1])
     rows.append(("first page", *found["first"], PAGE_SECONDS, ""))
     rows.append(("the next pair", *found["step"], PAGE_SECONDS, ""))
     for question, (seconds, cpu, pairs) in found["answers"].items():
         rows.append((question, seconds, cpu, QUERY_SECONDS, f"{pairs:,} pairs" if pairs else ""))
+    for name, (seconds, cpu, note) in downloads.items():
+        rows.append((f"download {name}", seconds, cpu, DOWNLOAD_SECONDS, note))
     for what, seconds, cpu, bound, note in rows:
         print(f"{what:38} {seconds:7.2f} s (bound {bound}), {cpu:7.2f} s of CPU  {note}")
-    peaks = {"index": max(peak, more, most), "viewer": page}
+    peaks = {"index": max(peak, more, most), "viewer": page, "download": download}
     for what, used in peaks.items():
         print(f"memory, {what:28} {used / 2**20:7.0f} MB (bound {MEMORY_MB})")
     late = any(seconds > bound for _, seconds, _, bound, _ in rows)

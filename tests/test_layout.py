@@ -14,11 +14,12 @@ BASE = ["tools.errors", "tools.store", "tools.cli"]  # of every package of tools
 # `tools` are named in full; "tools" alone is any of them.
 MAY_IMPORT = {
     "tools.errors": [],
+    "tools.interruption": [],
     "tools.text": ["tools.errors"],
     "tools.screen": [],
     "tools.statistics": ["tools.errors"],
     "tools.store": ["tools.errors"],
-    "tools.cli": ["tools.errors", "tools.store"],
+    "tools.cli": ["tools.errors", "tools.interruption", "tools.store"],
     "tools.runner": [*BASE],
     "tools.video": [*BASE, "tools.runner"],
     "tools.features": [*BASE, "tools.video"],
@@ -102,6 +103,13 @@ def test_a_module_imports_only_what_its_package_may():
         if not allowed(module, imported)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_ctrl_c_is_one_line_from_the_first_import_on():
+    # `tools` sees to it; Python imports a package before the module that `python -m` runs.
+    packages = {name for name, file in modules().items() if file.name == "__init__.py"}
+    top = {name for name in packages if "." not in name}
+    assert [name for name in top - {"tools"} if "tools" not in imports()[name]] == []
 
 
 def test_no_modules_import_each_other():

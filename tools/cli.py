@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
 from tools.errors import UserError, did_you_mean
+from tools.interruption import end_interrupted
 from tools.store.dataset import DATA_ROOT
 
 Settings = TypeVar("Settings")
@@ -28,7 +29,6 @@ DATA_ROOT_FLAG: dict[str, Any] = {
     "help": "folder that holds the datasets' folders (default: data/ in the repository)",
 }
 EXIT_MISTAKE = 2
-EXIT_INTERRUPTED = 130
 EXIT_CLOSED = 141  # as of a program that SIGPIPE ends
 
 
@@ -200,9 +200,4 @@ def run_script(main: Callable[[], None]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(EXIT_CLOSED)
     except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):  # A second one has nothing to add.
-            signal.signal(number, signal.SIG_IGN)
-        again = "the same command (without --redo)" if "--redo" in sys.argv else "the same command"
-        print(f"\ninterrupted: all that was finished is kept; {again} goes on", file=sys.stderr)
-        # Nothing is left to flush or join, and the interpreter's own end could take long.
-        os._exit(EXIT_INTERRUPTED)
+        end_interrupted()

@@ -41,8 +41,9 @@ from typing import Any
 import orjson
 from tqdm import tqdm
 
-from tools.cli import EXIT_INTERRUPTED, positive, script_parser, whole
+from tools.cli import positive, script_parser, whole
 from tools.errors import UserError
+from tools.interruption import EXIT_INTERRUPTED
 from tools.store.dataset import DATA_ROOT, open_dataset
 from tools.store.files import replace_atomically
 from toyworld.language import TEMPLATES

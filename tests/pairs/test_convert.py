@@ -428,12 +428,15 @@ def test_duplicates_are_counted_and_kept_unless_levels_are_to_be_distinct(conver
     # With 4 clips: reverse 16, 8 and 4 are one, and so are reverse 2 and shuffle 2.
     write_rows(tmp_path, make_rows(tmp_path, 5, clips=4))
     out = tmp_path / "out.json"
-    convert("dryrun", 16, 8, 4, 2, "--output", out)
+    done = convert("dryrun", 16, 8, 4, 2, "--output", out)
     cells = {(one["noise"], one["magnitude"]): one for one in funnel(out)["funnel"]}
     assert cells["reverse", 16]["duplicate"] == cells["reverse", 8]["duplicate"] == 5
     assert cells["reverse", 4]["duplicate"] == cells["reverse", 2]["duplicate"] == 0
     assert cells["shuffle", 2]["duplicate"] == 5
     assert all(one["kept"] == 5 for one in cells.values())
+    twice = sum(one["duplicate"] for one in cells.values())
+    line = f"note: {twice} of the 60 kept pairs tell what a harder pair of the same video tells"
+    assert line + f"; --distinct_levels keeps the other {60 - twice}\n" in done.stdout
 
     convert("dryrun", 16, 8, 4, 2, "--output", out, "--distinct_levels")
     again = {(one["noise"], one["magnitude"]): one for one in funnel(out)["funnel"]}

@@ -226,6 +226,21 @@ def test_new_records_of_the_input_are_picked_up(toy):
     assert list(toy.results("spread_b")) == ["a", "b"]
 
 
+@pytest.mark.parametrize("edited", [{"a": 1, "b": 2000}, {"a": 1}], ids=["edited", "deleted"])
+def test_records_that_were_edited_by_hand_are_noted_once(toy, edited):
+    toy.give(a=1, b=2)
+    toy.run(1)
+    toy.give(**edited)
+    note, done = toy.run(1)[1]
+    assert note == (
+        "note: numbers.jsonl was edited after act was done: what was made of the records as they"
+        " were is kept; --redo act makes it again"
+    )
+    assert done == f"act: {len(edited)} done"
+    assert toy.results()["a"] == 2
+    assert toy.run(1)[1] == [f"act: nothing to do ({len(edited)} done)"]
+
+
 def test_the_first_n_records_alone(toy):
     toy.give(c=3, a=1, b=2)
     assert toy.run(1, "--limit", 2)[1] == ["act: 2 done"]

@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 import pytest
 
+from tests.video.damage import overwrite_packets
 from tools.store.dataset import Dataset
 from tools.store.jsonl import Table
 from tools.video.listing import video_id
@@ -103,6 +104,7 @@ def fill_with_bad_videos(folder, make_video):
     data = fragments.read_bytes()
     fragments.write_bytes(data[: data.index(b"moof") - 4])
     make_video(folder / "one frame.mp4", [("beach", 1)])
+    overwrite_packets(make_video(folder / "damaged.mp4", SIX[:3]), [20])
     make_video(folder / "16 x 16.mp4", SIX, size=(16, 16))
     make_video(folder / "odd.mp4", SIX, size=(333, 187), pix_fmt="yuv444p")
     make_video(folder / "ten bit.mp4", SIX, pix_fmt="yuv420p10le")
@@ -142,6 +144,7 @@ def fill_with_bad_videos(folder, make_video):
         "no frames.mkv": "VideoError: no frames: nothing in the video stream can be decoded",
         "zero length.mp4": "VideoError: no frames: nothing in the video stream can be decoded",
         "one frame.mp4": "too_few_shots",
+        "damaged.mp4": "too_few_shots_damaged",
         "16 x 16.mp4": "kept",
         "odd.mp4": "kept",
         "ten bit.mp4": "kept",
@@ -179,7 +182,7 @@ def test_every_bad_video_ends_with_its_reason_and_harms_no_other(
     assert status.returncode == 0
     failed = sum(number for kind, number in kinds.items() if kind.startswith("VideoError"))
     assert (
-        f"{len(expected)} videos = {kinds['kept']} kept + 2 filtered + {failed} failed + 0 left"
+        f"{len(expected)} videos = {kinds['kept']} kept + 3 filtered + {failed} failed + 0 left"
         in status.stdout
     )
 

@@ -177,6 +177,18 @@ def test_an_unknown_dataset_is_refused_before_a_model_is_looked_for(run_script, 
     assert refused(run_script(*words, "--data_root", tmp_path)).startswith("no dataset 'mine' in ")
 
 
+def test_a_run_that_cannot_begin_leaves_no_dataset(run_script, tmp_path, make_video):
+    (tmp_path / "empty").mkdir()
+    words = ("preprocess.py", "mine", 1, "--data_root", tmp_path / "data", *LIGHT)
+    assert "no video in it" in refused(run_script(*words, "--video_dir", tmp_path / "empty"))
+    assert not (tmp_path / "data" / "mine").exists()
+
+    # What a run has begun with stays for the next one.
+    make_video(tmp_path / "videos" / "a.mp4", [("beach", 30)])
+    assert run_script(*words, "--video_dir", tmp_path / "videos").returncode == 2
+    assert (tmp_path / "data" / "mine" / "anno" / "scene.jsonl").exists()
+
+
 FEW_SHOTS = (
     "as too_few_shots; --min_shots sets the limit: give less with --redo filter_scene; footage in"
     " one take can be cut into pieces: --shot_detector fixed --redo scene"
@@ -438,3 +450,42 @@ def test_two_models_may_caption_one_dataset_at_once(tiny_videos, tmp_path, run_s
     with dataset.lock("clip_captions_dryrun"):
         line = refused(run_script(*words))
     assert line.startswith("another run is working on clip_captions_dryrun of mine (pid ")
+
+
+@pytest.mark.parametrize(
+    ("words", "library"),
+    [
+        (["convert_to_swift.py", "dryrun", "16"], "orjson"),
+        (["-m", "tools.status"], "orjson"),
+        (["-m", "distillation.suite"], "torch"),
+    ],
+    ids=str,
+)
+def test_ctrl_c_during_an_import_is_one_line(run_script, words, library, tmp_path):
+    (tmp_path / f"{library}.py").write_text("import os\nos.kill(os.getpid(), 2)\n")
+    env = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+    done = run_script(*words, fresh=True, env=env)
+    line = "\ninterrupted: all that was finished is kept; the same command goes on\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", line)
+
+
+def test_ctrl_c_in_a_program_of_the_users_own_keeps_its_traceback(tmp_path):
+    program = tmp_path / "mine.py"
+    program.write_text("import os, tools.errors\nos.kill(os.getpid(), 2)\n")
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, program], env=env, capture_output=True, text=True)
+    assert done.returncode == -2
+    assert done.stderr.startswith("Traceback")
+
+
+def test_ctrl_c_in_the_end_of_an_object_is_not_forgotten(run_script, tmp_path):
+    # Python prints an exception out of a destructor and goes on.
+    (tmp_path / "orjson.py").write_text(
+        "import os\n"
+        "class Deleted:\n    def __del__(self):\n        os.kill(os.getpid(), 2)\n"
+        "Deleted()\nprint('went on')\n"
+    )
+    env = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+    done = run_script("-m", "tools.status", fresh=True, env=env)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.startswith("\ninterrupted: ")

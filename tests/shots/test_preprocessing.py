@@ -48,6 +48,8 @@ def verdict(step, record, **settings):
     ("record", "expected"),
     [
         (scene(3, 3, 3), "too_few_shots"),
+        (scene(3, 3, 3) | {"damaged": 1}, "too_few_shots_damaged"),
+        (scene(3, 3, 3, 3) | {"damaged": 1}, "keep"),
         (scene(3, 3, 3, 3), "keep"),
         (scene(*[1] * 32), "keep"),
         (scene(*[1] * 33), "too_many_shots"),
@@ -69,6 +71,7 @@ def test_a_video_is_kept_by_its_shots(record, expected):
             "min_shots 4: 1 shots, 5 left out by min_shot_frames 8, 1 left out by min_gray_range"
             " 10",
         ),
+        (FilterSceneStep, scene(3) | {"damaged": 2}, "min_shots 4: 1 shots; 2 damaged frames"),
         (FilterSceneStep, scene(*[1] * 33), "max_shots 32: 33 shots"),
         (FilterSceneStep, scene(3, 3, 3, 16.04), "max_shot_seconds 16: a shot of 16.04 s"),
         (FilterGroupStep, clips(0, 1, 2), "min_clips 4: 3 clips"),

@@ -547,8 +547,22 @@ def test_a_single_broken_packet_costs_its_frame_alone(make_video, scan, tmp_path
     overwrite_packets(video, [20])
     found = scan(video)
     assert len(found) == 71
+    assert found.damaged == 1
     assert found.times[18:23] * 12 == pytest.approx([18, 19, 21, 22, 23])
     assert read_stamp(read_frames(video, [23], found)[23]) == 24
+
+
+def test_frames_that_are_decoded_with_errors_are_counted(make_video, scan, tmp_path):
+    video = make_video(tmp_path / "a.mp4", SIX, size=(320, 240), options={"g": "12"})
+    with av.open(str(video)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][24]
+    data = bytearray(video.read_bytes())
+    half = packet.size // 2
+    data[packet.pos + half : packet.pos + packet.size] = bytes(packet.size - half)
+    video.write_bytes(data)
+    found = scan(video)
+    assert len(found) == 72
+    assert found.damaged == 1
 
 
 def test_a_stream_that_is_broken_for_the_most_part_is_no_video(make_video, scan, tmp_path):

@@ -698,6 +698,19 @@ def test_browser_keys_pressed_too_fast_judge_no_pair_twice(world, tab):
     assert len(pairs) == len(set(pairs))
 
 
+def test_one_bar_is_no_wider_than_one_of_eight_and_axes_are_named(page):
+    """All videos have four shots, and all clips last a second."""
+    charts = page("dataset", part="Videos").get("vega_lite_chart")
+    specs = [orjson.loads(chart.proto.spec)["encoding"] for chart in charts]
+    assert [(one["x"]["title"], one["y"]["title"]) for one in specs] == [
+        ("shots of the video", "videos"),
+        ("seconds", "clips"),
+    ]
+    low, high = specs[0]["x"]["scale"]["domain"]
+    assert low <= 4 < 5 <= high
+    assert high - low == 8
+
+
 def test_browser_goes_from_a_bar_to_its_pairs(world, tab):
     _, address = world
     tab.goto(f"{address}/dataset?part=Texts&chart=Chosen+over+rejected")

@@ -87,6 +87,19 @@ def length_cues(cells: Sequence[Cell]) -> Iterator[str]:
             )
 
 
+def duplicates_line(cells: Sequence[Cell]) -> str:
+    """What is left of the kept pairs without those that tell what a harder pair of the same video
+    tells; empty if there are none."""
+    kept = sum(cell.kept for cell in cells)
+    twice = sum(cell.duplicate - cell.dropped["duplicate"] for cell in cells)
+    if not twice:
+        return ""
+    return (
+        f"{twice} of the {kept} kept pairs tell what a harder pair of the same video tells;"
+        f" --distinct_levels keeps the other {kept - twice}"
+    )
+
+
 def tokens(cells: Iterable[Cell]) -> dict[str, float]:
     """Estimated tokens of the kept pairs: mean, median and maximum; empty if there are none."""
     *_, estimates = _sizes(cells)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tools.store.dataset import annotation_of
 from tools.store.files import write_json
@@ -101,7 +102,7 @@ def remembered(reads: Table, writes: Iterable[Table]) -> Counts | None:
     """The counts of a step that is known to be finished; None of any other."""
     counts = Counts()
     for table in writes:
-        finished = table.meta().get("finished", {})
+        finished = _finished(table)
         files = _stamps(reads, table)
         if not files or finished.get("files") != files:
             return None
@@ -117,6 +118,19 @@ def _stamps(reads: Table, table: Table) -> list[list[int]]:
         return []
     stats = [path.stat() for path in (reads.path, table.path, _gone(reads)) if path.exists()]
     return [[stat.st_size, stat.st_mtime_ns] for stat in stats]
+
+
+def was_edited(reads: Table, writes: Iterable[Table]) -> bool:
+    """Whether a table of records has another size now than when a step was finished with it, where
+    no record has come. Listing rewrites init.jsonl, and the steps know of it."""
+    if reads.name == "init" or not reads.path.exists():
+        return False
+    sizes = {files[0][0] for table in writes if (files := _finished(table).get("files"))}
+    return bool(sizes - {reads.path.stat().st_size})
+
+
+def _finished(table: Table) -> dict[str, Any]:
+    return dict(table.meta().get("finished", {}))
 
 
 def step_counts(reads: Table, writes: Sequence[Table]) -> Counts:

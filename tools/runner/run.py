@@ -16,7 +16,15 @@ import orjson
 from tqdm import tqdm
 
 from tools.errors import UserError
-from tools.runner.counts import Counts, count, filtered_most, given_ids, remember, remembered
+from tools.runner.counts import (
+    Counts,
+    count,
+    filtered_most,
+    given_ids,
+    remember,
+    remembered,
+    was_edited,
+)
 from tools.runner.fingerprints import check_fingerprint, forget, sign
 from tools.runner.options import Options
 from tools.runner.pace import Pace
@@ -133,6 +141,11 @@ def _run_step(step: Step, options: Options, pool: Pool) -> Counts:
         pace = Pace(left, options.world_size)
         _write(step, outcomes, len(ids) * len(step.writes), pace, failures)
         indexes = {table.name: table.index() for table in step.writes}
+    elif options.limit is None and was_edited(step.reads, step.writes):
+        print(
+            f"note: {step.reads.path.name} was edited after {step.name} was done: what was made of"
+            f" the records as they were is kept; --redo {step.name} makes it again"
+        )
     counts = Counts()
     for table in step.writes:
         table.merge(indexes[table.name])

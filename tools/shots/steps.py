@@ -105,7 +105,7 @@ class SceneStep(StageOneStep):
 
     def process(self, record: Record) -> Record:
         """Add fps, raw_cuts, cut_times, filtered_cuts; left_out: how many shots are too short or
-        blank, by the setting that says so; clock_jumps, where there are some."""
+        blank, by the setting that says so; clock_jumps and damaged, where there are some."""
         scan = self.scan(record, self.threads)
         settings, threshold = self.settings, self.settings.shot_threshold
         if settings.shot_detector == "adaptive":
@@ -127,6 +127,7 @@ class SceneStep(StageOneStep):
             "filtered_cuts": [list(cut) for cut in kept],
             **({"left_out": dict(+left_out)} if +left_out else {}),
             **({"clock_jumps": scan.clock_jumps} if scan.clock_jumps else {}),
+            **({"damaged": scan.damaged} if scan.damaged else {}),
         }
 
 
@@ -144,6 +145,8 @@ class FilterSceneStep(StageOneStep):
         return {
             "too_few_shots": "--min_shots sets the limit: give less with --redo filter_scene;"
             f" {other_cuts}",
+            "too_few_shots_damaged": "some of their frames cannot be decoded: whole copies of these"
+            " files may have enough shots",
             "too_many_shots": f"--max_shots sets the limit: {more}",
             "shot_too_long": f"--max_shot_seconds sets the limit: {more}; {other_cuts}",
         }
@@ -157,7 +160,8 @@ class FilterSceneStep(StageOneStep):
                 f", {count} left out by {name} {getattr(settings, name)}"
                 for name, count in record.get("left_out", {}).items()
             )
-            raise _filtered(record, "too_few_shots", "min_shots", settings, what)
+            reason = "too_few_shots_damaged" if record.get("damaged") else "too_few_shots"
+            raise _filtered(record, reason, "min_shots", settings, what)
         if len(spans) > settings.max_shots:
             what = f"{len(spans)} shots"
             raise _filtered(record, "too_many_shots", "max_shots", settings, what)
@@ -170,6 +174,8 @@ class FilterSceneStep(StageOneStep):
 def _filtered(record: Record, reason: str, limit: str, settings: Settings, what: str) -> Filtered:
     """A rejection that says which setting struck, its value, and what the video has."""
     detail = f"{limit} {getattr(settings, limit):g}: {what}"
+    if damaged := record.get("damaged"):
+        detail += f"; {damaged} damaged frames"
     return Filtered(reason, {**record, "filter_detail": detail})
 
 

@@ -3,7 +3,9 @@
 The only place that spells a path under the data root.
 """
 
+import os
 import re
+import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -195,6 +197,11 @@ class Dataset:
         """The one lock on a step's output; see `locked`."""
         busy = f"another run is working on {key} of {self.name}"
         return locked(self.root / ".locks" / f"{key}.lock", busy)
+
+    def discard_if_empty(self) -> None:
+        """Delete the folder if a run that could not begin has left nothing but locks in it."""
+        if os.listdir(self.root) == [".locks"]:
+            shutil.rmtree(self.root)
 
 
 def annotation_of(table: Table, name: str) -> Table:

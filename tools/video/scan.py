@@ -69,6 +69,8 @@ class Scan:
     # How often the file's clock jumps, where the times go on evenly; None: a scan from before this
     # was looked at.
     clock_jumps: int | None = None
+    # Packets that cannot be decoded and frames that were decoded with errors; None as above.
+    damaged: int | None = None
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -127,9 +129,9 @@ def load_scan(kept: Path) -> Scan | None:
     names = ("pts", "times", "gray_min", "gray_max", "sharpness", "key")
     try:
         with np.load(kept) as archive:
-            end_time, seekable, rate, *jumps = archive["one"].tolist()
+            end_time, seekable, rate, *counts = archive["one"].tolist()
             source = archive["source"].tolist()
-            values = [end_time, bool(seekable), rate, source, int(jumps[0]) if jumps else None]
+            values = [end_time, bool(seekable), rate, source, *map(int, counts)]
             return Scan(kept, *(archive[name] for name in names), *values)
     except (FileNotFoundError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return None
@@ -140,7 +142,7 @@ def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: in
     pts: list[int | None] = []
     rows: list[tuple[int, int, float, bool]] = []
     waiting: list[np.ndarray] = []
-    chunks = packets = broken = last_duration = 0
+    chunks = packets = broken = faulty = last_duration = 0
     with open_video(video, threads) as (container, stream):
         measure = FrameMeter(Display(stream))
         for frames in decode_packets(container, stream):
@@ -149,6 +151,7 @@ def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: in
             for frame in frames or ():
                 pts.append(frame.pts)
                 rows.append((*measure.gray(frame), bool(frame.key_frame)))
+                faulty += frame.is_corrupt
                 last_duration = frame.duration
                 waiting.append(measure.thumbnail(frame))
                 if len(waiting) == CHUNK_FRAMES:
@@ -173,7 +176,7 @@ def _scan(video: Path, archive: zipfile.ZipFile, source: np.ndarray, threads: in
     _keep(archive, "gray_max", np.array(gray_max, np.uint8))
     _keep(archive, "sharpness", np.array(sharpness, np.float32))
     _keep(archive, "key", np.array(key, bool))
-    _keep(archive, "one", np.array([end_time, seekable, rate, jumps], np.float64))
+    _keep(archive, "one", np.array([end_time, seekable, rate, jumps, broken + faulty], np.float64))
     _keep(archive, "source", source)
 
 

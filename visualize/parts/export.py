@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from visualize.parts.texts import read_both_texts
 from visualize.session import Session
 
 ROWS_AT_ONCE = 10_000
+# Streamlit holds what is downloaded in memory: so many pairs with both texts are about 300 MB.
+JSONL_PAIRS = 100_000
 
 
 def verdicts(session: Session) -> dict[Pair, str]:
@@ -42,38 +44,46 @@ def pair_rows(view: View, ids: np.ndarray, judged: dict[Pair, str]) -> Iterator[
             }
 
 
-def as_csv(session: Session, ids: np.ndarray) -> bytes:
+def as_csv(view: View, ids: np.ndarray, judged: dict[Pair, str]) -> bytes:
     """The list of pairs with the lengths of their texts, and what names each pair."""
-    rows = list(pair_rows(session.view, ids, verdicts(session)))
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue().encode()
+    file = io.BytesIO()
+    rows = pair_rows(view, ids, judged)
+    first = next(rows)
+    with io.TextIOWrapper(file, "utf-8", newline="", write_through=True) as text:
+        writer = csv.DictWriter(text, list(first))
+        writer.writeheader()
+        writer.writerows(chain([first], rows))
+        return file.getvalue()
 
 
-def as_jsonl(session: Session, ids: np.ndarray) -> bytes:
+def as_jsonl(view: View, ids: np.ndarray, judged: dict[Pair, str]) -> bytes:
     """The same, with the texts in place of their lengths."""
-    lines = []
-    rows = pair_rows(session.view, ids, verdicts(session))
+    file = io.BytesIO()
+    rows = pair_rows(view, ids, judged)
     while some := list(islice(rows, ROWS_AT_ONCE)):
         pairs = [Pair(*(row[name] for name in Pair._fields)) for row in some]
-        texts = read_both_texts(session.view, pairs)
+        texts = read_both_texts(view, pairs)
         for row, (chosen, rejected) in zip(some, texts, strict=True):
-            lines.append(dumps({**row, "chosen": chosen, "rejected": rejected}) + b"\n")
-    return b"".join(lines)
+            file.write(dumps({**row, "chosen": chosen, "rejected": rejected}) + b"\n")
+    return file.getvalue()
 
 
 def export_buttons(session: Session, ids: np.ndarray, place: Any) -> None:
     """A button for each kind of file; the file is made when the button is pressed."""
-    kinds: dict[str, Callable[[Session, np.ndarray], bytes]] = {"csv": as_csv, "jsonl": as_jsonl}
-    for kind, make in kinds.items():
+    kinds: dict[str, tuple[Callable[..., bytes], bool]] = {
+        "csv": (as_csv, len(ids) > 0),
+        "jsonl": (as_jsonl, 0 < len(ids) <= JSONL_PAIRS),
+    }
+    for kind, (make, is_offered) in kinds.items():
         place.download_button(
             kind.upper(),
-            lambda make=make: make(session, ids),
+            lambda make=make: make(session.view, ids, verdicts(session)),
             f"{session.dataset.name}_pairs.{kind}",
             icon=":material/download:",
             on_click="ignore",
-            disabled=not len(ids),
+            disabled=not is_offered,
         )
-    st.caption("CSV has the columns of this list, JSONL both texts too; each has all pages.")
+    st.caption(
+        "CSV has the columns of this list, JSONL both texts too; each has all pages."
+        f" JSONL takes at most {JSONL_PAIRS:,} pairs: filter a longer list."
+    )

@@ -19,6 +19,8 @@ CHARTS = {
     "Words alike": ("similarity",),
 }
 
+FEWEST_BARS = 8  # for which an axis has room
+
 
 def show() -> None:
     """The page."""
@@ -141,8 +143,15 @@ def _bars(
     pick = alt.selection_point(name="bar", fields=[*names, "field", "least", "most"])
     bounds = [("low:Q", "from"), ("high:Q", "to"), ("n:Q", what)]
     unit = FIELDS[field][0].rpartition(", ")[2]
+    # A few bars are as wide as they would be among others.
+    low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
+    missing = FEWEST_BARS * (rows[0]["high"] - rows[0]["low"]) - (high - low)
+    left = min(max(0.0, missing / 2), low)
+    scale = alt.Scale(domain=[low - left, high + max(0.0, missing - left)], nice=False)
     chart = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("low:Q", bin="binned", title=unit, axis=alt.Axis(grid=False, tickCount=5)),
+        x=alt.X(
+            "low:Q", bin="binned", title=unit, axis=alt.Axis(grid=False, tickCount=5), scale=scale
+        ),
         x2="high:Q",
         y=alt.Y("n:Q", stack=None, title=what, axis=alt.Axis(tickCount=4, tickMinStep=1)),
         color=color,

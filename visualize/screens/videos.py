@@ -27,6 +27,8 @@ STATUSES = ("kept", "filtered", "failed", "unfinished")
 REASONS = {
     GONE: "its file is not where it was",
     "too_few_shots": "fewer than {min_shots} shots",
+    "too_few_shots_damaged": "fewer than {min_shots} shots in a file whose frames cannot all be"
+    " decoded",
     "too_many_shots": "more than {max_shots} shots",
     "shot_too_long": "a shot lasts more than {max_shot_seconds:g} s",
     "too_few_groups": "fewer than {min_clips} clips after neighbours that look alike are merged",
