@@ -125,6 +125,8 @@ bench: setup-dev data/toystories/truth.jsonl
 	$(PY) -m benchmarks.viewer
 	$(PY) -m benchmarks.rerun --footage $(FOOTAGE)
 	$(PY) -m benchmarks.convert
+	$(PY) -m benchmarks.bookkeeping
+	$(PY) -m benchmarks.shards
 	$(PY) -m benchmarks.questions
 	$(PY) -m benchmarks.options
 	$(PY) -m benchmarks.teachers

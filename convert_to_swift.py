@@ -26,13 +26,21 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.cli import add_data_root, add_settings, run_script, script_parser, settings_from, whole
+from tools.cli import (
+    add_data_root,
+    add_settings,
+    add_shards,
+    run_script,
+    script_parser,
+    settings_from,
+    whole,
+)
 from tools.errors import UserError
 from tools.pairs.formats import SUFFIXES
 from tools.pairs.perturbation import LEVELS
 from tools.pairs.rules import REASONS
 from tools.pairs.settings import Conversion, Output
-from tools.store.dataset import REPOSITORY, open_dataset
+from tools.store.dataset import REPOSITORY, Dataset, open_shards
 from tools.text.prompts import add_prompts_flag
 
 DEFAULT_DATASETS = ["lv178k_1_2m_ytb", "lv178k_2_3m_ytb"]  # the paper's
@@ -78,6 +86,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
         " swift_data/<model>_i<iter>_r<ratios joined by ->.json in the repository, with --sft"
         " <model>_i<iter>_chosen.json; of other formats in <format>_data)",
     )
+    add_shards(parser)
     add_data_root(parser)
     add_prompts_flag(parser)
     add_settings(parser, Conversion)
@@ -114,6 +123,18 @@ def outputs(args: Namespace) -> list[Output]:
     return [Output(path, args.ratios)]
 
 
+def with_responses(args: Namespace, shards: list[Dataset]) -> list[Dataset]:
+    """Those of a dataset's shards that have responses by the model; all where none has."""
+    ready = [shard for shard in shards if (args.model, args.iter) in shard.response_runs()]
+    if ready and len(ready) < len(shards):
+        lacking = [shard.shard for shard in shards if shard not in ready]
+        print(
+            f"note: {len(lacking)} shards of {shards[0].name} have no responses by {args.model},"
+            f" such as {lacking[0]}"
+        )
+    return ready or shards
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run stage 4."""
     args = parse_arguments(argv)
@@ -126,7 +147,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.drop_unsure and not args.judgements:
         raise UserError("--drop_unsure goes with --judgements")
     try:
-        datasets = [open_dataset(name, args.data_root) for name in names]
+        datasets = [
+            dataset
+            for name in names
+            for dataset in with_responses(args, open_shards(name, args.data_root, args.shards))
+        ]
     except UserError as error:
         hint = "" if args.dataset else "; name yours with --dataset"
         raise UserError(f"{error}{hint}") from None
@@ -144,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from tools.pairs.conversion import NoPairLeft, check_responses, convert
     from tools.pairs.funnel import counts_table, duplicates_line, length_cues, lengths_table
 
-    for note in check_responses(plan):
+    for note in dict.fromkeys(check_responses(plan)):
         print(f"note: {note}")
     failure = None
     try:

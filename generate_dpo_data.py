@@ -16,10 +16,18 @@ from dataclasses import dataclass, fields, replace
 from inference.captioner import Sampling
 from inference.models import add_model_flags, captioner_from, response_sampling
 from inference.workload import add_rate_flag
-from tools.cli import add_dataset, add_settings, run_script, script_parser, setting, settings_from
+from tools.cli import (
+    add_dataset,
+    add_settings,
+    add_shards,
+    run_script,
+    script_parser,
+    setting,
+    settings_from,
+)
 from tools.errors import UserError
 from tools.runner.options import Options
-from tools.store.dataset import open_dataset
+from tools.store.dataset import open_shards
 from tools.text.prompts import add_prompts_flag
 
 
@@ -49,6 +57,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """The command line."""
     parser = script_parser(__doc__)
     add_dataset(parser, argv)
+    add_shards(parser)
     add_settings(parser, Perturbations)
     group = parser.add_argument_group("sampling (default of each: the method's for this model)")
     group.add_argument("--temperature", type=float, help="0 is greedy")
@@ -66,10 +75,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run stage 3."""
     args = parse_arguments(argv)
-    dataset = open_dataset(args.dataset, args.data_root)
+    datasets = open_shards(args.dataset, args.data_root, args.shards)
     captioner = captioner_from(args)
-    if not dataset.table(f"clip_captions_{captioner.name}").exists():
-        models = ", ".join(dataset.caption_models()) or "none yet"
+    ready = [
+        dataset for dataset in datasets if dataset.table(f"clip_captions_{captioner.name}").exists()
+    ]
+    if not ready:
+        models = ", ".join(datasets[0].caption_models()) or "none yet"
         raise UserError(
             f"{args.dataset} has no clip captions by {captioner.name} (there are: {models}): run"
             f" generate_meta_data.py {args.world_size} --dataset {args.dataset}"
@@ -86,12 +98,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from inference.responding import ResponsesStep
     from tools.pairs.perturbation import configs
-    from tools.runner.run import run
+    from tools.runner.run import run, run_shards
 
     chosen = configs(args.by_similarity, args.by_group, args.fine)
     how = (chosen, sampling, args.seed, args.iter, args.prompts, args.rate)
-    step = ResponsesStep(dataset, captioner, *how)
-    run([step], dataset, settings_from(args, Options))
+    options = settings_from(args, Options)
+    run_shards(
+        ready, lambda dataset: run([ResponsesStep(dataset, captioner, *how)], dataset, options)
+    )
 
 
 if __name__ == "__main__":

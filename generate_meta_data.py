@@ -14,11 +14,19 @@ from collections.abc import Sequence
 
 from inference.models import add_model_flags, captioner_from
 from inference.workload import add_rate_flag
-from tools.cli import add_settings, positive, run_script, script_parser, settings_from
+from tools.cli import (
+    add_settings,
+    add_shards,
+    positive,
+    run_script,
+    script_parser,
+    settings_from,
+)
 from tools.errors import UserError
 from tools.runner.options import Options
-from tools.store.dataset import open_dataset
+from tools.store.dataset import Dataset, open_shards
 from tools.text.prompts import add_prompts_flag
+from tools.video.kept_scans import KeptScans
 
 DEFAULT_DATASET = "lv178k_1_2m_ytb"  # the paper's
 
@@ -47,6 +55,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     add_prompts_flag(parser)
     add_model_flags(parser, "captions")
     add_rate_flag(parser)
+    add_shards(parser)
+    add_settings(parser, KeptScans)
     add_settings(parser, Options)
     return parser.parse_args(argv)
 
@@ -56,21 +66,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
     if args.dataset is None:
         print(f"no --dataset given: using {DEFAULT_DATASET}")
-    dataset = open_dataset(args.dataset or DEFAULT_DATASET, args.data_root)
-    if not dataset.videos().exists():
+    datasets = open_shards(args.dataset or DEFAULT_DATASET, args.data_root, args.shards)
+    ready = [dataset for dataset in datasets if dataset.videos().exists()]
+    if not ready:
         raise UserError(
-            f"{dataset.videos().path} is not there: run preprocess.py {dataset.name} first"
+            f"{datasets[0].videos().path} is not there: run preprocess.py {datasets[0].name} first"
         )
     captioner = captioner_from(args, args.max_new_tokens)
 
     from inference.captioning import CaptionsStep, RawCaptionsStep
-    from tools.runner.run import run
+    from tools.runner.run import run, run_shards
 
     values = ", ".join(f"{name} {value}" for name, value in captioner.decoding.as_dict().items())
     engine = captioner.fingerprint()["engine"]
     print(f"captions by {captioner.name} ({engine}); decoding: {values}")
-    raw = RawCaptionsStep(dataset, captioner, args.seed, args.prompts, args.rate)
-    run([raw, CaptionsStep(dataset, captioner)], dataset, settings_from(args, Options))
+
+    def stage_two(dataset: Dataset) -> None:
+        raw = RawCaptionsStep(dataset, captioner, args.seed, args.prompts, args.rate)
+        captions = CaptionsStep(dataset, captioner)
+        run([raw, captions], dataset, settings_from(args, Options))
+        settings_from(args, KeptScans).delete_others(dataset, captions.writes, captions.writes[0])
+
+    run_shards(ready, stage_two)
 
 
 if __name__ == "__main__":

@@ -166,6 +166,16 @@ def add_data_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data_root", default=DATA_ROOT, **DATA_ROOT_FLAG)
 
 
+def add_shards(parser: argparse.ArgumentParser) -> None:
+    """Add `--shards`."""
+    parser.add_argument(
+        "--shards",
+        metavar="SHARDS",
+        help="which shards of a sharded data set: 3a, 00-0f, or 00,07,10-1f (default: all of them,"
+        " one after the other)",
+    )
+
+
 def _is_closed(stream: TextIO) -> bool:
     """Has whoever reads this output ended?"""
     poll = select.poll()

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from tools.cli import add_data_root, add_dataset, new_folder, positive, run_script, script_parser
 from tools.errors import UserError
-from tools.store.dataset import HubFolder, hub_folder, named_datasets
 from tools.store.files import disk_errors_in_one_line
 from tools.store.locks import sole_writer
+from tools.store.named import HubFolder, hub_folder, named_datasets
 from tools.video.listing import EXTENSIONS, extension_of, find_videos
 
 # In the folder of videos: the archive at hand, and a mark for each unpacked, all or in part.

@@ -15,7 +15,7 @@ from tools.cli import add_data_root, add_dataset, run_script, script_parser
 from tools.errors import UserError
 from tools.store.dataset import Dataset, open_dataset
 from tools.store.jsonl import Record
-from tools.video.recognition import is_gone, mark_gone, write_listing
+from tools.video.recognition import is_gone, mark_gone, read_listing, write_listing
 
 
 def relocate(dataset: Dataset, old: Path, new: Path) -> None:
@@ -30,8 +30,7 @@ def relocate(dataset: Dataset, old: Path, new: Path) -> None:
     """
     if not new.exists():
         raise UserError(f"{new}: no such folder or file")
-    table = dataset.table("init")
-    records = list(table.read())
+    records = list(read_listing(dataset))
     if new.is_dir() and any(Path(record["video_path"]) == old for record in records):
         new /= old.name
 
@@ -56,8 +55,13 @@ def relocate(dataset: Dataset, old: Path, new: Path) -> None:
     ):
         owners.setdefault(record["video_path"], record)
     present = {owner["video_id"] for path, owner in owners.items() if os.path.isfile(path)}
-    gone, _ = mark_gone(records, present)
-    write_listing(table, records, gone)
+    gone = mark_gone(records, present)
+    failed = [
+        failure
+        for shard in dataset.shards()
+        for failure in shard.table("init").failed.read().values()
+    ]
+    write_listing(dataset, records, failed, gone)
     if folder := dataset.video_dir():
         folder = Path(os.path.abspath(folder))  # of datasets.yaml: relative to the data root
         if moves(folder):
@@ -83,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("new", type=Path, metavar="NEW", help="where they are now")
     add_data_root(parser)
     args = parser.parse_args(argv)
-    dataset = open_dataset(args.dataset, args.data_root)
+    dataset = open_dataset(args.dataset, args.data_root, whole=True)
     old, new = (
         Path(os.path.normpath(path.expanduser().absolute())) for path in (args.old, args.new)
     )

@@ -3,19 +3,30 @@
 python -m tools.status mine
 python -m tools.status              # a line for each dataset
 python -m tools.status mine --json  # for programs
+python -m tools.status mine --watch # on any machine, while runs go on: their rates and failures
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 from rich.box import SIMPLE
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.table import Table as Screen
+from rich.text import Text
 
-from tools.cli import add_data_root, add_dataset, run_script, script_parser
+from tools.cli import add_data_root, add_dataset, amount, run_script, script_parser
 from tools.errors import UserError
-from tools.runner.counts import Counts, count, step_counts
+from tools.runner.counts import Counts, count, remembered, step_counts
+from tools.runner.progress import RunState, runs_on
 from tools.shots.settings import Settings
 from tools.shots.steps import STEPS
 from tools.store.dataset import Dataset, dataset_names, open_dataset
@@ -71,14 +82,36 @@ def _text_video_steps(dataset: Dataset) -> Iterator[tuple[str, Table, Sequence[T
 
 
 def funnel(dataset: Dataset) -> Iterator[tuple[str, Counts]]:
-    """Yield (step, its counts), in the order of the pipeline."""
+    """Yield (step, its counts), those of all shards added up, in the order of the pipeline."""
+    yield from added_up(dict(funnel_of_one(shard)) for shard in dataset.shards()).items()
+
+
+def added_up(funnels: Iterable[Mapping[str, Counts]]) -> dict[str, Counts]:
+    """Step -> its counts in all of these."""
+    steps: dict[str, Counts] = {}
+    for name, counts in chain.from_iterable(steps_counts.items() for steps_counts in funnels):
+        steps[name] = steps.get(name, Counts()) + counts
+    return steps
+
+
+def funnel_of_one(
+    dataset: Dataset, running: Mapping[Path, Counts] = MappingProxyType({})
+) -> Iterator[tuple[str, Counts]]:
+    """The funnel of a dataset without shards, or of one shard.
+
+    Args:
+        running: the file of a table that is being made -> its step's counts, which its run knows.
+    """
     init = dataset.table("init")
-    if init.exists():
+    if (counts := remembered(init, [init])) is not None:
+        yield "init", counts
+    elif init.exists():
         index, failures = init.index(), init.failed.read()
         yield "init", count(index.places.keys() | failures, index, failures)
     for name, reads, writes in steps_of(dataset):
-        if reads.exists():
-            yield name, step_counts(reads, writes)
+        known = [running[table.path] for table in writes if table.path in running]
+        if known or reads.exists():
+            yield name, known[0] if known else step_counts(reads, writes)
 
 
 def reasons(counts: Counts) -> Iterator[str]:
@@ -101,7 +134,7 @@ def show(dataset: Dataset, console: Console) -> None:
         filtered, failed = counts.filtered.total(), counts.failed.total()
         numbers = (counts.total, counts.done, filtered, failed, counts.remaining)
         screen.add_row(name, *map(str, numbers), "\n".join(reasons(counts)))
-    console.print(f"{dataset.name}: {dataset.root}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{dataset.title}: {dataset.root}", soft_wrap=True, highlight=False, markup=False)
     console.print(screen)
     console.print(_balance_line(steps), highlight=False)
 
@@ -129,25 +162,104 @@ def as_json(dataset: Dataset) -> dict[str, Any]:
     steps = dict(funnel(dataset))
     rows = [{"step": name, "given": counts.total, **vars(counts)} for name, counts in steps.items()]
     return {
-        "dataset": dataset.name,
+        "dataset": dataset.title,
         "folder": str(dataset.root),
         **balance(steps),
         "steps": rows,
     }
 
 
+class Watch:
+    """Looks at a dataset again and again. Of shards in which no run works, only the times of change
+    of their folders are looked at."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._before: dict[Path, tuple[list[int], dict[str, Counts]]] = {}
+        self._names: dict[str, str] = {}  # a table's file -> its step as the funnel names it
+
+    def screen(self, now: float) -> Group:
+        """The funnel with the rates of the runs, and a line about each run."""
+        runs = [(self._name(shard, run), run) for shard, run in runs_on(self.dataset)]
+        at_work = [(name, run) for name, run in runs if not run.end(now)]
+        running = {Path(path): run.counts for _, run in at_work for path in run.writes}
+        steps = added_up(self._funnel(shard, running) for shard in self.dataset.shards())
+        table = Screen(box=SIMPLE, padding=(0, 1), pad_edge=False, collapse_padding=True)
+        table.add_column("step")
+        for column in ("done", "filtered", "failed", "left", "a second", "time left", "workers"):
+            table.add_column(column, justify="right")
+        table.add_column("nodes")
+        table.add_column("why", overflow="fold")
+        for name, counts in steps.items():
+            own = [run for step, run in at_work if step == name]
+            rate = sum(run.rate for run in own)
+            nodes = sum((Counter(run.nodes) for run in own), Counter[str]())
+            numbers = counts.done, counts.filtered.total(), counts.failed.total(), counts.remaining
+            table.add_row(
+                name,
+                *map(str, numbers),
+                f"{rate:.3g}" if own else "",
+                f"{timedelta(seconds=round(counts.remaining / rate))}" if rate else "",
+                str(nodes.total()) if own else "",
+                " ".join(sorted(nodes)),
+                "\n".join(reasons(counts)),
+            )
+        lines = [f"{self.dataset.title}: {self.dataset.root}", _balance_line(steps)]
+        for name, run in runs:
+            began = f"{datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M}"
+            who = f"{name}: pid {run.pid} on {run.host}, {run.engine}, {run.world_size} workers"
+            lines.append(f"{who}, since {began}{f': it {run.end(now)}' if run.end(now) else ''}")
+        return Group(table, *(Text(line) for line in lines))
+
+    def _name(self, shard: Dataset, run: RunState) -> str:
+        for name, _, writes in () if run.writes[0] in self._names else steps_of(shard):
+            self._names |= {str(table.path): name for table in writes}
+        return self._names.get(run.writes[0], run.step)
+
+    def _funnel(self, shard: Dataset, running: Mapping[Path, Counts]) -> dict[str, Counts]:
+        if any(path.is_relative_to(shard.root) for path in running):
+            self._before.pop(shard.root, None)
+            return dict(funnel_of_one(shard, running))
+        changed = [folder.stat().st_mtime_ns for folder in shard.table_folders()]
+        if self._before.get(shard.root, ([], {}))[0] != changed:
+            self._before[shard.root] = changed, dict(funnel_of_one(shard))
+        return self._before[shard.root][1]
+
+
+def watch(dataset: Dataset, seconds: float) -> None:
+    """Show how a dataset stands until Ctrl-C."""
+    view = Watch(dataset)
+    with suppress(KeyboardInterrupt), Live(auto_refresh=False) as live:
+        while True:
+            live.update(view.screen(time.time()), refresh=True)
+            time.sleep(seconds)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the funnel of one dataset, or a line about each."""
     parser = script_parser(__doc__)
     add_dataset(parser, argv, optional=True)
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=amount,
+        const=2.0,
+        metavar="SECONDS",
+        help="show one dataset again and again, every so many seconds (2), with the rate, the time"
+        " left, the workers and the nodes of each run (default: show it once)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON (default: a table)")
     add_data_root(parser)
     args = parser.parse_args(argv)
     names = [args.dataset] if args.dataset else dataset_names(args.data_root)
     if not names:
         raise UserError(f"no dataset in {args.data_root}: preprocess.py makes the first")
-    datasets = [open_dataset(name, args.data_root) for name in names]
-    if args.json:
+    datasets = [open_dataset(name, args.data_root, whole=True) for name in names]
+    if args.watch:
+        if not args.dataset or args.json:
+            raise UserError("--watch shows one dataset: name it, and leave --json out")
+        watch(datasets[0], args.watch)
+    elif args.json:
         shown = [as_json(dataset) for dataset in datasets]
         print(
             orjson.dumps(shown[0] if args.dataset else shown, option=orjson.OPT_INDENT_2).decode()

@@ -53,7 +53,7 @@ def video_path(dataset: Dataset, record: Record) -> Path:
     path = os.path.abspath(record["video_path"])
     if not os.path.exists(path):  # only init.jsonl is kept up to date when videos move
         path = os.path.abspath(dataset.video_path(record))
-    folders = [dataset.root.parent, dataset.video_dir()]
+    folders = [dataset.home.parent, dataset.video_dir()]
     name = os.path.normpath(str(record.get("video_name") or ""))
     if not name.startswith((os.pardir, os.curdir)) and path.endswith(f"/{name}"):
         folders.append(Path(path.removesuffix(name)))

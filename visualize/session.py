@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,9 +84,9 @@ class Renewal:
     def _renew_aside(self) -> None:
         """Renew in a process of its own, which takes its memory with it."""
         dataset = self.index.dataset
-        command = [sys.executable, "-m", "visualize.index", dataset.name]
+        command = [sys.executable, "-m", "visualize.index", dataset.title]
         done = subprocess.run(
-            [*command, "--data_root", str(dataset.root.parent)],
+            [*command, "--data_root", str(dataset.home.parent)],
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
@@ -95,8 +96,8 @@ class Renewal:
 
 
 @st.cache_resource(show_spinner=False)
-def _renewal(root: Path) -> Renewal:
-    return Renewal(DatasetIndex(Dataset(root.name, root)))
+def _renewal(dataset: Dataset) -> Renewal:
+    return Renewal(DatasetIndex(dataset))
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
@@ -147,6 +148,15 @@ def flags() -> argparse.Namespace:
     return given
 
 
+def _titles(root: Path) -> Iterator[str]:
+    """The names of the datasets, each followed by those of its shards."""
+    for name in dataset_names(root):
+        yield name
+        dataset = Dataset(name, root / name)
+        if dataset.shard_digits:
+            yield from (shard.title for shard in dataset.shards())
+
+
 def begin(*, without: bool = False) -> Session | None:
     """Open the dataset that the address bar names, and its index; None where there is none yet.
 
@@ -157,7 +167,7 @@ def begin(*, without: bool = False) -> Session | None:
         UserError: there is no dataset, or its files cannot be read.
     """
     root = flags().data_root
-    names = dataset_names(root)
+    names = list(_titles(root))
     if not names and without:
         return None
     if not names:
@@ -166,8 +176,8 @@ def begin(*, without: bool = False) -> Session | None:
     name = st.sidebar.selectbox("Dataset", names, key="dataset", bind="query-params")
     if wanted not in names:
         note(f"There is no dataset {wanted} in {root}: this is {name}.")
-    dataset = open_dataset(name, root)
-    renewal = _renewal(dataset.root)
+    dataset = open_dataset(name, root, whole=True)
+    renewal = _renewal(dataset)
     renewal.begin()
     renewal.wait()
     if renewal.error:

@@ -145,7 +145,7 @@ def test_a_batch_that_fails_as_a_whole_fails_the_record_alone_that_made_it_fail(
 def test_counting_needs_no_order():
     table = Table(Path("nowhere.jsonl"))
     index = table.index()
-    index.places = {name: (0, 0, 0) for name in "abcx"}
+    index.places = dict.fromkeys("abcx", 0)
     index.filtered = {"b": "dull", "x": "dull"}
     failures = {
         "d": {"error": "VideoError: truncated: 1 s of 2 s"},

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tools.errors import UserError
-from tools.store.dataset import REPOSITORY, named_datasets, open_dataset
+from tools.store.dataset import REPOSITORY, open_dataset
+from tools.store.named import named_datasets
 
 
 def make(dataset, *names):

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from tools.errors import StorageError, UserError
+from tools.store import jsonl
 from tools.store.dataset import REPOSITORY
 from tools.store.files import Appender, CorruptLine, read_json, replace_atomically, write_json
 from tools.store.jsonl import Table, dumps
@@ -253,10 +254,53 @@ def test_a_merge_killed_before_the_parts_are_gone_is_completed(table):
     whole = table.path.read_bytes()
     path, content = parts.popitem()
     path.write_bytes(content)
-    table.path.with_name(f".scene.jsonl.{os.uname().nodename}.tmp").write_bytes(whole[:9])
     merge(table)
     assert table.path.read_bytes() == whole
     assert [path.name for path in table.path.parent.iterdir()] == ["scene.jsonl"]
+
+
+def test_the_stand_in_that_a_kill_left_goes_after_a_day(tmp_path):
+    old, new = (tmp_path / f".scene.jsonl.node-{pid}.tmp" for pid in (1, 2))
+    for path in (old, new, tmp_path / "other.tmp"):
+        path.write_bytes(b'{"video_id":')
+        os.utime(path, (0, 0))
+    os.utime(new)
+    Table(tmp_path / "scene.jsonl").write([record("a")])
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".scene.jsonl.node-2.tmp", "other.tmp", "scene.jsonl"]
+
+
+def test_two_processes_of_one_machine_have_stand_ins_of_their_own(tmp_path):
+    path = tmp_path / "scan.npz"
+    with replace_atomically(path) as ours:
+        ours.write(b"ours, ")
+        child = os.fork()
+        if child == 0:
+            with replace_atomically(path) as theirs:
+                theirs.write(b"theirs")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert path.read_bytes() == b"theirs"
+        ours.write(b"whole")
+    assert path.read_bytes() == b"ours, whole"
+
+
+@pytest.mark.parametrize("order", ["handed out by workers", "reversed"])
+def test_a_merge_holds_few_lines_in_memory_whatever_their_order(table, monkeypatch, order):
+    """And it reads each file from its start to its end."""
+    monkeypatch.setattr(jsonl, "WAITING_BYTES", 4000)
+    entries = [record(f"v{number:04}", text="x" * (number % 90)) for number in range(1000)]
+    table.write(entries[::7])
+    late = [entry for number, entry in enumerate(entries) if number % 7]
+    shuffled = [entry for start in range(0, 900, 8) for entry in late[start : start + 8][::-1]]
+    append(table, 0, 1, *(late[::-1] if order == "reversed" else shuffled))
+    spilled = []
+    run = jsonl._sorted_run
+    monkeypatch.setattr(jsonl, "_sorted_run", lambda *args: spilled.append(1) or run(*args))
+    merge(table)
+    assert table.path.read_bytes() == b"".join(dumps(entry) + b"\n" for entry in entries)
+    assert [path.name for path in table.path.parent.iterdir()] == ["scene.jsonl"]
+    assert bool(spilled) == (order == "reversed")
 
 
 def test_a_reader_sees_all_records_while_another_run_merges(tmp_path):
@@ -319,6 +363,8 @@ import resource, sys
 from pathlib import Path
 from tools.errors import StorageError
 from tools.store.files import Appender
+from tools.store import jsonl
+from tools.store.files import replace_atomically
 from tools.store.jsonl import dumps
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 part = Appender(Path(sys.argv[1]))

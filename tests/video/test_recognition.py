@@ -10,7 +10,8 @@ from tools.errors import UserError
 from tools.relocate import relocate
 from tools.runner.counts import Counts, remember, step_counts
 from tools.status import funnel
-from tools.store.dataset import Dataset, named_datasets
+from tools.store.dataset import Dataset
+from tools.store.named import named_datasets
 from tools.video.listing import list_videos, video_id
 from tools.video.recognition import recognised
 

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import groupby, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ def check_responses(plan: Conversion) -> Iterator[str]:
         if (plan.model, plan.iteration) not in runs:
             others = ", ".join(f"{model} (iter {iteration})" for model, iteration in runs)
             raise UserError(
-                f"{dataset.name} has no responses by {plan.model} (iter {plan.iteration}); there"
+                f"{dataset.title} has no responses by {plan.model} (iter {plan.iteration}); there"
                 f" are: {others or 'none yet: generate_dpo_data.py makes them'}"
             )
         names = set(dataset.response_configs(plan.model, plan.iteration))
@@ -103,7 +104,7 @@ def check_output(plan: Conversion, output: Output) -> set[Path]:
                 f"{path} exists and was not written by this program (no {output.funnel_path.name}"
                 " beside it): name another --output, or move it away"
             )
-    names = [dataset.name for dataset in plan.datasets]
+    names = plan.names()
     if output.path.exists() and (
         funnel["model"] != plan.model or sorted(funnel["datasets"]) != sorted(names)
     ):
@@ -156,7 +157,8 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
                 writers |= {(ratio, held_out): write for ratio in output.ratios}
         seconds = 0.2 if sys.stderr.isatty() else 10
         with tqdm(desc="convert", unit="video", mininterval=seconds, dynamic_ncols=True) as bar:
-            for dataset in plan.datasets:
+            for shard in plan.datasets:
+                dataset = replace(shard)  # a copy: where its videos are is soon forgotten
                 judged = _judged(plan, dataset)
                 for video_id, rows in _by_video(plan.tables(dataset)):
                     path = _mapped(dataset.video_path(next(iter(rows.values()))), plan.video_root)
@@ -184,10 +186,12 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
 
 
 def _funnel(plan: Conversion, output: Output, cells: list[Cell]) -> dict[str, Any]:
+    shards = [dataset.title for dataset in plan.datasets if dataset.shard]
     return {
         "model": plan.model,
         "iter": plan.iteration,
-        "datasets": [dataset.name for dataset in plan.datasets],
+        "datasets": plan.names(),
+        **({"shards": shards} if shards else {}),
         "ratios": list(output.ratios),
         "seed": plan.seed,
         "flags": plan.flags(),

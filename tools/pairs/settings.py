@@ -124,6 +124,10 @@ class Conversion:
         names = [CLEAN.name, *self.configs]
         return {name: dataset.responses(self.model, name, self.iteration) for name in names}
 
+    def names(self) -> list[str]:
+        """The datasets' names; shards of one dataset share theirs."""
+        return list(dict.fromkeys(dataset.name for dataset in self.datasets))
+
     def flags(self) -> dict[str, Any]:
         """The rules' parameters, as the funnel keeps them."""
         names = [entry.name for entry in fields(self) if entry.metadata and entry.name != "seed"]

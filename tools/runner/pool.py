@@ -74,6 +74,10 @@ class Pool:
             slot.worker.end()
         self._slots.clear()
 
+    def nodes(self) -> dict[str, int]:
+        """Machine -> how many of the workers are on it."""
+        return Counter(slot.worker.node for slot in list(self._slots.values()))
+
     def run(
         self, step: Step, items: Iterable[Item], total: int, proven: bool = False
     ) -> Iterator[Outcome]:

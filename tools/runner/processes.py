@@ -9,12 +9,13 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -43,6 +44,7 @@ class Process:
 
     process: BaseProcess
     pipe: Connection
+    node: str = field(default_factory=socket.gethostname)
 
     def set_up(self, step: Step) -> None:
         """Let it set up a step."""
@@ -87,6 +89,8 @@ class Processes:
     Workers end with the thread that started them (Linux tells them of its death, see prctl(2)), so
     a pool belongs in the main thread, or in one that lives as long as the pool.
     """
+
+    name = "local"
 
     def __init__(self, device: str = "cpu", threads: int = 1) -> None:
         """Args: device: auto, cpu or cuda; threads: CPU threads a worker may use."""

@@ -30,6 +30,7 @@ from tools.runner.options import Options
 from tools.runner.pace import Pace
 from tools.runner.pool import WORKER_DIED, Pool
 from tools.runner.processes import Processes
+from tools.runner.progress import Progress
 from tools.runner.step import Step
 from tools.runner.worker import Item, Outcome
 from tools.store.dataset import Dataset
@@ -84,20 +85,48 @@ def run(
             for table in step.writes:
                 forget(table)
         pool = stack.enter_context(Pool(engine, options.world_size))
+        last = steps[-1]
+        run_file = dataset.runs / f"{lock_key(dataset, last.name, last.writes)}.json"
+        progress = stack.enter_context(Progress(run_file, pool))
         given, filtered = 0, Counter[str]()
         limits = {reason: limit for step in steps for reason, limit in step.limits().items()}
         for step in steps:
-            counts = _run_step(step, options, pool)
+            counts = _run_step(step, options, pool, progress)
             why = filtered_most(given, filtered, limits)
             if not counts.total:
-                raise UserError(
+                raise NothingToDo(
                     f"nothing to do for {step.name}: no video of {step.reads.path.name} was kept;"
-                    f" {why or f'python -m tools.status {dataset.name} shows why'}"
+                    f" {why or f'python -m tools.status {dataset.title} shows why'}"
                 )
             given = given or counts.total
             filtered += counts.filtered
     if why := filtered_most(given, filtered, limits):
         print(f"note: {why}")
+
+
+class NothingToDo(UserError):
+    """A step was given no record."""
+
+
+def run_shards(datasets: Sequence[Dataset], work: Callable[[Dataset], None]) -> None:
+    """Run a script's steps on each dataset in turn; a shard all of whose videos were filtered does
+    not keep the others from being done.
+
+    Raises:
+        NothingToDo: nothing was to do in any of them.
+        UserError: see `run`.
+    """
+    idle = []
+    for dataset in datasets:
+        if dataset.shard:
+            print(f"shard {dataset.shard} of {dataset.name}")
+        try:
+            work(dataset)
+        except NothingToDo as error:
+            idle.append(error)
+            if len(idle) == len(datasets):
+                raise
+            print(f"note: {error}")
 
 
 def lock_key(dataset: Dataset, name: str, writes: Sequence[Table]) -> str:
@@ -115,7 +144,7 @@ def _finished(step: Step, options: Options) -> Counts | None:
     return None if counts is None or WORKER_DIED in counts.failed else counts
 
 
-def _run_step(step: Step, options: Options, pool: Pool) -> Counts:
+def _run_step(step: Step, options: Options, pool: Pool, progress: Progress) -> Counts:
     """Do what is left of a step, and write nothing if it was given nothing; how its records have
     ended."""
     if finished := _finished(step, options):
@@ -139,7 +168,8 @@ def _run_step(step: Step, options: Options, pool: Pool) -> Counts:
         outcomes = pool.run(step, items, len(missing), proven=any(indexes.values()))
         left = sum(map(len, missing.values()))
         pace = Pace(left, options.world_size)
-        _write(step, outcomes, len(ids) * len(step.writes), pace, failures)
+        progress.begin(step.name, step.writes, _standing(ids, indexes, failures, missing))
+        _write(step, outcomes, len(ids) * len(step.writes), pace, failures, progress)
         indexes = {table.name: table.index() for table in step.writes}
     elif options.limit is None and was_edited(step.reads, step.writes):
         print(
@@ -181,12 +211,32 @@ def _missing(
     return missing | last
 
 
+def _standing(
+    ids: list[str],
+    indexes: dict[str, Index],
+    failures: dict[str, dict[str, Record]],
+    missing: dict[str, tuple[str, ...]],
+) -> Counts:
+    """How the records have ended before this run begins, where those that are tried again have
+    not."""
+    counts = Counts()
+    for name, index in indexes.items():
+        for_good = {
+            key: failure
+            for key, failure in failures[name].items()
+            if name not in missing.get(key, ())
+        }
+        counts += count(ids, index, for_good)
+    return counts
+
+
 def _write(
     step: Step,
     outcomes: Iterable[Outcome],
     total: int,
     pace: Pace,
     failures: dict[str, dict[str, Record]],
+    progress: Progress,
 ) -> None:
     """Append every outcome as it comes in, under one bar for all `total` of them."""
     tables = {table.name: table for table in step.writes}
@@ -221,5 +271,6 @@ def _write(
             if speed := pace.measure(line):
                 bar.write(f"{step.name}: {speed}")
             tally[outcome.kind] += 1
+            progress.add(outcome)
             bar.set_postfix(filtered=tally["filtered"], failed=tally["failed"], refresh=False)
             bar.update()

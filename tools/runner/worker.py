@@ -38,7 +38,7 @@ class Outcome:
     attempts: int
     kind: str  # done, filtered or failed
     line: bytes = b""  # what the table will hold, without its newline; empty of what failed
-    error: str = ""  # of what failed
+    error: str = ""  # of what failed, or why it was filtered
 
 
 def outcomes_of(step: Step, batch: list[Item]) -> Iterator[list[Outcome]]:
@@ -77,7 +77,7 @@ def _outcome(item: Item, table: str, record: Record, result: Any) -> Outcome:
     if isinstance(result, Filtered):
         kept = record if result.record is None else result.record
         line = dumps({**kept, "filtered": True, "filter_reason": str(result)})
-        return Outcome(*ending, "filtered", line)
+        return Outcome(*ending, "filtered", line, str(result))
     if isinstance(result, OSError) and result.errno in FULL:
         raise storage_error(result.filename or "a file", result)
     if isinstance(result, UserError):

@@ -1,4 +1,4 @@
-"""Where a dataset lies: its name, its folders, what `data/datasets.yaml` says of it, its locks.
+"""Where a dataset lies: its name, its folders, its shards, its locks.
 
 The only place that spells a path under the data root.
 """
@@ -10,15 +10,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from tools.errors import UserError, did_you_mean
+from tools.store import named
 from tools.store.files import read_json, write_json
 from tools.store.jsonl import Record, Table
 from tools.store.locks import locked
+from tools.store.shards import check_owner, check_shards, hash_of, shard_ranges
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-DATA_ROOT = REPOSITORY / "data"
+REPOSITORY, DATA_ROOT = named.REPOSITORY, named.DATA_ROOT
 SWIFT_DATA = REPOSITORY / "swift_data"
 
 # Names become folder and file names, and `=` and `-` have meanings of their own in experiment
@@ -28,10 +28,58 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # part of the names of fi
 
 @dataclass(frozen=True)
 class Dataset:
-    """The folder `<data root>/<name>/` and what is in it."""
+    """The folder `<data root>/<name>/` and what is in it, or one of its shards, a folder like it.
+
+    A sharded one holds its shards, and what concerns all of them: judgements, dataset.json.
+    """
 
     name: str
     root: Path
+    shard: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name, and that of the shard, as `open_dataset` takes it."""
+        return f"{self.name}/{self.shard}" if self.shard else self.name
+
+    @property
+    def home(self) -> Path:
+        """The folder of the whole data set."""
+        return self.root.parent.parent if self.shard else self.root
+
+    def about(self) -> Record:
+        """dataset.json: video_dir, and of a sharded one shard_digits and what ids begin with."""
+        path = self.home / "dataset.json"
+        return read_json(path) if path.is_file() else {}
+
+    def note(self, **facts: object) -> None:
+        """Add to dataset.json."""
+        write_json(self.home / "dataset.json", {**self.about(), **facts})
+
+    @cached_property
+    def shard_digits(self) -> int:
+        """How many hex digits name a shard; 0 where there are no shards below this folder."""
+        return 0 if self.shard else self.about().get("shard_digits", 0)
+
+    def shards(self) -> list["Dataset"]:
+        """Its shards, in the order of their videos' ids; itself where it has none."""
+        if not self.shard_digits:
+            return [self]
+        names = sorted(entry.name for entry in (self.root / "shards").glob("[!.]*"))
+        return [self._shard(name) for name in names]
+
+    def shard_of(self, video_id: str) -> "Dataset":
+        """The shard that a video belongs to; itself where it has none."""
+        digits = self.shard_digits
+        return self._shard(hash_of(video_id)[:digits]) if digits else self
+
+    def _shard(self, name: str) -> "Dataset":
+        shard = Dataset(self.name, self.root / "shards" / name, name)
+        return self._opened.setdefault(name, shard)
+
+    @cached_property
+    def _opened(self) -> dict[str, "Dataset"]:
+        return {}
 
     @property
     def anno(self) -> Path:
@@ -39,8 +87,10 @@ class Dataset:
         return self.root / "anno"
 
     def scan_path(self, video_id: str) -> Path:
-        """The scan of a video; deleting it costs a new scan, nothing else."""
-        return self.root / "scan" / f"{video_id}.npz"
+        """The scan of a video; deleting it costs a new scan, nothing else. One that lies in the
+        folder of all scans, as older ones do, is used where it is."""
+        before = self.shard_of(video_id).root / "scan" / f"{video_id}.npz"
+        return before if before.exists() else before.parent / hash_of(video_id)[:2] / before.name
 
     def flow(self, extractor: str, video_id: str) -> Path:
         """The optical flow of a video by one extractor."""
@@ -75,11 +125,18 @@ class Dataset:
     def video_path(self, record: Record) -> Path:
         """Where a record's video is, as init.jsonl says: the record itself holds the path of the
         time when it was made, and folders move."""
-        return Path(self._listed.get(record["video_id"]) or record["video_path"])
+        listed = self.shard_of(record["video_id"])._listed
+        return Path(listed.get(record["video_id"]) or record["video_path"])
 
     @cached_property
     def _listed(self) -> dict[str, str]:
         return {record["video_id"]: record["video_path"] for record in self.table("init").read()}
+
+    def table_folders(self) -> list[Path]:
+        """The folders that hold steps' tables."""
+        return [
+            folder for folder in (self.anno, *self.root.glob("dpo-*/iter_*")) if folder.exists()
+        ]
 
     def responses(self, model: str, config: str, iteration: int = 0) -> Table:
         """The responses of one model to one perturbation."""
@@ -157,8 +214,8 @@ class Dataset:
 
     @property
     def judgements(self) -> Path:
-        """The verdicts of people on pairs (`tools.pairs.judgements`)."""
-        return self.root / "judgements.jsonl"
+        """The verdicts of people on pairs (`tools.pairs.judgements`), of all shards in one file."""
+        return self.home / "judgements.jsonl"
 
     def caption_models(self) -> list[str]:
         """The models that have captioned this dataset."""
@@ -183,19 +240,23 @@ class Dataset:
     def video_dir(self) -> Path | None:
         """The folder of raw videos: the one remembered from `--video_dir`, else the one of
         datasets.yaml."""
-        remembered = read_json(self.root / "dataset.json")
-        if remembered:
-            return Path(remembered["video_dir"])
-        known = named_datasets().get(self.name)
-        return self.root.parent / known if known else None
+        if remembered := self.about().get("video_dir"):
+            return Path(remembered)
+        known = named.named_datasets().get(self.name)
+        return self.home.parent / known if known else None
 
     def remember_video_dir(self, folder: Path) -> None:
         """Keep the folder of raw videos for later runs."""
-        write_json(self.root / "dataset.json", {"video_dir": str(folder)})
+        self.note(video_dir=str(folder))
+
+    @property
+    def runs(self) -> Path:
+        """Where runs say how they stand (`tools.runner.progress`)."""
+        return self.root / ".runs"
 
     def lock(self, key: str) -> AbstractContextManager[object]:
         """The one lock on a step's output; see `locked`."""
-        busy = f"another run is working on {key} of {self.name}"
+        busy = f"another run is working on {key} of {self.title}"
         return locked(self.root / ".locks" / f"{key}.lock", busy)
 
     def discard_if_empty(self) -> None:
@@ -222,56 +283,68 @@ def chat_votes(data_root: Path) -> Path:
     return data_root / "chat_votes.jsonl"
 
 
-class HubFolder(NamedTuple):
-    """A folder of archives in a dataset's repository on the Hugging Face hub."""
-
-    repository: str
-    folder: str
-
-
-def _known() -> dict[str, dict[str, str]]:
-    """`data/datasets.yaml`."""
-    import yaml
-
-    entries: dict[str, dict[str, str]] = yaml.safe_load((DATA_ROOT / "datasets.yaml").read_text())
-    return entries
-
-
-def named_datasets() -> dict[str, str]:
-    """`data/datasets.yaml`: dataset name -> its video folder, relative to the data root."""
-    return {name: entry["video_dir"] for name, entry in _known().items()}
-
-
-def hub_folder(name: str) -> HubFolder:
-    """Where the archives of a named dataset's videos are; raises UserError for other names."""
-    entries = {key: entry for key, entry in _known().items() if "repository" in entry}
-    if name not in entries:
-        raise UserError(
-            f"{name}: data/datasets.yaml names no archives of it, but of {', '.join(entries)}"
-            f"{did_you_mean(name, entries)}"
-        )
-    return HubFolder(entries[name]["repository"], entries[name]["folder"])
-
-
-def open_dataset(name: str, data_root: Path, *, may_be_new: bool = False) -> Dataset:
-    """Look a dataset up by name.
+def open_dataset(
+    name: str, data_root: Path, *, may_be_new: bool = False, whole: bool = False
+) -> Dataset:
+    """Look a dataset, or NAME/SHARD, one shard of it, up by name.
 
     Args:
         may_be_new: take a name that nobody has used yet.
+        whole: take a sharded dataset as a whole, too.
 
     Raises:
-        UserError: the name is not one of a folder, or nothing is known under it.
+        UserError: the name is not one of a folder, nothing is known under it, or it is of a sharded
+            dataset, and a whole one is not taken, or something is wrong with its shards.
     """
-    if not NAME.fullmatch(name):
+    name, slash, shard = (title := name).partition("/")
+    if not NAME.fullmatch(name) or (slash and (may_be_new or not shard.isalnum())):
         raise UserError(
-            f"dataset name {name!r}: use letters, digits, '.', '_' and '-' only, 100 at most"
+            f"dataset name {title!r}: use letters, digits, '.', '_' and '-' only, 100 at most"
         )
     known = dataset_names(data_root)
     if not may_be_new and name not in known:
         names = ", ".join(known) or "none yet: preprocess.py or qa.read makes the first"
         hint = did_you_mean(name, known)
         raise UserError(f"no dataset {name!r} in {data_root}; there are: {names}{hint}")
-    return Dataset(name, data_root / name)
+    dataset = Dataset(name, data_root / name)
+    check_shards(dataset.root, dataset.root / "shards", dataset.anno, dataset.shard_digits)
+    if slash:
+        [dataset] = open_shards(name, data_root, shard)
+    elif dataset.shard_digits and not whole:
+        raise UserError(
+            f"{name} has shards: this command takes one of them, such as"
+            f" {next(iter(dataset.shards()), dataset).title}"
+        )
+    return dataset
+
+
+def open_shards(name: str, data_root: Path, selection: str | None) -> list[Dataset]:
+    """The datasets that a script works on, one after the other: the dataset of that name, or those
+    of its shards that are selected, all by default.
+
+    Args:
+        selection: shards and ranges of them, such as 00,07,10-1f.
+
+    Raises:
+        UserError: as of `open_dataset`; the dataset has no shards, or none that are selected.
+    """
+    dataset = open_dataset(name, data_root, whole=True)
+    if selection is None:
+        shards = dataset.shards()
+    elif not dataset.shard_digits:
+        raise UserError(f"--shards {selection}: {name} has no shards")
+    else:
+        ranges = shard_ranges(selection, name, dataset.shard_digits)
+        shards = [
+            shard
+            for shard in dataset.shards()
+            if any(first <= shard.shard <= last for first, last in ranges)
+        ]
+    if not shards:
+        raise UserError(f"{name} has no video in shards {selection or 'yet: run preprocess.py'}")
+    for shard in shards if dataset.shard_digits else ():
+        check_owner(shard.table("init"), shard.shard, dataset.about().get("ids", name))
+    return shards
 
 
 def dataset_names(data_root: Path) -> list[str]:
@@ -279,5 +352,5 @@ def dataset_names(data_root: Path) -> list[str]:
     return sorted(
         entry.name
         for entry in data_root.glob("*")
-        if any((entry / made).exists() for made in ("anno", "qa", "dataset.json"))
+        if any((entry / made).exists() for made in ("anno", "qa", "shards", "dataset.json"))
     )

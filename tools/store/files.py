@@ -6,7 +6,8 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,9 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 SYNC_SECONDS = 1.0  # A machine that crashes loses about what was appended in this time.
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has fsync alone
+# A stand-in that nobody has written to for so long is what a kill has left.
+STALE_SECONDS = 24 * 3600.0
 
 
 class CorruptLine(UserError):
@@ -49,12 +53,14 @@ def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
     """Open a stand-in for `path` that takes its place, synced to disk, only when the block ends
     well.
 
-    The stand-in is named after this machine, since two that share a disk may write one file; what a
-    kill leaves of it is overwritten by the next to write that file here.
+    The stand-in is named after this machine and process, since two that share a disk may write one
+    file, and so may a worker that was given up and comes back. What a kill leaves of one is deleted
+    a day later, by the next process to write into that folder.
     """
-    stand_in = path.with_name(f".{path.name}.{os.uname().nodename}.tmp")
+    stand_in = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}.tmp")
     with disk_errors_in_one_line(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _delete_stale(path.parent)
         try:
             with open(stand_in, "wb") as file:
                 yield file
@@ -64,6 +70,16 @@ def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
         except BaseException:
             stand_in.unlink(missing_ok=True)
             raise
+
+
+@cache
+def _delete_stale(folder: Path) -> None:
+    """Delete the stand-ins that kills have left in a folder, once in a process."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+            with suppress(FileNotFoundError):  # its writer has just finished
+                if time.time() - entry.stat().st_mtime > STALE_SECONDS:
+                    os.unlink(entry)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -139,7 +155,7 @@ class Appender:
                 raise
             self._size += len(line) + 1
             if time.monotonic() - self._synced > SYNC_SECONDS:
-                os.fsync(self._fd)
+                _sync(self._fd)
                 self._synced = time.monotonic()
 
     def close(self) -> None:

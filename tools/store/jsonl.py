@@ -8,11 +8,16 @@ Beside the table stand `<name>.jsonl.filtered` (the rejected records once more, 
 `<name>.failed.jsonl` (who failed, in which step, with which error).
 """
 
+import os
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 import orjson
@@ -23,6 +28,12 @@ from tools.store.files import CorruptLine, read_json, replace_atomically
 Record = dict[str, Any]
 
 READ_AHEAD = 1 << 20  # bytes
+# Of lines that a merge holds in memory until it is their turn; more go to a scratch file, sorted.
+WAITING_BYTES = 1 << 25
+PART = re.compile(r"\d+-\d+")  # what the name of a part ends in
+# A place is one integer, the number of a file and a byte offset in it: of a million records that
+# is 30 MB, where a tuple of both takes 130.
+OFFSET_BITS = 48
 
 
 def dumps(record: Any) -> bytes:
@@ -71,9 +82,11 @@ def _whole_lines(file: IO[bytes], merged: bool) -> Iterator[tuple[int, int, byte
     """
     offset = 0
     for number, line in enumerate(file, 1):
-        ended = line.endswith(b"\n")
-        whole = ended or _is_json(line) if merged else ended and b"\0" not in line
-        if whole and not line.isspace():
+        if line.endswith(b"\n"):
+            whole = (merged or b"\0" not in line) and not line.isspace()
+        else:
+            whole = merged and _is_json(line)
+        if whole:
             yield number, offset, line
         offset += len(line)
 
@@ -98,8 +111,9 @@ def line_at(path: Path, offset: int, length: int) -> bytes:
 class Index:
     """What a table holds; a record that is there twice counts once."""
 
-    # video_id -> (file, byte offset, length in bytes)
-    places: dict[str, tuple[Path, int, int]] = field(default_factory=dict)
+    files: list[Path] = field(default_factory=list)
+    # video_id -> (position of its file in `files`) << OFFSET_BITS | byte offset of its line
+    places: dict[str, int] = field(default_factory=dict)
     # video_id -> reason, of the records that the method rejected
     filtered: dict[str, str] = field(default_factory=dict)
     # Whether the merged file alone holds everything once, sorted by video_id.
@@ -121,19 +135,64 @@ class Index:
         Raises:
             UserError: another run has merged the table since this index was made.
         """
-        files: dict[Path, IO[bytes]] = {}
+        files: dict[int, IO[bytes]] = {}
+        ends: dict[int, int] = {}  # of the line that was read last of each file
         with ExitStack() as stack:
             for video_id in video_ids:
-                path, offset, length = self.places[video_id]
-                if path not in files:
-                    files[path] = stack.enter_context(open(path, "rb"))
-                files[path].seek(offset)
-                line = files[path].read(length).rstrip(b"\n")
+                number, offset = divmod(self.places[video_id], 1 << OFFSET_BITS)
+                if number not in files:
+                    files[number] = stack.enter_context(open(self.files[number], "rb"))
+                file = files[number]
+                if ends.get(number) != offset:
+                    file.seek(offset)
+                line = file.readline()
+                ends[number] = offset + len(line)
                 if video_id.encode() not in line:
                     raise UserError(
-                        f"{path} has changed while it was being read: run the same command again"
+                        f"{self.files[number]} has changed while it was being read: run the same"
+                        " command again"
                     )
-                yield video_id, line
+                yield video_id, line.rstrip(b"\n")
+
+    def write(self, path: Path, video_ids: Iterable[str]) -> None:
+        """Write the lines of the given ids to a file, sorted by video_id, atomically.
+
+        Each file is read from its start to its end, since a network disk takes a millisecond for a
+        seek. Runs hand records out in the order of their ids, so that few lines have to wait for
+        their turn; of a table in any other order, WAITING_BYTES at a time are sorted into scratch
+        files, and these are merged.
+        """
+        order = sorted(video_ids)
+        in_files: dict[int, list[str]] = defaultdict(list)
+        for video_id in sorted(order, key=self.places.__getitem__):
+            in_files[self.places[video_id] >> OFFSET_BITS].append(video_id)
+        streams = [self.lines(ids) for ids in in_files.values()]
+        waiting: dict[str, bytes] = {}
+        runs: list[Iterable[tuple[str, bytes]]] = []
+        size = turn = 0
+        with replace_atomically(path) as out:
+            for video_id, line in merge(*streams, key=itemgetter(0)):
+                waiting[video_id] = line + b"\n"
+                size += len(line)
+                while turn < len(order) and order[turn] in waiting:
+                    whole = waiting.pop(order[turn])
+                    size -= len(whole) - 1
+                    turn += 1
+                    out.write(whole)
+                if size > WAITING_BYTES:
+                    runs.append(_sorted_run(waiting, path.parent))
+                    waiting, size = {}, 0
+            left = merge(sorted(waiting.items()), *runs, key=itemgetter(0))
+            out.writelines(line for _, line in left)
+
+
+def _sorted_run(lines: dict[str, bytes], folder: Path) -> Iterable[tuple[str, bytes]]:
+    """Put lines into a scratch file, which goes with the result: (video_id, line), sorted."""
+    ids = sorted(lines)
+    scratch = TemporaryFile(dir=folder)  # noqa: SIM115
+    scratch.writelines(lines[video_id] for video_id in ids)
+    scratch.seek(0)
+    return zip(ids, scratch, strict=True)
 
 
 @dataclass(frozen=True)
@@ -175,8 +234,14 @@ class Table:
 
     def parts(self) -> list[Path]:
         """The parts there are, of whatever world sizes, sorted by name."""
-        shape = re.compile(re.escape(self.path.name) + r"\.\d+-\d+")
-        return sorted(path for path in self.path.parent.glob("*") if shape.fullmatch(path.name))
+        prefix = f"{self.path.name}."
+        folder = self.path.parent
+        names = os.listdir(folder) if folder.is_dir() else ()
+        return sorted(
+            folder / name
+            for name in names
+            if name.startswith(prefix) and PART.fullmatch(name, len(prefix))
+        )
 
     def exists(self) -> bool:
         """Whether anything of the table is there."""
@@ -185,14 +250,16 @@ class Table:
     def index(self) -> Index:
         """Read the whole table once and say what it holds."""
         index, last = Index(in_order=self.path.exists() and not self.parts()), ""
-        for path, offset, line, record in self._entries():
+        places, file, first = index.places, None, 0
+        for path, offset, _, record in self._entries():
+            if path is not file:  # to compare paths takes as long as to parse a line
+                file, first = path, len(index.files) << OFFSET_BITS
+                index.files.append(path)
             video_id = str(record["video_id"])
-            index.in_order = index.in_order and video_id > last
-            last = video_id
-            if video_id in index:
-                continue
-            index.places[video_id] = (path, offset, len(line))
-            if record.get("filtered"):
+            if video_id <= last:
+                index.in_order = False
+            last, place = video_id, first | offset
+            if places.setdefault(video_id, place) == place and record.get("filtered"):
                 index.filtered[video_id] = str(record.get("filter_reason") or "no reason recorded")
         return index
 
@@ -238,13 +305,13 @@ class Table:
         up to date; `index` is that of the table as it stands. A kill at any moment leaves either
         the old state or the new."""
         if index.filtered:
-            _write_lines(self.filtered_path, index, index.filtered)
+            index.write(self.filtered_path, index.filtered)
         else:
             self.filtered_path.unlink(missing_ok=True)
         failures = self.failed.read()
         self.failed.write(failures[video_id] for video_id in failures if video_id not in index)
         if not index.in_order:
-            _write_lines(self.path, index, index.places)
+            index.write(self.path, index.places)
             for path in self.parts():
                 path.unlink()
 
@@ -252,11 +319,6 @@ class Table:
         """Remove the records and the lists of the filtered and the failed."""
         for path in [*self.parts(), self.path, self.filtered_path, self.failed.path]:
             path.unlink(missing_ok=True)
-
-
-def _write_lines(path: Path, index: Index, video_ids: Iterable[str]) -> None:
-    with replace_atomically(path) as file:
-        file.writelines(line + b"\n" for _, line in index.lines(sorted(video_ids)))
 
 
 @dataclass(frozen=True)

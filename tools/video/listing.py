@@ -22,6 +22,7 @@ from tools.video.recognition import (
     note_contents,
     noted_contents,
     owners_by_content,
+    read_listing,
     write_contents,
     write_listing,
 )
@@ -102,8 +103,13 @@ def shown(name: str) -> str:
 
 
 def video_id(dataset: str, name: str) -> str:
-    """`<dataset>_` and the first 12 hex digits of the SHA-1 of the path relative to the folder."""
-    return f"{dataset}_{hashlib.sha1(os.fsencode(name)).hexdigest()[:12]}"
+    """`<dataset>_` and the hash of the path relative to the folder."""
+    return f"{dataset}_{hash_of_name(name)}"
+
+
+def hash_of_name(name: str) -> str:
+    """The first 12 hex digits of the SHA-1 of a path."""
+    return hashlib.sha1(os.fsencode(name)).hexdigest()[:12]
 
 
 def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) -> dict[str, str]:
@@ -128,11 +134,9 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
         )
     if shown(str(folder)) != str(folder):
         raise UserError(f"video folder {shown(str(folder))}: its path is not UTF-8: rename it")
-    table = dataset.table("init")
-    known = {record["video_id"]: record for record in table.read()}
+    known = {record["video_id"]: record for record in read_listing(dataset)}
     above = os.path.join(folder, "")
     find = _finder(dataset, above, known.values())
-    changed = not table.exists() or bool(table.parts())
     new = moved = 0
     failed = []
     names = list(find_videos(folder, listing.extensions() | OTHER_EXTENSIONS))
@@ -143,8 +147,7 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
     records = {name: find(name) for name in names}
     listed = {name for name in names if records[name]}
     same = same_files(folder, names, listed, listing.find_copies)
-    files = dataset.table("files")
-    noted = noted_contents(files)
+    noted = noted_contents(dataset)
     on_disk = {record["video_id"] for record in records.values() if record}
     owned = {above + name: record for name, record in records.items() if record}
     lost = {
@@ -181,23 +184,21 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
         else:
             record = {"video_id": key, "video_path": path, "video_name": name, "filtered": False}
             known[key], records[name], new = record, record, new + 1
-    table.failed.write(failed)
-    skipped_line = _skipped(skipped)
+    of_others = skipped_line(skipped)
     if not known:
         kinds = " ".join(sorted(extension[1:] for extension in listing.extensions()))
         unusable = f" but {len(failed)} whose names are not UTF-8" if failed else ""
-        hint = f"; {skipped_line}" if skipped_line else ""
+        hint = f"; {of_others}" if of_others else ""
         raise UserError(f"video folder {folder}: no video in it{unusable} ({kinds}){hint}")
     present = {record["video_id"] for record in records.values() if record}
-    gone, marks_changed = mark_gone(known.values(), present)
-    if changed or new or moved or marks_changed:
-        write_listing(table, known.values(), gone)
+    gone = mark_gone(known.values(), present)
+    write_listing(dataset, known.values(), failed, gone)
     for path, owner in rewritten.items():
         with suppress(OSError):
             noted[owner["video_id"]] = content(path)
     if rewritten:
-        write_contents(files, noted)
-    note_contents(files, noted, known.values())
+        write_contents(dataset, noted)
+    note_contents(dataset, noted, known.values())
     print(f"init: {len(known)} videos, {new} of them new, in {folder}")
     if moved:
         print(f"init: {moved} videos have moved; what was made from them stays valid")
@@ -217,14 +218,16 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
             f" -m tools.relocate {dataset.name} OLD NEW"
         )
         if unknown := sum(record["video_id"] not in noted for record in gone):
+            files = dataset.shard_of(gone[0]["video_id"]).table("files").path
             print(
-                f"init: {unknown} of those cannot be recognised under a new name: {files.path} does"
-                " not have their content"
+                f"init: {unknown} of those cannot be recognised under a new name: {files} does not"
+                " have their content"
             )
     if failed:
-        print(f"init: {len(failed)} failed: their names are not UTF-8 ({table.failed.path})")
-    if skipped_line:
-        print(f"init: {skipped_line}")
+        where = dataset.shard_of(str(failed[0]["video_id"])).table("init").failed.path
+        print(f"init: {len(failed)} failed: their names are not UTF-8 ({where})")
+    if of_others:
+        print(f"init: {of_others}")
     if same:
         name, own = next(iter(same.items()))
         stay = len(same.keys() & listed)
@@ -237,7 +240,7 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
     return {name: record["video_id"] for name, record in by_name.items() if record}
 
 
-def _skipped(extensions: Counter[str]) -> str:
+def skipped_line(extensions: Counter[str]) -> str:
     """What to say of files with other extensions: how many there are, and what includes them."""
     if not extensions:
         return ""

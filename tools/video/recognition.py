@@ -5,13 +5,16 @@ import hashlib
 import os
 import stat
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
-from itertools import chain
+from contextlib import ExitStack, suppress
+from itertools import chain, zip_longest
+from operator import itemgetter
 
 from tqdm import tqdm
 
+from tools.runner.counts import Counts, kind_of, remember
+from tools.store.dataset import Dataset
 from tools.store.jsonl import Record, Table
 
 GONE = "gone"  # why init.jsonl has a video filtered
@@ -47,12 +50,16 @@ def is_gone(record: Record) -> bool:
     return record.get("filter_reason") == GONE
 
 
-def noted_contents(files: Table) -> dict[str, Content]:
+def noted_contents(dataset: Dataset) -> dict[str, Content]:
     """video_id -> the content that files.jsonl has of it."""
-    return {kept["video_id"]: (kept["bytes"], kept["digest"]) for kept in files.read()}
+    tables = (shard.table("files") for shard in dataset.shards())
+    records = chain.from_iterable(table.read() for table in tables)
+    return {kept["video_id"]: (kept["bytes"], kept["digest"]) for kept in records}
 
 
-def note_contents(files: Table, noted: Mapping[str, Content], records: Iterable[Record]) -> None:
+def note_contents(
+    dataset: Dataset, noted: Mapping[str, Content], records: Iterable[Record]
+) -> None:
     """Write files.jsonl, {video_id, bytes, digest}: what is noted already, and the contents of the
     videos that are not in `noted` yet, also those that an earlier run was stopped at."""
     contents = dict(noted)
@@ -64,15 +71,17 @@ def note_contents(files: Table, noted: Mapping[str, Content], records: Iterable[
         with suppress(OSError):  # such as a link that leads nowhere
             contents[record["video_id"]] = content(record["video_path"])
     if contents.keys() != noted.keys():
-        write_contents(files, contents)
+        write_contents(dataset, contents)
 
 
-def write_contents(files: Table, contents: Mapping[str, Content]) -> None:
+def write_contents(dataset: Dataset, contents: Mapping[str, Content]) -> None:
     """Write files.jsonl."""
-    files.write(
+    records: list[Record] = [
         {"video_id": video_id, "bytes": size, "digest": digest}
         for video_id, (size, digest) in contents.items()
-    )
+    ]
+    for shard, own in _by_shard(dataset, records):
+        shard.table("files").write(own)
 
 
 def owners_by_content(
@@ -171,7 +180,7 @@ def recognised(
         yield from zip(renamed, chain(*by_name.values()), strict=False)
 
 
-def mark_gone(records: Collection[Record], present: Collection[str]) -> tuple[list[Record], bool]:
+def mark_gone(records: Collection[Record], present: Collection[str]) -> list[Record]:
     """Filter the records whose file is not there, or is another video now, and no longer those
     whose file is back.
 
@@ -179,9 +188,8 @@ def mark_gone(records: Collection[Record], present: Collection[str]) -> tuple[li
         present: the ids of those that are known to be there; their paths are theirs alone.
 
     Returns:
-        The records that are gone now, and whether any record has changed.
+        The records that are gone now.
     """
-    changed = False
     gone = []
     taken = {record["video_path"] for record in records if record["video_id"] in present}
     for record in records:
@@ -190,21 +198,59 @@ def mark_gone(records: Collection[Record], present: Collection[str]) -> tuple[li
         if missing:
             gone.append(record)
         if missing != is_gone(record):
-            changed = True
             if missing:
                 record |= {"filtered": True, "filter_reason": GONE}
             else:
                 record["filtered"] = False
                 del record["filter_reason"]
-    return gone, changed
+    return gone
 
 
-def write_listing(table: Table, records: Collection[Record], gone: Collection[Record]) -> None:
-    """Write init.jsonl, and beside it the records that are gone, which later steps leave out."""
-    if gone:
-        Table(table.filtered_path).write(gone)
-    else:
-        table.filtered_path.unlink(missing_ok=True)
-    table.write(records)
-    for part in table.parts():
-        part.unlink()
+def read_listing(dataset: Dataset) -> Iterator[Record]:
+    """The records of init.jsonl, those of all shards where there are shards."""
+    return chain.from_iterable(shard.table("init").read() for shard in dataset.shards())
+
+
+def write_listing(
+    dataset: Dataset, records: Iterable[Record], failed: Iterable[Record], gone: Collection[Record]
+) -> None:
+    """Write init.jsonl, and beside it who failed, and the records that are gone, which later steps
+    leave out. A shard that would stay as it is is not written.
+
+    Raises:
+        UserError: a run is working on a shard that would change.
+    """
+    gone_ids = {record["video_id"] for record in gone}
+    failures = dict(_by_shard(dataset, failed))
+    for shard, own in _by_shard(dataset, records, *failures):
+        table = shard.table("init")
+        own_failures = failures.get(shard, [])
+        own.sort(key=itemgetter("video_id"))
+        own_gone = [record for record in own if record["video_id"] in gone_ids]
+        as_it_is = table.path.exists() and not table.parts()
+        as_it_is = as_it_is and all(a == b for a, b in zip_longest(table.read(), own))
+        with ExitStack() as stack:
+            if shard.shard and not as_it_is:
+                stack.enter_context(shard.lock("scene"))
+            table.failed.write(own_failures)
+            if own_gone:
+                Table(table.filtered_path).write(own_gone)
+            else:
+                table.filtered_path.unlink(missing_ok=True)
+            if not as_it_is:
+                table.write(own)
+                for part in table.parts():
+                    part.unlink()
+        kinds = Counter(kind_of(record["error"]) for record in own_failures)
+        filtered = Counter({GONE: len(own_gone)} if own_gone else {})
+        remember(table, table, Counts(len(own) - len(own_gone), filtered, kinds))
+
+
+def _by_shard(
+    dataset: Dataset, records: Iterable[Record], *others: Dataset
+) -> Iterable[tuple[Dataset, list[Record]]]:
+    """The records of each shard that has any, and of the others."""
+    by_shard: dict[Dataset, list[Record]] = {shard: [] for shard in others}
+    for record in records:
+        by_shard.setdefault(dataset.shard_of(record["video_id"]), []).append(record)
+    return by_shard.items()

@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_dataset(parser, argv)
     add_data_root(parser)
     args = parser.parse_args(argv)
-    index = DatasetIndex(open_dataset(args.dataset, args.data_root))
+    index = DatasetIndex(open_dataset(args.dataset, args.data_root, whole=True))
     state = index.renew()
     rows = pq.read_metadata(index.folder / state.file("places")).num_rows
     print(f"{index.folder}: {rows} records of {len(state.survey.files)} files")

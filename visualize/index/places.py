@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, product
 from pathlib import Path
 
 import pyarrow as pa
@@ -92,15 +93,17 @@ def _tables(dataset: Dataset) -> Iterator[tuple[Table, str, int, str]]:
 
 
 def survey(dataset: Dataset) -> Survey:
-    """Look at the files of a dataset, without reading any."""
+    """Look at the files of a dataset, those of all its shards, without reading any."""
     root, now = dataset.root, Survey([], {}, {})
-    for number, (table, model, iteration, config) in enumerate(_tables(dataset)):
+    shards = dataset.shards()
+    tables = chain.from_iterable(map(_tables, shards))
+    for number, (table, model, iteration, config) in enumerate(tables):
         now.sources.append(Source(str(table.path.relative_to(root)), model, iteration, config))
         for path in (table.path, *table.parts()):
             _look(path, number, root, now.files)
         _look(table.failed.path, 0, root, now.failures)
-    for step in STAGE_ONE:
-        _look(dataset.table(step).failed.path, 0, root, now.failures)
+    for shard, step in product(shards, STAGE_ONE):
+        _look(shard.table(step).failed.path, 0, root, now.failures)
     return now
 
 

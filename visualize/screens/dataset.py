@@ -27,7 +27,7 @@ def show() -> None:
     session: Session = st.session_state["session"]
     pairs = sum(number for _, _, number in session.view.runs())
     videos = sum(row["videos"] for row in session.view.statuses())
-    heading(session.dataset.name, faint(f"{counted(videos, 'video')}, {counted(pairs, 'pair')}"))
+    heading(session.dataset.title, faint(f"{counted(videos, 'video')}, {counted(pairs, 'pair')}"))
     parts = {"Steps": _funnel, "Pairs": _outcomes, "Texts": _texts, "Videos": _videos}
     part = st.segmented_control(
         "Show",

@@ -84,7 +84,8 @@ def _one(session: Session, row: dict[str, Any], ids: list[str]) -> None:
         to_pairs(of=row["video_id"])
     if row["status"] == "filtered":
         # Tables of the reference scripts have no such file: their bounds are the method's.
-        made = read_json(session.dataset.table(row["step"]).meta_path) or {}
+        own = session.dataset.shard_of(row["video_id"])
+        made = read_json(own.table(row["step"]).meta_path) or {}
         why = REASONS.get(row["reason"], "").format(**asdict(Settings()) | made.get("params", {}))
         step = "init" if row["reason"] == GONE else row["step"]
         note(f"Filtered by {step}: {row['reason']}{why and f' ({why})'}.")

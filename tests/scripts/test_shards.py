@@ -1,0 +1,205 @@
+"""A sharded data set gives what the same videos give without shards, and says what it does not."""
+
+import shutil
+
+import orjson
+import pytest
+
+from tools.store.dataset import Dataset, open_dataset, open_shards
+
+LIGHT = ("--shot_detector", "adaptive", "--embedder", "color")
+SHARDS = ["3", "8", "d", "f"]  # of three.mp4, one.mp4, two.mkv and broken.mp4
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory, tiny_videos):
+    folder = tmp_path_factory.mktemp("shard_videos") / "videos"
+    shutil.copytree(tiny_videos, folder)
+    (folder / "broken.mp4").write_bytes(b"no video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory, videos, run_script):
+    """(data root with shards, data root without, lines printed of the former): stages 1 to 3."""
+    sharded, plain = tmp_path_factory.mktemp("sharded"), tmp_path_factory.mktemp("plain")
+    printed = []
+
+    def run(root, *words):
+        done = run_script(*words, "--data_root", root)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+
+    run(sharded, "preprocess.py", "mine", 1, "--video_dir", videos, "--shard_digits", 1)
+    run(plain, "preprocess.py", "mine", 1, "--video_dir", videos, *LIGHT)
+    run(sharded, "preprocess.py", "mine", 1, "--shards", "8-f", *LIGHT)
+    run(sharded, "preprocess.py", "mine", 1, *LIGHT)
+    for root in (sharded, plain):
+        run(root, "generate_meta_data.py", 1, "--dataset", "mine", "--model", "dryrun")
+        run(root, "generate_dpo_data.py", "mine", 1, "--model", "dryrun")
+    return sharded, plain, printed
+
+
+def records(dataset, name):
+    """A table's lines, those of all shards one after the other."""
+    files = [shard.table(name).path for shard in dataset.shards()]
+    return b"".join(file.read_bytes() for file in files if file.exists())
+
+
+def test_every_table_holds_the_same_lines(roots):
+    sharded, plain, _ = roots
+    with_shards, without = Dataset("mine", sharded / "mine"), Dataset("mine", plain / "mine")
+    assert [shard.shard for shard in with_shards.shards()] == SHARDS
+    for name in ("init", "files", "scene", "videos", "clip_captions_dryrun"):
+        assert records(with_shards, name) == records(without, name) != b""
+
+
+def test_a_shard_without_a_good_video_does_not_stop_the_others(roots):
+    _, _, printed = roots
+    assert "shard f of mine\nscene: 0 done, 1 failed (VideoError: " in printed[2]
+    assert "note: nothing to do for filter_scene" in printed[2]
+    assert "shard 3 of mine" not in printed[2]
+    assert "shard 3 of mine\nscene: 1 done" in printed[3]
+    assert "shard 8 of mine\nscene: nothing to do (1 done)" in printed[3]
+
+
+@pytest.mark.parametrize("flags", [(), ("--val", "0.5", "--distinct_levels")])
+def test_the_pairs_are_the_same_bytes(roots, tmp_path, run_script, flags):
+    written = []
+    for number, root in enumerate(roots[:2]):
+        output = tmp_path / str(number) / "pairs.json"
+        done = run_script(
+            *("convert_to_swift.py", "dryrun", 16, 8, 4, 2, "--dataset", "mine", *flags),
+            *("--output", output, "--data_root", root),
+        )
+        assert done.returncode == 0, done.stderr
+        written.append([path.read_bytes() for path in sorted(output.parent.glob("pairs*.json"))])
+        funnel = orjson.loads(written[-1].pop(0))
+        assert funnel["datasets"] == ["mine"]
+        assert funnel.get("shards", []) == ([] if number else ["mine/3", "mine/8", "mine/d"])
+    assert written[0] == written[1]
+    assert sum(len(file.splitlines()) - 2 for file in written[0]) > 12
+
+
+def test_convert_takes_some_shards(roots, tmp_path, run_script):
+    output = tmp_path / "pairs.json"
+    done = run_script(
+        *("convert_to_swift.py", "dryrun", 16, "--dataset", "mine", "--shards", "0-8"),
+        *("--output", output, "--data_root", roots[0]),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = orjson.loads(output.read_bytes())
+    assert {row["videos"][0].rpartition("/")[2] for row in rows} == {"three.mp4", "one.mp4"}
+
+
+def test_status_adds_up(roots, run_script):
+    funnels = []
+    for root in roots[:2]:
+        done = run_script("-m", "tools.status", "mine", "--json", "--data_root", root)
+        status = orjson.loads(done.stdout)
+        assert (status["videos"], status["kept"], status["failed"]) == (4, 3, 1)
+        funnels.append(status["steps"])
+    assert funnels[0] == funnels[1]
+
+
+def test_the_viewer_opens_all_shards_or_one(roots, cache):
+    from visualize.index.index import DatasetIndex
+    from visualize.index.view import Filters, View
+
+    names = {"mine": 4, "mine/8": 1}
+    pairs = {}
+    for name, videos in names.items():
+        index = DatasetIndex(open_dataset(name, roots[0], whole=True))
+        view = View(index, index.renew())
+        assert sum(row["videos"] for row in view.statuses()) == videos
+        pairs[name] = len(view.select(Filters()))
+        [one] = view.videos(text="one.mp4")
+        assert view.video(one["video_id"])["video_name"] == "one.mp4"
+    assert pairs == {"mine": 36, "mine/8": 12}
+
+
+def test_a_step_that_takes_no_shards_says_so(roots, run_script):
+    for words in (
+        ("-m", "tools.publish", "mine", "--to", roots[0] / "published"),
+        ("-m", "qa.read", "mine", "--format", "nextqa", "--questions", "q.csv"),
+        ("-m", "grounding.flow", "mine", 1),
+    ):
+        done = run_script(*words, "--data_root", roots[0])
+        assert done.returncode == 2
+        assert done.stderr.splitlines() == [done.stderr.strip()]
+    assert done.stderr.strip() == (
+        "error: mine has shards: this command takes one of them, such as mine/3"
+    )
+    assert not (roots[0] / "published").exists()
+
+
+def test_new_and_moved_videos_go_to_their_shards(tmp_path, videos, run_script):
+    folder = tmp_path / "videos"
+    shutil.copytree(videos, folder)
+    begin = ("preprocess.py", "mine", 1, "--data_root", tmp_path, "--shard_digits", 1)
+    assert run_script(*begin, "--video_dir", folder).returncode == 0
+    untouched = tmp_path / "mine/shards/3/anno/init.jsonl"
+    before = untouched.stat().st_ino
+    (folder / "one.mp4").rename(folder / "renamed.mp4")
+    (folder / "four.mp4").write_bytes(b"new")
+    done = run_script(*begin)
+    assert "init: 5 videos, 1 of them new" in done.stdout
+    assert "renamed.mp4 is one.mp4, by its content; it keeps its id" in done.stdout
+    shards = open_shards("mine", tmp_path, None)
+    assert [shard.shard for shard in shards] == ["3", "8", "d", "e", "f"]
+    [one] = shards[1].table("init").read()
+    assert one["video_path"] == str(folder / "renamed.mp4")
+    assert untouched.stat().st_ino == before
+
+    folder.rename(tmp_path / "elsewhere")
+    moved = ("mine", folder, tmp_path / "elsewhere", "--data_root", tmp_path)
+    done = run_script("-m", "tools.relocate", *moved)
+    assert done.stdout.startswith(f"5 of 5 videos of mine are in {tmp_path / 'elsewhere'} now")
+    [one] = shards[1].table("init").read()
+    assert one["video_path"] == str(tmp_path / "elsewhere" / "renamed.mp4")
+    assert shards[0].video_dir() == tmp_path / "elsewhere"
+
+
+def test_a_listing_waits_for_a_run_on_a_shard_that_would_change(tmp_path, videos, run_script):
+    folder = tmp_path / "videos"
+    shutil.copytree(videos, folder)
+    begin = ("preprocess.py", "mine", 1, "--data_root", tmp_path, "--shard_digits", 1)
+    assert run_script(*begin, "--video_dir", folder).returncode == 0
+    (folder / "four.mp4").write_bytes(b"new, and in a shard of its own")
+    [three, *_, last] = open_shards("mine", tmp_path, None)
+    with three.lock("scene"):
+        assert run_script(*begin).returncode == 0
+    (folder / "broken.mp4").unlink()
+    with last.lock("scene"):
+        done = run_script(*begin)
+    assert done.returncode == 2
+    assert "another run is working on scene of mine/f" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        (["--shard_digits", 4], "--shard_digits 4: 1, 2 or 3, for 16, 256 or 4096 shards"),
+        (["--shards", "0-3"], "no dataset 'new' in"),
+        (["--shards", "0", "--shard_digits", 1], "--shards takes videos that are listed"),
+    ],
+)
+def test_a_mistake_about_shards_writes_nothing(tmp_path, videos, run_script, flags, error):
+    words = ("preprocess.py", "new", 1, *flags, "--data_root", tmp_path)
+    if "--shards" not in flags:
+        words += ("--video_dir", videos)
+    done = run_script(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {error}")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dataset_keeps_the_shards_that_it_has_or_has_not(roots, videos, run_script):
+    for root, digits, error in (
+        (roots[0], 2, "error: --shard_digits 2: mine has shards of 1 digits\n"),
+        (roots[1], 1, "error: --shard_digits 1: mine is there without shards; give the sharded"),
+    ):
+        done = run_script("preprocess.py", "mine", 1, "--shard_digits", digits, "--data_root", root)
+        assert done.returncode == 2
+        assert done.stderr.startswith(error)
