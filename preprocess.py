@@ -74,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.video_dir:
             dataset.remember_video_dir(folder)
 
-    run([step(dataset, settings) for step in STEPS], dataset, settings_from(args, Options), init)
+    steps = [step(dataset, settings) for step in STEPS]
+    run(steps, dataset, settings_from(args, Options), init, folder)
 
 
 if __name__ == "__main__":
