@@ -98,7 +98,7 @@ class RayCluster:
 
     def start(self, rank: int) -> "RayWorker":
         """Ask for an actor."""
-        actor = _Actor.options(  # type: ignore[attr-defined]
+        actor = _Actor.options(
             num_cpus=self.threads,
             num_gpus=self.gpus,
             runtime_env=self.environment,
@@ -113,10 +113,11 @@ class RayCluster:
         end = None if seconds is None else monotonic() + seconds
         while True:
             left = ASK_SECONDS if end is None else max(0.0, min(ASK_SECONDS, end - monotonic()))
-            spoke, _ = ray.wait(list(streams), timeout=left)
+            spoke, _ = ray.wait(list(streams), num_returns=len(streams), timeout=0)
+            if not spoke:
+                spoke, _ = ray.wait(list(streams), timeout=left)
             self._ask_head()
             if spoke:
-                spoke, _ = ray.wait(list(streams), num_returns=len(streams), timeout=0)
                 return [streams[stream] for stream in spoke]
             if end is not None and monotonic() >= end:
                 return []
@@ -144,7 +145,7 @@ class RayCluster:
 class RayWorker:
     """A worker that is an actor."""
 
-    def __init__(self, actor: "ray.actor.ActorHandle") -> None:
+    def __init__(self, actor: ray.actor.ActorHandle) -> None:
         self.actor = actor
         self.by_batch = False
 
@@ -167,11 +168,13 @@ class RayWorker:
     def messages(self) -> Iterator[list[Outcome]]:
         """What it has reported by now; see `Worker`."""
         try:
-            while ray.wait([self.stream], timeout=0)[0]:
+            spoke = True  # It is asked only then.
+            while spoke:
                 message = ray.get(next(self.stream))
                 if isinstance(message, UserError):
                     raise message
                 yield message
+                spoke = bool(ray.wait([self.stream], timeout=0)[0])
         except StopIteration:
             return
         except RayTaskError as error:
@@ -240,7 +243,7 @@ def _ask_for_a_head(address: str) -> None:
         socket.create_connection((host, int(port)), ASK_SECONDS).close()
         with _silent():
             GcsClient(address=head).check_alive([], timeout=ASK_SECONDS)
-    except OSError as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise UserError(f"--ray {address}: no Ray cluster answers at {head} ({error})") from None
     except AuthenticationError:
         raise UserError(
