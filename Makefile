@@ -2,6 +2,7 @@
 #              the repository holds (DEMO_MODEL=dryrun: by none at all); no GPU, no downloads of weights
 # make train-demo   train that tiny model on the demo's pairs, and score it on other videos before and after
 # make test    the whole test suite
+# make test-ray   the tests of --ray, on a Ray cluster of this machine, in .venv-ray: .venv's packages, and Ray (0.2 GB)
 # make lint    ruff, mypy and shellcheck
 # make viewer  browse and judge preference pairs, on http://localhost:8501
 # make bench   every measurement with its bound (FOOTAGE=DIR: a folder of real videos of yours)
@@ -20,7 +21,7 @@ METHOD ?= temple
 # The environment, and the downloads while it is set up; 1 GB where torch and its libraries are there.
 NEEDED_GB := 11
 
-.PHONY: demo train-demo reproduce reproduce-quick viewer test lint bench setup setup-dev clean
+.PHONY: demo train-demo reproduce reproduce-quick viewer test test-ray setup-ray lint bench setup setup-dev clean
 .DELETE_ON_ERROR:
 
 # VENV/ready holds a checksum of the files that name the packages. Where these have changed, packages
@@ -99,6 +100,19 @@ reproduce-quick: setup
 # Two files at a time, in the order of tests/conftest.py: what a file builds once for its tests is built once.
 test: setup-dev
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What .venv holds is not installed a second time: a .pth file names its folder.
+RAY_VENV := .venv-ray
+setup-ray: setup-dev
+	@sum=$$(cat requirements-ray.txt | cksum); [ "$$sum" = "$$(cat $(RAY_VENV)/ready 2>/dev/null)" ] || { \
+	  $(PY) -m venv --without-pip $(RAY_VENV) && \
+	  packages='import sysconfig; print(sysconfig.get_path("purelib"))' && \
+	  $(PY) -c "$$packages" >"$$($(RAY_VENV)/bin/python -c "$$packages")/shared.pth" && \
+	  $(PY) -m pip --python $(RAY_VENV)/bin/python install --quiet --disable-pip-version-check --no-compile \
+	    -r requirements-ray.txt && echo "$$sum" >$(RAY_VENV)/ready; }
+
+test-ray: setup-ray
+	PATH="$(abspath $(RAY_VENV))/bin:$$PATH" $(RAY_VENV)/bin/python -m pytest tests/ray
 
 lint: setup-dev
 	$(PY) -m ruff check .

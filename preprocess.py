@@ -135,9 +135,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from tools.runner.run import run, run_shards
     from tools.shots.steps import STEPS
 
-    def stage_one(dataset: Dataset, prepare: Callable[[], None] | None = None) -> None:
+    def stage_one(
+        dataset: Dataset,
+        prepare: Callable[[], None] | None = None,
+        videos: Path | None = None,
+    ) -> None:
         steps = [step(dataset, settings) for step in STEPS]
-        run(steps, dataset, settings_from(args, Options), prepare)
+        run(steps, dataset, settings_from(args, Options), prepare, videos)
         settings_from(args, KeptScans).delete_others(dataset, [step.writes[0] for step in steps])
 
     if args.shards:
@@ -153,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             list_all(args, dataset, folder)
             run_shards(open_shards(args.dataset, args.data_root, None), stage_one)
         else:
-            stage_one(dataset, lambda: list_all(args, dataset, folder))
+            stage_one(dataset, lambda: list_all(args, dataset, folder), folder)
     except UserError:
         if is_new:
             dataset.discard_if_empty()

@@ -1,9 +1,9 @@
 """Hands a step's records out to workers, and survives the workers' deaths.
 
-An engine starts workers and waits for them (`check`, `start`, `wait`); a worker takes a step
-(`set_up`), takes batches (`send`), and answers (`messages`), as those of `tools.runner.processes`
-do. A worker says when it is set up, and only then is given records: no record is blamed for a
-worker that dies at start, and none waits for a worker that never starts.
+Workers are those of an engine: processes of this machine (`tools.runner.processes`) or actors of a
+Ray cluster (`tools.runner.on_ray`). A worker says when it is set up, and only then is given
+records: no record is blamed for a worker that dies at start, and none waits for a worker that never
+starts.
 """
 
 from collections import Counter, deque
@@ -13,9 +13,8 @@ from itertools import islice
 from time import monotonic
 
 from tools.errors import UserError
-from tools.runner.processes import Process, Processes
 from tools.runner.step import Step
-from tools.runner.worker import Item, Outcome, WorkerDied
+from tools.runner.worker import Engine, Item, Outcome, Worker, WorkerDied
 
 WORKER_DIED = "worker died"
 TIMED_OUT = "timed out"
@@ -31,7 +30,7 @@ class _Slot:
     """A worker and what it does: the step that it is set up for, and the batch that it holds."""
 
     rank: int
-    worker: Process
+    worker: Worker
     step: Step | None = None
     ready: bool = True
     held: dict[str, Item] = field(default_factory=dict)
@@ -60,7 +59,7 @@ class _Slot:
 class Pool:
     """`world_size` workers of an engine."""
 
-    def __init__(self, engine: Processes, world_size: int) -> None:
+    def __init__(self, engine: Engine, world_size: int) -> None:
         self.engine = engine
         self.world_size = world_size
         self._slots: dict[int, _Slot] = {}
@@ -173,6 +172,9 @@ def _overdue(step: Step, slot: _Slot) -> bool:
 def _time_out(step: Step, slot: _Slot, again: deque[Item]) -> Iterator[Outcome]:
     """Fail the record that a worker has been at for too long; the others go back to the queue."""
     late, *others = slot.held.values()
+    if others and slot.worker.by_batch:  # Which of them it was shows when each is alone.
+        again.extend([late, *others])
+        return
     again.extend(others)
     for table in late.missing:
         error = f"{TIMED_OUT}: not done after {step.time_limit:g} s"

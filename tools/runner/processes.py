@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from typing import Any
 from tools.errors import UserError
 from tools.runner.devices import count_gpus, has_gpu_driver
 from tools.runner.step import Step
-from tools.runner.worker import Item, Outcome, WorkerDied, outcomes_of
+from tools.runner.worker import Item, Outcome, StepRunner, WorkerDied
 
 # What the libraries that compute take their number of threads from.
 THREAD_VARIABLES = (
@@ -42,6 +41,7 @@ KILL_SECONDS = 5.0
 class Process:
     """A worker that is a spawned process."""
 
+    by_batch = False
     process: BaseProcess
     pipe: Connection
     node: str = field(default_factory=socket.gethostname)
@@ -134,6 +134,9 @@ class Processes:
         pipes: dict[Any, Process] = {worker.pipe: worker for worker in workers}
         return [pipes[pipe] for pipe in wait(list(pipes), seconds)]
 
+    def close(self) -> None:
+        """Nothing is left of it."""
+
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
@@ -166,22 +169,11 @@ def _ending(code: int) -> str:
 def _serve(pipe: Connection, device: str, threads: int) -> None:
     """A worker's life: take a step, take batches, send messages; end when the parent does."""
     _end_with_parent()
-    step: Any = None
+    runner = StepRunner(device, threads)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            task = pipe.recv()
-            try:
-                if isinstance(task, Step):
-                    step = task
-                    step.setup(device, threads)
-                    pipe.send([])
-                else:
-                    for outcomes in outcomes_of(step, task):
-                        pipe.send(outcomes)
-            except UserError as error:
-                pipe.send(UserError(str(error)))
-            except Exception:
-                pipe.send(UserError(f"step {step.name}:\n{traceback.format_exc()}"))
+            for message in runner.answer(pipe.recv()):
+                pipe.send(message)
 
 
 def _end_with_parent() -> None:

@@ -32,8 +32,8 @@ from tools.runner.pool import WORKER_DIED, Pool
 from tools.runner.processes import Processes
 from tools.runner.progress import Progress
 from tools.runner.step import Step
-from tools.runner.worker import Item, Outcome
-from tools.store.dataset import Dataset
+from tools.runner.worker import Engine, Item, Outcome
+from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.files import Appender
 from tools.store.jsonl import Index, Record, Table, dumps
 from tools.store.origin import check_origin
@@ -44,11 +44,14 @@ def run(
     dataset: Dataset,
     options: Options,
     prepare: Callable[[], None] | None = None,
+    videos: Path | None = None,
 ) -> None:
     """Run the steps one after the other, each on what the one before it has finished.
 
     Args:
         prepare: called once the locks are held, before anything is looked at.
+        videos: the folder of videos, which every machine must see (None: that of the first record,
+            if it has one).
 
     Raises:
         UserError: another run holds a step, the output was made with other parameters, a step is
@@ -64,6 +67,7 @@ def run(
         )
     redone = names.index(options.redo) if options.redo else len(steps)
     with ExitStack() as stack:
+        engine = stack.enter_context(closing(_engine(options, dataset, steps[0], videos)))
         for step in steps:
             stack.enter_context(dataset.lock(lock_key(dataset, step.name, step.writes)))
         if prepare:
@@ -73,7 +77,6 @@ def run(
             check_fingerprint(step)
         # What is missing is said before the first video is touched, not after a week: all steps
         # after one that is unfinished may have work.
-        engine = Processes(options.device, options.threads)
         work_from = dropwhile(lambda step: _finished(step, options), steps[:redone])
         unfinished = [*work_from, *steps[redone:]]
         for step in unfinished:
@@ -127,6 +130,22 @@ def run_shards(datasets: Sequence[Dataset], work: Callable[[Dataset], None]) -> 
             if len(idle) == len(datasets):
                 raise
             print(f"note: {error}")
+
+
+def _engine(options: Options, dataset: Dataset, first: Step, videos: Path | None) -> Engine:
+    """Where the workers run; a UserError where they cannot."""
+    if options.ray is None:
+        return Processes(options.device, options.threads)
+    try:
+        from tools.runner.on_ray import RayCluster
+    except ImportError as error:
+        raise UserError(f"--ray needs Ray ({error}): pip install -r requirements-ray.txt") from None
+    videos = videos or dataset.video_dir()
+    if videos is None and (path := next(first.reads.read(), {}).get("video_path")):
+        videos = Path(path).parent
+    # Where this machine lacks it too, the steps do not need it, or say so themselves.
+    needed = [REPOSITORY, *([videos] if videos and videos.exists() else [])]
+    return RayCluster(options, needed)
 
 
 def lock_key(dataset: Dataset, name: str, writes: Sequence[Table]) -> str:

@@ -2,10 +2,11 @@
 nothing: an outcome carries the finished line, which the parent appends as it is."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -39,6 +40,90 @@ class Outcome:
     kind: str  # done, filtered or failed
     line: bytes = b""  # what the table will hold, without its newline; empty of what failed
     error: str = ""  # of what failed, or why it was filtered
+
+
+class Worker(Protocol):
+    """A worker as the pool sees it. What it answers, `messages` yields."""
+
+    by_batch: bool  # it answers when a whole batch is done, not record by record
+    node: str  # the machine that it is on
+
+    def set_up(self, step: Step) -> None:
+        """Let it set up a step."""
+
+    def send(self, batch: list[Item]) -> None:
+        """Let it work."""
+
+    def messages(self) -> Iterator[list[Outcome]]:
+        """The outcomes that it has reported by now; an empty list says that the step is set up.
+
+        Raises:
+            UserError: the run must stop.
+            WorkerDied: it has ended.
+        """
+
+    def end(self) -> None:
+        """End it at once, whatever it does."""
+
+
+class Engine(Protocol):
+    """Where workers are and how they are reached."""
+
+    name: str  # for people
+
+    def check(self) -> None:
+        """Called before any step works: find out what workers compute on.
+
+        Raises:
+            UserError: a GPU is asked for, and there is none.
+        """
+
+    def start(self, rank: int) -> Worker:
+        """Start a worker; it may take long until it answers."""
+
+    def wait(self, workers: Sequence[Any], seconds: float | None) -> Sequence[Any]:
+        """Wait until some of the workers have sent a message or died, and return those; none where
+        so many seconds have passed."""
+
+    def close(self) -> None:
+        """Give back what the engine holds beside its workers, which have ended."""
+
+
+class StepRunner:
+    """What a worker is inside, wherever it runs.
+
+    Args:
+        device: cpu, or cuda:N.
+        threads: CPU threads that it may use.
+    """
+
+    def __init__(self, device: str, threads: int) -> None:
+        self.device = device
+        self.threads = threads
+        self.step: Any = None
+
+    def answer(
+        self, task: Step | list[Item], by_batch: bool = False
+    ) -> Iterator[list[Outcome] | UserError]:
+        """Set up a step, or turn a batch of its records into outcomes.
+
+        Yields:
+            An empty list once a step is set up; the outcomes of each record as soon as they are
+            known, or those of the whole batch; an error that must end the run.
+        """
+        try:
+            if isinstance(task, Step):
+                self.step = task
+                task.setup(self.device, self.threads)
+                yield []
+            elif by_batch:
+                yield list(chain.from_iterable(outcomes_of(self.step, task)))
+            else:
+                yield from outcomes_of(self.step, task)
+        except UserError as error:
+            yield UserError(str(error))
+        except Exception:
+            yield UserError(f"step {self.step.name}:\n{traceback.format_exc()}")
 
 
 def outcomes_of(step: Step, batch: list[Item]) -> Iterator[list[Outcome]]:
