@@ -94,7 +94,8 @@ class Rounds:
         for stage in parse(self.recipe).stages:
             self.make_rows(stage, number, rows / stage.data_file(name, number), model)
         settings = {
-            "MODEL": model,
+            # The scripts know where a model of their own table is.
+            **({"MODEL": model} if os.path.sep in model else {}),
             "DATA_MODEL": name,
             "DATA_ITER": str(number),
             "DATA_DIR": str(rows),
