@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tools.errors import UserError, did_you_mean
 from tools.store import named
-from tools.store.files import read_json, write_json
+from tools.store.files import names_behind, read_json, write_json
 from tools.store.jsonl import Record, Table
 from tools.store.locks import locked
 from tools.store.shards import check_owner, check_shards, hash_of, shard_ranges
@@ -98,7 +98,7 @@ class Dataset:
 
     def flow_extractors(self) -> list[str]:
         """The extractors that have been run on this dataset."""
-        return _names_behind(self.anno, re.compile(r"flow_(.+?)(?<!\.failed)\.jsonl(?:\.\d+-\d+)?"))
+        return names_behind(self.anno, re.compile(r"flow_(.+?)(?<!\.failed)\.jsonl(?:\.\d+-\d+)?"))
 
     def vectors(self, clip: str, tower: str) -> Path:
         """The folder of the vectors by one tower of a CLIP: "text" or "image"."""
@@ -165,7 +165,7 @@ class Dataset:
 
     def span_names(self, split: str) -> list[str]:
         """The samplers whose spans a split's questions have."""
-        return _names_behind(self.spans(split, "").parent, re.compile(r"spans_(.+)\.jsonl"))
+        return names_behind(self.spans(split, "").parent, re.compile(r"spans_(.+)\.jsonl"))
 
     def prompt_lines(self, kind: str, captioner: str) -> Path:
         """The lines of text about the videos that a student reads (`distillation.prompts`): kind is
@@ -174,7 +174,7 @@ class Dataset:
 
     def prompt_captioners(self, kind: str) -> list[str]:
         """Who has written lines of a kind."""
-        return _names_behind(self.root / "prompts", re.compile(rf"{kind}-(.+)\.jsonl"))
+        return names_behind(self.root / "prompts", re.compile(rf"{kind}-(.+)\.jsonl"))
 
     def judgements_of(self, teacher: str, split: str) -> Path:
         """What a teacher thinks of the options of a split's questions (`distillation.teach`)."""
@@ -199,18 +199,18 @@ class Dataset:
 
     def made_by(self, kind: str) -> list[str]:
         """The names behind a kind of table, such as "mine" of raw_tideos_mine.jsonl."""
-        return _names_behind(
+        return names_behind(
             self.anno, re.compile(rf"{kind}_(.+?)(?<!\.failed)\.jsonl(?:\.\d+-\d+)?")
         )
 
     def question_splits(self) -> list[str]:
         """The splits that have questions."""
-        return _names_behind(self.root / "qa", re.compile(r"([\w-]+)\.jsonl"))
+        return names_behind(self.root / "qa", re.compile(r"([\w-]+)\.jsonl"))
 
     def prediction_names(self, split: str) -> list[str]:
         """The models, methods and controls that have answered a split's questions."""
         folder = self.predictions(split, "").parent
-        return _names_behind(folder, re.compile(r"((?!.*\.judged-).+)\.jsonl"))
+        return names_behind(folder, re.compile(r"((?!.*\.judged-).+)\.jsonl"))
 
     @property
     def judgements(self) -> Path:
@@ -219,23 +219,23 @@ class Dataset:
 
     def caption_models(self) -> list[str]:
         """The models that have captioned this dataset."""
-        return _names_behind(
+        return names_behind(
             self.anno, re.compile(r"(?:raw_)?clip_captions_(.+?)(?<!\.failed)\.jsonl(?:\.\d+-\d+)?")
         )
 
     def response_runs(self) -> list[tuple[str, int]]:
         """The (model, iteration) pairs that have responses here."""
-        models = _names_behind(self.root, re.compile(r"dpo-(.+)"))
+        models = names_behind(self.root, re.compile(r"dpo-(.+)"))
         return [
             (model, int(iteration))
             for model in models
-            for iteration in _names_behind(self.root / f"dpo-{model}", re.compile(r"iter_(\d+)"))
+            for iteration in names_behind(self.root / f"dpo-{model}", re.compile(r"iter_(\d+)"))
         ]
 
     def response_configs(self, model: str, iteration: int) -> list[str]:
         """The configurations that have responses in a run."""
         folder = self.responses(model, "", iteration).path.parent
-        return _names_behind(folder, re.compile(r"(caption_caption_\w+?)\.jsonl(?:\.\d+-\d+)?"))
+        return names_behind(folder, re.compile(r"(caption_caption_\w+?)\.jsonl(?:\.\d+-\d+)?"))
 
     def video_dir(self) -> Path | None:
         """The folder of raw videos: the one remembered from `--video_dir`, else the one of
@@ -270,12 +270,6 @@ def annotation_of(table: Table, name: str) -> Table:
     folder = table.path.parent
     anno = folder if folder.name == "anno" else folder.parent.parent / "anno"
     return Table(anno / f"{name}.jsonl")
-
-
-def _names_behind(folder: Path, shape: re.Pattern[str]) -> list[str]:
-    """The distinct first groups of the names in `folder` that have a shape, sorted."""
-    matches = (shape.fullmatch(entry.name) for entry in folder.glob("*"))
-    return sorted({match[1] for match in matches if match})
 
 
 def chat_votes(data_root: Path) -> Path:

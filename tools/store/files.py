@@ -4,6 +4,7 @@ refusal in one line."""
 import errno
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -169,3 +170,9 @@ def _size_in_whole_lines(fd: int) -> int:
     while size and os.pread(fd, 1, size - 1) != b"\n":
         size -= 1
     return size
+
+
+def names_behind(folder: Path, shape: re.Pattern[str]) -> list[str]:
+    """The distinct first groups of the names in `folder` that have a shape, sorted."""
+    matches = (shape.fullmatch(entry.name) for entry in folder.glob("*"))
+    return sorted({match[1] for match in matches if match})
