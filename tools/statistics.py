@@ -216,13 +216,19 @@ def _spreads(runs: Sequence[Mapping[tuple[str, str], Estimate]], seed: int) -> S
     for metric, group in runs[0]:
         if not all((metric, group) in run for run in runs):
             continue
-        values, resamples = zip(*(run[metric, group] for run in runs), strict=True)
-        table = np.stack(resamples)
-        # A stream of its own: these draws have nothing to do with those of the videos.
-        rng = np.random.default_rng([seed, len(runs)])
-        chosen = rng.integers(0, len(runs), (table.shape[1], max(1, len(runs) - 1)))
-        means = table[chosen, np.arange(len(chosen))[:, None]].mean(axis=1)
-        mean = interval_of(float(np.mean(values)), means)
-        sd = float(np.std(values, ddof=1)) if len(runs) > 1 else None
+        estimates = [run[metric, group] for run in runs]
+        mean = interval_of(*mean_over_seeds(estimates, seed))
+        sd = float(np.std([value for value, _ in estimates], ddof=1)) if len(runs) > 1 else None
         spreads.setdefault(metric, {})[group] = Spread(**vars(mean), sd=sd, seeds=len(runs))
     return spreads
+
+
+def mean_over_seeds(estimates: Sequence[Estimate], seed: int = 0) -> Estimate:
+    """The mean of the estimates of several seeds, and its resamples over seeds and videos, as
+    `difference` draws them; means of as many seeds are resampled by the same draws."""
+    values, resamples = zip(*estimates, strict=True)
+    table = np.stack(resamples)
+    # A stream of its own: these draws have nothing to do with those of the videos.
+    rng = np.random.default_rng([seed, len(values)])
+    chosen = rng.integers(0, len(values), (table.shape[1], max(1, len(values) - 1)))
+    return float(np.mean(values)), table[chosen, np.arange(len(chosen))[:, None]].mean(axis=1)

@@ -4,6 +4,8 @@ import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 from evaluation.scores import read_scores
 from reproduction.jobs import NO_TIME, job_seconds
@@ -13,6 +15,7 @@ from reproduction.temple.stories import STORIES
 from reproduction.temple.trainings import Workspace, is_scored, phases_of
 from reproduction.toyvl import TRAINED
 from tools.store.files import read_json
+from tools.training.report import read_log
 from tools.training.stages import checkpoints
 
 PACKAGES = ("torch", "transformers", "ms-swift", "trl", "peft")
@@ -58,6 +61,7 @@ def collect(
                     "recipe": phase.recipe,
                     "steps": [max(c.step for c in checkpoints(path)) for path in phase.folders],
                     "planned": steps_of(phase.recipe),
+                    "log_p": [log_p for path in phase.folders if (log_p := log_p_of(path))],
                     **seconds.get(f"train-{phase.key}", NO_TIME),
                     **columns(read_scores(phase.scores(dataset))),
                 }
@@ -73,3 +77,14 @@ def collect(
                 "seeds": runs,
             }
     return results
+
+
+def log_p_of(folder: Path) -> dict[str, Any]:
+    """The log p of both sides of a stage's pairs, means of its first and its last tenth; nothing of
+    a stage without pairs."""
+    log = read_log(folder)
+    sides = {
+        side: [log.first(f"logps/{side}"), log.last(f"logps/{side}")]
+        for side in ("chosen", "rejected")
+    }
+    return {"stage": log.label, **sides} if log.numbers("logps/chosen") else {}

@@ -1,0 +1,124 @@
+"""What the studies beyond the paper measure that is no claim of one arm over another: where
+preferring overtakes imitating as captions get worse, and what a loss does to both likelihoods."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from reproduction.claims import ORDERED
+from reproduction.results import Results, as_scores
+from tools.statistics import TAILS, Estimate, difference_of, estimate_of, mean_over_seeds
+
+IMITATING = ("chosen_sft", "noisy_chosen_sft")
+# Arm of right captions -> arm of wrong ones, without the percentage in its name.
+PREFERRING = {"temple": "noisy_temple", "mixed": "noisy_mixed", "r8": "noisy_r8"}
+PERCENTS = (0, 10, 20, 35)
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where one way to learn overtakes another.
+
+    Attributes:
+        percent: of wrong captions, interpolated between those that were run; inf: nowhere.
+        low, high: its interval of 95 %, over bases, then videos.
+        seeds: bases that all arms were trained from.
+    """
+
+    percent: float
+    low: float
+    high: float
+    seeds: int
+
+
+def crossing(results: Results, right: str, metric: str = ORDERED) -> Crossing | None:
+    """The smallest share of wrong captions from which on preferring is better than SFT on chosen.
+
+    Args:
+        right: an arm of PREFERRING.
+
+    Returns:
+        None where arms are missing.
+    """
+    seeds = [_runs(results, arm) for arm in _names(right) + _names(IMITATING[0])]
+    common = sorted(set.intersection(*map(set, seeds)))
+    if not common:
+        return None
+    differences = [
+        mean_over_seeds(
+            [
+                difference_of(
+                    _estimate(results, better[seed], metric),
+                    _estimate(results, worse[seed], metric),
+                )
+                for seed in common
+            ]
+        )
+        for better, worse in zip(seeds[: len(PERCENTS)], seeds[len(PERCENTS) :], strict=True)
+    ]
+    drawn = [first_above(draw) for draw in np.stack([d for _, d in differences], axis=1)]
+    # Of infinities no mean can be taken, as between two of them: the nearest resample counts.
+    low, high = np.percentile(drawn, TAILS, method="nearest")
+    return Crossing(
+        first_above([value for value, _ in differences]), float(low), float(high), len(common)
+    )
+
+
+def first_above(differences: Sequence[float]) -> float:
+    """Where a line through differences at PERCENTS first rises above 0; inf: nowhere."""
+    if differences[0] > 0:
+        return 0.0
+    points = list(zip(PERCENTS, differences, strict=True))
+    for (x, before), (following, after) in pairwise(points):
+        if after > 0:
+            return float(x + (following - x) * -before / (after - before))
+    return float("inf")
+
+
+def likelihood_rows(results: Results) -> Iterator[Sequence[str]]:
+    """A table: the log p of the chosen and the rejected sides at the beginning and the end of each
+    stage that learned from pairs, means over bases."""
+    yield ["arm", "stage", "chosen: first", "last", "rejected: first", "last"]
+    for arm in results["arms"].values():
+        runs = list(arm["seeds"].values())
+        for phases in zip(*(run["phases"] for run in runs), strict=True):
+            for stages in zip(*(phase.get("log_p", []) for phase in phases), strict=True):
+                means = [
+                    np.mean([stage[side][end] for stage in stages])
+                    for side in ("chosen", "rejected")
+                    for end in (0, 1)
+                ]
+                yield [arm["label"], stages[0]["stage"], *(f"{mean:.2f}" for mean in means)]
+
+
+def crossing_rows(results: Results) -> Iterator[Sequence[str]]:
+    """A table: from which share of wrong captions on each way of preferring is better."""
+    yield ["preferring", "better from", "interval of 95 %", "bases"]
+    for arm in PREFERRING:
+        if found := crossing(results, arm):
+            label = results["arms"][arm]["label"]
+            low, high = _percent(found.low), _percent(found.high)
+            yield [label, _percent(found.percent), f"{low} to {high}", str(found.seeds)]
+
+
+def _percent(value: float) -> str:
+    return f"more than {PERCENTS[-1]} %" if value == float("inf") else f"{value:.0f} %"
+
+
+def _names(right: str) -> list[str]:
+    wrong = PREFERRING.get(right, IMITATING[1])
+    return [f"{wrong}_n{percent}" if percent else right for percent in PERCENTS]
+
+
+def _runs(results: Results, arm: str) -> Results:
+    runs: Results = results["arms"].get(arm, {}).get("seeds", {})
+    return runs
+
+
+def _estimate(results: Results, run: Results, metric: str) -> Estimate:
+    scores = as_scores(results, run["phases"][-1], [metric])
+    estimate = estimate_of([video["counts"][metric] for video in scores["videos"]])
+    assert estimate
+    return estimate
