@@ -98,7 +98,9 @@ class RayCluster:
 
     def start(self, rank: int) -> "RayWorker":
         """Ask for an actor."""
-        actor = _Actor.options(
+        actor = ray.remote(_Actor).options(
+            max_restarts=0,
+            max_task_retries=0,
             num_cpus=self.threads,
             num_gpus=self.gpus,
             runtime_env=self.environment,
@@ -187,7 +189,6 @@ class RayWorker:
         ray.kill(self.actor)
 
 
-@ray.remote(max_restarts=0, max_task_retries=0)
 class _Actor(StepRunner):
     """A worker, on a node that may have joined after the others were looked at."""
 
