@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.runner.test_workers import Toy
+from tools.store.dataset import REPOSITORY
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000  # linux/sched.h
 TOKEN = "0123456789abcdef" * 4
@@ -130,6 +131,8 @@ def machines(loopback_only: bool) -> Iterator[Machines]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own.items():
             patch.setenv(name, value)
+        # Where workers find toy_steps, which the script's folder gives a run of its own process.
+        patch.setenv("PYTHONPATH", str(REPOSITORY / "tests" / "runner"), prepend=os.pathsep)
         machines = Machines()
         yield machines
         for node in (*machines.others, machines.cluster.head_node):

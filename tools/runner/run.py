@@ -5,6 +5,8 @@ record that a step is given ends as done, filtered (with a reason) or failed (wi
 the three add up to what the step was given.
 """
 
+import os
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -136,6 +138,9 @@ def _engine(options: Options, dataset: Dataset, first: Step, videos: Path | None
     """Where the workers run; a UserError where they cannot."""
     if options.ray is None:
         return Processes(options.device, options.threads)
+    if options.ray == "local":
+        # Ray listens on all interfaces: nobody else may run code through it. Read at its import.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     try:
         from tools.runner.on_ray import RayCluster
     except ImportError as error:
