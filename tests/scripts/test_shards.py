@@ -118,6 +118,13 @@ def test_the_viewer_opens_all_shards_or_one(roots, cache):
     assert pairs == {"mine": 36, "mine/8": 12}
 
 
+def test_the_viewer_lists_the_shards_after_their_dataset(roots):
+    from visualize.session import _titles
+
+    assert list(_titles(roots[0])) == ["mine", *(f"mine/{shard}" for shard in SHARDS)]
+    assert list(_titles(roots[1])) == ["mine"]
+
+
 def test_a_step_that_takes_no_shards_says_so(roots, run_script):
     for words in (
         ("-m", "tools.publish", "mine", "--to", roots[0] / "published"),

@@ -184,3 +184,24 @@ def test_a_corrupt_line_is_named(mine, run_script):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {path} line 2 is not a record (")
     assert done.stderr.count("\n") == 1
+
+
+def test_watching_shows_the_funnel_until_it_is_stopped(mine, run_script, monkeypatch):
+    shown = []
+
+    def sleep(seconds):
+        shown.append(seconds)
+        if len(shown) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("tools.status.time.sleep", sleep)
+    here = ("--data_root", mine.root.parent)
+    done = run_script("-m", "tools.status", "mine", "--watch", "7", *here, env={"COLUMNS": "120"})
+    assert (done.returncode, done.stderr, shown) == (0, "", [7, 7])
+    assert ["scene", "4", "0", "1", "1", "1 failed: VideoError: truncated"] in rows(done.stdout)
+
+
+def test_watching_needs_the_name_of_a_dataset(mine, run_script):
+    done = run_script("-m", "tools.status", "--watch", "--data_root", mine.root.parent)
+    assert done.returncode == 2
+    assert done.stderr == "error: --watch shows one dataset: name it, and leave --json out\n"

@@ -2,13 +2,13 @@
 refusal in one line."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,8 +23,6 @@ FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST
 
 SYNC_SECONDS = 1.0  # A machine that crashes loses about what was appended in this time.
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has fsync alone
-# A stand-in that nobody has written to for so long is what a kill has left.
-STALE_SECONDS = 24 * 3600.0
 
 
 class CorruptLine(UserError):
@@ -54,33 +52,39 @@ def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
     """Open a stand-in for `path` that takes its place, synced to disk, only when the block ends
     well.
 
-    The stand-in is named after this machine and process, since two that share a disk may write one
-    file, and so may a worker that was given up and comes back. What a kill leaves of one is deleted
-    a day later, by the next process to write into that folder.
+    What a kill leaves of a stand-in is overwritten by the next to write that file on this machine.
     """
-    stand_in = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}.tmp")
     with disk_errors_in_one_line(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _delete_stale(path.parent)
-        try:
-            with open(stand_in, "wb") as file:
+        stand_in, file = _open_stand_in(path)
+        with file:
+            try:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(stand_in, path)
-        except BaseException:
-            stand_in.unlink(missing_ok=True)
-            raise
+                os.replace(stand_in, path)
+            except BaseException:
+                stand_in.unlink(missing_ok=True)
+                raise
 
 
-@cache
-def _delete_stale(folder: Path) -> None:
-    """Delete the stand-ins that kills have left in a folder, once in a process."""
-    for entry in os.scandir(folder):
-        if entry.name.startswith(".") and entry.name.endswith(".tmp"):
-            with suppress(FileNotFoundError):  # its writer has just finished
-                if time.time() - entry.stat().st_mtime > STALE_SECONDS:
-                    os.unlink(entry)
+def _open_stand_in(path: Path) -> tuple[Path, IO[bytes]]:
+    """A stand-in that no other process writes: it is named after this machine, since two that share
+    a disk may write one file, and after this process where another one here is at it, such as a
+    worker that was given up and came back."""
+    name = f".{path.name}.{os.uname().nodename}"
+    stand_in = path.with_name(f"{name}.tmp")
+    file = open(os.open(stand_in, os.O_WRONLY | os.O_CREAT, 0o666), "wb")  # noqa: SIM115
+    # A refusal also comes from a file system without locks.
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever held it before has made it the file itself, unless it is still there.
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(stand_in)):
+            file.truncate(0)
+            return stand_in, file
+    file.close()
+    stand_in = path.with_name(f"{name}-{os.getpid()}.tmp")
+    return stand_in, open(stand_in, "wb")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -30,6 +30,7 @@ Record = dict[str, Any]
 READ_AHEAD = 1 << 20  # bytes
 # Of lines that a merge holds in memory until it is their turn; more go to a scratch file, sorted.
 WAITING_BYTES = 1 << 25
+NO_REASON = "no reason recorded"  # of a filtered record that does not say why
 PART = re.compile(r"\d+-\d+")  # what the name of a part ends in
 # A place is one integer, the number of a file and a byte offset in it: of a million records that
 # is 30 MB, where a tuple of both takes 130.
@@ -260,7 +261,7 @@ class Table:
                 index.in_order = False
             last, place = video_id, first | offset
             if places.setdefault(video_id, place) == place and record.get("filtered"):
-                index.filtered[video_id] = str(record.get("filter_reason") or "no reason recorded")
+                index.filtered[video_id] = str(record.get("filter_reason") or NO_REASON)
         return index
 
     def _entries(self) -> Iterator[tuple[Path, int, bytes, Record]]:

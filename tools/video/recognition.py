@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from tools.runner.counts import Counts, kind_of, remember
 from tools.store.dataset import Dataset
-from tools.store.jsonl import Record, Table
+from tools.store.jsonl import NO_REASON, Record, Table
 
 GONE = "gone"  # why init.jsonl has a video filtered
 ENDS = 1 << 16  # bytes of a file's head, and of its tail, that its digest is made of
@@ -242,8 +242,9 @@ def write_listing(
                 for part in table.parts():
                     part.unlink()
         kinds = Counter(kind_of(record["error"]) for record in own_failures)
-        filtered = Counter({GONE: len(own_gone)} if own_gone else {})
-        remember(table, table, Counts(len(own) - len(own_gone), filtered, kinds))
+        reasons = (record.get("filter_reason") for record in own if record.get("filtered"))
+        filtered = Counter(str(reason or NO_REASON) for reason in reasons)
+        remember(table, table, Counts(len(own) - filtered.total(), filtered, kinds))
 
 
 def _by_shard(
