@@ -22,6 +22,7 @@ from grounding.questions import part_of, question_table, write_question_table
 from grounding.scores import METRICS
 from inference.ahead import map_ahead
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups, request_seed
+from inference.checkpoints import local_folder
 from qa.records import read_questions
 from tools.cli import (
     add_dataset,
@@ -43,6 +44,7 @@ from tools.text.chat import turns_of
 from tools.text.qa_prompts import qa_messages
 from tools.video.sampling import sample_moments
 
+BERTSCORE = "bertscore"
 QUESTIONS_AHEAD = 1  # decoded videos that wait for the model: 32 frames of 1080p are 200 MB
 
 
@@ -54,7 +56,15 @@ class LabelSettings:
     frames: int = setting(32, "frames of a video that are asked about", type=positive)
     max_answer: int = setting(128, "longest answer to a frame, tokens", type=positive)
     metric: str = setting(
-        "rouge1_recall", "how an answer is compared with the right one", choices=list(METRICS)
+        "rouge1_recall",
+        "how an answer is compared with the right one; bertscore by an encoder",
+        choices=[*METRICS, BERTSCORE],
+    )
+    bert: str = setting(
+        "roberta-large", "of bertscore: folder or id of the encoder", metavar="NAME"
+    )
+    bert_layer: int = setting(
+        -1, "of bertscore: the layer whose vectors count; -1: the last", type=int
     )
     baseline: str = setting(
         "mean",
@@ -178,14 +188,31 @@ class LabelStep(Step):
         self.writes = (self.dataset.table(self.answers.name.replace("frame_answers", "labels", 1)),)
 
     def params(self) -> dict[str, Any]:
-        names = ("metric", "baseline", "min_confidence")
+        names = ["metric", "baseline", "min_confidence"]
+        names += ["bert", "bert_layer"] if self.settings.metric == BERTSCORE else []
         return {name: getattr(self.settings, name) for name in names}
+
+    def check(self, device: str) -> None:
+        """Find the encoder, or fetch it once."""
+        if self.settings.metric == BERTSCORE:
+            local_folder(self.settings.bert)
+
+    def setup(self, device: str, threads: int) -> None:
+        if self.settings.metric == BERTSCORE:
+            from grounding.bertscore import BertScore
+
+            self.bert = BertScore(self.settings.bert, self.settings.bert_layer)
+
+    def _scores(self, answers: Sequence[str], right: str) -> list[float]:
+        if self.settings.metric == BERTSCORE:
+            return self.bert.scores(answers, right)
+        metric = METRICS[self.settings.metric]
+        return [metric(answer, right) for answer in answers]
 
     def process(self, record: Record) -> Record:
         """Add scores, span_time and span_ratio, confidence, metric and baseline; filter a question
         whose answers single out no moment, or more than one."""
-        metric = METRICS[self.settings.metric]
-        scores = [metric(answer, record["answer"]) for answer in record["answers"]]
+        scores = self._scores(record["answers"], record["answer"])
         label = label_of(scores, self.settings.baseline)
         start, end = part_of(record, record["video_seconds"])
         times = [

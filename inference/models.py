@@ -11,7 +11,7 @@ from typing import Any
 from inference.captioner import Captioner, Model, Sampling
 from inference.checkpoints import config_of, own_video_size
 from tools.cli import positive
-from tools.errors import UserError
+from tools.errors import UserError, did_you_mean
 
 MODELS_YAML = Path(__file__).with_name("models.yaml")
 ENGINES = ("huggingface", "vllm")
@@ -181,7 +181,8 @@ def open_captioner(
     elif "/" in model or Path(model).is_dir():
         chosen = _unlisted(model, family)
     else:
-        raise UserError(f"unknown model {model!r}; the models are: {', '.join(models())}")
+        hint = did_you_mean(model, models())
+        raise UserError(f"unknown model {model!r}; the models are: {', '.join(models())}{hint}")
     chosen = replace(
         chosen,
         name=check_model_name(name or chosen.name),

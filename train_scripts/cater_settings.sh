@@ -10,6 +10,7 @@
 #   D_MODEL, EPOCHS   width of the student and passes (CLIP's width, and the default of distillation.train)
 #   SEEDS             students of an arm of the suite (5)
 #   DATA_ROOT         folder of the data sets
+#   PYTHON, VENV      the Python that runs (python), or the environment that it is in
 #   DRY_RUN=1         print the commands alone
 #
 # Arguments of a script go to its last command.
@@ -21,7 +22,8 @@ student=(${D_MODEL:+--d_model "$D_MODEL"} ${EPOCHS:+--epochs "$EPOCHS"})
 export PYTHONPATH=$toolkit${PYTHONPATH:+:$PYTHONPATH}
 
 # run MODULE ARGUMENT...: run a command of the toolkit.
-run() { if [[ ${DRY_RUN:-} == 1 ]]; then printf '%q ' python -m "$@" && echo; else python -m "$@"; fi; }
+python=${PYTHON:-${VENV:+$VENV/bin/}python}
+run() { if [[ ${DRY_RUN:-} == 1 ]]; then printf '%q ' "$python" -m "$@" && echo; else "$python" -m "$@"; fi; }
 
 # prepare DATASET: lines, features, and what the teachers think of the training questions.
 prepare() {

@@ -8,6 +8,7 @@
 #   NPROC_PER_NODE    GPUs that share a training, each batch with its part (4 in the paper); unset: one process
 #   EXP               folder of what is trained (exp/topa)
 #   DATA_ROOT         folder of the data sets
+#   PYTHON, VENV      the Python that runs (python), or the environment that it is in
 #   DRY_RUN=1         print the command alone
 #
 # Arguments of a script go to its command, and win over what the script says.
@@ -26,12 +27,13 @@ root=(${DATA_ROOT:+--data_root "$DATA_ROOT"})
 export PYTHONPATH=$toolkit${PYTHONPATH:+:$PYTHONPATH}
 
 # run MODULE ARGUMENT...: run a command of the toolkit.
-run() { start python -m "$@"; }
+python=${PYTHON:-${VENV:+$VENV/bin/}python}
+run() { start "$python" -m "$@"; }
 
 # train ARGUMENT...: train, on NPROC_PER_NODE GPUs where that is set.
 train() {
   if [[ -n ${NPROC_PER_NODE:-} ]]; then
-    start torchrun --nproc_per_node "$NPROC_PER_NODE" -m prealignment.train "$@"
+    start "$python" -m torch.distributed.run --nproc_per_node "$NPROC_PER_NODE" -m prealignment.train "$@"
   else
     run prealignment.train "$@"
   fi

@@ -32,7 +32,7 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "ivt": (*VISUAL, "query_tokens", "lora"),
     "sf": (*VISUAL, "query_tokens"),
     "video": VISUAL,
-    "language": (*VISUAL, "query_tokens", "language_model."),  # of released checkpoints alone
+    "language": (*VISUAL, "query_tokens", "language_model."),  # sf, and the LLM
 }
 LORA: dict[str, Any] = {
     "r": 8,

@@ -103,10 +103,18 @@ def answerer_of(experiment: Experiment, output: Path) -> Answerer:
             f"data.processor_name={data.processor_name}: an answerer reads with the processor of"
             f" its own checkpoint, {base}"
         )
+    stage = experiment.stage
+    if not model.freeze_language:
+        if stage != "sf":
+            raise UserError(
+                f"model.freeze_language=false goes with the stage sf, not {stage}: ivt trains"
+                " adapters in the language model"
+            )
+        stage = "language"
     answerer = open_answerer(
         base,
         PRECISIONS[str(experiment.trainer.precision)],
-        stage=experiment.stage,
+        stage=stage,
         fusion=model.fusion,
         nframe=data.nframe,
         max_text=data.max_text,

@@ -89,6 +89,7 @@ class Model:
         default_factory=_keys_of(BridgeConfig, ("vocabulary", "extractor", "input", "features"))
     )
     of_extractor_name_or_path: str = "dis"  # whose flow the bridge reads: python -m grounding.flow
+    freeze_language: bool = True  # sf: false: the language model learns too (the released BLIP-2)
     fusion: str = "concat"  # concat | mean: what becomes of the frames' visual tokens
     optimizer: Optimizer = field(default_factory=Optimizer)
     scheduler: Scheduler = field(default_factory=Scheduler)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from grounding.training.answerer import answerer_of
 from grounding.training.bridge import SpanExample, SpanExamples, reader_of
 from grounding.training.experiment import compose
 from grounding.training.refinement import (
@@ -15,6 +16,7 @@ from grounding.training.refinement import (
     RefinementExamples,
 )
 from qa.records import Question
+from tools.errors import UserError
 
 
 @pytest.fixture
@@ -39,6 +41,26 @@ def row(make_video, tmp_path):
     video = make_video(tmp_path / "v.mp4")
     clip = SpanExample(flow, question.question, None)
     return RefinementExample(question, video, clip, frames, (0.0, 6.0), 6.0)
+
+
+SF = "experiment=LSTP_SF_blip2flant5xl_videoinstruct"
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_the_language_model_learns_where_that_is_asked(learns, tmp_path):
+    word = f"model.freeze_language={'false' if learns else 'true'}"
+    answerer = answerer_of(compose([SF, "tiny=true", word]), tmp_path)
+    trained = {name for name, p in answerer.model.named_parameters() if p.requires_grad}
+    language = {f"language_model.{n}" for n, _ in answerer.model.language_model.named_parameters()}
+    assert trained & language == (language if learns else set())
+    assert any(name.startswith("qformer.") for name in trained)
+    assert not any(name.startswith("vision_model.") for name in trained)
+
+
+def test_other_stages_leave_the_language_model_as_it_is(tmp_path):
+    name = "experiment=VideoTGB_blip2flant5xl_ivinstruct"
+    with pytest.raises(UserError, match=r"^model\.freeze_language=false goes with the stage sf"):
+        answerer_of(compose([name, "tiny=true", "model.freeze_language=false"]), tmp_path)
 
 
 def answers(inside, outside):

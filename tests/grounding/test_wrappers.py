@@ -50,15 +50,30 @@ def test_an_evaluation_scores_and_asks_the_judge_that_is_named():
     assert "--split val --predictions data/activitynetqa/qa/predictions/val/mine.jsonl" in other
 
 
-def test_an_experiment_runs_on_all_gpus_of_all_machines(tmp_path):
-    torchrun = tmp_path / "torchrun"
-    torchrun.write_text('#!/bin/sh\necho "$@"\n')
-    torchrun.chmod(0o755)
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    [alone] = commands("train.sh", "VideoTGB_X", "data.nframe=8", PATH=path)
+def test_an_experiment_runs_on_all_gpus_of_all_machines():
+    [alone] = commands("train.sh", "VideoTGB_X", "data.nframe=8")
     assert alone == (
-        "--nproc_per_node gpu --nnodes 1 --node_rank 0 --master_addr localhost --master_port 29500"
-        " -m grounding.train experiment=VideoTGB_X data.nframe=8"
+        "-m torch.distributed.run --nproc_per_node gpu --nnodes 1 --node_rank 0 --master_addr"
+        " localhost --master_port 29500 -m grounding.train experiment=VideoTGB_X data.nframe=8"
     )
-    [second] = commands("train.sh", "X", PATH=path, NNODES="2", NODE_RANK="1", MASTER_ADDR="a")
+    [second] = commands("train.sh", "X", NNODES="2", NODE_RANK="1", MASTER_ADDR="a")
     assert "--nnodes 2 --node_rank 1 --master_addr a" in second
+
+
+@pytest.mark.parametrize(
+    "script", ["grounding/train.sh", "grounding/run_qa.sh", "topa_caption.sh", "cater_msrvtt.sh"]
+)
+def test_the_python_of_an_environment_runs(script, tmp_path):
+    """PYTHON wins over VENV, and VENV over what is on PATH."""
+    for name in ("venv/bin/python", "other"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {name} $@\n")
+        (tmp_path / name).chmod(0o755)
+    venv, other = str(tmp_path / "venv"), str(tmp_path / "other")
+    for begin, environment in (
+        ("venv/bin/python -m ", {"VENV": venv, "PYTHON": ""}),
+        ("other -m ", {"VENV": venv, "PYTHON": other}),
+    ):
+        lines = commands(f"../{script}", "msvdqa", "X", **environment)
+        assert lines
+        assert all(line.startswith(begin) for line in lines)

@@ -425,7 +425,7 @@ def test_redo_of_no_step_is_one_line_and_deletes_nothing(toy):
     toy.give(a=1)
     toy.run(1, *ALL)
     before = toy.digests()
-    message = "error: --redo atc: the steps here are act, pass_on, spread"
+    message = "error: --redo atc: the steps here are act, pass_on, spread; did you mean 'act'?"
     assert toy.run(1, *ALL, "--redo", "atc") == (2, [], [message])
     assert toy.digests() == before
 

@@ -109,7 +109,7 @@ def test_help_is_a_manual(run_script, script):
         (
             ["preprocess.py", "mine", 1, "--redo", "scenes"],
             "--redo scenes: the steps here are scene, filter_scene, similarity, group,"
-            " filter_group, extract_frame, finalize",
+            " filter_group, extract_frame, finalize; did you mean 'scene'?",
         ),
         (
             ["preprocess.py", "mine"],
@@ -164,6 +164,7 @@ def test_a_wrong_model_is_answered_with_the_models_there_are(run_script, tmp_pat
     done = run_script(*words, "--data_root", tmp_path)
     line = refused(done)
     assert line.startswith("unknown model 'dryrum'; the models are: dryrun, qwen2vl7b,")
+    assert line.endswith("; did you mean 'dryrun'?")
 
 
 def test_a_dataset_that_nobody_named_is_printed(run_script, tmp_path):

@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 from tqdm import tqdm
 
-from tools.errors import UserError
+from tools.errors import UserError, did_you_mean
 from tools.runner.counts import (
     Counts,
     count,
@@ -61,7 +61,8 @@ def run(
     """
     names = [step.name for step in steps]
     if options.redo and options.redo not in names:
-        raise UserError(f"--redo {options.redo}: the steps here are {', '.join(names)}")
+        hint = did_you_mean(options.redo, names)
+        raise UserError(f"--redo {options.redo}: the steps here are {', '.join(names)}{hint}")
     if options.redo and options.limit is not None:
         raise UserError(
             f"--redo {options.redo} deletes what was made of all videos, --limit {options.limit}"
