@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from distillation.batches import Group, Reader, grouped
-from distillation.encoder import LINE_SLOTS, OPTION_SLOTS
 from distillation.features import Features
-from distillation.lines import Prompts, write_lines
-from distillation.losses import label_loss
-from distillation.runs import inputs_of
+from distillation.inputs.batches import Group, Reader, grouped
+from distillation.inputs.encoder import LINE_SLOTS, OPTION_SLOTS
+from distillation.inputs.lines import Prompts, write_lines
+from distillation.inputs.texts import TextTable
+from distillation.runs.folder import inputs_of
 from distillation.student import Student, StudentConfig
-from distillation.texts import TextTable
+from distillation.training.losses import label_loss
 from qa.records import Question
 from tools.cli import positive, run_script, script_parser
 from tools.store.arrays import write_arrays

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if folder is None:
         raise UserError("name the folder of a trained student, such as exp/cater/RUN")
 
-    from distillation.answering import answer
+    from distillation.runs.answering import answer
     from qa.predictions import Prediction
     from qa.report import choice_document, choice_remarks, choice_table
     from qa.scoring import Answers, score_choices

@@ -20,8 +20,8 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from distillation.lines import KINDS, leaks, read_lines, static_share, write_lines
-from distillation.views import FRAMES, VIEWS, Frames, list_views, view_frames, view_of
+from distillation.inputs.lines import KINDS, leaks, read_lines, static_share, write_lines
+from distillation.inputs.views import FRAMES, VIEWS, Frames, list_views, view_frames, view_of
 from inference.captioner import Answer, Captioner, Request, answer_groups, request_seed
 from inference.models import add_model_flags, captioner_from
 from qa.records import read_questions

@@ -64,9 +64,9 @@ class LinesOf:
     def __init__(self, dataset: Dataset, predictions: Path) -> None:
         """Raises UserError where its features or lines are not there."""
         from distillation.features import Features
-        from distillation.lines import Prompts
-        from distillation.runs import read_about
-        from distillation.views import choice_questions, view_of
+        from distillation.inputs.lines import Prompts
+        from distillation.inputs.views import choice_questions, view_of
+        from distillation.runs.folder import read_about
 
         about: dict[str, Any] = read_about(predictions.parents[1])
         self.variant: str = about["prompt_variant"]
@@ -86,7 +86,7 @@ class LinesOf:
     def of(self, question: Question) -> list[tuple[float, str | None]]:
         """(seconds, line or None) of each frame; empty where the student reads none, or the video
         has no features."""
-        from distillation.views import view_of
+        from distillation.inputs.views import view_of
 
         view = view_of(question)
         if self.variant == "none" or not self._features.has(view):

@@ -1,6 +1,6 @@
 """With which controls a student answers."""
 
-from distillation.answering import arms_of
+from distillation.runs.answering import arms_of
 
 
 def test_a_student_without_lines_is_shown_less_of_the_video_and_of_the_question():

@@ -6,12 +6,12 @@ import pytest
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from distillation.encoder import Encoder, averaged
 from distillation.features import Features
+from distillation.inputs.encoder import Encoder, averaged
+from distillation.inputs.lines import Line, Prompts, read_lines
+from distillation.inputs.views import view_frames
 from distillation.judgements import Judgement, write_judgements
-from distillation.lines import Line, Prompts, read_lines
 from distillation.prompts import main as prompts_main
-from distillation.views import view_frames
 from inference.tiny import clip
 from qa.predictions import read_predictions
 from qa.records import Question, read_questions, write_questions

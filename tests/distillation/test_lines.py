@@ -2,7 +2,7 @@
 
 import pytest
 
-from distillation.lines import (
+from distillation.inputs.lines import (
     Line,
     Prompts,
     leaks,

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from distillation.views import view_of
+from distillation.inputs.views import view_of
 from qa.matching import normalise, occurs
 from qa.records import Question
 from tools.errors import UserError

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from distillation.features import Features, option_text
-from distillation.lines import Prompts
+from distillation.inputs.lines import Prompts
+from distillation.inputs.views import view_of
 from distillation.student import Student
-from distillation.views import view_of
 from qa.records import Question
 
 STATISTICS_VIEWS = 256  # at most, whose tokens give the mean and deviation of each channel

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from distillation.batches import Reader, grouped
+from distillation.inputs.batches import Reader, grouped
 from distillation.student import Student, StudentConfig
 from qa.records import Question
 from tools.errors import UserError
