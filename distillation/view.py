@@ -91,7 +91,5 @@ class LinesOf:
         view = view_of(question)
         if self.variant == "none" or not self._features.has(view):
             return []
-        partner = self._prompts.partner(view, question.unit)
-        # Another video's lines go by that video's times.
-        texts = self._prompts.texts(*partner, self._features.times(partner[0]))
+        texts = self._prompts.shown(question, self._features.times)
         return list(zip(self._features.times(view), texts, strict=True))

@@ -145,11 +145,11 @@ class Reader:
         )
 
     def _texts_of(self, group: Group) -> list[str | None]:
-        if group.view not in self._texts:
-            partner = self.prompts.partner(group.view, group.video)
-            times = self.features.times(partner[0])
-            self._texts[group.view] = self.prompts.texts(*partner, times)
-        return self._texts[group.view]
+        question = group.questions[0]  # in whose view, or with whose own lines, all of them are
+        subject = self.prompts.subject_of(question)
+        if subject not in self._texts:
+            self._texts[subject] = self.prompts.shown(question, self.features.times)
+        return self._texts[subject]
 
 
 def _filled(like: Tensor, row: Tensor | None) -> Tensor:

@@ -113,7 +113,7 @@ class Lesson:
     def _learned_from(self) -> list[Group]:
         """What an epoch visits: of a teacher all questions, of labels alone those that have one, as
         often as it takes to make as many steps."""
-        one_by_one = self.config.faithful
+        one_by_one = self.config.faithful or self.prompts.by_question
         groups = grouped(self.training, one_by_one)
         if self.targets is not None:
             return groups

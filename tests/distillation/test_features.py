@@ -109,6 +109,17 @@ def test_event_lines_are_stage_2s_captions_or_those_of_equal_parts(filmed, writt
     assert len(rows) == 8
 
 
+def test_lines_with_the_question_in_view_are_of_the_question(filmed, run):
+    words = ("--kind", "event", "--model", "dryrun", "--segments", 2, "--with_question")
+    result = run("prompts", "filmed", 1, *words)
+    assert result.returncode == 0, result.stderr
+    path = filmed.prompt_lines("event", "dryrun-with-question")
+    names = [orjson.loads(line)["video"] for line in path.read_bytes().splitlines()]
+    splits = filmed.question_splits()
+    assert names == sorted(q.id for split in splits for q in read_questions(filmed, split))
+    path.unlink()  # the other tests have one captioner
+
+
 def test_lines_that_hold_an_option_are_warned_of(written):
     warning = "train: in 25.0% of 4 questions a line contains the whole text of an option"
     assert warning in written[0].stdout
