@@ -20,7 +20,7 @@ from distillation import suite
 from distillation.runs.folder import EPOCHS, read_about
 from qa.predictions import control_names, control_path, read_predictions
 from qa.records import Question, read_questions
-from reproduction.distillation.arms import ARMS, BASE, CONFIG, Arm
+from reproduction.distillation.arms import ARMS, BASE, CONFIG, RATES, Arm
 from reproduction.distillation.questions import TYPES
 from reproduction.distillation.results import CHOICES, read_rows
 from reproduction.distillation.teachers import write_teacher
@@ -31,6 +31,7 @@ from tools.store.files import Appender, read_json, write_json
 from tools.store.jsonl import dumps
 
 CHOOSING = 0  # the seed whose students choose
+GUESS = {"lr": RATES[-1], "weight": 1.0}  # where no choice is needed: one seed proves nothing
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class Trial:
     Attributes:
         exp: folder of the reproduction, where the world is.
         choices: file of the learning rates and weights.
+        guesses: whether an arm that is not in it takes GUESS; else it is an error.
     """
 
     seed: int
     exp: Path
     size: Size
     choices: Path = CHOICES
+    guesses: bool = False
 
     @property
     def folder(self) -> Path:
@@ -76,8 +79,14 @@ class Trial:
     def row(self, name: str) -> dict[str, Any]:
         """An arm's row of results."""
         chosen = (read_json(self.choices) or {}).get(name)
+        if chosen is None and self.guesses:
+            chosen = GUESS
+            print(f"{name}: nothing was chosen for it yet, it takes {GUESS}", flush=True)
         if chosen is None:
-            raise UserError(f"no learning rate was chosen for {name}: run it without --quick")
+            raise UserError(
+                f"no learning rate was chosen for {name}: python -m reproduction.distillation.run"
+                " chooses one"
+            )
         start = time.process_time()
         settings = {"lr": (chosen["lr"],), "teacher_weight": (chosen["weight"],)}
         run = self.student(name, settings, "test")
@@ -145,7 +154,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--arms", nargs="+", choices=[*ARMS], required=True, metavar="NAME")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    Trial(args.seed, args.exp, SIZES[args.size]).run(args.arms)
+    is_quick = args.size == "quick"
+    Trial(args.seed, args.exp, SIZES[args.size], guesses=is_quick).run(args.arms)
 
 
 if __name__ == "__main__":

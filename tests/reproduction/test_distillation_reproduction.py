@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import orjson
@@ -13,7 +14,7 @@ from distillation.inputs.texts import TextTable
 from distillation.judgements import read_judgements
 from distillation.training.targets import fit_tau
 from qa.records import write_questions
-from reproduction.distillation import report, results
+from reproduction.distillation import report, results, run
 from reproduction.distillation.arms import ARMS, BASE, CORE, TESTED
 from reproduction.distillation.clips import loss_of, placed
 from reproduction.distillation.questions import TYPES, ask, questions_about
@@ -221,9 +222,11 @@ def test_a_tiny_seed_chooses_learns_answers_and_is_kept(world):
     again = (world / "seed_3" / "results.jsonl").read_bytes()
     Trial(3, world, SMALL, choices).run(names)
     assert (world / "seed_3" / "results.jsonl").read_bytes() == again
+    Trial(4, world, SMALL, choices, guesses=True).run(["none_10"])  # as of a quick run
+    assert [*results.read_rows(world / "seed_4")] == ["none_10"]
     kept = results.collect(world, [1, 3], 5, choices)
-    [run] = kept["arms"]["event_without"]["seeds"].values()
-    assert run["phases"][0]["counts"] == {"accuracy": rows["event"]["counts"]["without_lines"]}
+    [tested] = kept["arms"]["event_without"]["seeds"].values()
+    assert tested["phases"][0]["counts"] == {"accuracy": rows["event"]["counts"]["without_lines"]}
     [taught] = kept["arms"]["hybrid_10"]["seeds"].values()
     assert taught["validation"] == rows["hybrid_10"]["validation"]
     report_of(kept, world / "out")
@@ -238,6 +241,35 @@ def report_of(kept, folder):
     assert "| 10% labels: hard + KL beats no teacher" not in text
     assert "hard + KL beats no teacher | own | 0 |  | **not run** |" in text
     assert "Not run yet: frame lines; another video's lines" in text
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    """(words) -> the jobs of a run into tmp_path, none of which is carried out."""
+    monkeypatch.setattr(run, "CHOICES", tmp_path / "choices.json")
+    done = []
+
+    def start(*words):
+        monkeypatch.setattr(run.Runner, "job", lambda _, name, commands: done.append(name))
+        monkeypatch.setattr(run, "collect", partial(results.collect, choices=run.CHOICES))
+        run.main([*words, "--workers", "1", "--exp", str(tmp_path)])
+        return done
+
+    return start
+
+
+def test_a_run_makes_the_world_chooses_and_then_runs_the_seeds(jobs, tmp_path):
+    out = tmp_path / "out"
+    assert jobs("--seeds", "2", "--out", str(out)) == [
+        *("world", "choices", "seed-1"),
+        *("world", "choices", "seed-2"),  # the runner carries each of these out once
+    ]
+    assert (out / "distillation.md").is_file() and (out / "claims.json").is_file()
+
+
+def test_a_quick_run_has_one_seed_and_chooses_nothing(jobs, tmp_path):
+    assert jobs("--quick") == ["world", "seed-1"]
+    assert (tmp_path / "quick" / "distillation.md").is_file()
 
 
 def test_the_published_soft_term_keeps_its_weight():
