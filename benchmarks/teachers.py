@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from distillation.teacher import Case, Judged
+from distillation.teachers.teacher import Case, Judged
 from distillation.teachers.video_llava import VideoLlava
 from inference.tiny.teachers import video_llava
 from inference.tiny.tokenizer import WORDS

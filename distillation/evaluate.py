@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from distillation.inputs.lines import WITH_QUESTION
 from tools.cli import add_data_root, new_file, run_script, script_parser
 from tools.errors import UserError
 from tools.runner.devices import add_device_flag, device_of
@@ -28,6 +29,11 @@ def remarks(about: dict[str, Any], cpu_seconds: float) -> Iterator[str]:
         f" labels of {about['labels']:.0%} of the videos;"
         f" {cpu_seconds * 1e3:.2f} ms of CPU a question from the cache of features"
     )
+    if captioner and captioner.endswith(WITH_QUESTION):
+        yield (
+            "the lines' captioner was shown each question and its options, those of this split too:"
+            " a part of the accuracy is its own"
+        )
     if about["prompt_variant"] not in ("none", "empty"):
         yield "the lines' captioner has to run first: its cost is not in that number"
 
@@ -49,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if folder is None:
         raise UserError("name the folder of a trained student, such as exp/cater/RUN")
 
-    from distillation.answering import answer
+    from distillation.runs.answering import answer
     from qa.predictions import Prediction
     from qa.report import choice_document, choice_remarks, choice_table
     from qa.scoring import Answers, score_choices

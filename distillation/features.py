@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from distillation.inputs.texts import TextTable
+from distillation.inputs.views import FRAMES, VIEWS, list_views, view_frames
 from distillation.student import PRESETS
-from distillation.texts import TextTable
-from distillation.views import FRAMES, VIEWS, list_views, view_frames
 from qa.records import Question, read_questions
 from tools.cli import (
     add_dataset,
@@ -107,7 +107,7 @@ class TokensStep(Step):
         return {name: version(name) for name in ("av", "torch", "transformers")}
 
     def setup(self, device: str, threads: int) -> None:
-        from distillation.encoder import Encoder
+        from distillation.inputs.encoder import Encoder
 
         faithful = self.settings.preset == "faithful"
         self.encoder = Encoder(self.checkpoint, faithful, self.settings.tokens, device, threads)
@@ -239,13 +239,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = check_clip(settings.clip)
     faithful = settings.preset == "faithful"
 
-    from distillation.lines import every_line
+    from distillation.inputs.lines import every_line
     from tools.runner.run import run
 
     step = TokensStep(dataset, settings, checkpoint)
     run([step], dataset, options, prepare=lambda: list_views(dataset))
 
-    from distillation.encoder import Encoder
+    from distillation.inputs.encoder import Encoder
     from tools.runner.devices import device_of
 
     folder = settings.folder

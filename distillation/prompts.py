@@ -7,9 +7,11 @@
 event: a line for each clip: stage 2's captions (generate_meta_data.py) where that model has
 captioned the video, else captions of --segments equal parts, of two frames each, by the same model.
 frame: a line for each frame, from that frame alone. The model sees frames, never a question nor its
-options. The lines are in data/<dataset>/prompts/<kind>-<model>.jsonl; --import takes a file in that
-format (docs/distillation.md), or with `--import questions` the lines that python -m qa.read cater
-has kept. The variants random, shuffled, static, empty and none of a student need no file.
+options, unless --with_question shows it both, as the public pipeline does: lines are then those of
+a question, not of a video, and their name ends in -with-question. The lines are in
+data/<dataset>/prompts/<kind>-<model>.jsonl; --import takes a file in that format
+(docs/distillation.md), or with `--import questions` the lines that python -m qa.read cater has
+kept. The variants random, shuffled, static, empty and none of a student need no file.
 """
 
 from argparse import Namespace
@@ -20,8 +22,23 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from distillation.lines import KINDS, leaks, read_lines, static_share, write_lines
-from distillation.views import FRAMES, VIEWS, Frames, list_views, view_frames, view_of
+from distillation.inputs.lines import (
+    KINDS,
+    WITH_QUESTION,
+    leaks,
+    read_lines,
+    static_share,
+    write_lines,
+)
+from distillation.inputs.views import (
+    FRAMES,
+    VIEWS,
+    Frames,
+    asked_views,
+    list_views,
+    view_frames,
+    view_of,
+)
 from inference.captioner import Answer, Captioner, Request, answer_groups, request_seed
 from inference.models import add_model_flags, captioner_from
 from qa.records import read_questions
@@ -34,7 +51,14 @@ from tools.store.dataset import NAME, Dataset, open_dataset
 from tools.store.jsonl import Record
 from tools.text.answers import parse_clip_caption
 from tools.text.faults import answer_fault
-from tools.text.prompts import DEFAULT, Prompts, add_prompts_flag, clip_messages, fingerprint
+from tools.text.prompts import (
+    DEFAULT,
+    Prompts,
+    add_prompts_flag,
+    asked_clip_messages,
+    clip_messages,
+    fingerprint,
+)
 from tools.video.decode import VideoError
 
 SEGMENTS = 4
@@ -52,18 +76,24 @@ class LinesStep(Step):
     parts: int
     seed: int = 0
     prompts: Prompts = DEFAULT
+    with_question: bool = False
 
     name = "prompt_lines"
 
     def __post_init__(self) -> None:
         self.reads = self.dataset.table(self.table_of_views)
-        self.writes = (self.dataset.table(f"prompt_lines_{self.kind}_{self.captioner.name}"),)
+        self.writes = (self.dataset.table(f"prompt_lines_{self.kind}_{self.lines_name}"),)
         self.batch_size = max(1, self.captioner.batch_size // self.parts)
 
     @property
     def table_of_views(self) -> str:
         """The table of those that must be captioned."""
-        return f"captioned_views_{self.kind}_{self.captioner.name}"
+        return f"captioned_views_{self.kind}_{self.lines_name}"
+
+    @property
+    def lines_name(self) -> str:
+        """What the lines are called by."""
+        return self.captioner.name + WITH_QUESTION * self.with_question
 
     def params(self) -> dict[str, Any]:
         return {
@@ -72,6 +102,7 @@ class LinesStep(Step):
             "prompts": fingerprint(self.prompts.first_clip),
             "parts": self.parts,
             "seed": self.seed,
+            **({"with_question": True} if self.with_question else {}),
         }
 
     def check(self, device: str) -> None:
@@ -125,6 +156,8 @@ class LinesStep(Step):
     def _request(self, record: Record, number: int, pair: list[Any]) -> Request:
         what = f"{self.kind} {number}"
         seed = request_seed(self.seed, record["video_id"], what)
+        if self.with_question:
+            return Request(asked_clip_messages(pair, **record["asked"], prompts=self.prompts), seed)
         return Request(clip_messages([pair], 0, self.prompts), seed)
 
 
@@ -178,11 +211,15 @@ def _captioned(dataset: Dataset, args: Namespace, captioner: Captioner) -> Itera
     from tools.runner.run import run
 
     list_views(dataset)
-    clips = clip_lines(dataset, captioner.name) if args.kind == "event" else {}
+    clips = {}
+    if args.kind == "event" and not args.with_question:
+        clips = clip_lines(dataset, captioner.name)
     yield from clips.values()
     parts = args.segments if args.kind == "event" else args.num_video_frames
-    step = LinesStep(dataset, captioner, args.kind, parts, args.seed, args.prompts)
-    missing = [view for view in dataset.table(VIEWS).read() if view["of"] not in clips]
+    shaped = (args.kind, parts, args.seed, args.prompts, args.with_question)
+    step = LinesStep(dataset, captioner, *shaped)
+    views = asked_views(dataset) if args.with_question else dataset.table(VIEWS).read()
+    missing = [view for view in views if view["of"] not in clips]
     if not missing:
         return
     run(
@@ -249,6 +286,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="take lines that were made elsewhere: a file, or `questions` (default: caption)",
     )
     parser.add_argument(
+        "--with_question",
+        action="store_true",
+        help="show the captioner each question and its options too, for comparison",
+    )
+    parser.add_argument(
         "--segments",
         type=positive,
         default=SEGMENTS,
@@ -273,6 +315,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_settings(parser, Options)
     args = parser.parse_args(argv)
     dataset = open_dataset(args.dataset, args.data_root)
+    if args.source and args.with_question:
+        raise UserError("--with_question is for a captioner; lines of --import are there already")
     if args.source:
         name = args.model_name or "import"
         if not NAME.fullmatch(name):
@@ -282,7 +326,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"--import {args.source}: no {args.kind} lines are there")
     else:
         captioner = captioner_from(args, args.max_new_tokens)
-        name, rows = captioner.name, list(_captioned(dataset, args, captioner))
+        name = captioner.name + WITH_QUESTION * args.with_question
+        rows = list(_captioned(dataset, args, captioner))
     path = dataset.prompt_lines(args.kind, name)
     write_lines(path, rows)
     _report(dataset, path, rows)

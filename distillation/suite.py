@@ -21,10 +21,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from distillation.inputs.lines import KINDS
 from distillation.judgements import features_path, read_judgements
-from distillation.lines import KINDS
-from distillation.settings import EXPERIMENTS, TrainSettings, with_defaults
 from distillation.student import StudentConfig
+from distillation.training.settings import EXPERIMENTS, TrainSettings, with_defaults
 from tools.cli import (
     add_data_root,
     add_dataset,
@@ -108,9 +108,9 @@ class SuiteSettings:
 def ranked_teachers(dataset: Dataset) -> dict[str, float]:
     """{teacher: accuracy on the labelled training questions}, the most accurate one first. Those
     that did not give log p of all options are left out, in one line each."""
-    from distillation.targets import without_log_p
+    from distillation.inputs.views import choice_questions
     from distillation.teachers.report import choice_of
-    from distillation.views import choice_questions
+    from distillation.training.targets import without_log_p
 
     names = dataset.teacher_names("train")
     questions = choice_questions(dataset, "train") if names else []
@@ -249,8 +249,8 @@ def run_arm(
         base, config: what the arm's own settings are added to.
         folder: of all arms; a student is in <arm>/s<seed>.
     """
-    from distillation.answering import answer, is_scored
-    from distillation.runs import read_about
+    from distillation.runs.answering import answer, is_scored
+    from distillation.runs.folder import read_about
     from distillation.train import train
 
     config = replace(config, **arm.config)
@@ -276,7 +276,7 @@ def check_split(dataset: Dataset, settings: SuiteSettings, config: StudentConfig
         UserError: the split has no questions, none with features, or none of these has a label.
     """
     from distillation.features import open_features
-    from distillation.lesson import covered
+    from distillation.training.lesson import covered
 
     features = open_features(dataset, settings.clip, config.preset)
     if all(q.answer_index is None for q in covered(dataset, settings.split, features, [])):
@@ -306,7 +306,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = device_of(args.device)
     arms = {arm.name: arm for comparison in planned for arm in comparison.arms}
 
-    from distillation.report import write_report
+    from distillation.runs.report import write_report
 
     with dataset.lock("suite"):
         runs = {

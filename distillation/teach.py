@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from distillation.judgements import Judgement, read_judgements, write_judgements
-from distillation.teacher import NO_LETTERS, Case, Judged, Teacher
 from distillation.teachers.opening import TeachSettings, open_teacher
 from distillation.teachers.report import choice_of, report_of
+from distillation.teachers.teacher import NO_LETTERS, Case, Judged, Teacher
 from inference.ahead import map_ahead
 from inference.models import check_model_name
 from qa.evaluate import video_path

@@ -18,8 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distillation.settings import TrainSettings, with_defaults
 from distillation.student import StudentConfig
+from distillation.training.settings import TrainSettings, with_defaults
 from tools.cli import (
     add_data_root,
     add_dataset,
@@ -52,7 +52,7 @@ def train(
         UserError: features, lines or judgements are missing or do not fit, or the folder holds
             another training.
     """
-    from distillation.lesson import open_lesson
+    from distillation.training.lesson import open_lesson
 
     assert settings.out and settings.lr
     lesson = open_lesson(dataset, settings, make_config)
@@ -114,7 +114,7 @@ def _claim(folder: Path, about: dict[str, Any]) -> bool:
     Raises:
         UserError: the folder holds another training.
     """
-    from distillation.runs import ABOUT
+    from distillation.runs.folder import ABOUT
 
     before = read_json(folder / TRAINING)
     other = [key for key in about if before is not None and before.get(key) != about[key]]

@@ -64,9 +64,9 @@ class LinesOf:
     def __init__(self, dataset: Dataset, predictions: Path) -> None:
         """Raises UserError where its features or lines are not there."""
         from distillation.features import Features
-        from distillation.lines import Prompts
-        from distillation.runs import read_about
-        from distillation.views import choice_questions, view_of
+        from distillation.inputs.lines import Prompts
+        from distillation.inputs.views import choice_questions, view_of
+        from distillation.runs.folder import read_about
 
         about: dict[str, Any] = read_about(predictions.parents[1])
         self.variant: str = about["prompt_variant"]
@@ -86,12 +86,10 @@ class LinesOf:
     def of(self, question: Question) -> list[tuple[float, str | None]]:
         """(seconds, line or None) of each frame; empty where the student reads none, or the video
         has no features."""
-        from distillation.views import view_of
+        from distillation.inputs.views import view_of
 
         view = view_of(question)
         if self.variant == "none" or not self._features.has(view):
             return []
-        partner = self._prompts.partner(view, question.unit)
-        # Another video's lines go by that video's times.
-        texts = self._prompts.texts(*partner, self._features.times(partner[0]))
+        texts = self._prompts.shown(question, self._features.times)
         return list(zip(self._features.times(view), texts, strict=True))

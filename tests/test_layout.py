@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "distillation": ["tools", "inference", "qa", "toyworld"],
     "evaluation": ["tools", "inference", "qa", "toyworld"],
     "reproduction": [
-        *("tools", "inference", "qa", "toyworld", "evaluation", "grounding", "prealignment"),
+        *("tools", "inference", "qa", "toyworld", "evaluation"),
+        *("grounding", "prealignment", "distillation"),
     ],
     "visualize": [
         *("tools", "inference", "qa", "grounding.view", "prealignment.view", "distillation.view"),

@@ -13,8 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from distillation.teacher import Case, LocalTeacher, View, Weights, check_names, whole_network
 from distillation.teachers.merging import Merging
+from distillation.teachers.teacher import (
+    Case,
+    LocalTeacher,
+    View,
+    Weights,
+    check_names,
+    whole_network,
+)
 from inference.checkpoints import local_folder
 from tools.errors import UserError
 from tools.store.files import read_json

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from distillation.teacher import Case, LocalTeacher, View
+from distillation.teachers.teacher import Case, LocalTeacher, View
 from inference.captioner import Request, Sampling
 from inference.engines.huggingface import HuggingFaceCaptioner
 from tools.errors import UserError

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distillation.teacher import Case, LocalTeacher, View, Weights, whole_network
+from distillation.teachers.teacher import Case, LocalTeacher, View, Weights, whole_network
 from inference.checkpoints import local_folder
 from tools.text.chat import IDEFICS_AFTER, IDEFICS_BEFORE
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from distillation.teacher import BY, DTYPES, LocalTeacher, Teacher, View, Weights
 from distillation.teachers import chat_univi, idefics, video_llava
+from distillation.teachers.teacher import BY, DTYPES, LocalTeacher, Teacher, View, Weights
 from inference.captioner import Captioner
 from inference.models import check_model_name, models, open_captioner
 from tools.cli import positive, setting

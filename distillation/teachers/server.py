@@ -13,7 +13,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from distillation.judgements import Judgement
-from distillation.teacher import Case, Judged, View, letter_prompts, over_orders
+from distillation.teachers.teacher import Case, Judged, View, letter_prompts, over_orders
 from inference.captioner import Answer, Request, Sampling
 from inference.engines.server import ServerCaptioner
 from qa.options import chosen_option

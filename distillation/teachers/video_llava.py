@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from distillation.teacher import Case, LocalTeacher, whole_network
+from distillation.teachers.teacher import Case, LocalTeacher, whole_network
 from inference.checkpoints import local_folder
 from tools.text.chat import VIDEO_PROMPT
 

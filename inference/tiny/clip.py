@@ -70,8 +70,9 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = transformers.CLIPModel(config)
-    size = {"shortest_edge": IMAGE}
-    crop = {"height": IMAGE, "width": IMAGE}
+    side = config.vision_config.image_size
+    size = {"shortest_edge": side}
+    crop = {"height": side, "width": side}
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     transformers.CLIPImageProcessor(size=size, crop_size=crop).save_pretrained(folder)

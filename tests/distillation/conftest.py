@@ -6,9 +6,9 @@ import random
 import numpy as np
 import pytest
 
+from distillation.inputs.lines import write_lines
+from distillation.inputs.texts import TextTable
 from distillation.judgements import Judgement, write_judgements
-from distillation.lines import write_lines
-from distillation.texts import TextTable
 from qa.records import Question, write_questions
 from tools.store.arrays import write_arrays
 from tools.store.dataset import Dataset

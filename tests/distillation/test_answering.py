@@ -1,6 +1,12 @@
 """With which controls a student answers."""
 
-from distillation.answering import arms_of
+import orjson
+import pytest
+import torch
+
+from distillation.runs.answering import arms_of
+from distillation.runs.folder import open_student
+from tools.errors import UserError
 
 
 def test_a_student_without_lines_is_shown_less_of_the_video_and_of_the_question():
@@ -29,3 +35,14 @@ def test_the_question_cannot_be_taken_from_the_faithful_presets_options():
     faithful = arms_of("event", zero_video=False, faithful=True)
     assert own.keys() - faithful.keys() == {"choices_only"}
     assert faithful.items() <= own.items()
+
+
+def test_a_pickled_checkpoint_is_refused(tmp_path):
+    torch.save({"model": torch.zeros(2)}, tmp_path / "best.pt")
+    with pytest.raises(UserError, match=r"best\.pt is a file: a student is a folder"):
+        open_student(tmp_path / "best.pt")
+    about = {"config": {"clip_width": 8, "frames": 2}}
+    (tmp_path / "student.json").write_bytes(orjson.dumps(about))
+    torch.save({"model": torch.zeros(2)}, tmp_path / "student.safetensors")
+    with pytest.raises(UserError, match=r"student\.safetensors does not fit its student\.json"):
+        open_student(tmp_path)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from distillation import batches
 from distillation.features import Features
+from distillation.inputs import batches
+from distillation.inputs.views import view_of
 from distillation.student import Student, StudentConfig
-from distillation.views import view_of
 from qa.records import Question, read_questions
 
 

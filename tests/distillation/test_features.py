@@ -6,12 +6,12 @@ import pytest
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from distillation.encoder import Encoder, averaged
 from distillation.features import Features
+from distillation.inputs.encoder import Encoder, averaged
+from distillation.inputs.lines import Line, Prompts, read_lines
+from distillation.inputs.views import view_frames
 from distillation.judgements import Judgement, write_judgements
-from distillation.lines import Line, Prompts, read_lines
 from distillation.prompts import main as prompts_main
-from distillation.views import view_frames
 from inference.tiny import clip
 from qa.predictions import read_predictions
 from qa.records import Question, read_questions, write_questions
@@ -107,6 +107,17 @@ def test_event_lines_are_stage_2s_captions_or_those_of_equal_parts(filmed, writt
     assert [(r["start"], r["end"]) for r in rows["train1"]["lines"]] == [(0, 1), (1, 2)]
     assert [(r["start"], r["end"]) for r in rows["test1@1-2"]["lines"]] == [(1, 1.5), (1.5, 2)]
     assert len(rows) == 8
+
+
+def test_lines_with_the_question_in_view_are_of_the_question(filmed, run):
+    words = ("--kind", "event", "--model", "dryrun", "--segments", 2, "--with_question")
+    result = run("prompts", "filmed", 1, *words)
+    assert result.returncode == 0, result.stderr
+    path = filmed.prompt_lines("event", "dryrun-with-question")
+    names = [orjson.loads(line)["video"] for line in path.read_bytes().splitlines()]
+    splits = filmed.question_splits()
+    assert names == sorted(q.id for split in splits for q in read_questions(filmed, split))
+    path.unlink()  # the other tests have one captioner
 
 
 def test_lines_that_hold_an_option_are_warned_of(written):

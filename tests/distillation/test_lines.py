@@ -2,7 +2,8 @@
 
 import pytest
 
-from distillation.lines import (
+from distillation.inputs.batches import grouped
+from distillation.inputs.lines import (
     Line,
     Prompts,
     leaks,
@@ -48,6 +49,19 @@ def test_a_part_of_a_video_has_its_own_lines_or_those_of_the_video(dataset):
     prompts = Prompts(dataset, "event")
     assert prompts.texts("a@0-1", "a", [0.5]) == ["a0"]
     assert prompts.texts("b@0-1", "b", [0.5]) == ["part"]
+
+
+def test_a_question_has_its_own_lines_where_the_captioner_was_shown_it(dataset):
+    path = dataset.prompt_lines("event", "seer-with-question")
+    write_lines(path, [row("a/0", "for 0"), row("a/1", "for 1"), row("b/0", "of b")])
+    questions = [asked("a"), asked("a", 1), asked("b")]
+    own = Prompts(dataset, "event", None, questions)
+    assert [own.shown(q, lambda view: [0.5]) for q in questions] == [["for 0"], ["for 1"], ["of b"]]
+    random = Prompts(dataset, "random", None, questions)
+    seconds = {"b": [0.5], "a": [7.0]}  # another video's lines go by that video's times
+    assert random.shown(asked("a", 1), seconds.get) == ["of b"]
+    assert [len(g.questions) for g in grouped(questions, own.by_question)] == [1, 1, 1]
+    assert own.digest(questions) != own.digest(questions[:1])
 
 
 def test_random_lines_are_those_of_another_training_video_and_always_the_same(lines_of_three):

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from distillation.losses import (
+from distillation.student import NO_OPTION, Reading, Student, StudentConfig
+from distillation.training.losses import (
     Teaching,
     divergence,
     label_loss,
     random_projection,
     teacher_loss,
 )
-from distillation.student import NO_OPTION, Reading, Student, StudentConfig
 
 
 def reading(logits, h=None, taught=None):

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from distillation.losses import label_loss
 from distillation.student import Student, StudentConfig
+from distillation.training.losses import label_loss
 
 D, T, N, L, C = 16, 4, 3, 5, 4
 SMALL = {"heads": 2, "temporal_heads": 2, "ffn": 2, "dropout": 0.0}

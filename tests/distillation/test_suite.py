@@ -8,10 +8,10 @@ import orjson
 import pytest
 
 from distillation import suite as module
-from distillation.answering import is_scored
+from distillation.inputs.lines import write_lines
 from distillation.judgements import Judgement, write_judgements
-from distillation.lines import write_lines
-from distillation.report import verdict
+from distillation.runs.answering import is_scored
+from distillation.runs.report import verdict
 from distillation.suite import SuiteSettings, comparisons
 from qa.records import read_questions, write_questions
 from tools.errors import UserError

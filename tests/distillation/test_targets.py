@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distillation.judgements import Judgement, read_judgements, write_judgements
-from distillation.targets import fit_tau, make_targets, softmax
+from distillation.training.targets import fit_tau, make_targets, softmax
 from qa.records import Question
 from tools.errors import UserError
 

@@ -10,9 +10,9 @@ import pytest
 
 from distillation.judgements import Judgement, features_path, read_judgements, write_judgements
 from distillation.teach import TeachStep, better_way, row_of
-from distillation.teacher import Case, Judged, View
 from distillation.teachers.report import calibration_error, report_of
 from distillation.teachers.server import ServerTeacher, letters_of
+from distillation.teachers.teacher import Case, Judged, View
 from inference.models import open_captioner
 from inference.tiny import teachers as tiny_teachers
 from qa.records import Question, read_questions, write_questions

@@ -8,7 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from distillation.teacher import (
+from distillation.teachers.chat_univi import ChatUniVi
+from distillation.teachers.generic import GenericTeacher
+from distillation.teachers.idefics import Idefics
+from distillation.teachers.teacher import (
     Case,
     LocalTeacher,
     View,
@@ -17,9 +20,6 @@ from distillation.teacher import (
     letter_tokens,
     over_orders,
 )
-from distillation.teachers.chat_univi import ChatUniVi
-from distillation.teachers.generic import GenericTeacher
-from distillation.teachers.idefics import Idefics
 from distillation.teachers.video_llava import VideoLlava
 from inference.models import open_captioner
 from inference.tiny import teachers as tiny_teachers
@@ -323,10 +323,10 @@ def test_another_kind_of_checkpoint_is_refused(kind, checkpoint, message, folder
 
 def test_four_bits_need_a_package_and_a_gpu(folder, monkeypatch):
     own = VideoLlava("tiny", str(folder("video_llava")), weights=Weights(load_in_4bit=True))
-    monkeypatch.setattr("distillation.teacher.find_spec", lambda name: None)
+    monkeypatch.setattr("distillation.teachers.teacher.find_spec", lambda name: None)
     with pytest.raises(UserError, match="--load_in_4bit needs the package bitsandbytes"):
         own.check("cpu")
-    monkeypatch.setattr("distillation.teacher.find_spec", lambda name: name)
+    monkeypatch.setattr("distillation.teachers.teacher.find_spec", lambda name: name)
     with pytest.raises(UserError, match="--load_in_4bit needs a GPU"):
         own.check("cpu")
 

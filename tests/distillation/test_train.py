@@ -7,8 +7,8 @@ import orjson
 import pytest
 from safetensors.numpy import load_file
 
+from distillation.inputs.lines import write_lines
 from distillation.judgements import Judgement, write_judgements
-from distillation.lines import write_lines
 from qa.records import read_questions
 from tools.store.files import read_json
 
@@ -69,7 +69,7 @@ def test_a_teacher_makes_up_for_missing_labels(few_labels):
 
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_bytes(trained, monkeypatch, seeing):
     """It ends in the third of four epochs, after the checkpoint of the second."""
-    from distillation.trainer import StudentTrainer
+    from distillation.training.trainer import StudentTrainer
 
     words = ("--epochs", 4, "--dropout", 0.2, *TAUGHT)
     whole, unbroken = trained("unbroken", *words)
@@ -104,9 +104,9 @@ def test_rates_and_weights_are_chosen_on_the_validation_questions(trained):
 
 
 def test_lines_are_read_and_students_of_a_seed_begin_with_the_same_weights(trained, films):
-    from distillation.lesson import open_lesson
-    from distillation.settings import TrainSettings, with_defaults
     from distillation.student import StudentConfig
+    from distillation.training.lesson import open_lesson
+    from distillation.training.settings import TrainSettings, with_defaults
 
     def weights(**settings):
         own = with_defaults(TrainSettings(**settings), False, "films")

@@ -12,6 +12,7 @@ from tools.text.prompts import (
     QUESTIONS,
     Prompts,
     add_prompts_flag,
+    asked_clip_messages,
     clip_messages,
     listed_captions,
     read_prompts,
@@ -34,6 +35,14 @@ def test_the_first_clip_is_shown_alone():
     assert [message["role"] for message in messages] == ["user"]
     assert [[int(frame[0, 0, 0]) for frame in clip] for clip in videos(messages)] == [[0, 1]]
     assert texts(messages) == [prompts.FIRST_CLIP]
+
+
+def test_a_clip_may_be_shown_with_a_question_and_its_options():
+    messages = asked_clip_messages(PAIRS[1], "Who runs?", ["a dog", "a cat"])
+    assert [[int(frame[0, 0, 0]) for frame in clip] for clip in videos(messages)] == [[10, 11]]
+    [text] = texts(messages)
+    assert text.startswith(prompts.FIRST_CLIP)
+    assert text.endswith("Mention what helps to answer: Who runs?\nOptions:\n- a dog\n- a cat")
 
 
 def test_a_later_clip_is_shown_after_the_one_before_it():

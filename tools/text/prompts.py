@@ -113,6 +113,15 @@ def clip_messages(pairs: Sequence[FramePair], k: int, prompts: Prompts = DEFAULT
     return [{"role": "user", "content": content}]
 
 
+def asked_clip_messages(
+    pair: FramePair, question: str, choices: Sequence[str], prompts: Prompts = DEFAULT
+) -> list[Message]:
+    """Ask for the caption of one clip, with a question about its video and the options in view."""
+    listed = "\n".join(f"- {' '.join(choice.split())}" for choice in choices)
+    text = f"{prompts.first_clip}\nMention what helps to answer: {question}\nOptions:\n{listed}"
+    return [{"role": "user", "content": [_video(pair), _text(text)]}]
+
+
 def video_messages(frames: Sequence[np.ndarray], question: str, fps: float) -> list[Message]:
     """Ask something of a whole video, which stands before the question as in a training row.
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from distillation.batches import Reader, grouped
+from distillation.inputs.batches import Reader, grouped
 from distillation.student import Student, StudentConfig
 from qa.records import Question
 from tools.errors import UserError
@@ -40,8 +40,13 @@ def read_about(folder: Path) -> dict[str, Any]:
     """What student.json says.
 
     Raises:
-        UserError: the folder holds no trained student.
+        UserError: the folder holds no trained student, or is a checkpoint of another code.
     """
+    if folder.is_file():
+        raise UserError(
+            f"{folder} is a file: a student is a folder of {WEIGHTS} and {ABOUT}; a pickled"
+            " checkpoint, such as the public code's best.pt, may run code and is not opened"
+        )
     about = read_json(folder / ABOUT)
     if not isinstance(about, dict) or "config" not in about:
         raise UserError(
@@ -76,7 +81,7 @@ def log_p_of(
     was_training = student.training
     student.eval()
     answers: dict[str, list[float]] = {}
-    groups = grouped(questions)
+    groups = grouped(questions, read.prompts.by_question)
     for start in range(0, len(groups), GROUPS_AT_ONCE):
         part = groups[start : start + GROUPS_AT_ONCE]
         inputs = {name: tensor.to(device) for name, tensor in inputs_of(read(part)).items()}

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 from transformers import set_seed
 
-from distillation.batches import Group, Reader, grouped, set_statistics
 from distillation.features import Features, open_features
+from distillation.inputs.batches import Group, Reader, grouped, set_statistics
+from distillation.inputs.lines import Prompts
+from distillation.inputs.views import choice_questions, view_of
 from distillation.judgements import features_path, judgements_of, read_judgements
-from distillation.lines import Prompts
-from distillation.losses import Teaching
-from distillation.runs import ABOUT, EPOCHS, WEIGHTS, log_p_of, open_student, save_student
-from distillation.settings import CLIP_NORM, TrainSettings
+from distillation.runs.folder import ABOUT, EPOCHS, WEIGHTS, log_p_of, open_student, save_student
 from distillation.student import Student, StudentConfig
-from distillation.targets import Targets, make_targets
-from distillation.trainer import StudentTrainer, arguments_of, epochs_of
-from distillation.views import choice_questions, view_of
+from distillation.training.losses import Teaching
+from distillation.training.settings import CLIP_NORM, TrainSettings
+from distillation.training.targets import Targets, make_targets
+from distillation.training.trainer import StudentTrainer, arguments_of, epochs_of
 from qa.predictions import Prediction, benchmark_digest, write_predictions
 from qa.records import Question
 from tools.errors import UserError
@@ -113,7 +113,7 @@ class Lesson:
     def _learned_from(self) -> list[Group]:
         """What an epoch visits: of a teacher all questions, of labels alone those that have one, as
         often as it takes to make as many steps."""
-        one_by_one = self.config.faithful
+        one_by_one = self.config.faithful or self.prompts.by_question
         groups = grouped(self.training, one_by_one)
         if self.targets is not None:
             return groups

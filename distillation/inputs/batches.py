@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from distillation.features import Features, option_text
-from distillation.lines import Prompts
+from distillation.inputs.lines import Prompts
+from distillation.inputs.views import view_of
 from distillation.student import Student
-from distillation.views import view_of
 from qa.records import Question
 
 STATISTICS_VIEWS = 256  # at most, whose tokens give the mean and deviation of each channel
@@ -145,11 +145,11 @@ class Reader:
         )
 
     def _texts_of(self, group: Group) -> list[str | None]:
-        if group.view not in self._texts:
-            partner = self.prompts.partner(group.view, group.video)
-            times = self.features.times(partner[0])
-            self._texts[group.view] = self.prompts.texts(*partner, times)
-        return self._texts[group.view]
+        question = group.questions[0]  # in whose view, or with whose own lines, all of them are
+        subject = self.prompts.subject_of(question)
+        if subject not in self._texts:
+            self._texts[subject] = self.prompts.shown(question, self.features.times)
+        return self._texts[subject]
 
 
 def _filled(like: Tensor, row: Tensor | None) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distillation.runs import EPOCHS, read_about
+from distillation.runs.folder import EPOCHS, read_about
 from tools.statistics import ALL, Interval, Scores, Spread, difference, intervals
 from tools.store.files import read_json, replace_atomically, write_json
 

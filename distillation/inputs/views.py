@@ -4,6 +4,7 @@ A view is a video or the part of one between a question's start and end. Caption
 the same frames of it: those at the middles of equal parts of its time.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,24 +56,46 @@ def list_views(dataset: Dataset) -> None:
     Raises:
         UserError: the data set has no question with options and a video.
     """
-    records: dict[str, Record] = {}
-    for split in dataset.question_splits():
-        for question in read_questions(dataset, split):
-            if question.choices is None or question.video is None:
-                continue
-            context = {k: v for k, v in question.context.items() if k in ("media", "frames")}
-            records[view_of(question)] = {
-                "video_id": view_of(question),
-                "of": question.unit,
-                "path": str(video_path(dataset, question)),
-                **{"start": question.start, "end": question.end, "context": context},
-            }
+    records = {view_of(q): view_record(dataset, q) for q in _every_choice(dataset)}
     if not records:
         raise UserError(
             f"{dataset.name} has no questions with options and a video: python -m qa.read writes"
             " them, of open ones with --choices 5"
         )
     dataset.table(VIEWS).write(records.values())
+
+
+def asked_views(dataset: Dataset) -> list[Record]:
+    """A record of the view of each question of all splits, which is named by the question's id and
+    holds what is `asked`."""
+    records = {
+        q.id: {
+            **view_record(dataset, q),
+            "video_id": q.id,
+            "asked": {"question": q.question, "choices": q.choices},
+        }
+        for q in _every_choice(dataset)
+    }
+    return [records[name] for name in sorted(records)]
+
+
+def view_record(dataset: Dataset, question: Question) -> Record:
+    """What a question is about, as the table VIEWS holds it."""
+    context = {k: v for k, v in question.context.items() if k in ("media", "frames")}
+    return {
+        "video_id": view_of(question),
+        "of": question.unit,
+        "path": str(video_path(dataset, question)),
+        **{"start": question.start, "end": question.end, "context": context},
+    }
+
+
+def _every_choice(dataset: Dataset) -> Iterator[Question]:
+    """The questions of all splits that have options and a video."""
+    for split in dataset.question_splits():
+        for question in read_questions(dataset, split):
+            if question.choices is not None and question.video is not None:
+                yield question
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distillation.batches import Reader
 from distillation.features import Features
-from distillation.lines import Prompts
-from distillation.runs import WEIGHTS, log_p_of, open_student, read_about
-from distillation.views import choice_questions, view_of
+from distillation.inputs.batches import Reader
+from distillation.inputs.lines import Prompts
+from distillation.inputs.views import choice_questions, view_of
+from distillation.runs.folder import WEIGHTS, log_p_of, open_student, read_about
 from qa.predictions import Prediction, benchmark_digest, control_path, write_predictions
 from qa.records import Question
 from tools.errors import UserError

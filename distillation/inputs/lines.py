@@ -5,20 +5,21 @@
     {"video", "source", "lines": [{"start", "end", "text"}, ...], "dropped"}
 
 in time order, seconds. `video` is a video_id, or the name of the part of a video that a question is
-about. A frame is shown with the line whose span holds its time, or with none.
+about; where the captioner was shown the questions, it is a question's id. A frame is shown with the
+line whose span holds its time, or with none.
 """
 
 import hashlib
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from distillation.views import view_of
+from distillation.inputs.views import view_of
 from qa.matching import normalise, occurs
 from qa.records import Question
 from tools.errors import UserError
@@ -32,6 +33,8 @@ KINDS = ("event", "frame")  # which captioners write
 # event lines of another video, its own in another order, and its own up to the verb.
 CONTROLS = ("none", "empty", "random", "shuffled", "static")
 VARIANTS = (*KINDS, *CONTROLS)
+# Ends the name of lines that were written with a question and its options in view.
+WITH_QUESTION = "-with-question"
 
 # Where "who is there" ends: the first auxiliary, word in -ing or verb of the toy world behind the
 # first word. A rule of thumb for a control: it cuts "a man in a red shirt is running" before "is",
@@ -127,6 +130,7 @@ class Prompts:
         self.captioner: str | None = None
         self._lines: dict[str, list[Line]] = {}
         self._pool: list[tuple[str, str]] = []
+        self._views: dict[str, str] = {}
         if variant in ("none", "empty"):
             return
         kind = variant if variant in KINDS else kind
@@ -139,51 +143,74 @@ class Prompts:
             )
         self.captioner = names[0]
         self._lines = read_lines(dataset.prompt_lines(kind, names[0]))
-        views = {view_of(question): question.unit for question in training}
-        self._pool = [(view, of) for view, of in sorted(views.items()) if self._own(view, of)]
+        self._views = {self.subject_of(question): view_of(question) for question in training}
+        subjects = {self.subject_of(question): question.unit for question in training}
+        self._pool = [pair for pair in sorted(subjects.items()) if self._own(*pair)]
 
-    def _own(self, view: str, video: str) -> list[Line]:
-        return self._lines.get(view) or self._lines.get(video) or []
+    @property
+    def by_question(self) -> bool:
+        """Whether each question has lines of its own."""
+        return self.captioner is not None and self.captioner.endswith(WITH_QUESTION)
+
+    def subject_of(self, question: Question) -> str:
+        """What lines are of: a view, or a question."""
+        return question.id if self.by_question else view_of(question)
+
+    def _own(self, subject: str, video: str) -> list[Line]:
+        return self._lines.get(subject) or self._lines.get(video) or []
 
     def digest(self, questions: Iterable[Question]) -> str | None:
         """16 hex digits of the lines of what questions are about, whichever variant shows them;
         None where no captioner's lines are read."""
         if self.captioner is None:
             return None
-        views = {view_of(question): question.unit for question in questions}
+        subjects = {self.subject_of(question): question.unit for question in questions}
         rows = [
-            [view, [[line.start, line.end, line.text] for line in self._own(view, video)]]
-            for view, video in sorted(views.items())
+            [subject, [[line.start, line.end, line.text] for line in self._own(subject, video)]]
+            for subject, video in sorted(subjects.items())
         ]
         return hashlib.sha256(dumps(rows)).hexdigest()[:16]
 
-    def partner(self, view: str, video: str) -> tuple[str, str]:
-        """The (view, video) whose lines a video is shown with: its own, but for "random", where it
-        is one of another training video."""
+    def shown(
+        self, question: Question, times_of: Callable[[str], Sequence[float]]
+    ) -> list[str | None]:
+        """The line of each frame that a question is asked with; None: it has none.
+
+        Args:
+            times_of: view -> seconds of its frames. Another video's lines go by that video's.
+        """
+        subject = self.subject_of(question)
+        partner = self.partner(subject, question.unit)
+        view = view_of(question) if partner[0] == subject else self._views[partner[0]]
+        return self.texts(*partner, times_of(view))
+
+    def partner(self, subject: str, video: str) -> tuple[str, str]:
+        """The (subject, video) whose lines a subject is shown with: its own, but for "random",
+        where it is one of another training video."""
         if self.variant != "random":
-            return view, video
+            return subject, video
         others = [pair for pair in self._pool if pair[1] != video]
         if not others:
             raise UserError("random lines need two training videos that have lines")
-        return random.Random(f"{self.seed}/{view}/lines").choice(others)
+        return random.Random(f"{self.seed}/{subject}/lines").choice(others)
 
-    def texts(self, view: str, video: str, times: Sequence[float]) -> list[str | None]:
+    def texts(self, subject: str, video: str, times: Sequence[float]) -> list[str | None]:
         """The line of each frame; None: it has none.
 
         Args:
-            view, video: of `partner`.
-            times: seconds of that view's frames.
+            subject, video: of `partner`.
+            times: seconds of the frames of that subject's view.
         """
         if self.variant == "none":
             return [None] * len(times)
         if self.variant == "empty":
             return [""] * len(times)
-        lines = self._own(view, video)
+        lines = self._own(subject, video)
         texts = [line.text for line in lines]
         if self.variant == "static":
             texts = [static(text) for text in texts]
         if self.variant == "shuffled" and len(set(texts)) > 1:
-            rng, original = random.Random(f"{self.seed}/{view}/order"), list(texts)
+            rng, original = random.Random(f"{self.seed}/{subject}/order"), list(texts)
             while texts == original:
                 rng.shuffle(texts)
         return [
@@ -201,7 +228,8 @@ def leaks(questions: Iterable[Question], lines: dict[str, list[Line]]) -> tuple[
     both normalised; and those where it is that of the right one."""
     with_lines = of_any = of_right = 0
     for question in questions:
-        own = lines.get(view_of(question)) or lines.get(question.unit)
+        names = (question.id, view_of(question), question.unit)
+        own = next((lines[name] for name in names if lines.get(name)), None)
         if not own or question.choices is None:
             continue
         with_lines += 1

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distillation.lines import VARIANTS
-from distillation.losses import MODES, SOFT, Teaching
-from distillation.targets import WAYS
+from distillation.inputs.lines import VARIANTS
+from distillation.training.losses import MODES, SOFT, Teaching
+from distillation.training.targets import WAYS
 from tools.cli import amount, new_folder, positive, setting, share
 from tools.errors import UserError
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from distillation.batches import Group, Reader
-from distillation.losses import Teaching, label_loss, teacher_loss
-from distillation.runs import accuracy_of, inputs_of, log_p_of
+from distillation.inputs.batches import Group, Reader
+from distillation.runs.folder import accuracy_of, inputs_of, log_p_of
 from distillation.student import Student
+from distillation.training.losses import Teaching, label_loss, teacher_loss
 from qa.records import Question
 
 

@@ -1,0 +1,1 @@
+"""Folders of trained students, what these answer, and the report of many."""

@@ -1,0 +1,1 @@
+"""How a student learns: settings, losses, a teacher's distributions, and the library's Trainer."""

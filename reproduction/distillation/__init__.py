@@ -1,0 +1,1 @@
+"""CaTeR's claims, measured on two CPU cores."""

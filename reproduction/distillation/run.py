@@ -1,0 +1,60 @@
+"""The reproduction of CaTeR: every arm of every seed, on the package's own modules.
+
+    python -m reproduction.distillation.run                 # the core arms of five seeds
+    python -m reproduction.distillation.run --all_arms      # and the other modes, lines and labels
+    python -m reproduction.distillation.run --quick         # the one seed, fewer videos: no proof
+
+Renders the toy stories, has toyvl write their lines, trains one tiny CLIP, and then the students of
+each seed. An arm without a learning rate in results/distillation_choices.json is tried first, with
+a seed of its own, on validation questions. Writes distillation.json, distillation.md and claims.
+Stop it as you like: the same command goes on. Everything between lies in exp/distillation; what a
+seed printed, in exp/distillation/logs.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from reproduction.distillation.arms import ARMS, CORE
+from reproduction.distillation.report import METHOD, write_report
+from reproduction.distillation.results import CHOICES, collect
+from reproduction.distillation.trial import CHOOSING
+from reproduction.distillation.world import SIZES, commands
+from reproduction.jobs import Runner, python
+from reproduction.results import write_results
+from reproduction.seeds import SEEDS, run_parser, run_seeds
+from tools.cli import run_script
+from tools.store.files import read_json
+from tools.store.locks import sole_writer
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what is left to do, and report."""
+    args = run_parser(__doc__, METHOD, ARMS)[0].parse_args(argv)
+    arms = args.arms or (ARMS if args.all_arms else CORE)
+    size = "quick" if args.quick else "whole"
+    exp = args.exp / "quick" if args.quick else args.exp
+    with sole_writer(args.exp / "run"):
+        runner = Runner(exp / "logs", args.workers)
+        fixed = ["--exp", exp, "--size", size, "--arms"]
+
+        def make(seed: int) -> None:
+            if not (exp / "cost.json").is_file():  # the last that is made of the world
+                runner.job("world", list(commands(exp, size, args.workers)))
+            known = read_json(CHOICES) or {}
+            untried = [name for name in arms if name not in known]
+            if untried and not args.quick:
+                words = [CHOOSING, *fixed, *untried]
+                runner.job("choices", [python("reproduction.distillation.trial", *words)])
+            words = [seed, *fixed, *arms]
+            runner.job(f"seed-{seed}", [python("reproduction.distillation.trial", *words)])
+
+        def report(out: Path) -> None:
+            results = collect(exp, range(1, SEEDS + 1), SIZES[size].test)
+            write_results(out / "distillation.json", results)
+            write_report(out)
+
+        run_seeds(args, runner, METHOD, make, report)
+
+
+if __name__ == "__main__":
+    run_script(main)
