@@ -261,7 +261,7 @@ class Dataset:
 
     def discard_if_empty(self) -> None:
         """Delete the folder if a run that could not begin has left nothing but locks in it."""
-        if os.listdir(self.root) == [".locks"]:
+        if self.root.exists() and os.listdir(self.root) == [".locks"]:
             shutil.rmtree(self.root)
 
 
