@@ -152,11 +152,11 @@ class _OnCPU:
         changing = changing_steps(frames) | (level < STILL_LOGIT)
         logits = np.full((len(changing), STEP), STILL_LOGIT, np.float32)
         edges = np.flatnonzero(np.diff(changing, prepend=False, append=False))
-        for start, end in edges.reshape(-1, 2).tolist():
+        for start, end in edges.reshape(-1, 2):
             logits[start:end] = infer(self._coarse, start, end)
         for network, band in ((self._coarse, self._band), (self._exact, BAND_ROUNDING)):
             unsure = changing & (np.abs(logits - level) < band).any(axis=1)
-            for step in np.flatnonzero(unsure):
+            for step in np.flatnonzero(unsure).tolist():
                 logits[step] = infer(network, step, step + 1)
         return logits.ravel()
 
