@@ -11,7 +11,8 @@ Exit code 1 where a ratio is below the floor or the frames above a probability o
 
 The last line is about the margin: where only the coarse network has answered, the published logit
 may differ, and does no harm as long as the difference stays below the band around the threshold in
-which the exact network answers (BAND_ENDS, BAND_MIDDLE in tools/shots/transnet.py).
+which the exact network answers (BAND_ENDS, BAND_MIDDLE, and BAND_ROUNDING for windows as published,
+in tools/shots/transnet.py).
 """
 
 import random

@@ -18,6 +18,7 @@ from tools.shots.transnet import (
     STEP,
     TransNetV2,
     _sections,
+    changing_steps,
     colour_histograms,
     comparable,
 )
@@ -26,7 +27,8 @@ from tools.video.decode import Display
 from tools.video.scan import FrameMeter
 
 FOOTAGE = REPOSITORY.parent / "shared" / "videos"
-CLIP = FOOTAGE / "sample_demo_1.mp4"
+MOVING, STILL = FOOTAGE / "sample_demo_1.mp4", FOOTAGE / "sample_demo_3.mp4"
+needs_footage = pytest.mark.skipif(not MOVING.exists(), reason="needs ../shared/videos")
 PLACES = ("beach", "forest", "night", "fire", "snow", "party")
 
 
@@ -73,9 +75,13 @@ def film(picture):
 
 
 def exactly(network, frames):
-    """Probabilities by the published protocol: a wide band has every window done as published."""
+    """Probabilities by the published protocol: every window is done by the exact network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network._network, "_band", np.full(transnet.STEP, np.inf))
+        patch.setattr(transnet, "BAND_ROUNDING", np.inf)
+        patch.setattr(
+            transnet, "changing_steps", lambda frames: np.ones(len(frames) // STEP - 1, bool)
+        )
         return network.predict([frames])
 
 
@@ -98,12 +104,17 @@ def test_hard_cuts_are_marked_on_the_last_frame_of_the_old_shot(network, picture
     assert np.flatnonzero(found > 0.5).tolist() == [29, 70, 95]
 
 
-@pytest.mark.skipif(not CLIP.exists(), reason="needs ../shared/videos")
-def test_windows_near_the_threshold_are_as_the_package_predicts_on_real_footage(network, published):
-    with av.open(str(CLIP)) as container:
+def thumbnails(clip, count):
+    """The first thumbnails of a file."""
+    with av.open(str(clip)) as container:
         meter = FrameMeter(Display(container.streams.video[0]))
-        decoded = itertools.islice(container.decode(video=0), 50)
-        frames = np.stack([meter.thumbnail(frame) for frame in decoded])
+        decoded = itertools.islice(container.decode(video=0), count)
+        return np.stack([meter.thumbnail(frame) for frame in decoded])
+
+
+@needs_footage
+def test_windows_near_the_threshold_are_as_the_package_predicts_on_real_footage(network, published):
+    frames = thumbnails(MOVING, 50)
     assert np.abs(exactly(network, frames) - published(frames)).max() < 1e-5
 
 
@@ -157,6 +168,54 @@ def test_a_window_with_a_frame_near_the_threshold_is_done_again_as_published(
     found = network.predict([film[150:300]], threshold)
     assert np.abs(film_found - film_exactly)[window].max() > 1e-5
     assert np.abs(found[50:100] - film_exactly[window]).max() < 1e-6
+
+
+@needs_footage
+def test_on_joined_footage_the_network_skips_the_still_steps_and_finds_the_same(
+    network, monkeypatch
+):
+    moving, still = thumbnails(MOVING, 200), thumbnails(STILL, 146)
+    # One picture from frame 80 to 299: the clip after its own cut, forth and back.
+    frames = np.concatenate([moving[:80], still[8:], still[:63:-1], moving[100:150]])
+    as_published = exactly(network, frames)
+    done = []
+
+    def infer(request, window, histograms):
+        done.append((request is network._network._exact, len(window)))
+        return run(request, window, histograms)
+
+    run = transnet._infer
+    monkeypatch.setattr(transnet, "_infer", infer)
+    found = network.predict([frames])
+    assert np.flatnonzero(as_published > 0.5).tolist() == [79, 299]
+    assert np.flatnonzero(found > 0.5).tolist() == [79, 299]
+    # Frames 150 to 249 are the two steps whose windows show that picture alone.
+    assert done[:2] == [(False, 200), (False, 150)]
+
+
+def test_a_step_is_still_where_its_window_changes_by_a_tenth_of_the_contrast_at_most():
+    picture = np.full((27, 48, 3), 50, np.uint8)
+    picture[:, 24:] = 150  # on average 50 from its mean
+    still = np.repeat(picture[None], 200, axis=0)
+    brighter, too_bright, cut = still.copy(), still.copy(), still.copy()
+    brighter[170:] += 4
+    too_bright[170:] += 6
+    cut[170:] = picture[:, ::-1]
+    for frames, last_step_changes in ((still, 0), (brighter, 0), (too_bright, 1), (cut, 1)):
+        assert changing_steps(frames).tolist() == [False, False, last_step_changes]
+    # The contrast is the picture's own, so that a cut in the dark and text on black count.
+    assert changing_steps(cut // 25).tolist() == [False, False, True]
+    caption = np.zeros_like(still)
+    caption[170:, 20:22, 10:20] = 200
+    assert changing_steps(caption).tolist() == [False, False, True]
+
+
+def test_a_low_threshold_has_the_network_see_the_still_steps_too(network, picture):
+    still = np.repeat(picture("beach", (48, 27), 0)[None], 60, axis=0)
+    level = float(1 / (1 + np.exp(-transnet.STILL_LOGIT)))
+    assert network.predict([still], level * 1.01) == pytest.approx(level)
+    found = network.predict([still], level * 0.99)
+    assert (found < level / 10).all()
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
@@ -222,11 +281,11 @@ def test_a_worker_imports_no_torch_and_stays_small(shot_networks, run_script):
 import sys
 from pathlib import Path
 import numpy as np
-from tools.shots.transnet import TransNetV2
-network = TransNetV2("cpu")
+from tools.shots import transnet
+network = transnet.TransNetV2("cpu")
 frames = np.random.default_rng(0).integers(0, 256, (450, 27, 48, 3), dtype=np.uint8)
 network.predict([frames])
-network._network._band[:] = np.inf
+network._network._band[:] = transnet.BAND_ROUNDING = np.inf
 network.predict([frames[:50]])
 peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
 print("torch" in sys.modules, int(peak) // 1024)
