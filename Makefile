@@ -112,7 +112,7 @@ setup-ray: setup-dev
 	    -r requirements-ray.txt && echo "$$sum" >$(RAY_VENV)/ready; }
 
 test-ray: setup-ray
-	PATH="$(abspath $(RAY_VENV))/bin:$$PATH" $(RAY_VENV)/bin/python -m pytest tests/ray
+	PATH="$(abspath $(RAY_VENV))/bin:$$PATH" $(RAY_VENV)/bin/python -m pytest tests/on_ray
 
 lint: setup-dev
 	$(PY) -m ruff check .

@@ -40,7 +40,12 @@ def run_parser(
         "--arms", nargs="+", metavar="NAME", choices=arms, help="these arms (default: the core)"
     )
     parser.add_argument(
-        "--seeds", type=positive, default=SEEDS, metavar="N", help="(default: %(default)s)"
+        "--seeds",
+        type=positive,
+        choices=range(1, SEEDS + 1),
+        default=SEEDS,
+        metavar="N",
+        help="the first N of them (default: %(default)s, all)",
     )
     parser.add_argument(
         "--workers",

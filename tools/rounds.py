@@ -9,7 +9,7 @@ settings are read from the environment as always. Then it is scored on held-out 
 (evaluate_model.py toy). The rounds end when one does not improve the held-out order: the interval
 of 95 % of its difference to the best model so far, paired by video, is not above 0.
 
-Everything lies in exp/rounds/<name>; Ctrl-C stops, and the same command goes on.
+Everything lies in exp/rounds/<data set>-<name>; Ctrl-C stops, and the same command goes on.
 """
 
 import argparse
@@ -24,12 +24,13 @@ from typing import Any
 from tools.cli import add_data_root, add_dataset, new_folder, positive, run_script, script_parser
 from tools.errors import UserError
 from tools.pairs.perturbation import MAGNITUDES
+from tools.runner.devices import count_gpus
 from tools.runner.options import Options
 from tools.statistics import ALL, Interval, difference
 from tools.store.dataset import REPOSITORY
 from tools.store.files import read_json, write_json
 from tools.store.locks import sole_writer
-from tools.training.recipe import CHOSEN, ORDER, Stage, parse
+from tools.training.recipe import CHOSEN, OF_A_MODEL, ORDER, Stage, parse
 from tools.training.stages import find_state
 
 METRIC = "ordered"  # right pairs of events, of all pairs of a video's events
@@ -82,6 +83,44 @@ class Rounds:
         """The score file of the model that a round begins with."""
         return self.exp / f"scores_{number}.json"
 
+    def check(self) -> None:
+        """Raise UserError where a training could not begin: stages 2 and 3 take long."""
+        for stage in parse(self.recipe).stages:
+            if not stage.levels and stage.dataset not in OF_A_MODEL:
+                raise UserError(
+                    f"--phase: {stage.dataset!r} is no data that a round makes; levels such as"
+                    f" r16-r8-r4-r2, {CHOSEN} and {ORDER} are"
+                )
+        shown = subprocess.run(
+            self.training,
+            env={**_environment(), **self.settings(0), "DRY_RUN": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if shown.returncode:
+            raise UserError(shown.stderr.strip().splitlines()[-1].removeprefix("error: "))
+
+    @property
+    def training(self) -> list[str]:
+        """The command of stage 5."""
+        return ["bash", str(REPOSITORY / "train_scripts" / "run.sh"), self.recipe]
+
+    def settings(self, number: int) -> dict[str, str]:
+        """The variables of a round's training."""
+        model = self.model_of(number)
+        on_cpu = self.device == "cpu" or (self.device == "auto" and not count_gpus())
+        return {
+            # The scripts know where a model of their own table is.
+            **({"MODEL": model} if os.path.sep in model else {}),
+            "DATA_MODEL": self.names(number),
+            "DATA_ITER": str(number),
+            "DATA_DIR": str(self.exp / "rows"),
+            "EXP_DIR": str(self.exp),
+            "GROUP": f"round{number}",
+            **({"DEVICE": "cpu"} if on_cpu else {}),
+        }
+
     def make(self, number: int) -> None:
         """Stages 2 to 5 of a round; each goes on where it was stopped."""
         model, name = self.model_of(number), self.names(number)
@@ -93,17 +132,7 @@ class Rounds:
         rows = self.exp / "rows"
         for stage in parse(self.recipe).stages:
             self.make_rows(stage, number, rows / stage.data_file(name, number), model)
-        settings = {
-            # The scripts know where a model of their own table is.
-            **({"MODEL": model} if os.path.sep in model else {}),
-            "DATA_MODEL": name,
-            "DATA_ITER": str(number),
-            "DATA_DIR": str(rows),
-            "EXP_DIR": str(self.exp),
-            "GROUP": f"round{number}",
-            **({"DEVICE": "cpu"} if self.device == "cpu" else {}),
-        }
-        run_command(["bash", str(REPOSITORY / "train_scripts" / "run.sh"), self.recipe], settings)
+        run_command(self.training, self.settings(number))
 
     def make_rows(self, stage: Stage, number: int, path: Path, model: str) -> None:
         """The rows that a stage of the training takes."""
@@ -115,28 +144,30 @@ class Rounds:
         elif stage.dataset == CHOSEN:
             ratios = list(map(str, MAGNITUDES[::-1]))
             run("convert_to_swift.py", common[0], *ratios, *common[1:], "--sft", *root)
-        elif stage.dataset == ORDER:
+        else:
             asked = ["--model", model, "--model_name", name, "--device", self.device]
             run("-m", "inference.reversal", self.dataset, str(self.world_size), *asked, *root)
             run("-m", "tools.pairs.order_rows", *common, *root)
-        else:
-            raise UserError(
-                f"--phase: {stage.dataset!r} is no data that a round makes; levels such as"
-                f" r16-r8-r4-r2, {CHOSEN} and {ORDER} are"
-            )
 
     def score(self, number: int) -> dict[str, Any]:
         """The scores of the model that a round begins with, made where they are not there."""
         path, model = self.scores_of(number), self.model_of(number)
         known = read_json(path)
-        if known and known["model"] == model:
-            return dict(known)
+        if known and (known["model"], known["dataset"]) == (model, self.held_out):
+            made_from = [self.data_root / self.held_out / "truth.jsonl"]
+            made_from += Path(model).glob("*.safetensors")
+            if all(not file.exists() or _time(file) < _time(path) for file in made_from):
+                return dict(known)
         run(
             *("evaluate_model.py", "toy", "--model", model, "--model_name", self.names(number)),
             *("--dataset", self.held_out, "--device", self.device, "--out", str(path)),
             *("--data_root", str(self.data_root)),
         )
         return dict(read_json(path))
+
+
+def _time(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def run(*words: str) -> None:
@@ -146,6 +177,11 @@ def run(*words: str) -> None:
     run_command([sys.executable, *first, *rest], {"PYTHONPATH": _python_path()})
 
 
+def _environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path}
+
+
 def _python_path() -> str:
     return os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
 
@@ -153,8 +189,7 @@ def _python_path() -> str:
 def run_command(command: Sequence[str], settings: Mapping[str, str]) -> None:
     """Run a command; raises UserError where it fails, after its own message."""
     print(f"\n$ {' '.join(command)}", flush=True)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(command, env={**os.environ, "PATH": path, **settings}, check=False)
+    done = subprocess.run(command, env={**_environment(), **settings}, check=False)
     if done.returncode:
         raise UserError(f"the command above ended with status {done.returncode}")
 
@@ -216,11 +251,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="toy stories that models are scored on (default: %(default)s)",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default=Options.device)
-    parser.add_argument("--exp", type=new_folder, help="(default: exp/rounds/<name>)")
+    parser.add_argument("--exp", type=new_folder, help="(default: exp/rounds/<data set>-<name>)")
     add_data_root(parser)
     args = parser.parse_args(argv)
     rounds = _rounds(args)
-    parse(rounds.recipe)
+    rounds.check()
     with sole_writer(rounds.exp / "rounds.json"):
         summary = repeat(rounds, args.rounds)
     print(f"\nbest: {summary['best']}\n{rounds.exp / 'rounds.json'}")
@@ -229,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _rounds(args: argparse.Namespace) -> Rounds:
     model = os.path.abspath(args.model) if os.path.isdir(args.model) else args.model
     name = args.name or Path(model).name
-    exp = args.exp or REPOSITORY / "exp" / "rounds" / name
+    exp = args.exp or REPOSITORY / "exp" / "rounds" / f"{args.dataset}-{name}"
     return Rounds(
         args.dataset, model, name, args.phase, args.world_size, args.held_out, args.device,
         args.data_root, Path(os.path.abspath(exp)),

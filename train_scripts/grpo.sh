@@ -16,10 +16,15 @@ source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 : "${GRPO_BETA=0.04}"                # strength of the pull towards the model before the stage
 : "${REWARDS=order reverse}"         # of order_reward.py, or others that swift knows
 : "${REWARD_WEIGHTS=1 1}"
-: "${ORDER_MATCH=60}"                # least similarity of a clause and a caption that tell the same, 0 to 100
+: "${ORDER_MATCH=50}"                # least similarity of a clause and a caption that tell the same, 0 to 100
 : "${TEMPERATURE=1.0}"
 : "${MAX_COMPLETION_LENGTH=512}"     # tokens of an answer
 : "${USE_VLLM=false}"                # true: vLLM writes the answers
+if ((GLOBAL_BATCH % NUM_GENERATIONS)); then
+  echo "a batch of $GLOBAL_BATCH answers cannot be shared by videos of $NUM_GENERATIONS answers each: use another bs<n>" \
+    "in the recipe's name, or NUM_GENERATIONS" >&2
+  exit 2
+fi
 export ORDER_MATCH PYTHONPATH=$toolkit${PYTHONPATH:+:$PYTHONPATH}
 
 # shellcheck disable=SC2086 # REWARDS, REWARD_WEIGHTS and EXTRA_FLAGS may hold several words

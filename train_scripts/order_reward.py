@@ -1,9 +1,10 @@
 """Rewards for telling a video in order, which need no labels; grpo.sh loads them into ms-swift.
 
 `order`: the share of pairs of a video's clips that an answer tells in the order of the clips, by
-the model's own captions of the single clips. `reverse`: how far the order of an answer is from that
-of the model's text about the video played backwards; a model that says the same of both is paid
-nothing (the idea of ArrowRL, arXiv 2506.03340, with a text made once before the training).
+the model's own captions of the single clips. `reverse`: the same, but a pair counts only where the
+model's text about the video played backwards does not tell it in that order too. That text is made
+once, before the training (the idea of a reward from reversed videos is ArrowRL's, arXiv
+2506.03340, whose own reward differs).
 """
 
 import os
@@ -13,7 +14,7 @@ from typing import Any
 from swift.rewards import ORM, orms
 from swift.template.templates.qwen import Qwen2VLTemplate
 
-from tools.text.order import MATCH, agreement, clauses
+from tools.text.order import MATCH, agreement, agreement_but_backwards
 
 LEAST = float(os.environ.get("ORDER_MATCH", MATCH))
 
@@ -30,8 +31,8 @@ class OrderReward(ORM):  # type: ignore[misc]
 
 
 class ReverseReward(ORM):  # type: ignore[misc]
-    """Disagreement with the order of what was said of the reversed video, 0 to 1; 0 of an answer
-    that agrees with no clip caption, since saying nothing would disagree best."""
+    """Agreement with the order of the clip captions in pairs that the model tells otherwise of the
+    reversed video, 0 to 1; 0 where there is no text of that."""
 
     def __call__(
         self,
@@ -41,11 +42,10 @@ class ReverseReward(ORM):  # type: ignore[misc]
         **_: Any,
     ) -> list[float]:
         """The reward of each answer."""
-        rewards = []
-        for text, events, backwards in zip(completions, clip_captions, reversed, strict=True):
-            pays = backwards and agreement(text, events, LEAST) > 0
-            rewards.append(1 - agreement(text, clauses(backwards), LEAST) if pays else 0.0)
-        return rewards
+        return [
+            agreement_but_backwards(text, backwards, events, LEAST) if backwards else 0.0
+            for text, events, backwards in zip(completions, clip_captions, reversed, strict=True)
+        ]
 
 
 def generate(self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:

@@ -5,6 +5,7 @@ A seed is a base; all seeds are tested on the same videos.
 
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,12 @@ CHOICES = RESULTS / "distillation_choices.json"  # learning rates and weights of
 def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
     """Arm -> its row."""
     file = folder / "results.jsonl"
-    rows = [orjson.loads(line) for line in file.read_bytes().splitlines()] if file.is_file() else []
-    return {row["arm"]: row for row in rows}
+    rows = {}
+    for line in file.read_bytes().splitlines() if file.is_file() else ():
+        with suppress(orjson.JSONDecodeError):  # torn by a kill
+            row = orjson.loads(line)
+            rows[row["arm"]] = row
+    return rows
 
 
 def collect(exp: Path, seeds: Sequence[int], videos: int, choices: Path = CHOICES) -> Results:

@@ -76,22 +76,35 @@ class Trial:
         write_json(self.choices, {**known, name: {**about["chosen"], "tried": about["tried"]}})
         print(name, about["chosen"], flush=True)
 
-    def row(self, name: str) -> dict[str, Any]:
-        """An arm's row of results."""
-        chosen = (read_json(self.choices) or {}).get(name)
-        if chosen is None and self.guesses:
-            chosen = GUESS
-            print(f"{name}: nothing was chosen for it yet, it takes {GUESS}", flush=True)
-        if chosen is None:
+    def chosen(self, name: str) -> dict[str, float] | None:
+        """The learning rate and the weight that an arm is trained with; None: its preset's.
+
+        Raises:
+            UserError: none were chosen, and none are guessed.
+        """
+        known = (read_json(self.choices) or {}).get(name)
+        if known:
+            return {key: known[key] for key in ("lr", "weight")}
+        if not self.guesses:
             raise UserError(
                 f"no learning rate was chosen for {name}: python -m reproduction.distillation.run"
                 " chooses one"
             )
-        start = time.process_time()
-        settings = {"lr": (chosen["lr"],), "teacher_weight": (chosen["weight"],)}
+        guess = None if "preset" in ARMS[name].config else GUESS
+        print(
+            f"{name}: nothing was chosen for it yet, it takes {guess or 'its preset'}", flush=True
+        )
+        return guess
+
+    def row(self, name: str) -> dict[str, Any]:
+        """An arm's row of results."""
+        chosen, start = self.chosen(name), time.process_time()
+        # None: the arm has a preset, which has its own.
+        settings = {"lr": (chosen["lr"],), "teacher_weight": (chosen["weight"],)} if chosen else {}
         run = self.student(name, settings, "test")
         return {
             "arm": name,
+            "chosen": chosen,
             "counts": counts_of(run, read_questions(data_of(self.exp), "test"), name),
             "validation": [round(row["val_accuracy"], 4) for row in read_json(run / EPOCHS)],
             "cpu_s": round(time.process_time() - start, 1),
@@ -110,7 +123,8 @@ class Trial:
         appender = Appender(self.folder / "results.jsonl")
         try:
             for name in arms:
-                if name not in rows:
+                # A row of another choice is out of date.
+                if name not in rows or rows[name]["chosen"] != self.chosen(name):
                     row = self.row(name)
                     appender.append(dumps(row))
                     right, asked = row["counts"]["accuracy"]

@@ -76,9 +76,16 @@ def _arms(name: str, entry: dict[str, Any]) -> Iterator[Arm]:
         yield Arm(f"{name}_n{percent}", **{**entry, "label": label, "noise": percent})
 
 
-def studies() -> list[str]:
-    """The names of the studies that arms belong to."""
-    return sorted({arm.study for arm in arms().values() if arm.study})
+def studies() -> dict[str, list[Arm]]:
+    """Study -> its arms, and before them those that they are compared with."""
+    known = arms()
+    return {
+        name: [
+            *(known[other] for other in compared),
+            *(arm for arm in known.values() if arm.study == name),
+        ]
+        for name, compared in _yaml()["studies"].items()
+    }
 
 
 def grids(study: str | None = None) -> dict[str, list[str]]:

@@ -106,7 +106,7 @@ class Pipeline:
         distinct = folder / "distinct"
         if noise:
             self.make_pairs(base, dataset)
-            right = ["--dataset", dataset, "--model", base.name, *root]
+            right = ["--dataset", dataset, "--model", base.name, "--seed", base.seed, *root]
             captions = python("reproduction.temple.noise", *right, "--percent", noise)
         else:
             self.render(dataset)
@@ -125,22 +125,11 @@ class Pipeline:
         self.runner.job(f"pairs-{dataset}-{name}", commands)
 
     def make_order_rows(self, base: Base, dataset: str) -> Path:
-        """Rows of GRPO, whose rewards need what a base says of the videos played backwards; returns
-        their file."""
+        """Rows of GRPO with the reward `order`; returns their file."""
         path = self.workspace.exp / "pairs" / dataset / f"{base.name}_i0_{ORDER}.json"
         root = ["--data_root", self.workspace.data]
-        model = ["--model", base.folder, "--model_name", base.name]
-        commands = [
-            python(
-                "inference.reversal", dataset, 1, *model,
-                "--device", self.workspace.device, "--max_new_tokens", 256, *root,
-            ),
-            python(
-                "tools.pairs.order_rows", base.name, "--dataset", dataset, "--output", path,
-                *root,
-            ),
-        ]  # fmt: skip
-        self.runner.job(f"order-{dataset}-{base.name}", commands)
+        words = [base.name, "--dataset", dataset, "--output", path, *root]
+        self.runner.job(f"order-{dataset}-{base.name}", [python("tools.pairs.order_rows", *words)])
         return path
 
     def draw_rows(self, phase: Training, stage: Stage, path: Path, count: int) -> None:

@@ -99,7 +99,7 @@ def markdown(results: Results, tables: Mapping[str, Table]) -> str:
         markdown_table(tables["claims"]),
         "## Likelihood of both sides",
         "Mean log p of the chosen and the rejected answers in the first and the last tenth of a"
-        " stage's steps, means over bases: of whole answers for DPO, of a token for SimPO and IPO.",
+        " stage's steps, means over bases: of whole answers for DPO and IPO, of a token for SimPO.",
         markdown_table(tables["likelihood"]),
         "## Wrong captions",
         "From which share of wrong captions on preferring is better than SFT on the same chosen"

@@ -74,7 +74,7 @@ def wanted_arms(args: argparse.Namespace) -> list[Arm]:
     if args.arms:
         return [known[name] for name in args.arms]
     if args.study:
-        return [arm for arm in known.values() if arm.study == args.study]
+        return studies()[args.study]
     others = [arm.name for arm in known.values() if arm.trial or arm.study]
     return [arm for arm in known.values() if arm.main or (args.all_arms and arm.name not in others)]
 
@@ -99,7 +99,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--all_arms", action="store_true", help="the arms that are not main too")
-    which.add_argument("--study", choices=studies(), help="the arms of a study beyond the paper")
+    which.add_argument(
+        "--study", choices=studies(), help="a study beyond the paper, and what it compares with"
+    )
     which.add_argument(
         "--arms", nargs="+", metavar="NAME", help="these arms of arms.yaml (default: the main ones)"
     )
@@ -121,8 +123,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--out",
         type=new_folder,
         metavar="DIR",
-        help="where results go (default: results/; with --quick a folder in --exp, with --validate"
-        " --exp itself)",
+        help="where results go (default: results/; with --quick and --study a folder in --exp, with"
+        " --validate --exp itself)",
     )
     parser.add_argument(
         "--exp",
@@ -147,11 +149,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.monotonic()
     chosen = wanted_arms(args)
     workspace = Workspace(args.data_root, args.exp, device=args.device)
-    out = args.out or (workspace.exp / "quick" if args.quick else RESULTS)
+    # A study alone lacks arms that results/ has: the next run of the main arms adds it there.
+    part = "quick" if args.quick else args.study
+    out = args.out or (workspace.exp / part if part else RESULTS)
     with sole_writer(workspace.exp / "run"):
         check_bases(workspace)
         runner = Runner(workspace.logs, args.workers)
         if args.choose_rates:
+            if not grids(args.study):
+                raise UserError(f"--study {args.study} has no learning rates of its own to choose")
             choose(workspace, runner, grids(args.study), RATES)
             return
         rates = read_rates(RATES, chosen)

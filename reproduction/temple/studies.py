@@ -23,18 +23,18 @@ class Crossing:
 
     Attributes:
         percent: of wrong captions, interpolated between those that were run; inf: nowhere.
-        low, high: its interval of 95 %, over bases, then videos.
+        low, high: its interval of 95 %, over bases, then videos; None of one base.
         seeds: bases that all arms were trained from.
     """
 
     percent: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     seeds: int
 
 
 def crossing(results: Results, right: str, metric: str = ORDERED) -> Crossing | None:
-    """The smallest share of wrong captions from which on preferring is better than SFT on chosen.
+    """The share of wrong captions from which on preferring stays better than SFT on chosen.
 
     Args:
         right: an arm of PREFERRING.
@@ -58,23 +58,25 @@ def crossing(results: Results, right: str, metric: str = ORDERED) -> Crossing | 
         )
         for better, worse in zip(seeds[: len(PERCENTS)], seeds[len(PERCENTS) :], strict=True)
     ]
-    drawn = [first_above(draw) for draw in np.stack([d for _, d in differences], axis=1)]
-    # Of infinities no mean can be taken, as between two of them: the nearest resample counts.
+    percent = above_from([value for value, _ in differences])
+    if len(common) == 1:
+        return Crossing(percent, None, None, 1)
+    drawn = [above_from(draw) for draw in np.stack([d for _, d in differences], axis=1)]
+    # Between infinities nothing can be interpolated: the nearest resample counts.
     low, high = np.percentile(drawn, TAILS, method="nearest")
-    return Crossing(
-        first_above([value for value, _ in differences]), float(low), float(high), len(common)
-    )
+    return Crossing(percent, float(low), float(high), len(common))
 
 
-def first_above(differences: Sequence[float]) -> float:
-    """Where a line through differences at PERCENTS first rises above 0; inf: nowhere."""
-    if differences[0] > 0:
-        return 0.0
+def above_from(differences: Sequence[float]) -> float:
+    """From which percentage on a line through differences at PERCENTS stays above 0; inf: nowhere
+    up to the last of them."""
+    if differences[-1] <= 0:
+        return float("inf")
     points = list(zip(PERCENTS, differences, strict=True))
-    for (x, before), (following, after) in pairwise(points):
-        if after > 0:
+    for (x, before), (following, after) in reversed(list(pairwise(points))):
+        if before <= 0:
             return float(x + (following - x) * -before / (after - before))
-    return float("inf")
+    return 0.0
 
 
 def likelihood_rows(results: Results) -> Iterator[Sequence[str]]:
@@ -99,8 +101,8 @@ def crossing_rows(results: Results) -> Iterator[Sequence[str]]:
     for arm in PREFERRING:
         if found := crossing(results, arm):
             label = results["arms"][arm]["label"]
-            low, high = _percent(found.low), _percent(found.high)
-            yield [label, _percent(found.percent), f"{low} to {high}", str(found.seeds)]
+            ends = [_percent(end) for end in (found.low, found.high) if end is not None]
+            yield [label, _percent(found.percent), " to ".join(ends), str(found.seeds)]
 
 
 def _percent(value: float) -> str:

@@ -139,10 +139,12 @@ class Training:
         return state.path
 
     def trained(self) -> bool:
-        """Whether its model is there, trained on the rows that are there."""
+        """Whether its model is there, trained on the rows that are there with its settings."""
         for folder, rows in zip(self.folders, self.rows, strict=True):
             made = (read_json(folder / "stage.json") or {}).get("made_with", {})
-            if made.get("sha256") != file_digest(rows) or find_state(folder).kind != "merged":
+            settings = {name: value for name, value in self.arm.settings.items() if name in made}
+            wanted = {**settings, "sha256": file_digest(rows)}
+            if not wanted.items() <= made.items() or find_state(folder).kind != "merged":
                 return False
         return True
 

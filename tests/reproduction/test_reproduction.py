@@ -10,6 +10,8 @@ import yaml
 
 from evaluation.scores import with_intervals
 from inference.checkpoints import digest
+from reproduction import temple
+from reproduction.claims import read_claims
 from reproduction.jobs import Runner
 from reproduction.temple import pipeline, rows, stories
 from reproduction.temple.arms import (
@@ -20,10 +22,12 @@ from reproduction.temple.arms import (
     read_rates,
     rows_of,
     steps_of,
+    studies,
 )
 from reproduction.temple.pipeline import Pipeline
 from reproduction.temple.rates import KEPT, best, choose, compare
 from reproduction.temple.results import collect
+from reproduction.temple.run import RATES as RATES_FILE
 from reproduction.temple.run import check_bases, main, parse_arguments, wanted_arms
 from reproduction.temple.stories import STORIES, StorySet
 from reproduction.temple.trainings import (
@@ -59,11 +63,28 @@ def test_all_arms_are_those_that_validation_alone_did_not_see():
         "large_chosen",
     ]
     assert [arm.name for arm in wanted_arms(parse_arguments(["--arms", "fine"]))] == ["fine"]
+    kinds = ("chosen_sft", "temple", "mixed", "r8")
     assert [arm.name for arm in wanted_arms(parse_arguments(["--study", "noise"]))] == [
-        f"noisy_{kind}_n{percent}"
-        for kind in ("chosen_sft", "temple", "mixed", "r8")
-        for percent in (10, 20, 35)
+        *kinds,
+        *(f"noisy_{kind}_n{percent}" for kind in kinds for percent in (10, 20, 35)),
     ]
+
+
+def test_a_study_trains_all_that_its_claims_name():
+    claims = read_claims(Path(temple.__file__).with_name("claims.yaml"))
+    for name, members in studies().items():
+        own = {arm.name for arm in members if arm.study == name}
+        trained = {arm.name for arm in members}
+        for claim in claims:
+            if own & {claim.better, claim.worse}:
+                assert {claim.better, claim.worse} <= trained, (name, claim)
+
+
+def test_a_study_without_rates_of_its_own_leaves_the_chosen_ones(tmp_path):
+    before = RATES_FILE.read_bytes()
+    with pytest.raises(UserError, match="--study noise has no learning rates of its own"):
+        main(["--choose_rates", "--study", "noise", "--exp", str(tmp_path)])
+    assert RATES_FILE.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", list(arms()))
@@ -273,6 +294,16 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_missing(run, workspace):
     assert list(run("temple")) == [f"score-toytest-{last.key}"]
 
 
+def test_a_model_that_was_trained_with_other_settings_does_not_count(run, workspace):
+    run("no_sft_term")
+    phase = phases_of(workspace, arms()["no_sft_term"], 0, RATES)[0]
+    note = phase.folders[0] / "stage.json"
+    made = read_json(note)
+    for alpha, counts in (("0", True), ("1.0", False)):
+        write_json(note, {"made_with": {**made["made_with"], "RPO_ALPHA": alpha}})
+        assert phase.trained() is counts
+
+
 def test_pairs_are_begun_first_since_most_arms_wait_for_them(run):
     jobs = list(run("sft", "temple", seeds=[0, 1]))
     assert set(jobs[:3]) >= {"shots-toypairs", "pairs-toypairs-toyvl"}
@@ -345,8 +376,8 @@ def test_pairs_of_many_videos_are_made_only_for_an_arm_that_wants_them(run, work
 def test_a_reward_for_order_takes_a_row_for_eight_answers(run, workspace):
     assert rows_of(arms()["order_reward"].phases(RATES)[0]) == [4 * 16 // 8]
     jobs = run("order_reward")
-    reversal, order_rows = jobs["order-toypairs-toyvl"][0]
-    assert (reversal[2], order_rows[2]) == ("inference.reversal", "tools.pairs.order_rows")
+    (order_rows,) = jobs["order-toypairs-toyvl"][0]
+    assert order_rows[2] == "tools.pairs.order_rows"
     ((command,), _) = jobs["rows-toyvl_s0_order_reward-toyvl_i0_order"]
     assert flags(command)["pairs"] == flags(order_rows)["output"]
     assert list(jobs).index("pairs-toypairs-toyvl") < list(jobs).index("order-toypairs-toyvl")
@@ -373,7 +404,7 @@ def test_pairs_of_wrong_captions_are_made_after_those_of_the_base(run, workspace
     noise, responses, *_ = jobs["pairs-toypairs-toyvl_1_n20"][0]
     assert noise[2:] == [
         *("reproduction.temple.noise", "--dataset", "toypairs", "--model", "toyvl_1"),
-        *("--data_root", str(workspace.data), "--percent", "20"),
+        *("--seed", "1", "--data_root", str(workspace.data), "--percent", "20"),
     ]
     assert flags(responses)["model_name"] == "toyvl_1_n20"
     ((rows,), _) = jobs["rows-toyvl_1_s1_noisy_temple_n20-toyvl_1_i0_r16"]

@@ -6,9 +6,9 @@ import pytest
 
 from reproduction.temple.studies import (
     Crossing,
+    above_from,
     crossing,
     crossing_rows,
-    first_above,
     likelihood_rows,
 )
 
@@ -20,13 +20,15 @@ VIDEOS = 30
     [
         ((-0.2, -0.1, 0.1, 0.2), 15.0),  # half-way between 10 and 20 %
         ((-0.3, -0.2, -0.1, 0.2), 25.0),  # a third of the way from 20 to 35 %
-        ((0.1, -0.1, -0.1, -0.1), 0.0),
+        ((0.1, -0.1, -0.1, -0.1), math.inf),  # better at first, worse from then on
+        ((-0.2, 0.1, -0.1, 0.1), 27.5),  # of several crossings the last
         ((-0.3, -0.2, -0.1, -0.1), math.inf),
         ((0.0, 0.1, 0.2, 0.3), 0.0),
+        ((0.1, 0.1, 0.2, 0.3), 0.0),
     ],
 )
 def test_a_line_through_the_differences(differences, percent):
-    assert first_above(differences) == pytest.approx(percent)
+    assert above_from(differences) == pytest.approx(percent)
 
 
 def results(shares):
@@ -57,6 +59,13 @@ def test_preferring_overtakes_imitating():
     assert found == Crossing(*(pytest.approx(15.0),) * 3, seeds=2)
     rows = list(crossing_rows(results(NOISY)))
     assert rows[1:] == [["temple", "15 %", "15 % to 15 %", "2"]]
+
+
+def test_one_base_has_no_interval():
+    one = results(NOISY)
+    for arm in one["arms"].values():
+        del arm["seeds"]["1"]
+    assert list(crossing_rows(one))[1] == ["temple", "15 %", "", "1"]
 
 
 def test_preferring_never_overtakes_imitating():

@@ -1,4 +1,4 @@
-"""The flags of Ray where Ray is not installed, or not asked for; tests/ray has the clusters."""
+"""The flags of Ray where Ray is not installed, or not asked for; tests/on_ray has the clusters."""
 
 import ast
 import sys

@@ -26,9 +26,12 @@ def stubs(tmp_path, monkeypatch):
         failing = None
 
         def __init__(self):
-            self.commands = []
+            self.commands, self.checks, self.refuses = [], [], 0
 
-        def run(self, command, env, check):
+        def run(self, command, env, **_):
+            if env.get("DRY_RUN"):
+                self.checks.append((command, env))
+                return subprocess.CompletedProcess(command, self.refuses, "", "error: no GPU\n")
             self.commands.append((command, env))
             words = [*map(str, command)]
             if self.failing and self.failing in " ".join(words):
@@ -112,6 +115,29 @@ def test_a_stage_that_fails_ends_the_rounds(stubs, tmp_path):
     assert not [command for command, _ in stubs.commands if command[0] == "bash"]
 
 
+def test_scores_of_other_stories_or_of_older_ones_do_not_count(stubs, tmp_path):
+    start(tmp_path, "--rounds", "1")
+    truth = tmp_path / "data" / "toytest" / "truth.jsonl"
+    truth.parent.mkdir(parents=True)
+    root = ["--rounds", "1", "--data_root", str(tmp_path / "data")]
+    for change, scored in ((lambda: None, 0), (truth.touch, 2), (lambda: None, 0)):
+        change()
+        stubs.commands.clear()
+        start(tmp_path, *root)
+        runs = [command for command, _ in stubs.commands if "evaluate_model.py" in command[1]]
+        assert len(runs) == scored
+
+
+def test_what_training_refuses_is_said_before_anything_is_made(stubs, tmp_path):
+    stubs.refuses = 2
+    with pytest.raises(UserError, match=r"^no GPU$"):
+        start(tmp_path)
+    [(_, environment)] = stubs.checks
+    assert environment["DRY_RUN"] == "1" and environment["GROUP"] == "round0"
+    assert stubs.commands == []
+
+
 def test_data_that_no_round_makes(stubs, tmp_path):
     with pytest.raises(UserError, match=r"'sft60k' is no data that a round makes; levels such as"):
         start(tmp_path, phase="lr1e-3_r8_a16_bs4_sft60k")
+    assert stubs.commands == []

@@ -308,10 +308,13 @@ def test_all_scripts_pass_the_same_flags(machine):
     env = {**machine.env, "BASE": "toyvl", "ROWS": "rows", "OUTPUT_DIR": "out", "RESUME": "c"}
     for name in ("FREEZE_VIT", "LORA_ALPHA", "LEARNING_RATE"):
         env[name] = "1"
+    env["GLOBAL_BATCH"] = "16"
     dpo, simpo, sft, grpo = (Call(name, env).words for name in ("dpo", "simpo", "sft", "grpo"))
     shared = dpo[dpo.index("--model") :]
     reward = str(REPOSITORY / "train_scripts" / "order_reward.py")
     assert reward in grpo
+    with pytest.raises(UserError, match="a batch of 4 answers cannot be shared by videos of 8"):
+        Call("grpo", {**env, "GLOBAL_BATCH": "4"})
     assert shared == [word for word in grpo[grpo.index("--model") :] if word != reward]
     assert shared == sft[sft.index("--model") :] == simpo[simpo.index("--model") :]
     assert simpo[:9] == [

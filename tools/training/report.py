@@ -7,8 +7,8 @@ Writes training_report.png and training_report.tsv into the folder, or into --ou
 margin and reward accuracy (the share of pairs whose chosen side gained more than the rejected one)
 are shown on training pairs, and on held-out ones where the stage had some: on the pairs that a
 model trains on, accuracy proves little. The log p of both sides tell whether the margin came from
-likelier chosen answers or from less likely rejected ones: of whole answers for DPO, of a token for
-SimPO and IPO. The file has them at the beginning and the end of each stage, the screen has not.
+likelier chosen answers or from less likely rejected ones: of whole answers for DPO and IPO, of a
+token for SimPO. The file has them at the beginning and the end of each stage, the screen has not.
 """
 
 from collections.abc import Iterator, Sequence

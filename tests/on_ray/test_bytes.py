@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.ray.conftest import meanwhile, seconds_until
+from tests.on_ray.conftest import meanwhile, seconds_until
 
 # Not imported here: Ray looks for its token at import, before the cluster's is made.
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="no Ray here: make test-ray")
