@@ -161,7 +161,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--chosen", action="store_true", help="leave the rejected side of pairs out"
     )
     parser.add_argument(
-        "--part", type=part_of, default=(1, 1), metavar="K/N", help="of a draw of N times as many"
+        "--part",
+        type=part_of,
+        default=(1, 1),
+        metavar="K/N",
+        help="of a draw of N times as many (default: 1/1)",
     )
     parser.add_argument(
         "--out", type=new_file, required=True, metavar="FILE", help="the .json file"

@@ -213,10 +213,10 @@ def test_every_seed_ends_as_done_filtered_or_failed(make, server, tmp_path):
     lines = [f"subject {case}" for case in (*ANSWERS, "long")]
     seeds.write_text("\n".join([*lines, "", lines[0]]))
     run = make(seeds, 1, "--model", server)
-    read = "tideos: 14 done, 1 filtered (cut_off), 1 filtered (no_description), 3 filtered (no_json"
+    read = "tideos: 15 done, 1 filtered (cut_off), 2 filtered (no_description), 3 filtered (no_json"
     assert read in run.stdout
-    assert "3 filtered (no_question), 1 filtered (too_few_frames)" in run.stdout
-    assert "14 text videos with 14 questions, 1 left out (not_5_options)" in run.stdout
+    assert "4 filtered (no_question), 2 filtered (too_few_frames)" in run.stdout
+    assert "15 text videos with 15 questions, 1 left out (not_5_options)" in run.stdout
     [record] = [record for record in make.records() if record["seed_text"] == "subject fenced"]
     assert record["video_id"].startswith("subject-fenced-")
     assert record["kind"] == "subject"
