@@ -113,7 +113,7 @@ def make_shards(args: Namespace, dataset: Dataset, folder: Path) -> None:
     extensions = settings_from(args, Listing).extensions()
     if not folder.is_dir() or not any(find_videos(folder, extensions)):
         raise UserError(f"video folder {folder}: no video in it; name another with --video_dir")
-    dataset.note(ids=dataset.about().get("ids", dataset.name), shard_digits=digits)
+    dataset.note(ids=dataset.ids, shard_digits=digits)
     dataset = open_dataset(dataset.name, args.data_root, whole=True)
     list_all(args, dataset, folder)
     shards = dataset.shards()

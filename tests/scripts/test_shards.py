@@ -167,6 +167,23 @@ def test_new_and_moved_videos_go_to_their_shards(tmp_path, videos, run_script):
     assert shards[0].video_dir() == tmp_path / "elsewhere"
 
 
+def test_a_data_set_under_another_name_gives_new_videos_ids_like_the_others(
+    tmp_path, videos, run_script
+):
+    folder = tmp_path / "videos"
+    shutil.copytree(videos, folder)
+    flags = (1, "--data_root", tmp_path, "--shard_digits", 1)
+    assert run_script("preprocess.py", "mine", *flags, "--video_dir", folder).returncode == 0
+    (tmp_path / "mine").rename(tmp_path / "renamed")
+    (folder / "four.mp4").write_bytes(b"new, and in a shard of its own")
+    for new in (1, 0):
+        done = run_script("preprocess.py", "renamed", *flags)
+        assert f"init: 5 videos, {new} of them new" in done.stdout
+    shards = open_shards("renamed", tmp_path, None)
+    ids = [record["video_id"] for shard in shards for record in shard.table("init").read()]
+    assert [video_id[:6] for video_id in ids] == ["mine_3", "mine_8", "mine_d", "mine_e", "mine_f"]
+
+
 def test_a_listing_waits_for_a_run_on_a_shard_that_would_change(tmp_path, videos, run_script):
     folder = tmp_path / "videos"
     shutil.copytree(videos, folder)
