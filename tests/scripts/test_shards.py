@@ -92,6 +92,30 @@ def test_convert_takes_some_shards(roots, tmp_path, run_script):
     assert {row["videos"][0].rpartition("/")[2] for row in rows} == {"three.mp4", "one.mp4"}
 
 
+def test_convert_takes_no_shard_twice(roots, tmp_path, run_script):
+    done = run_script(
+        *("convert_to_swift.py", "dryrun", 16, "--dataset", "mine", "mine/8"),
+        *("--output", tmp_path / "pairs.json", "--data_root", roots[0]),
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: a shard is named twice: mine/8, in --dataset mine mine/8\n"
+
+
+def test_convert_does_not_replace_pairs_of_shards_that_are_left_out(roots, tmp_path, run_script):
+    def convert(*words):
+        output = ("--output", tmp_path / "pairs.json", "--data_root", roots[0])
+        return run_script("convert_to_swift.py", "dryrun", 16, *words, *output)
+
+    assert convert("--dataset", "mine/8").returncode == 0
+    assert convert("--dataset", "mine").returncode == 0
+    before = (tmp_path / "pairs.json").read_bytes()
+    for words in (("mine/8",), ("mine", "--shards", "8,d")):
+        done = convert("--dataset", *words)
+        assert done.returncode == 2
+        assert "was made from shards that are left out now, such as mine/3" in done.stderr
+    assert (tmp_path / "pairs.json").read_bytes() == before
+
+
 def test_status_adds_up(roots, run_script):
     funnels = []
     for root in roots[:2]:
