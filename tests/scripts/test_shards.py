@@ -5,6 +5,7 @@ import shutil
 import orjson
 import pytest
 
+from tools.errors import UserError
 from tools.store.dataset import Dataset, open_dataset, open_shards
 
 LIGHT = ("--shot_detector", "adaptive", "--embedder", "color")
@@ -44,6 +45,19 @@ def records(dataset, name):
     """A table's lines, those of all shards one after the other."""
     files = [shard.table(name).path for shard in dataset.shards()]
     return b"".join(file.read_bytes() for file in files if file.exists())
+
+
+def test_stage_one_takes_one_shard_by_its_name(roots, run_script):
+    done = run_script("preprocess.py", "mine/8", 1, *LIGHT, "--data_root", roots[0])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("shard 8 of mine\nscene: nothing to do (1 done)")
+    assert "shard 3" not in done.stdout
+
+
+def test_no_shards_are_not_all_shards(roots, run_script):
+    done = run_script("preprocess.py", "mine", 1, "--shards", "", "--data_root", roots[0])
+    assert done.returncode == 2
+    assert "the shards of mine are named by 1 hex digits, such as 3, 0-7 or 0,2,8-f" in done.stderr
 
 
 def test_every_table_holds_the_same_lines(roots):
@@ -206,6 +220,34 @@ def test_a_data_set_under_another_name_gives_new_videos_ids_like_the_others(
     shards = open_shards("renamed", tmp_path, None)
     ids = [record["video_id"] for shard in shards for record in shard.table("init").read()]
     assert [video_id[:6] for video_id in ids] == ["mine_3", "mine_8", "mine_d", "mine_e", "mine_f"]
+
+
+def test_some_shards_of_an_interrupted_first_listing_do_not_pass_for_all(
+    tmp_path, videos, run_script, monkeypatch
+):
+    written = []
+
+    def remember(table, *_):
+        written.append(table)
+        if len(written) == 2:
+            raise UserError("interrupted")
+
+    begin = ("preprocess.py", "mine", 1, "--data_root", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("tools.video.recognition.remember", remember)
+        done = run_script(*begin, "--video_dir", videos, "--shard_digits", 1)
+        assert done.stderr == "error: interrupted\n"
+    assert [shard.shard for shard in open_shards("mine", tmp_path, None)] == ["8", "f"]
+    for words in (("mine", "--shards", "0-f"), ("mine/8",)):
+        done = run_script("preprocess.py", 1, "--dataset", *words, "--data_root", tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: the videos of mine are not all listed")
+    # The folder is known, so that the command without --shards lists all of them.
+    done = run_script(*begin, "--limit", 1, *LIGHT)
+    assert done.returncode == 0, done.stderr
+    assert "init: 4 videos, 2 of them new" in done.stdout
+    assert [shard.shard for shard in open_shards("mine", tmp_path, None)] == SHARDS
+    assert run_script(*begin, "--shards", "3", *LIGHT).returncode == 0
 
 
 def test_a_listing_waits_for_a_run_on_a_shard_that_would_change(tmp_path, videos, run_script):

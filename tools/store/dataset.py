@@ -47,7 +47,7 @@ class Dataset:
         return self.root.parent.parent if self.shard else self.root
 
     def about(self) -> Record:
-        """dataset.json: video_dir, and of a sharded one shard_digits and what ids begin with."""
+        """dataset.json: video_dir, and of a sharded one shard_digits, ids and listed."""
         path = self.home / "dataset.json"
         return read_json(path) if path.is_file() else {}
 
