@@ -27,6 +27,7 @@ from tools.cli import (
 )
 from tools.errors import UserError
 from tools.runner.options import Options
+from tools.shots.readiness import ready_shards
 from tools.store.dataset import open_shards
 from tools.text.prompts import add_prompts_flag
 
@@ -77,9 +78,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
     datasets = open_shards(args.dataset, args.data_root, args.shards)
     captioner = captioner_from(args)
-    ready = [
-        dataset for dataset in datasets if dataset.table(f"clip_captions_{captioner.name}").exists()
-    ]
+    ready = ready_shards(
+        datasets,
+        lambda dataset: dataset.table(f"clip_captions_{captioner.name}").exists(),
+        f"clip captions by {captioner.name}",
+        named=args.shards is not None,
+    )
     if not ready:
         models = ", ".join(datasets[0].caption_models()) or "none yet"
         raise UserError(

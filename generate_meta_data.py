@@ -24,6 +24,7 @@ from tools.cli import (
 )
 from tools.errors import UserError
 from tools.runner.options import Options
+from tools.shots.readiness import ready_shards
 from tools.store.dataset import Dataset, open_shards
 from tools.text.prompts import add_prompts_flag
 from tools.video.kept_scans import KeptScans
@@ -67,7 +68,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.dataset is None:
         print(f"no --dataset given: using {DEFAULT_DATASET}")
     datasets = open_shards(args.dataset or DEFAULT_DATASET, args.data_root, args.shards)
-    ready = [dataset for dataset in datasets if dataset.videos().exists()]
+    ready = ready_shards(
+        datasets,
+        lambda dataset: dataset.videos().exists(),
+        "videos.jsonl, the end of stage 1",
+        named=args.shards is not None,
+    )
     if not ready:
         raise UserError(
             f"{datasets[0].videos().path} is not there: run preprocess.py {datasets[0].name} first"

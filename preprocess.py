@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     settings = settings_from(args, Settings)
 
-    from tools.runner.run import run, run_shards
+    from tools.runner.run import NothingToDo, run, run_shards
     from tools.shots.steps import STEPS
 
     def stage_one(
@@ -148,8 +148,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         videos: Path | None = None,
     ) -> None:
         steps = [step(dataset, settings) for step in STEPS]
-        run(steps, dataset, settings_from(args, Options), prepare, videos)
-        settings_from(args, KeptScans).delete_others(dataset, [step.writes[0] for step in steps])
+        written = [step.writes[0] for step in steps]
+        scans = settings_from(args, KeptScans)
+        try:
+            run(steps, dataset, settings_from(args, Options), prepare, videos)
+        except NothingToDo:  # for the later steps: all videos are filtered
+            scans.delete_others(dataset, written)
+            raise
+        scans.delete_others(dataset, written)
 
     if of_shards:
         shards = open_shards(args.dataset, args.data_root, args.shards)

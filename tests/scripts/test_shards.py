@@ -77,6 +77,35 @@ def test_a_shard_without_a_good_video_does_not_stop_the_others(roots):
     assert "shard 8 of mine\nscene: nothing to do (1 done)" in printed[3]
 
 
+def test_a_shard_without_a_good_video_is_done_in_every_stage(roots, run_script):
+    for words in (
+        ("preprocess.py", "mine/f", 1, *LIGHT),
+        ("generate_meta_data.py", 1, "--dataset", "mine/f", "--model", "dryrun"),
+        ("generate_dpo_data.py", "mine", 1, "--shards", "f", "--model", "dryrun"),
+    ):
+        done = run_script(*words, "--data_root", roots[0])
+        assert done.returncode == 0, done.stderr
+        assert "note: nothing to do for " in done.stdout
+
+
+def test_unfinished_shards_are_noted_and_refused_where_they_are_named(tmp_path, videos, run_script):
+    begin = ("preprocess.py", "mine", 1, "--data_root", tmp_path)
+    run_script(*begin, "--video_dir", videos, "--shard_digits", 1)
+    assert run_script(*begin, "--shards", "8-f", *LIGHT).returncode == 0
+    for script, lack in (
+        ("generate_meta_data.py", "videos.jsonl, the end of stage 1"),
+        ("generate_dpo_data.py", "clip captions by dryrun"),
+    ):
+        words = (script, 1, "--dataset", "mine", "--model", "dryrun", "--data_root", tmp_path)
+        line = f"1 shards of mine have no {lack}, such as 3"
+        done = run_script(*words, "--shards", "3,8")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"error: {line}")
+        done = run_script(*words)
+        assert done.returncode == 0, done.stderr
+        assert f"note: {line}\n" in done.stdout
+
+
 @pytest.mark.parametrize("flags", [(), ("--val", "0.5", "--distinct_levels")])
 def test_the_pairs_are_the_same_bytes(roots, tmp_path, run_script, flags):
     written = []
