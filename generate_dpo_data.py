@@ -28,7 +28,7 @@ from tools.cli import (
 from tools.errors import UserError
 from tools.runner.options import Options
 from tools.shots.readiness import ready_shards
-from tools.store.dataset import open_shards
+from tools.store.dataset import Dataset, open_shards
 from tools.text.prompts import add_prompts_flag
 
 
@@ -102,14 +102,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from inference.responding import ResponsesStep
     from tools.pairs.perturbation import configs
+    from tools.runner.fingerprints import check_shards
     from tools.runner.run import run, run_shards
 
     chosen = configs(args.by_similarity, args.by_group, args.fine)
     how = (chosen, sampling, args.seed, args.iter, args.prompts, args.rate)
     options = settings_from(args, Options)
-    run_shards(
-        ready, lambda dataset: run([ResponsesStep(dataset, captioner, *how)], dataset, options)
-    )
+
+    def stage_three(dataset: Dataset) -> None:
+        steps = [ResponsesStep(dataset, captioner, *how)]
+        if not args.redo:
+            check_shards(steps, dataset)
+        run(steps, dataset, options)
+
+    run_shards(ready, stage_three)
 
 
 if __name__ == "__main__":

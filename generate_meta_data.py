@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     captioner = captioner_from(args, args.max_new_tokens)
 
     from inference.captioning import CaptionsStep, RawCaptionsStep
+    from tools.runner.fingerprints import check_shards
     from tools.runner.run import run, run_shards
 
     values = ", ".join(f"{name} {value}" for name, value in captioner.decoding.as_dict().items())
@@ -90,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     def stage_two(dataset: Dataset) -> None:
         raw = RawCaptionsStep(dataset, captioner, args.seed, args.prompts, args.rate)
         captions = CaptionsStep(dataset, captioner)
+        if not args.redo:
+            check_shards([raw, captions], dataset)
         run([raw, captions], dataset, settings_from(args, Options))
         settings_from(args, KeptScans).delete_others(dataset, captions.writes, captions.writes[0])
 

@@ -139,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     settings = settings_from(args, Settings)
 
+    from tools.runner.fingerprints import check_shards
     from tools.runner.run import NothingToDo, run, run_shards
     from tools.shots.steps import STEPS
 
@@ -148,6 +149,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         videos: Path | None = None,
     ) -> None:
         steps = [step(dataset, settings) for step in STEPS]
+        if not args.redo:
+            check_shards(steps, dataset)
         written = [step.writes[0] for step in steps]
         scans = settings_from(args, KeptScans)
         try:

@@ -5,8 +5,7 @@ import shutil
 import orjson
 import pytest
 
-from tools.errors import UserError
-from tools.store.dataset import Dataset, open_dataset, open_shards
+from tools.store.dataset import Dataset, open_dataset
 
 LIGHT = ("--shot_detector", "adaptive", "--embedder", "color")
 SHARDS = ["3", "8", "d", "f"]  # of three.mp4, one.mp4, two.mkv and broken.mp4
@@ -88,24 +87,6 @@ def test_a_shard_without_a_good_video_is_done_in_every_stage(roots, run_script):
         assert "note: nothing to do for " in done.stdout
 
 
-def test_unfinished_shards_are_noted_and_refused_where_they_are_named(tmp_path, videos, run_script):
-    begin = ("preprocess.py", "mine", 1, "--data_root", tmp_path)
-    run_script(*begin, "--video_dir", videos, "--shard_digits", 1)
-    assert run_script(*begin, "--shards", "8-f", *LIGHT).returncode == 0
-    for script, lack in (
-        ("generate_meta_data.py", "videos.jsonl, the end of stage 1"),
-        ("generate_dpo_data.py", "clip captions by dryrun"),
-    ):
-        words = (script, 1, "--dataset", "mine", "--model", "dryrun", "--data_root", tmp_path)
-        line = f"1 shards of mine have no {lack}, such as 3"
-        done = run_script(*words, "--shards", "3,8")
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"error: {line}")
-        done = run_script(*words)
-        assert done.returncode == 0, done.stderr
-        assert f"note: {line}\n" in done.stdout
-
-
 @pytest.mark.parametrize("flags", [(), ("--val", "0.5", "--distinct_levels")])
 def test_the_pairs_are_the_same_bytes(roots, tmp_path, run_script, flags):
     written = []
@@ -133,6 +114,43 @@ def test_convert_takes_some_shards(roots, tmp_path, run_script):
     assert done.returncode == 0, done.stderr
     rows = orjson.loads(output.read_bytes())
     assert {row["videos"][0].rpartition("/")[2] for row in rows} == {"three.mp4", "one.mp4"}
+
+
+def test_shards_are_made_with_the_same_settings(roots, tmp_path, run_script):
+    shutil.copytree(roots[0], tmp_path, dirs_exist_ok=True)
+    end = ("--data_root", tmp_path)
+
+    def refused(*words):
+        done = run_script(*words, *end)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        return done.stderr.removeprefix("error: ")
+
+    # Shard d is made anew, with other settings than 3, 8 and f.
+    shutil.rmtree(tmp_path / "mine/shards/d/dpo-dryrun")
+    for table in (tmp_path / "mine/shards/d/anno").glob("*"):
+        if table.name.split(".")[0] not in ("init", "files"):
+            table.unlink()
+    light, other = ("preprocess.py", "mine/d", 1, *LIGHT), ("--min_shots", 3)
+    assert refused(*light, *other) == (
+        "filter_scene.jsonl of mine/3 was made with min_shots=4, this run has min_shots=3: give the"
+        " old value, or rebuild all shards with --redo filter_scene\n"
+    )
+    captions = ("generate_meta_data.py", 1, "--dataset", "mine/d", "--model", "dryrun")
+    responses = ("generate_dpo_data.py", "mine/d", 1, "--model", "dryrun")
+    # The user wants it so.
+    for words in ((*light, *other, "--redo", "scene"), captions, responses):
+        assert run_script(*words, *end).returncode == 0
+    convert = ("convert_to_swift.py", "dryrun", 16, "--dataset", "mine")
+    convert += ("--output", tmp_path / "pairs.json")
+    shards = tmp_path / "mine/shards"
+    assert refused(*convert) == (
+        f"{shards}/d/anno/filter_scene.jsonl and {shards}/3/anno/filter_scene.jsonl were not made"
+        " alike (min_shots differ): run one of these shards again with --redo filter_scene\n"
+    )
+    assert run_script(*convert, "--shards", "3,8", *end).returncode == 0
+    assert refused(*responses, "--seed", 1).startswith(
+        "caption_caption_none_1_False_False.jsonl of"
+    )
 
 
 def test_convert_takes_no_shard_twice(roots, tmp_path, run_script):
@@ -205,94 +223,6 @@ def test_a_step_that_takes_no_shards_says_so(roots, run_script):
         "error: mine has shards: this command takes one of them, such as mine/3"
     )
     assert not (roots[0] / "published").exists()
-
-
-def test_new_and_moved_videos_go_to_their_shards(tmp_path, videos, run_script):
-    folder = tmp_path / "videos"
-    shutil.copytree(videos, folder)
-    begin = ("preprocess.py", "mine", 1, "--data_root", tmp_path, "--shard_digits", 1)
-    assert run_script(*begin, "--video_dir", folder).returncode == 0
-    untouched = tmp_path / "mine/shards/3/anno/init.jsonl"
-    before = untouched.stat().st_ino
-    (folder / "one.mp4").rename(folder / "renamed.mp4")
-    (folder / "four.mp4").write_bytes(b"new")
-    done = run_script(*begin)
-    assert "init: 5 videos, 1 of them new" in done.stdout
-    assert "renamed.mp4 is one.mp4, by its content; it keeps its id" in done.stdout
-    shards = open_shards("mine", tmp_path, None)
-    assert [shard.shard for shard in shards] == ["3", "8", "d", "e", "f"]
-    [one] = shards[1].table("init").read()
-    assert one["video_path"] == str(folder / "renamed.mp4")
-    assert untouched.stat().st_ino == before
-
-    folder.rename(tmp_path / "elsewhere")
-    moved = ("mine", folder, tmp_path / "elsewhere", "--data_root", tmp_path)
-    done = run_script("-m", "tools.relocate", *moved)
-    assert done.stdout.startswith(f"5 of 5 videos of mine are in {tmp_path / 'elsewhere'} now")
-    [one] = shards[1].table("init").read()
-    assert one["video_path"] == str(tmp_path / "elsewhere" / "renamed.mp4")
-    assert shards[0].video_dir() == tmp_path / "elsewhere"
-
-
-def test_a_data_set_under_another_name_gives_new_videos_ids_like_the_others(
-    tmp_path, videos, run_script
-):
-    folder = tmp_path / "videos"
-    shutil.copytree(videos, folder)
-    flags = (1, "--data_root", tmp_path, "--shard_digits", 1)
-    assert run_script("preprocess.py", "mine", *flags, "--video_dir", folder).returncode == 0
-    (tmp_path / "mine").rename(tmp_path / "renamed")
-    (folder / "four.mp4").write_bytes(b"new, and in a shard of its own")
-    for new in (1, 0):
-        done = run_script("preprocess.py", "renamed", *flags)
-        assert f"init: 5 videos, {new} of them new" in done.stdout
-    shards = open_shards("renamed", tmp_path, None)
-    ids = [record["video_id"] for shard in shards for record in shard.table("init").read()]
-    assert [video_id[:6] for video_id in ids] == ["mine_3", "mine_8", "mine_d", "mine_e", "mine_f"]
-
-
-def test_some_shards_of_an_interrupted_first_listing_do_not_pass_for_all(
-    tmp_path, videos, run_script, monkeypatch
-):
-    written = []
-
-    def remember(table, *_):
-        written.append(table)
-        if len(written) == 2:
-            raise UserError("interrupted")
-
-    begin = ("preprocess.py", "mine", 1, "--data_root", tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr("tools.video.recognition.remember", remember)
-        done = run_script(*begin, "--video_dir", videos, "--shard_digits", 1)
-        assert done.stderr == "error: interrupted\n"
-    assert [shard.shard for shard in open_shards("mine", tmp_path, None)] == ["8", "f"]
-    for words in (("mine", "--shards", "0-f"), ("mine/8",)):
-        done = run_script("preprocess.py", 1, "--dataset", *words, "--data_root", tmp_path)
-        assert done.returncode == 2
-        assert done.stderr.startswith("error: the videos of mine are not all listed")
-    # The folder is known, so that the command without --shards lists all of them.
-    done = run_script(*begin, "--limit", 1, *LIGHT)
-    assert done.returncode == 0, done.stderr
-    assert "init: 4 videos, 2 of them new" in done.stdout
-    assert [shard.shard for shard in open_shards("mine", tmp_path, None)] == SHARDS
-    assert run_script(*begin, "--shards", "3", *LIGHT).returncode == 0
-
-
-def test_a_listing_waits_for_a_run_on_a_shard_that_would_change(tmp_path, videos, run_script):
-    folder = tmp_path / "videos"
-    shutil.copytree(videos, folder)
-    begin = ("preprocess.py", "mine", 1, "--data_root", tmp_path, "--shard_digits", 1)
-    assert run_script(*begin, "--video_dir", folder).returncode == 0
-    (folder / "four.mp4").write_bytes(b"new, and in a shard of its own")
-    [three, *_, last] = open_shards("mine", tmp_path, None)
-    with three.lock("scene"):
-        assert run_script(*begin).returncode == 0
-    (folder / "broken.mp4").unlink()
-    with last.lock("scene"):
-        done = run_script(*begin)
-    assert done.returncode == 2
-    assert "another run is working on scene of mine/f" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ from pathlib import Path
 from tools.errors import UserError
 from tools.pairs.perturbation import CLEAN
 from tools.pairs.settings import Conversion, Output
+from tools.store.dataset import Dataset
 from tools.store.files import read_json
 from tools.store.jsonl import Table
-from tools.store.origin import LIBRARIES, check_origin, differences
+from tools.store.origin import LIBRARIES, check_alike, check_origin, differences
 
 
 def check_responses(plan: Conversion) -> Iterator[str]:
@@ -17,8 +18,10 @@ def check_responses(plan: Conversion) -> Iterator[str]:
 
     Raises:
         UserError: a dataset has nothing by this model in this round, no responses to the clean
-            order, or none at one of the magnitudes.
+            order, or none at one of the magnitudes; or its shards were
+            made with different parameters.
     """
+    first: dict[str, Dataset] = {}
     for dataset in plan.datasets:
         runs = dataset.response_runs()
         if (plan.model, plan.iteration) not in runs:
@@ -40,6 +43,9 @@ def check_responses(plan: Conversion) -> Iterator[str]:
                 )
             yield from (f"{folder} has no {name}.jsonl" for name in sorted(wanted - names))
         _check_one_run({name: table for name, table in tables.items() if name in names})
+        first_shard = first.setdefault(dataset.name, dataset)
+        if first_shard is not dataset:
+            check_alike(plan.tables(first_shard)[CLEAN.name], tables[CLEAN.name])
         if any(table.parts() for table in tables.values()):
             yield f"{folder} holds parts: stage 3 is unfinished, or other scripts made them"
         if plan.judgements and not dataset.judgements.exists():
