@@ -23,6 +23,7 @@ docs/training.md has the rows of the other formats.
 """
 
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -155,6 +156,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         hint = "" if args.dataset else "; name yours with --dataset"
         raise UserError(f"{error}{hint}") from None
+    titles = Counter(dataset.title for dataset in datasets)
+    if twice := [title for title, times in titles.items() if times > 1]:
+        raise UserError(f"a shard is named twice: {twice[0]}, in --dataset {' '.join(names)}")
     plan = settings_from(
         args,
         Conversion,
@@ -166,7 +170,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from rich.console import Console
 
-    from tools.pairs.conversion import NoPairLeft, check_responses, convert
+    from tools.pairs.checks import check_responses
+    from tools.pairs.conversion import NoPairLeft, convert
     from tools.pairs.funnel import counts_table, duplicates_line, length_cues, lengths_table
 
     for note in dict.fromkeys(check_responses(plan)):

@@ -27,7 +27,8 @@ from tools.cli import (
 )
 from tools.errors import UserError
 from tools.runner.options import Options
-from tools.store.dataset import open_shards
+from tools.shots.readiness import ready_shards
+from tools.store.dataset import Dataset, open_shards
 from tools.text.prompts import add_prompts_flag
 
 
@@ -77,9 +78,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_arguments(argv)
     datasets = open_shards(args.dataset, args.data_root, args.shards)
     captioner = captioner_from(args)
-    ready = [
-        dataset for dataset in datasets if dataset.table(f"clip_captions_{captioner.name}").exists()
-    ]
+    ready = ready_shards(
+        datasets,
+        lambda dataset: dataset.table(f"clip_captions_{captioner.name}").exists(),
+        f"clip captions by {captioner.name}",
+        named=args.shards is not None,
+    )
     if not ready:
         models = ", ".join(datasets[0].caption_models()) or "none yet"
         raise UserError(
@@ -98,14 +102,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from inference.responding import ResponsesStep
     from tools.pairs.perturbation import configs
+    from tools.runner.fingerprints import check_shards
     from tools.runner.run import run, run_shards
 
     chosen = configs(args.by_similarity, args.by_group, args.fine)
     how = (chosen, sampling, args.seed, args.iter, args.prompts, args.rate)
     options = settings_from(args, Options)
-    run_shards(
-        ready, lambda dataset: run([ResponsesStep(dataset, captioner, *how)], dataset, options)
-    )
+
+    def stage_three(dataset: Dataset) -> None:
+        steps = [ResponsesStep(dataset, captioner, *how)]
+        if not args.redo:
+            check_shards(steps, dataset)
+        run(steps, dataset, options)
+
+    run_shards(ready, stage_three)
 
 
 if __name__ == "__main__":

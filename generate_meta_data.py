@@ -24,6 +24,7 @@ from tools.cli import (
 )
 from tools.errors import UserError
 from tools.runner.options import Options
+from tools.shots.readiness import ready_shards
 from tools.store.dataset import Dataset, open_shards
 from tools.text.prompts import add_prompts_flag
 from tools.video.kept_scans import KeptScans
@@ -67,7 +68,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.dataset is None:
         print(f"no --dataset given: using {DEFAULT_DATASET}")
     datasets = open_shards(args.dataset or DEFAULT_DATASET, args.data_root, args.shards)
-    ready = [dataset for dataset in datasets if dataset.videos().exists()]
+    ready = ready_shards(
+        datasets,
+        lambda dataset: dataset.videos().exists(),
+        "videos.jsonl, the end of stage 1",
+        named=args.shards is not None,
+    )
     if not ready:
         raise UserError(
             f"{datasets[0].videos().path} is not there: run preprocess.py {datasets[0].name} first"
@@ -75,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     captioner = captioner_from(args, args.max_new_tokens)
 
     from inference.captioning import CaptionsStep, RawCaptionsStep
+    from tools.runner.fingerprints import check_shards
     from tools.runner.run import run, run_shards
 
     values = ", ".join(f"{name} {value}" for name, value in captioner.decoding.as_dict().items())
@@ -84,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     def stage_two(dataset: Dataset) -> None:
         raw = RawCaptionsStep(dataset, captioner, args.seed, args.prompts, args.rate)
         captions = CaptionsStep(dataset, captioner)
+        if not args.redo:
+            check_shards([raw, captions], dataset)
         run([raw, captions], dataset, settings_from(args, Options))
         settings_from(args, KeptScans).delete_others(dataset, captions.writes, captions.writes[0])
 

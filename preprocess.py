@@ -91,6 +91,8 @@ def list_all(args: Namespace, dataset: Dataset, folder: Path) -> None:
             list_videos(dataset, folder, listing)
     if args.video_dir:
         dataset.remember_video_dir(folder)
+    if not dataset.about().get("listed", True):
+        dataset.note(listed=True)
 
 
 def make_shards(args: Namespace, dataset: Dataset, folder: Path) -> None:
@@ -113,7 +115,10 @@ def make_shards(args: Namespace, dataset: Dataset, folder: Path) -> None:
     extensions = settings_from(args, Listing).extensions()
     if not folder.is_dir() or not any(find_videos(folder, extensions)):
         raise UserError(f"video folder {folder}: no video in it; name another with --video_dir")
-    dataset.note(ids=dataset.about().get("ids", dataset.name), shard_digits=digits)
+    if not dataset.shard_digits:
+        # A first listing that is interrupted leaves some shards: they must not pass for all.
+        facts = {"shard_digits": digits, "video_dir": str(folder), "listed": False}
+        dataset.note(ids=dataset.ids, **facts)
     dataset = open_dataset(dataset.name, args.data_root, whole=True)
     list_all(args, dataset, folder)
     shards = dataset.shards()
@@ -126,13 +131,16 @@ def make_shards(args: Namespace, dataset: Dataset, folder: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run stage 1."""
     args = parse_arguments(argv)
-    if args.shards and (args.video_dir or args.shard_digits):
+    of_shards = args.shards is not None or "/" in args.dataset
+    if of_shards and (args.video_dir or args.shard_digits):
+        what = args.dataset if args.shards is None else "--shards"
         raise UserError(
-            "--shards takes videos that are listed: leave --video_dir and --shard_digits out"
+            f"{what} takes videos that are listed: leave --video_dir and --shard_digits out"
         )
     settings = settings_from(args, Settings)
 
-    from tools.runner.run import run, run_shards
+    from tools.runner.fingerprints import check_shards
+    from tools.runner.run import NothingToDo, run, run_shards
     from tools.shots.steps import STEPS
 
     def stage_one(
@@ -141,11 +149,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         videos: Path | None = None,
     ) -> None:
         steps = [step(dataset, settings) for step in STEPS]
-        run(steps, dataset, settings_from(args, Options), prepare, videos)
-        settings_from(args, KeptScans).delete_others(dataset, [step.writes[0] for step in steps])
+        if not args.redo:
+            check_shards(steps, dataset)
+        written = [step.writes[0] for step in steps]
+        scans = settings_from(args, KeptScans)
+        try:
+            run(steps, dataset, settings_from(args, Options), prepare, videos)
+        except NothingToDo:  # for the later steps: all videos are filtered
+            scans.delete_others(dataset, written)
+            raise
+        scans.delete_others(dataset, written)
 
-    if args.shards:
-        run_shards(open_shards(args.dataset, args.data_root, args.shards), stage_one)
+    if of_shards:
+        shards = open_shards(args.dataset, args.data_root, args.shards)
+        if not shards[0].about().get("listed", True):
+            raise UserError(
+                f"the videos of {shards[0].name} are not all listed, since that was interrupted:"
+                f" run preprocess.py {shards[0].name} {args.world_size} without --shards"
+            )
+        run_shards(shards, stage_one)
         return
     dataset = open_dataset(args.dataset, args.data_root, may_be_new=True, whole=True)
     folder = video_folder(args, dataset)

@@ -240,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = publication.model or only_model(dataset, publication.iteration)
     plan = Conversion(model, publication.iteration, [dataset], RATIOS, QUESTIONS, format="parquet")
 
-    from tools.pairs.conversion import check_responses
+    from tools.pairs.checks import check_responses
 
     for note in check_responses(plan):
         print(f"note: {note}")

@@ -5,7 +5,7 @@ import shutil
 import orjson
 import pytest
 
-from tools.store.dataset import Dataset, open_dataset, open_shards
+from tools.store.dataset import Dataset, open_dataset
 
 LIGHT = ("--shot_detector", "adaptive", "--embedder", "color")
 SHARDS = ["3", "8", "d", "f"]  # of three.mp4, one.mp4, two.mkv and broken.mp4
@@ -46,6 +46,19 @@ def records(dataset, name):
     return b"".join(file.read_bytes() for file in files if file.exists())
 
 
+def test_stage_one_takes_one_shard_by_its_name(roots, run_script):
+    done = run_script("preprocess.py", "mine/8", 1, *LIGHT, "--data_root", roots[0])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("shard 8 of mine\nscene: nothing to do (1 done)")
+    assert "shard 3" not in done.stdout
+
+
+def test_no_shards_are_not_all_shards(roots, run_script):
+    done = run_script("preprocess.py", "mine", 1, "--shards", "", "--data_root", roots[0])
+    assert done.returncode == 2
+    assert "the shards of mine are named by 1 hex digits, such as 3, 0-7 or 0,2,8-f" in done.stderr
+
+
 def test_every_table_holds_the_same_lines(roots):
     sharded, plain, _ = roots
     with_shards, without = Dataset("mine", sharded / "mine"), Dataset("mine", plain / "mine")
@@ -61,6 +74,17 @@ def test_a_shard_without_a_good_video_does_not_stop_the_others(roots):
     assert "shard 3 of mine" not in printed[2]
     assert "shard 3 of mine\nscene: 1 done" in printed[3]
     assert "shard 8 of mine\nscene: nothing to do (1 done)" in printed[3]
+
+
+def test_a_shard_without_a_good_video_is_done_in_every_stage(roots, run_script):
+    for words in (
+        ("preprocess.py", "mine/f", 1, *LIGHT),
+        ("generate_meta_data.py", 1, "--dataset", "mine/f", "--model", "dryrun"),
+        ("generate_dpo_data.py", "mine", 1, "--shards", "f", "--model", "dryrun"),
+    ):
+        done = run_script(*words, "--data_root", roots[0])
+        assert done.returncode == 0, done.stderr
+        assert "note: nothing to do for " in done.stdout
 
 
 @pytest.mark.parametrize("flags", [(), ("--val", "0.5", "--distinct_levels")])
@@ -90,6 +114,67 @@ def test_convert_takes_some_shards(roots, tmp_path, run_script):
     assert done.returncode == 0, done.stderr
     rows = orjson.loads(output.read_bytes())
     assert {row["videos"][0].rpartition("/")[2] for row in rows} == {"three.mp4", "one.mp4"}
+
+
+def test_shards_are_made_with_the_same_settings(roots, tmp_path, run_script):
+    shutil.copytree(roots[0], tmp_path, dirs_exist_ok=True)
+    end = ("--data_root", tmp_path)
+
+    def refused(*words):
+        done = run_script(*words, *end)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        return done.stderr.removeprefix("error: ")
+
+    # Shard d is made anew, with other settings than 3, 8 and f.
+    shutil.rmtree(tmp_path / "mine/shards/d/dpo-dryrun")
+    for table in (tmp_path / "mine/shards/d/anno").glob("*"):
+        if table.name.split(".")[0] not in ("init", "files"):
+            table.unlink()
+    light, other = ("preprocess.py", "mine/d", 1, *LIGHT), ("--min_shots", 3)
+    assert refused(*light, *other) == (
+        "filter_scene.jsonl of mine/3 was made with min_shots=4, this run has min_shots=3: give the"
+        " old value, or rebuild all shards with --redo filter_scene\n"
+    )
+    captions = ("generate_meta_data.py", 1, "--dataset", "mine/d", "--model", "dryrun")
+    responses = ("generate_dpo_data.py", "mine/d", 1, "--model", "dryrun")
+    # The user wants it so.
+    for words in ((*light, *other, "--redo", "scene"), captions, responses):
+        assert run_script(*words, *end).returncode == 0
+    convert = ("convert_to_swift.py", "dryrun", 16, "--dataset", "mine")
+    convert += ("--output", tmp_path / "pairs.json")
+    shards = tmp_path / "mine/shards"
+    assert refused(*convert) == (
+        f"{shards}/d/anno/filter_scene.jsonl and {shards}/3/anno/filter_scene.jsonl were not made"
+        " alike (min_shots differ): run one of these shards again with --redo filter_scene\n"
+    )
+    assert run_script(*convert, "--shards", "3,8", *end).returncode == 0
+    assert refused(*responses, "--seed", 1).startswith(
+        "caption_caption_none_1_False_False.jsonl of"
+    )
+
+
+def test_convert_takes_no_shard_twice(roots, tmp_path, run_script):
+    done = run_script(
+        *("convert_to_swift.py", "dryrun", 16, "--dataset", "mine", "mine/8"),
+        *("--output", tmp_path / "pairs.json", "--data_root", roots[0]),
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: a shard is named twice: mine/8, in --dataset mine mine/8\n"
+
+
+def test_convert_does_not_replace_pairs_of_shards_that_are_left_out(roots, tmp_path, run_script):
+    def convert(*words):
+        output = ("--output", tmp_path / "pairs.json", "--data_root", roots[0])
+        return run_script("convert_to_swift.py", "dryrun", 16, *words, *output)
+
+    assert convert("--dataset", "mine/8").returncode == 0
+    assert convert("--dataset", "mine").returncode == 0
+    before = (tmp_path / "pairs.json").read_bytes()
+    for words in (("mine/8",), ("mine", "--shards", "8,d")):
+        done = convert("--dataset", *words)
+        assert done.returncode == 2
+        assert "was made from shards that are left out now, such as mine/3" in done.stderr
+    assert (tmp_path / "pairs.json").read_bytes() == before
 
 
 def test_status_adds_up(roots, run_script):
@@ -138,49 +223,6 @@ def test_a_step_that_takes_no_shards_says_so(roots, run_script):
         "error: mine has shards: this command takes one of them, such as mine/3"
     )
     assert not (roots[0] / "published").exists()
-
-
-def test_new_and_moved_videos_go_to_their_shards(tmp_path, videos, run_script):
-    folder = tmp_path / "videos"
-    shutil.copytree(videos, folder)
-    begin = ("preprocess.py", "mine", 1, "--data_root", tmp_path, "--shard_digits", 1)
-    assert run_script(*begin, "--video_dir", folder).returncode == 0
-    untouched = tmp_path / "mine/shards/3/anno/init.jsonl"
-    before = untouched.stat().st_ino
-    (folder / "one.mp4").rename(folder / "renamed.mp4")
-    (folder / "four.mp4").write_bytes(b"new")
-    done = run_script(*begin)
-    assert "init: 5 videos, 1 of them new" in done.stdout
-    assert "renamed.mp4 is one.mp4, by its content; it keeps its id" in done.stdout
-    shards = open_shards("mine", tmp_path, None)
-    assert [shard.shard for shard in shards] == ["3", "8", "d", "e", "f"]
-    [one] = shards[1].table("init").read()
-    assert one["video_path"] == str(folder / "renamed.mp4")
-    assert untouched.stat().st_ino == before
-
-    folder.rename(tmp_path / "elsewhere")
-    moved = ("mine", folder, tmp_path / "elsewhere", "--data_root", tmp_path)
-    done = run_script("-m", "tools.relocate", *moved)
-    assert done.stdout.startswith(f"5 of 5 videos of mine are in {tmp_path / 'elsewhere'} now")
-    [one] = shards[1].table("init").read()
-    assert one["video_path"] == str(tmp_path / "elsewhere" / "renamed.mp4")
-    assert shards[0].video_dir() == tmp_path / "elsewhere"
-
-
-def test_a_listing_waits_for_a_run_on_a_shard_that_would_change(tmp_path, videos, run_script):
-    folder = tmp_path / "videos"
-    shutil.copytree(videos, folder)
-    begin = ("preprocess.py", "mine", 1, "--data_root", tmp_path, "--shard_digits", 1)
-    assert run_script(*begin, "--video_dir", folder).returncode == 0
-    (folder / "four.mp4").write_bytes(b"new, and in a shard of its own")
-    [three, *_, last] = open_shards("mine", tmp_path, None)
-    with three.lock("scene"):
-        assert run_script(*begin).returncode == 0
-    (folder / "broken.mp4").unlink()
-    with last.lock("scene"):
-        done = run_script(*begin)
-    assert done.returncode == 2
-    assert "another run is working on scene of mine/f" in done.stderr
 
 
 @pytest.mark.parametrize(

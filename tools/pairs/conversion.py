@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from tools.errors import UserError
+from tools.pairs.checks import check_output
 from tools.pairs.formats import Row, row_writer
 from tools.pairs.funnel import Cell, lengths, tokens
 from tools.pairs.judgements import REJECT, UNSURE, Pair, latest, read
@@ -27,92 +28,9 @@ from tools.pairs.rules import Side, drop_reason, read_side
 from tools.pairs.settings import Conversion, Output
 from tools.pairs.swift_rows import estimated_tokens
 from tools.store.dataset import Dataset
-from tools.store.files import read_json, write_json
+from tools.store.files import write_json
 from tools.store.jsonl import Record, Table
 from tools.store.locks import sole_writer
-from tools.store.origin import LIBRARIES, check_origin, differences
-
-
-def check_responses(plan: Conversion) -> Iterator[str]:
-    """Check that the responses exist. Yields a line for people about each thing that looks
-    unfinished.
-
-    Raises:
-        UserError: a dataset has nothing by this model in this round, no responses to the clean
-            order, or none at one of the magnitudes.
-    """
-    for dataset in plan.datasets:
-        runs = dataset.response_runs()
-        if (plan.model, plan.iteration) not in runs:
-            others = ", ".join(f"{model} (iter {iteration})" for model, iteration in runs)
-            raise UserError(
-                f"{dataset.title} has no responses by {plan.model} (iter {plan.iteration}); there"
-                f" are: {others or 'none yet: generate_dpo_data.py makes them'}"
-            )
-        names = set(dataset.response_configs(plan.model, plan.iteration))
-        tables = plan.tables(dataset)
-        folder = tables[CLEAN.name].path.parent
-        if CLEAN.name not in names:
-            raise UserError(f"{folder} has no {CLEAN.name}.jsonl, the chosen side of every pair")
-        for ratio in plan.ratios:
-            wanted = {name for name, config in plan.configs.items() if config.magnitude == ratio}
-            if not wanted & names:
-                raise UserError(
-                    f"{folder} has no responses at ratio {ratio}, such as {min(wanted)}.jsonl"
-                )
-            yield from (f"{folder} has no {name}.jsonl" for name in sorted(wanted - names))
-        _check_one_run({name: table for name, table in tables.items() if name in names})
-        if any(table.parts() for table in tables.values()):
-            yield f"{folder} holds parts: stage 3 is unfinished, or other scripts made them"
-        if plan.judgements and not dataset.judgements.exists():
-            yield f"nobody has judged pairs of {dataset.name}: no {dataset.judgements}"
-
-
-def _check_one_run(tables: Mapping[str, Table]) -> None:
-    """Check that these were made with one set of parameters, from the input as it is now.
-
-    Raises:
-        UserError: they were not.
-    """
-    clean = read_json(tables[CLEAN.name].meta_path)
-    for table in tables.values():
-        check_origin(table)
-        made = read_json(table.meta_path)
-        if not clean or not made:
-            continue
-        differing = differences(clean, made).keys() - LIBRARIES
-        if differing or clean.get("input") != made.get("input"):
-            raise UserError(
-                f"{table.path} and {CLEAN.name}.jsonl beside it were not made alike"
-                f" ({', '.join(sorted(differing)) or 'input'} differ): run generate_dpo_data.py"
-                " --redo responses"
-            )
-
-
-def check_output(plan: Conversion, output: Output) -> set[Path]:
-    """Check that this output may be written; returns the files of the conversion it replaces.
-
-    Raises:
-        UserError: the file exists and was made from other datasets, by another model, or by another
-            program.
-    """
-    funnel = read_json(output.funnel_path)
-    replaced = output.files(funnel["flags"]["val"]) if funnel else []
-    for path in output.files(plan.val):
-        if path.exists() and path not in replaced:
-            raise UserError(
-                f"{path} exists and was not written by this program (no {output.funnel_path.name}"
-                " beside it): name another --output, or move it away"
-            )
-    names = plan.names()
-    if output.path.exists() and (
-        funnel["model"] != plan.model or sorted(funnel["datasets"]) != sorted(names)
-    ):
-        raise UserError(
-            f"{output.path} was made by {funnel['model']} from {', '.join(funnel['datasets'])}, not"
-            f" by {plan.model} from {', '.join(names)}: name another --output, or move it away"
-        )
-    return set(replaced)
 
 
 class NoPairLeft(UserError):
@@ -186,7 +104,7 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
 
 
 def _funnel(plan: Conversion, output: Output, cells: list[Cell]) -> dict[str, Any]:
-    shards = [dataset.title for dataset in plan.datasets if dataset.shard]
+    shards = plan.shards()
     return {
         "model": plan.model,
         "iter": plan.iteration,

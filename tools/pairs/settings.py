@@ -128,6 +128,10 @@ class Conversion:
         """The datasets' names; shards of one dataset share theirs."""
         return list(dict.fromkeys(dataset.name for dataset in self.datasets))
 
+    def shards(self) -> list[str]:
+        """The shards' titles; none of a dataset that has no shards."""
+        return [dataset.title for dataset in self.datasets if dataset.shard]
+
     def flags(self) -> dict[str, Any]:
         """The rules' parameters, as the funnel keeps them."""
         names = [entry.name for entry in fields(self) if entry.metadata and entry.name != "seed"]

@@ -44,7 +44,8 @@ class Options:
     )
     limit: int | None = setting(
         None,
-        "process only the first N videos in the order of their ids (default: all)",
+        "process only the first N videos in the order of their ids, of each shard where there are"
+        " shards (default: all)",
         type=positive,
     )
     retry_failed: bool = setting(

@@ -115,22 +115,20 @@ class NothingToDo(UserError):
 
 
 def run_shards(datasets: Sequence[Dataset], work: Callable[[Dataset], None]) -> None:
-    """Run a script's steps on each dataset in turn; a shard all of whose videos were filtered does
-    not keep the others from being done.
+    """Run a script's steps on each dataset in turn; a shard all of whose videos were filtered is
+    done, as a note says.
 
     Raises:
-        NothingToDo: nothing was to do in any of them.
+        NothingToDo: nothing was to do in a dataset without shards.
         UserError: see `run`.
     """
-    idle = []
     for dataset in datasets:
         if dataset.shard:
             print(f"shard {dataset.shard} of {dataset.name}")
         try:
             work(dataset)
         except NothingToDo as error:
-            idle.append(error)
-            if len(idle) == len(datasets):
+            if not dataset.shard:
                 raise
             print(f"note: {error}")
 

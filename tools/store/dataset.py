@@ -21,8 +21,7 @@ from tools.store.shards import check_owner, check_shards, hash_of, shard_ranges
 REPOSITORY, DATA_ROOT = named.REPOSITORY, named.DATA_ROOT
 SWIFT_DATA = REPOSITORY / "swift_data"
 
-# Names become folder and file names, and `=` and `-` have meanings of their own in experiment
-# names.
+# `=` and `-` have meanings of their own in experiment names.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # part of the names of files
 
 
@@ -48,13 +47,18 @@ class Dataset:
         return self.root.parent.parent if self.shard else self.root
 
     def about(self) -> Record:
-        """dataset.json: video_dir, and of a sharded one shard_digits and what ids begin with."""
+        """dataset.json: video_dir, and of a sharded one shard_digits, ids and listed."""
         path = self.home / "dataset.json"
         return read_json(path) if path.is_file() else {}
 
     def note(self, **facts: object) -> None:
         """Add to dataset.json."""
         write_json(self.home / "dataset.json", {**self.about(), **facts})
+
+    @property
+    def ids(self) -> str:
+        """What new ids begin with: its name, of a sharded one the name it was made with."""
+        return str(self.about().get("ids", self.name))
 
     @cached_property
     def shard_digits(self) -> int:
@@ -134,9 +138,8 @@ class Dataset:
 
     def table_folders(self) -> list[Path]:
         """The folders that hold steps' tables."""
-        return [
-            folder for folder in (self.anno, *self.root.glob("dpo-*/iter_*")) if folder.exists()
-        ]
+        folders = self.anno, *self.root.glob("dpo-*/iter_*")
+        return [folder for folder in folders if folder.exists()]
 
     def responses(self, model: str, config: str, iteration: int = 0) -> Table:
         """The responses of one model to one perturbation."""
@@ -159,8 +162,7 @@ class Dataset:
         return self.root / "grounding" / split / "pseudo_labels.jsonl"
 
     def spans(self, split: str, name: str) -> Path:
-        """The moments that a sampler, under a name, gives a split's questions
-        (`grounding.spans`)."""
+        """The moments that a sampler gives a split's questions (`grounding.spans`)."""
         return self.root / "grounding" / split / f"spans_{name}.jsonl"
 
     def span_names(self, split: str) -> list[str]:
@@ -168,8 +170,7 @@ class Dataset:
         return names_behind(self.spans(split, "").parent, re.compile(r"spans_(.+)\.jsonl"))
 
     def prompt_lines(self, kind: str, captioner: str) -> Path:
-        """The lines of text about the videos that a student reads (`distillation.prompts`): kind is
-        "event" or "frame"."""
+        """A student's lines about the videos (`distillation.prompts`), "event" or "frame"."""
         return self.root / "prompts" / f"{kind}-{captioner}.jsonl"
 
     def prompt_captioners(self, kind: str) -> list[str]:
@@ -238,8 +239,7 @@ class Dataset:
         return names_behind(folder, re.compile(r"(caption_caption_\w+?)\.jsonl(?:\.\d+-\d+)?"))
 
     def video_dir(self) -> Path | None:
-        """The folder of raw videos: the one remembered from `--video_dir`, else the one of
-        datasets.yaml."""
+        """The folder of raw videos: the one noted, else the one of datasets.yaml."""
         if remembered := self.about().get("video_dir"):
             return Path(remembered)
         known = named.named_datasets().get(self.name)
@@ -337,7 +337,7 @@ def open_shards(name: str, data_root: Path, selection: str | None) -> list[Datas
     if not shards:
         raise UserError(f"{name} has no video in shards {selection or 'yet: run preprocess.py'}")
     for shard in shards if dataset.shard_digits else ():
-        check_owner(shard.table("init"), shard.shard, dataset.about().get("ids", name))
+        check_owner(shard.table("init"), shard.shard, dataset.ids)
     return shards
 
 

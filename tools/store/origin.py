@@ -50,6 +50,20 @@ def check_origin(table: Table) -> None:
         check_origin(upstream)
 
 
+def check_alike(table: Table, other: Table) -> None:
+    """Raise UserError where two shards' tables of one name, or those that they were made from, were
+    made with different parameters."""
+    made, made_other = table.meta(), other.meta()
+    for name in made.get("input", {}):
+        check_alike(annotation_of(table, name), annotation_of(other, name))
+    differing = differences(made, made_other).keys() - LIBRARIES
+    if differing and "step" in made and "step" in made_other:
+        raise UserError(
+            f"{other.path} and {table.path} were not made alike ({', '.join(sorted(differing))}"
+            f" differ): run one of these shards again with --redo {made['step']}"
+        )
+
+
 def out_of_date(table: Table, upstream: Table, step: str) -> UserError:
     """The error of a table whose input has been rebuilt since."""
     return UserError(

@@ -102,9 +102,9 @@ def shown(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
-def video_id(dataset: str, name: str) -> str:
-    """`<dataset>_` and the hash of the path relative to the folder."""
-    return f"{dataset}_{hash_of_name(name)}"
+def video_id(ids: str, name: str) -> str:
+    """`<ids>_` (`Dataset.ids`) and the hash of the path relative to the folder."""
+    return f"{ids}_{hash_of_name(name)}"
 
 
 def hash_of_name(name: str) -> str:
@@ -135,6 +135,7 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
     if shown(str(folder)) != str(folder):
         raise UserError(f"video folder {shown(str(folder))}: its path is not UTF-8: rename it")
     known = {record["video_id"]: record for record in read_listing(dataset)}
+    ids = dataset.ids
     above = os.path.join(folder, "")
     find = _finder(dataset, above, known.values())
     new = moved = 0
@@ -165,7 +166,7 @@ def list_videos(dataset: Dataset, folder: Path, listing: Listing = Listing()) ->
     records |= {path.removeprefix(above): owner for path, owner in renamed.items()}
     # Listed videos come first, so that their new paths are known where a new one wants their id.
     for name in sorted(names, key=lambda name: records[name] is None):
-        key, path = video_id(dataset.name, name), above + name
+        key, path = video_id(ids, name), above + name
         record = records[name]
         if shown(name) != name:
             error = f"VideoError: name is not UTF-8: rename {shown(name)}"
@@ -305,12 +306,13 @@ def _finder(
     """
     by_name: dict[str, Record] = {}
     numbered: dict[str, list[Record]] = {}
+    ids = dataset.ids
     # Another video may have taken the path of one that is gone.
     for record in sorted(records, key=is_gone):
         path, name = str(record["video_path"]), str(record["video_name"])
         if path.startswith(above):
             by_name.setdefault(path.removeprefix(above), record)
-        elif record["video_id"] == video_id(dataset.name, name):
+        elif record["video_id"] == video_id(ids, name):
             by_name.setdefault(name, record)
         else:
             numbered.setdefault(os.path.basename(path), []).append(record)

@@ -67,6 +67,7 @@ def _listed(dataset: Dataset, above: str) -> "array[int]":
     """The hash of the name and the size of each video that is listed and noted, sorted; nothing
     where a record is not as a file in the folder `above` has made it."""
     listed: array[int] = array("Q")
+    ids = dataset.ids
     for shard in dataset.shards():
         init, files = shard.table("init"), shard.table("files")
         if init.failed.path.exists() or init.parts() or files.parts():
@@ -75,7 +76,7 @@ def _listed(dataset: Dataset, above: str) -> "array[int]":
         for record, noted in zip_longest(_lines(init), _lines(files), fillvalue=nothing):
             name = str(record.get("video_name"))
             digits = hash_of_name(name)
-            key = f"{dataset.name}_{digits}"
+            key = f"{ids}_{digits}"
             made = {"video_id": key, "video_path": above + name, "video_name": name}
             if record != {**made, "filtered": False} or noted.get("video_id") != key:
                 return array("Q")
