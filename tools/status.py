@@ -6,6 +6,7 @@ python -m tools.status mine --json  # for programs
 python -m tools.status mine --watch # on any machine, while runs go on: their rates and failures
 """
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -278,21 +279,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = [args.dataset] if args.dataset else dataset_names(args.data_root)
     if not names:
         raise UserError(f"no dataset in {args.data_root}: preprocess.py makes the first")
-    datasets = [open_dataset(name, args.data_root, whole=True) for name in names]
-    if args.watch:
-        if not args.dataset or args.json:
-            raise UserError("--watch shows one dataset: name it, and leave --json out")
-        watch(datasets[0], args.watch)
-    elif args.json:
-        shown = [as_json(dataset) for dataset in datasets]
-        print(
-            orjson.dumps(shown[0] if args.dataset else shown, option=orjson.OPT_INDENT_2).decode()
-        )
-    elif args.dataset:
-        show(datasets[0], Console())
-    else:
-        for dataset in datasets:
-            print(f"{dataset.name}: {_balance_line(dict(funnel(dataset)))}")
+    if args.watch and (not args.dataset or args.json):
+        raise UserError("--watch shows one dataset: name it, and leave --json out")
+    shown: list[dict[str, Any]] = []
+    faults: list[UserError] = []  # of some datasets, which must not hide the others
+    for name in names:
+        try:
+            dataset = open_dataset(name, args.data_root, whole=True)
+            if args.watch:
+                watch(dataset, args.watch)
+            elif args.json:
+                shown.append(as_json(dataset))
+            elif args.dataset:
+                show(dataset, Console())
+            else:
+                print(f"{dataset.name}: {_balance_line(dict(funnel(dataset)))}")
+        except UserError as error:
+            faults.append(error)
+    if shown:
+        value = shown[0] if args.dataset else shown
+        print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    for error in faults[1:]:
+        print(f"error: {error}", file=sys.stderr)
+    if faults:
+        raise faults[0]
 
 
 if __name__ == "__main__":
