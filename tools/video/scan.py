@@ -18,7 +18,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from tools.store.dataset import Dataset
 from tools.store.files import replace_atomically
+from tools.store.jsonl import Table
 from tools.video.decode import (
     Display,
     VideoError,
@@ -113,15 +115,26 @@ def scan_file(video: Path, kept: Path, threads: int = 1) -> Scan:
     return scan
 
 
-def kept_scan(video: Path, kept: Path) -> Scan | None:
+def kept_scan(dataset: Dataset, video_id: str, video: Path) -> Scan | None:
     """The scan that is kept of a video, None if none is; raises VideoError where the file is not
-    there, or is not the one that was scanned."""
+    there, or is not as large as the one that was scanned, or was listed where no scan is kept."""
     with readable(video):
         size = video.stat().st_size
-    scan = load_scan(kept)
-    if scan and scan.source[1] != size:
-        raise VideoError("changed: the file is not the one that stage 1 scanned")
+    if scan := load_scan(dataset.scan_path(video_id)):
+        known, by = scan.source[1], "scanned"
+    else:
+        files = dataset.shard_of(video_id).table("files").path
+        sizes = _listed_sizes(files, files.stat().st_mtime_ns) if files.exists() else {}
+        known, by = sizes.get(video_id, size), "listed"
+    if known != size:
+        raise VideoError(f"changed: the file is not the one that stage 1 {by}")
     return scan
+
+
+@lru_cache(1)  # a worker and a viewer ask about many videos of one data set
+def _listed_sizes(files: Path, _changed: int) -> dict[str, int]:
+    """video_id -> size in bytes, out of files.jsonl as it is since a time of change."""
+    return {record["video_id"]: record["bytes"] for record in Table(files).read()}
 
 
 def load_scan(kept: Path) -> Scan | None:
