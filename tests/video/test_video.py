@@ -565,6 +565,22 @@ def test_frames_that_are_decoded_with_errors_are_counted(make_video, scan, tmp_p
     assert found.damaged == 1
 
 
+def test_a_scan_from_before_damage_was_counted_is_made_again_where_that_counts(
+    make_video, tmp_path
+):
+    video, kept = make_video(tmp_path / "a.mp4", SIX, options={"g": "12"}), tmp_path / "a.npz"
+    overwrite_packets(video, [20])
+    scan_file(video, kept)
+    now = kept.read_bytes()
+    with np.load(kept) as archive:
+        np.savez(kept, **{**archive, "one": archive["one"][:4]})
+    before = kept.stat().st_ino
+    assert scan_file(video, kept).damaged is None
+    assert kept.stat().st_ino == before
+    assert scan_file(video, kept, counts_damage=True).damaged == 1
+    assert kept.read_bytes() == now
+
+
 def test_a_stream_that_is_broken_for_the_most_part_is_no_video(make_video, scan, tmp_path):
     video = make_video(tmp_path / "a.mp4", SIX)
     overwrite_packets(video, range(20, 40))

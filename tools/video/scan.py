@@ -99,14 +99,21 @@ def _thumbnail_chunk(archive: Any, chunk: int) -> np.ndarray:
     return np.add.accumulate(archive[f"thumbnails_{chunk:05d}"], axis=0, dtype=np.uint8)
 
 
-def scan_file(video: Path, kept: Path, threads: int = 1) -> Scan:
+def scan_file(video: Path, kept: Path, threads: int = 1, *, counts_damage: bool = False) -> Scan:
     """The scan of a video: the one kept in `kept` if the file has not changed since, else a new
-    one. Raises VideoError where the file cannot be used as a video."""
+    one. Raises VideoError where the file cannot be used as a video.
+
+    Args:
+        counts_damage: a kept one from before damaged packets and frames were counted will not do.
+    """
     with readable(video):
         now = video.stat()
     source = [SCAN_VERSION, now.st_size, now.st_mtime_ns]
     scan = load_scan(kept)
-    unaware = scan and scan.clock_jumps is None and video.suffix.lower() in TRANSPORT_STREAMS
+    unaware = scan and (
+        (scan.damaged is None and counts_damage)
+        or (scan.clock_jumps is None and video.suffix.lower() in TRANSPORT_STREAMS)
+    )
     if scan is None or scan.source != source or unaware:
         with replace_atomically(kept) as file, zipfile.ZipFile(file, "w") as archive:
             _scan(video, archive, np.array(source), threads)
