@@ -299,8 +299,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if shown:
         value = shown[0] if args.dataset else shown
         print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
-    for error in faults[1:]:
-        print(f"error: {error}", file=sys.stderr)
+    for fault in faults[1:]:
+        print(f"error: {fault}", file=sys.stderr)
     if faults:
         raise faults[0]
 
