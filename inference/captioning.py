@@ -99,7 +99,7 @@ class RawCaptionsStep(Step):
         frames = read_frames(
             video,
             (index for pair in pairs for index in pair),
-            kept_scan(video, self.dataset.scan_path(record["video_id"])),
+            kept_scan(self.dataset, record["video_id"], video),
             self.threads,
             MAX_FRAME_PIXELS,
         )

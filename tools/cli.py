@@ -23,8 +23,14 @@ from tools.store.dataset import DATA_ROOT
 Settings = TypeVar("Settings")
 Number = TypeVar("Number", int, float)
 
+
+def absolute_path(text: str) -> Path:
+    """An argparse type: a path that means the same in every process, wherever it runs."""
+    return Path(os.path.abspath(text))
+
+
 DATA_ROOT_FLAG: dict[str, Any] = {
-    "type": Path,
+    "type": absolute_path,
     "metavar": "DIR",
     "help": "folder that holds the datasets' folders (default: data/ in the repository)",
 }

@@ -6,10 +6,12 @@ python -m tools.status mine --json  # for programs
 python -m tools.status mine --watch # on any machine, while runs go on: their rates and failures
 """
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -95,13 +97,18 @@ def added_up(funnels: Iterable[Mapping[str, Counts]]) -> dict[str, Counts]:
 
 
 def funnel_of_one(
-    dataset: Dataset, running: Mapping[Path, Counts] = MappingProxyType({})
+    dataset: Dataset,
+    running: Mapping[Path, Counts] = MappingProxyType({}),
+    waiting: dict[Path, Counts] | None = None,
 ) -> Iterator[tuple[str, Counts]]:
     """The funnel of a dataset without shards, or of one shard.
 
     Args:
         running: the file of a table that is being made -> its step's counts, which its run knows.
+        waiting: the file of a table that is made of one of those next -> its step's counts at the
+            first look, which are added here: what grows is not read at each look.
     """
+    waiting = {} if waiting is None else waiting
     init = dataset.table("init")
     if (counts := remembered(init, [init])) is not None:
         yield "init", counts
@@ -109,9 +116,15 @@ def funnel_of_one(
         index, failures = init.index(), init.failed.read()
         yield "init", count(index.places.keys() | failures, index, failures)
     for name, reads, writes in steps_of(dataset):
-        known = [running[table.path] for table in writes if table.path in running]
-        if known or reads.exists():
-            yield name, known[0] if known else step_counts(reads, writes)
+        if known := [running[table.path] for table in writes if table.path in running]:
+            yield name, known[0]
+        elif given := running.get(reads.path):
+            path = writes[0].path
+            counts = waiting[path] = waiting.get(path) or step_counts(reads, writes)
+            ended = counts.total - counts.remaining
+            yield name, replace(counts, remaining=max(0, len(writes) * given.done - ended))
+        elif reads.exists():
+            yield name, step_counts(reads, writes)
 
 
 def reasons(counts: Counts) -> Iterator[str]:
@@ -176,13 +189,24 @@ class Watch:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self._before: dict[Path, tuple[list[int], dict[str, Counts]]] = {}
-        self._names: dict[str, str] = {}  # a table's file -> its step as the funnel names it
+        self._running: set[Path] = set()
+        self._waiting: dict[Path, Counts] = {}  # see `funnel_of_one`
+        self._names: dict[Path, str] = {}  # a table's file -> its step as the funnel names it
 
     def screen(self, now: float) -> Group:
         """The funnel with the rates of the runs, and a line about each run."""
-        runs = [(self._name(shard, run), run) for shard, run in runs_on(self.dataset)]
+        states = list(runs_on(self.dataset))
+        runs = [(self._name(shard, run), run) for shard, run in states]
         at_work = [(name, run) for name, run in runs if not run.end(now)]
-        running = {Path(path): run.counts for _, run in at_work for path in run.writes}
+        running = {
+            shard.root / path: run.counts
+            for shard, run in states
+            if not run.end(now)
+            for path in run.writes
+        }
+        if self._running != set(running):
+            self._running = set(running)
+            self._waiting.clear()
         steps = added_up(self._funnel(shard, running) for shard in self.dataset.shards())
         table = Screen(box=SIMPLE, padding=(0, 1), pad_edge=False, collapse_padding=True)
         table.add_column("step")
@@ -212,14 +236,15 @@ class Watch:
         return Group(table, *(Text(line) for line in lines))
 
     def _name(self, shard: Dataset, run: RunState) -> str:
-        for name, _, writes in () if run.writes[0] in self._names else steps_of(shard):
-            self._names |= {str(table.path): name for table in writes}
-        return self._names.get(run.writes[0], run.step)
+        made = shard.root / run.writes[0]
+        for name, _, writes in () if made in self._names else steps_of(shard):
+            self._names |= {table.path: name for table in writes}
+        return self._names.get(made, run.step)
 
     def _funnel(self, shard: Dataset, running: Mapping[Path, Counts]) -> dict[str, Counts]:
         if any(path.is_relative_to(shard.root) for path in running):
             self._before.pop(shard.root, None)
-            return dict(funnel_of_one(shard, running))
+            return dict(funnel_of_one(shard, running, self._waiting))
         changed = [folder.stat().st_mtime_ns for folder in shard.table_folders()]
         if self._before.get(shard.root, ([], {}))[0] != changed:
             self._before[shard.root] = changed, dict(funnel_of_one(shard))
@@ -254,21 +279,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = [args.dataset] if args.dataset else dataset_names(args.data_root)
     if not names:
         raise UserError(f"no dataset in {args.data_root}: preprocess.py makes the first")
-    datasets = [open_dataset(name, args.data_root, whole=True) for name in names]
-    if args.watch:
-        if not args.dataset or args.json:
-            raise UserError("--watch shows one dataset: name it, and leave --json out")
-        watch(datasets[0], args.watch)
-    elif args.json:
-        shown = [as_json(dataset) for dataset in datasets]
-        print(
-            orjson.dumps(shown[0] if args.dataset else shown, option=orjson.OPT_INDENT_2).decode()
-        )
-    elif args.dataset:
-        show(datasets[0], Console())
-    else:
-        for dataset in datasets:
-            print(f"{dataset.name}: {_balance_line(dict(funnel(dataset)))}")
+    if args.watch and (not args.dataset or args.json):
+        raise UserError("--watch shows one dataset: name it, and leave --json out")
+    shown: list[dict[str, Any]] = []
+    faults: list[UserError] = []  # of some datasets, which must not hide the others
+    for name in names:
+        try:
+            dataset = open_dataset(name, args.data_root, whole=True)
+            if args.watch:
+                watch(dataset, args.watch)
+            elif args.json:
+                shown.append(as_json(dataset))
+            elif args.dataset:
+                show(dataset, Console())
+            else:
+                print(f"{dataset.name}: {_balance_line(dict(funnel(dataset)))}")
+        except UserError as error:
+            faults.append(error)
+    if shown:
+        value = shown[0] if args.dataset else shown
+        print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    for fault in faults[1:]:
+        print(f"error: {fault}", file=sys.stderr)
+    if faults:
+        raise faults[0]
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def pictures(dataset: Dataset, record: Record, indices: Iterable[int]) -> dict[i
     if not all(path.exists() for path in paths.values()):
         with locked(folder / ".lock"):
             if missing := [index for index, path in paths.items() if not path.exists()]:
-                scan = kept_scan(video, dataset.scan_path(record["video_id"]))
+                scan = kept_scan(dataset, record["video_id"], video)
                 if scan:
                     frames = read_frames(video, missing, scan, max_pixels=THUMBNAIL_PIXELS)
                 else:
@@ -114,7 +114,7 @@ def film(
     if not path.exists():
         with locked(path.with_name(".lock")):
             if not path.exists():
-                scan = kept_scan(video, dataset.scan_path(record["video_id"]))
+                scan = kept_scan(dataset, record["video_id"], video)
                 data = _cut(video, start, end, scan, seconds)
                 with replace_atomically(path) as file:
                     file.write(data)

@@ -16,6 +16,7 @@ from tools.runner.counts import Counts
 from tools.runner.progress import RunState, runs_on
 from tools.status import Watch
 from tools.store.dataset import REPOSITORY, Dataset
+from tools.store.jsonl import Table
 
 STEPS = Path(__file__).with_name("toy_steps.py")
 
@@ -61,6 +62,7 @@ def test_a_run_tells_others_how_it_stands_and_a_killed_one_is_recognised(toy):
     run, state = start(toy)
     try:
         assert state.counts == Counts(2, {"dull": 1}, {"ValueError: odd": 2}, 1)
+        assert state.writes == ["anno/act.jsonl"]
         assert (state.pid, state.engine, state.world_size) == (run.pid, "local", 2)
         assert state.step == "act"
         assert state.nodes == {os.uname().nodename: 2}
@@ -89,7 +91,7 @@ def test_the_screen_shows_rates_and_failures_of_runs_on_any_node(dataset):
     part = dataset.table("scene").part()
     part.write_bytes(b"")  # what a run on another machine has appended need not be read
     state = RunState("far", 7, "ray", 8, started=900.0, seen=1000.0, step="scene")
-    state.writes = [str(dataset.table("scene").path)]
+    state.writes = ["anno/scene.jsonl"]  # whatever folder that machine knows the dataset by
     state.counts = Counts(390, {}, {"VideoError: truncated": 10}, 600)
     state.rate, state.nodes = 2.0, {"far": 4, "farther": 4}
     dataset.runs.mkdir()
@@ -105,3 +107,31 @@ def test_the_screen_shows_rates_and_failures_of_runs_on_any_node(dataset):
     [row] = [line.split() for line in late if line.startswith(" scene")]
     assert row == ["scene", "0", "0", "0", "1000"]
     assert late[-1].endswith("it has not written for 100 s: it is dead, or its node hangs")
+
+
+def test_what_follows_the_step_at_work_is_not_read_at_each_look(dataset, monkeypatch):
+    ids = [{"video_id": f"v{number}"} for number in range(5)]
+    dataset.table("init").write(ids)
+    dataset.table("scene").write(ids[:3])
+    rejected = {"video_id": "v1", "filtered": True, "filter_reason": "too_few_shots"}
+    dataset.table("filter_scene").write([ids[0], rejected])
+    state = RunState("far", 7, "ray", 8, started=900.0, seen=1000.0, step="scene")
+    state.writes = ["anno/scene.jsonl"]
+    dataset.runs.mkdir()
+    watch, reads = Watch(dataset), []
+    index = Table.index
+    monkeypatch.setattr(Table, "index", lambda table: (reads.append(table.name), index(table))[1])
+
+    def rows_of_filter_scene(done):
+        state.counts = Counts(done, {}, {}, 5 - done)
+        (dataset.runs / "videos.json").write_bytes(orjson.dumps(state))
+        console = Console(width=160, file=io.StringIO())
+        reads.clear()
+        console.print(watch.screen(1000.0))
+        lines = console.file.getvalue().splitlines()
+        return [line.split()[:5] for line in lines if line.startswith(" filter_scene")]
+
+    assert rows_of_filter_scene(3) == [["filter_scene", "1", "1", "0", "1"]]
+    assert "scene" in reads
+    assert rows_of_filter_scene(5) == [["filter_scene", "1", "1", "0", "3"]]
+    assert "scene" not in reads

@@ -1,11 +1,15 @@
 """The flags of Ray where Ray is not installed, or not asked for; tests/on_ray has the clusters."""
 
 import ast
+import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from tests.test_layout import modules
+from tools.runner.options import Options
+from tools.runner.run import _engine
 
 
 @pytest.fixture
@@ -49,6 +53,21 @@ def test_ray_that_is_not_installed_is_one_line(toy, monkeypatch):
 )
 def test_flags_that_mean_nothing_are_one_line(toy, flags, error):
     assert toy(*flags) == (2, error, [])
+
+
+def test_the_shards_of_one_process_share_the_token_of_a_local_cluster(monkeypatch, dataset):
+    tokens = []
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "as before")  # so that it is put back
+        monkeypatch.delenv(name)
+    on_ray = SimpleNamespace(RayCluster=lambda *_: tokens.append(os.environ["RAY_AUTH_TOKEN"]))
+    monkeypatch.setitem(sys.modules, "tools.runner.on_ray", on_ray)
+    step = SimpleNamespace(reads=dataset.table("init"))
+    for _ in range(2):
+        _engine(Options(1, ray="local"), dataset, step, videos=None)
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert tokens[0] == tokens[1]
+    assert len(tokens[0]) == 64
 
 
 def test_ray_is_imported_where_it_is_asked_for_and_nowhere_else():

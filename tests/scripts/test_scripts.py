@@ -438,6 +438,20 @@ def test_the_pipeline_runs_from_any_working_directory(tiny_videos, tmp_path):
     assert b"finalize: nothing to do (3 done)" in done.stdout
 
 
+def test_a_relative_data_root_means_the_same_in_a_process_that_runs_elsewhere(
+    tmp_path, monkeypatch
+):
+    from preprocess import parse_arguments
+    from tools.status import main
+
+    (tmp_path / "here" / "data" / "mine" / "anno").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    for words in (["../here/data"], ["data/"], ["./data"]):
+        args = parse_arguments(["mine", "1", "--data_root", *words])
+        assert args.data_root == tmp_path / "here" / "data"  # as a worker of Ray is given it
+    main(["mine", "--data_root", "data"])
+
+
 def test_two_models_may_caption_one_dataset_at_once(tiny_videos, tmp_path, run_script):
     """The locks are on what is written: a run of one model is not in the way of another's."""
     from tools.store.dataset import Dataset

@@ -159,6 +159,25 @@ def test_without_a_name_each_dataset_has_a_line(mine, run_script):
     assert nothing.stderr == (f"error: no dataset in {mine.root}: preprocess.py makes the first\n")
 
 
+def test_a_dataset_with_a_fault_does_not_hide_the_others(mine, run_script):
+    root = mine.root.parent
+    (root / "half" / "shards" / "3").mkdir(parents=True)
+    mine.table("scene").path.write_bytes(b'{"video_id":\n{"video_id":"c"}\n')
+    Dataset("other", root / "other").remember_video_dir(root)
+    half = f"error: {root / 'half'} is half sharded: "
+    done = run_script("-m", "tools.status", "--data_root", root)
+    assert (done.returncode, done.stdout) == (2, "other: no videos listed yet: run preprocess.py\n")
+    [first, second] = sorted(done.stderr.splitlines())
+    assert first.startswith(half)
+    assert second.startswith(f"error: {mine.table('scene').path} line 1 is not a record")
+    done = run_script("-m", "tools.status", "--json", "--data_root", root)
+    assert done.returncode == 2
+    assert [status["dataset"] for status in json.loads(done.stdout)] == ["other"]
+    done = run_script("-m", "tools.status", "half", "--data_root", root)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(half)
+
+
 def test_json_holds_what_the_table_shows(mine, run_script):
     words = ("-m", "tools.status", "--json", "--data_root", mine.root.parent)
     (alone,) = json.loads(run_script(*words).stdout)

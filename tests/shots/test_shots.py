@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.video.damage import overwrite_packets
 from tools.shots.detectors import (
     adaptive_shots,
     fixed_shots,
@@ -10,6 +11,8 @@ from tools.shots.detectors import (
     long_enough,
     shots_from_probabilities,
 )
+from tools.shots.settings import Settings
+from tools.shots.steps import SceneStep
 from tools.video.scan import Scan, scan_file
 
 PLACES = ("beach", "forest", "night", "fire", "snow", "party")
@@ -189,3 +192,16 @@ def test_pieces_are_equal_by_the_clock():
 def test_a_shot_keeps_its_number_among_all_shots():
     scan = scan_of(np.arange(30), 30, [0] * 30, [255] * 10 + [5] * 10 + [255] * 10)
     assert kept_shots([(0, 9), (10, 19), (20, 29)], scan, 0.2, 10)[0] == [(0, 0, 9), (2, 20, 29)]
+
+
+def test_damage_is_counted_though_a_scan_is_kept_from_before_that_was_done(
+    dataset, make_video, tmp_path
+):
+    video, kept = make_video(tmp_path / "v.mp4", options={"g": "12"}), dataset.scan_path("v")
+    overwrite_packets(video, [20])
+    scan_file(video, kept)
+    with np.load(kept) as archive:
+        np.savez(kept, **{**archive, "one": archive["one"][:4]})
+    step = SceneStep(dataset, Settings(shot_detector="fixed"))
+    step.setup("cpu", threads=1)
+    assert step.process({"video_id": "v", "video_path": str(video)})["damaged"] == 1

@@ -212,10 +212,22 @@ def test_a_step_is_still_where_its_window_changes_by_a_tenth_of_the_contrast_at_
 
 def test_a_low_threshold_has_the_network_see_the_still_steps_too(network, picture):
     still = np.repeat(picture("beach", (48, 27), 0)[None], 60, axis=0)
-    level = float(1 / (1 + np.exp(-transnet.STILL_LOGIT)))
-    assert network.predict([still], level * 1.01) == pytest.approx(level)
+    skipped, level = (1 / (1 + np.exp(-x)) for x in (transnet.STILL_LOGIT, transnet.STILL_LEVEL))
+    assert network.predict([still], level * 1.01) == pytest.approx(skipped)
     found = network.predict([still], level * 0.99)
-    assert (found < level / 10).all()
+    assert (found < skipped / 10).all()
+
+
+def test_a_small_picture_that_changes_is_a_cut_at_a_low_threshold_as_published(network):
+    bars = np.zeros((50, 27, 48, 3), np.uint8)
+    bars[:, :, 24:] = 255
+    bars[:25, 8:16, 4:20] = (99, 255, 167)
+    bars[25:, 8:16, 4:20] = (104, 117, 24)
+    padded = np.concatenate([bars[:1].repeat(MARGIN, 0), bars, bars[-1:].repeat(MARGIN, 0)])
+    assert not changing_steps(padded).any()
+    published = exactly(network, bars)
+    assert 0.1 < published.max() < 0.5
+    assert np.array_equal(network.predict([bars], 0.1) > 0.1, published > 0.1)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])

@@ -18,7 +18,7 @@ from tests.video.damage import (
 )
 from tools.video.decode import Display, VideoError, luma_plane
 from tools.video.frames import read_frames
-from tools.video.scan import kept_scan, scan_file
+from tools.video.scan import load_scan, scan_file
 
 SIX = tuple((place, 12) for place in ("beach", "forest", "night", "fire", "snow", "party"))
 QUICK_VP9 = {"deadline": "realtime", "cpu-used": "8"}
@@ -245,7 +245,7 @@ def test_half_a_scan_is_as_good_as_none(make_video, tmp_path, kept_bytes):
     scan_file(video, kept)
     whole = kept.read_bytes()
     kept.write_bytes(whole[:kept_bytes])
-    assert kept_scan(video, kept) is None
+    assert load_scan(kept) is None
     assert len(scan_file(video, kept)) == 72
     assert kept.read_bytes() == whole
 
@@ -271,7 +271,7 @@ def test_a_full_disk_is_no_fault_of_the_video(make_video, run_script, tmp_path):
 import resource
 from pathlib import Path
 from tools.errors import StorageError
-from tools.video.scan import kept_scan, scan_file
+from tools.video.scan import scan_file
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
     scan_file(Path({str(video)!r}), Path({str(tmp_path / "scan.npz")!r}))
@@ -307,7 +307,7 @@ def test_memory_does_not_grow_with_the_video(
         )
         scan_and_say = f"""
 from pathlib import Path
-from tools.video.scan import kept_scan, scan_file
+from tools.video.scan import scan_file
 found = scan_file(Path({str(video)!r}), Path({str(video.with_suffix(".npz"))!r}))
 assert len(found) == {frames}
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
@@ -563,6 +563,22 @@ def test_frames_that_are_decoded_with_errors_are_counted(make_video, scan, tmp_p
     found = scan(video)
     assert len(found) == 72
     assert found.damaged == 1
+
+
+def test_a_scan_from_before_damage_was_counted_is_made_again_where_that_counts(
+    make_video, tmp_path
+):
+    video, kept = make_video(tmp_path / "a.mp4", SIX, options={"g": "12"}), tmp_path / "a.npz"
+    overwrite_packets(video, [20])
+    scan_file(video, kept)
+    now = kept.read_bytes()
+    with np.load(kept) as archive:
+        np.savez(kept, **{**archive, "one": archive["one"][:4]})
+    before = kept.stat().st_ino
+    assert scan_file(video, kept).damaged is None
+    assert kept.stat().st_ino == before
+    assert scan_file(video, kept, counts_damage=True).damaged == 1
+    assert kept.read_bytes() == now
 
 
 def test_a_stream_that_is_broken_for_the_most_part_is_no_video(make_video, scan, tmp_path):

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -108,7 +108,8 @@ class RayCluster:
             scheduling_strategy="SPREAD",
         )
         # Ray shows an actor no GPU but its own.
-        return RayWorker(actor.remote("cuda:0" if self.gpus else "cpu", self.threads, self.needed))
+        device = "cuda:0" if self.gpus else "cpu"
+        return RayWorker(actor.remote(device, self.threads, self.needed, os.getcwd()))
 
     def wait(self, workers: Sequence["RayWorker"], seconds: float | None) -> list["RayWorker"]:
         """Wait for messages or deaths; see `Engine`. A UserError where the head is lost."""
@@ -197,8 +198,10 @@ class RayWorker:
 class _Actor(StepRunner):
     """A worker, on a node that may have joined after the others were looked at."""
 
-    def __init__(self, device: str, threads: int, needed: Sequence[str]) -> None:
+    def __init__(self, device: str, threads: int, needed: Sequence[str], folder: str) -> None:
         super().__init__(device, threads)
+        with suppress(OSError):  # A relative path, such as that of a checkpoint, is one of the run.
+            os.chdir(folder)
         self.missing = _missing(needed)
 
     def reply(
@@ -227,7 +230,7 @@ def _connect(address: str) -> None:
     if address == "local":
         settings = {"include_dashboard": False, "object_store_memory": 200_000_000}
     else:
-        _ask_for_a_head(address)
+        address = _head_that_answers(address)
     end_of_job = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, configure_logging=False, log_to_driver=False, **settings)
@@ -237,8 +240,9 @@ def _connect(address: str) -> None:
         signal.signal(signal.SIGTERM, end_of_job)  # Ray's own would end the run with a traceback.
 
 
-def _ask_for_a_head(address: str) -> None:
-    """Raise UserError where no head answers: Ray itself would wait for minutes, or for ever."""
+def _head_that_answers(address: str) -> str:
+    """The host:port of the head; UserError where none answers: Ray itself would wait for minutes,
+    or for ever."""
     here = os.environ.get("RAY_ADDRESS") or next(iter(find_gcs_addresses()), "")
     head = here if address == "auto" else address
     if not head:
@@ -258,6 +262,7 @@ def _ask_for_a_head(address: str) -> None:
         ) from None
     except RpcError:
         raise UserError(f"--ray {address}: what answers at {head} is no Ray cluster") from None
+    return head
 
 
 @contextmanager

@@ -37,7 +37,8 @@ class RunState:
         engine: what runs its workers.
         started, seen: when the run began, and when it wrote this, seconds since 1970.
         step: the step that it works on.
-        writes: the files of that step's tables.
+        writes: the files of that step's tables, from the folder of the dataset or shard, which
+            another machine may know by another path.
         counts: how the records that the step was given have ended.
         rate: outcomes a second, over the last minute.
         nodes: machine -> how many workers are on it.
@@ -88,7 +89,9 @@ class Progress:
     def begin(self, step: str, writes: Sequence[Table], counts: Counts) -> None:
         """A step begins to work; from now on `counts` is its own."""
         self._past.clear()
-        self._state.step, self._state.writes = step, [str(table.path) for table in writes]
+        root = self._path.parent.parent
+        self._state.step = step
+        self._state.writes = [str(table.path.relative_to(root)) for table in writes]
         self._state.counts = counts
         if self._thread.ident is None:
             self._thread.start()

@@ -138,8 +138,10 @@ def _engine(options: Options, dataset: Dataset, first: Step, videos: Path | None
     if options.ray is None:
         return Processes(options.device, options.threads)
     if options.ray == "local":
-        # Ray listens on all interfaces: nobody else may run code through it. Read at its import.
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+        # Ray listens on all interfaces: nobody else may run code through it. Ray reads both at its
+        # import alone, so the runs of all shards in this process have one token.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         from tools.runner.on_ray import RayCluster
     except ImportError as error:

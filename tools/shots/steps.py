@@ -58,10 +58,11 @@ class StageOneStep(Step):
     def params(self) -> dict[str, Any]:
         return {name: getattr(self.settings, name) for name in self.shaped_by}
 
-    def scan(self, record: Record, threads: int = 1) -> Scan:
-        """The scan of a record's video, made if it is not kept yet."""
+    def scan(self, record: Record, threads: int = 1, *, counts_damage: bool = False) -> Scan:
+        """The scan of a record's video, made if it is not kept yet; see `scan_file`."""
         kept = self.dataset.scan_path(record["video_id"])
-        return scan_file(self.dataset.video_path(record), kept, threads)
+        video = self.dataset.video_path(record)
+        return scan_file(video, kept, threads, counts_damage=counts_damage)
 
 
 class SceneStep(StageOneStep):
@@ -106,7 +107,7 @@ class SceneStep(StageOneStep):
     def process(self, record: Record) -> Record:
         """Add fps, raw_cuts, cut_times, filtered_cuts; left_out: how many shots are too short or
         blank, by the setting that says so; clock_jumps and damaged, where there are some."""
-        scan = self.scan(record, self.threads)
+        scan = self.scan(record, self.threads, counts_damage=True)
         settings, threshold = self.settings, self.settings.shot_threshold
         if settings.shot_detector == "adaptive":
             every_shot = adaptive_shots(scan, threshold)

@@ -5,7 +5,7 @@ frames, and uses the middle 50 of each. On a GPU the same is done here, through 
 two networks of the same weights (tools/shots/transnet_export.py) share the work through OpenVINO:
 
 - A step of 50 frames whose window shows one picture throughout (STILL_SHARE) holds no transition,
-  and no network sees it.
+  and no network sees it, unless the threshold is low (STILL_LEVEL).
 - `coarse`, in 8 bits, goes over the other steps once, in windows of up to 450 frames, so that few
   frames are computed twice. Its logits differ from the protocol's by rounding, and because the
   protocol's convolutions see zeros beyond the ends of the 100 frames (they reach 48 frames, so this
@@ -52,9 +52,12 @@ BAND_END_FRAMES = 12
 # A window shows one picture where no frame differs from its middle one by more than this share of
 # that picture's own contrast (mean absolute differences). With a transition above 0.5 in their step
 # the 162 such windows of joined footage, the toy world and both darkened had 0.66 and more; no
-# logit in a still one was above STILL_LOGIT.
+# logit in a still one was above STILL_LOGIT, which skipped steps are given. A still window of drawn
+# bars in which a small picture changes has reached -1.31, so that none is skipped where the
+# threshold's logit is below STILL_LEVEL (0.38).
 STILL_SHARE = 0.1
 STILL_LOGIT = -3.0
+STILL_LEVEL = -0.5
 # The networks' files take 53 MB.
 EXPORT_BYTES = 64_000_000
 # Goes up when tools/shots/transnet_export.py makes other networks.
@@ -149,7 +152,7 @@ class _OnCPU:
             window = slice(start * STEP, (end - 1) * STEP + WINDOW)
             return _infer(network, frames[window], histograms[window]).reshape(-1, STEP)
 
-        changing = changing_steps(frames) | (level < STILL_LOGIT)
+        changing = changing_steps(frames) | (level < STILL_LEVEL)
         logits = np.full((len(changing), STEP), STILL_LOGIT, np.float32)
         edges = np.flatnonzero(np.diff(changing, prepend=False, append=False))
         for start, end in edges.reshape(-1, 2):

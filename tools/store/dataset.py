@@ -91,8 +91,8 @@ class Dataset:
         return self.root / "anno"
 
     def scan_path(self, video_id: str) -> Path:
-        """The scan of a video; deleting it costs a new scan, nothing else. One that lies in the
-        folder of all scans, as older ones do, is used where it is."""
+        """The scan of a video; deleting it costs a new scan in stage 1, a decoding from the start
+        later. One that lies in the folder of all scans, as older ones do, is used where it is."""
         before = self.shard_of(video_id).root / "scan" / f"{video_id}.npz"
         return before if before.exists() else before.parent / hash_of(video_id)[:2] / before.name
 

@@ -18,7 +18,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from tools.store.dataset import Dataset
 from tools.store.files import replace_atomically
+from tools.store.jsonl import Table
 from tools.video.decode import (
     Display,
     VideoError,
@@ -97,14 +99,21 @@ def _thumbnail_chunk(archive: Any, chunk: int) -> np.ndarray:
     return np.add.accumulate(archive[f"thumbnails_{chunk:05d}"], axis=0, dtype=np.uint8)
 
 
-def scan_file(video: Path, kept: Path, threads: int = 1) -> Scan:
+def scan_file(video: Path, kept: Path, threads: int = 1, *, counts_damage: bool = False) -> Scan:
     """The scan of a video: the one kept in `kept` if the file has not changed since, else a new
-    one. Raises VideoError where the file cannot be used as a video."""
+    one. Raises VideoError where the file cannot be used as a video.
+
+    Args:
+        counts_damage: a kept one from before damaged packets and frames were counted will not do.
+    """
     with readable(video):
         now = video.stat()
     source = [SCAN_VERSION, now.st_size, now.st_mtime_ns]
     scan = load_scan(kept)
-    unaware = scan and scan.clock_jumps is None and video.suffix.lower() in TRANSPORT_STREAMS
+    unaware = scan and (
+        (scan.damaged is None and counts_damage)
+        or (scan.clock_jumps is None and video.suffix.lower() in TRANSPORT_STREAMS)
+    )
     if scan is None or scan.source != source or unaware:
         with replace_atomically(kept) as file, zipfile.ZipFile(file, "w") as archive:
             _scan(video, archive, np.array(source), threads)
@@ -113,15 +122,26 @@ def scan_file(video: Path, kept: Path, threads: int = 1) -> Scan:
     return scan
 
 
-def kept_scan(video: Path, kept: Path) -> Scan | None:
+def kept_scan(dataset: Dataset, video_id: str, video: Path) -> Scan | None:
     """The scan that is kept of a video, None if none is; raises VideoError where the file is not
-    there, or is not the one that was scanned."""
+    there, or is not as large as the one that was scanned, or was listed where no scan is kept."""
     with readable(video):
         size = video.stat().st_size
-    scan = load_scan(kept)
-    if scan and scan.source[1] != size:
-        raise VideoError("changed: the file is not the one that stage 1 scanned")
+    if scan := load_scan(dataset.scan_path(video_id)):
+        known, by = scan.source[1], "scanned"
+    else:
+        files = dataset.shard_of(video_id).table("files").path
+        sizes = _listed_sizes(files, files.stat().st_mtime_ns) if files.exists() else {}
+        known, by = sizes.get(video_id, size), "listed"
+    if known != size:
+        raise VideoError(f"changed: the file is not the one that stage 1 {by}")
     return scan
+
+
+@lru_cache(1)  # a worker and a viewer ask about many videos of one data set
+def _listed_sizes(files: Path, _changed: int) -> dict[str, int]:
+    """video_id -> size in bytes, out of files.jsonl as it is since a time of change."""
+    return {record["video_id"]: record["bytes"] for record in Table(files).read()}
 
 
 def load_scan(kept: Path) -> Scan | None:
