@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import ray
@@ -61,7 +61,11 @@ class RayCluster:
         path = os.pathsep.join([str(REPOSITORY), "${PYTHONPATH}"])
         variables = {"PYTHONPATH": path, **dict.fromkeys(THREAD_VARIABLES, str(self.threads))}
         self.environment = {"env_vars": variables}
-        self._check_nodes()
+        try:
+            self._check_nodes()
+        except UserError:
+            self.close()
+            raise
 
     def _check_nodes(self) -> None:
         look = ray.remote(num_cpus=0, max_retries=0, runtime_env=self.environment)(_missing)
@@ -98,7 +102,9 @@ class RayCluster:
             raise UserError(f"--threads {self.threads}: no node has more than {cpus:g} CPUs")
 
     def start(self, rank: int) -> "RayWorker":
-        """Ask for an actor."""
+        """Ask for an actor. A UserError where the head is lost."""
+        while not self._head_answers():  # Without it Ray's own call would not come back.
+            sleep(1)
         actor = ray.remote(_Actor).options(
             max_restarts=0,
             max_task_retries=0,
@@ -120,26 +126,27 @@ class RayCluster:
             spoke, _ = ray.wait(list(streams), num_returns=len(streams), timeout=0)
             if not spoke:
                 spoke, _ = ray.wait(list(streams), timeout=left)
-            self._ask_head()
+            if monotonic() - self._asked > ASK_SECONDS:
+                self._head_answers()
             if spoke:
                 return [streams[stream] for stream in spoke]
             if end is not None and monotonic() >= end:
                 return []
 
-    def _ask_head(self) -> None:
-        if monotonic() - self._asked < ASK_SECONDS:
-            return
+    def _head_answers(self) -> bool:
+        self._asked = monotonic()
         try:
             self._head.check_alive([], timeout=2)
-            self._heard = monotonic()
         except RpcError:
-            if monotonic() - self._heard > LOST_SECONDS:
-                raise UserError(
-                    f"--ray: the cluster's head at {self.address} has not answered for"
-                    f" {LOST_SECONDS:g} s: all that was finished is kept; the same command goes on"
-                    " once a cluster is there"
-                ) from None
-        self._asked = monotonic()
+            if self._asked - self._heard < LOST_SECONDS:
+                return False
+            raise UserError(
+                f"--ray: the cluster's head at {self.address} has not answered for"
+                f" {LOST_SECONDS:g} s: all that was finished is kept; the same command goes on"
+                " once a cluster is there"
+            ) from None
+        self._heard = self._asked
+        return True
 
     def close(self) -> None:
         """Leave the cluster; one that was started for this run ends."""
@@ -233,6 +240,9 @@ def _connect(address: str) -> None:
         address = _head_that_answers(address)
     end_of_job = signal.getsignal(signal.SIGTERM)
     try:
+        # Ray prints on stdout what its daemons say of slow nodes and dead workers, even with
+        # log_to_driver=False.
+        ray._private.worker._worker_logs_enabled = False
         ray.init(address, configure_logging=False, log_to_driver=False, **settings)
     except (RayError, ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"--ray {address}: {' '.join(str(error).split())}") from error
