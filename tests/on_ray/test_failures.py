@@ -32,6 +32,27 @@ def pids(toy):
     return {entry["pid"] for entry in Table(toy.path("act")).read()}
 
 
+def test_auto_joins_the_head_that_has_answered(machines, monkeypatch):
+    from tools.runner import on_ray
+
+    joined = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(on_ray, "find_gcs_addresses", lambda: [machines.address, "127.0.0.1:1"])
+    monkeypatch.setattr(on_ray.ray, "init", lambda address, **_: joined.append(address))
+    on_ray._connect("auto")
+    assert joined == [machines.address]
+
+
+def test_a_worker_reads_a_relative_path_as_its_run_does(machines, monkeypatch, tmp_path):
+    from tools.runner.on_ray import _Actor
+
+    monkeypatch.chdir("/")  # where the node was started
+    _Actor("cpu", 1, [], str(tmp_path / "of_another_machine"))
+    assert os.getcwd() == "/"
+    _Actor("cpu", 1, [], str(tmp_path))
+    assert os.getcwd() == str(tmp_path)
+
+
 # Workers.
 
 
