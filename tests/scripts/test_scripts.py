@@ -212,7 +212,7 @@ def test_a_step_that_is_given_nothing_says_why_and_writes_nothing(run_script, ma
     assert made == {"init", "files", "scene", "filter_scene"}  # a similarity.meta.json neither
     stage_two = ("generate_meta_data.py", 1, "--dataset", "mine", "--model", "dryrun")
     line = refused(run_script(*stage_two, "--data_root", tmp_path))
-    assert line.endswith("videos.jsonl is not there: run preprocess.py mine first")
+    assert "nothing to do for raw_captions: no video of videos.jsonl was kept" in line
 
 
 def test_of_videos_that_are_cut_into_pieces_shorter_pieces_are_advised(
