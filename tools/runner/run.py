@@ -265,6 +265,7 @@ def _write(
 ) -> None:
     """Append every outcome as it comes in, under one bar for all `total` of them."""
     tables = {table.name: table for table in step.writes}
+    parts = {name: table.part() for name, table in tables.items()}
     files: dict[Path, Appender] = {}
     tally: Counter[str] = Counter()
     bar = tqdm(
@@ -277,7 +278,7 @@ def _write(
     )
     with bar, ExitStack() as stack:
         for outcome in outcomes:
-            path, line = tables[outcome.table].part(), outcome.line
+            path, line = parts[outcome.table], outcome.line
             if outcome.kind == "failed":
                 path = tables[outcome.table].failed.path
                 earlier = failures[outcome.table].get(outcome.video_id, {}).get("attempts", 0)
@@ -297,5 +298,6 @@ def _write(
                 bar.write(f"{step.name}: {speed}")
             tally[outcome.kind] += 1
             progress.add(outcome)
-            bar.set_postfix(filtered=tally["filtered"], failed=tally["failed"], refresh=False)
+            if outcome.kind != "done" or not bar.postfix:  # It costs more than to append a line.
+                bar.set_postfix(filtered=tally["filtered"], failed=tally["failed"], refresh=False)
             bar.update()
