@@ -26,7 +26,7 @@ from distillation.judgements import Judgement, read_judgements, write_judgements
 from distillation.teachers.opening import TeachSettings, open_teacher
 from distillation.teachers.report import choice_of, report_of
 from distillation.teachers.teacher import NO_LETTERS, Case, Judged, Teacher
-from inference.ahead import map_ahead
+from inference.ahead import good_ahead
 from inference.models import check_model_name
 from qa.evaluate import video_path
 from qa.frames import frames_of
@@ -91,13 +91,11 @@ class TeachStep(Step):
         unreadable: list[tuple[int, Exception]] = []
 
         def cases() -> Iterator[Case]:
-            numbered = enumerate(records)
-            for (place, _), case in map_ahead(lambda row: self._case(row[1]), numbered, 1, AHEAD):
-                if isinstance(case, Exception):
-                    unreadable.append((place, case))
-                else:
-                    places.append(place)
-                    yield case
+            for place, case in good_ahead(
+                lambda place: self._case(records[place]), range(len(records)), 1, AHEAD, unreadable
+            ):
+                places.append(place)
+                yield case
 
         for position, judged in self.teacher.judge(cases(), self.by):
             if isinstance(judged, Judged):

@@ -20,7 +20,7 @@ from grounding.bridge.moments import BASELINES, label_of, ratios_of
 from grounding.pseudo_labels import import_labels, write_labels, write_rows
 from grounding.questions import part_of, question_table, write_question_table
 from grounding.scores import METRICS
-from inference.ahead import map_ahead
+from inference.ahead import good_ahead
 from inference.captioner import Answer, Captioner, Request, Sampling, answer_groups, request_seed
 from inference.checkpoints import local_folder
 from qa.records import read_questions
@@ -124,17 +124,15 @@ class FrameAnswersStep(Step):
         seconds: dict[int, dict[str, Any]] = {}
 
         def groups() -> Iterator[tuple[int, list[Request]]]:
-            for position, asked in map_ahead(
+            for position, (requests, times) in good_ahead(
                 lambda position: self._requests(records[position]),
                 range(len(records)),
                 self.threads,
                 QUESTIONS_AHEAD + self.threads,
+                failed,
             ):
-                if isinstance(asked, Exception):
-                    failed.append((position, asked))
-                else:
-                    requests, seconds[position] = asked
-                    yield position, requests
+                seconds[position] = times
+                yield position, requests
 
         for position, answers in answer_groups(self.captioner, groups(), self.sampling):
             errors = [answer for answer in answers if isinstance(answer, Exception)]

@@ -36,6 +36,22 @@ def map_ahead(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def good_ahead(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    threads: int,
+    ahead: int,
+    failed: list[tuple[T, Exception]],
+) -> Iterator[tuple[T, R]]:
+    """`map_ahead` of the items that have a result; `failed` gets the others, with what they
+    raised."""
+    for item, result in map_ahead(function, items, threads, ahead):
+        if isinstance(result, Exception):
+            failed.append((item, result))
+        else:
+            yield item, result
+
+
 def in_background(items: Iterable[T], ahead: int) -> Iterator[T]:
     """Yield `items` in order, taken by another thread, which is at most `ahead` items in front.
 

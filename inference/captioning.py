@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from inference.ahead import map_ahead
+from inference.ahead import good_ahead
 from inference.captioner import Answer, Captioner, Request, answer_groups, request_seed
 from inference.workload import Workload, estimate
 from tools.errors import Filtered
@@ -71,20 +71,14 @@ class RawCaptionsStep(Step):
     ) -> Iterator[tuple[int, Any]]:
         """Add raw_clip_captions and finish_reasons to each record; videos are decoded ahead."""
         failed: list[tuple[int, Exception]] = []
-
-        def groups() -> Iterator[tuple[int, list[Request]]]:
-            for position, requests in map_ahead(
-                lambda position: self._requests(records[position]),
-                range(len(records)),
-                self.threads,
-                VIDEOS_AHEAD + self.threads,
-            ):
-                if isinstance(requests, Exception):
-                    failed.append((position, requests))
-                else:
-                    yield position, requests
-
-        for position, answers in answer_groups(self.captioner, groups(), self.captioner.decoding):
+        groups = good_ahead(
+            lambda position: self._requests(records[position]),
+            range(len(records)),
+            self.threads,
+            VIDEOS_AHEAD + self.threads,
+            failed,
+        )
+        for position, answers in answer_groups(self.captioner, groups, self.captioner.decoding):
             errors = [answer for answer in answers if isinstance(answer, Exception)]
             good = [answer for answer in answers if isinstance(answer, Answer)]
             captions = {

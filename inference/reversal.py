@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inference.ahead import map_ahead
+from inference.ahead import good_ahead
 from inference.captioner import Answer, Captioner, Request, answer_groups, request_seed
 from inference.models import add_model_flags, captioner_from
 from tools.cli import (
@@ -24,7 +24,7 @@ from tools.cli import (
     setting,
     settings_from,
 )
-from tools.errors import Filtered
+from tools.errors import Filtered, UserError
 from tools.runner.options import Options
 from tools.runner.step import Step
 from tools.store.dataset import Dataset, open_dataset
@@ -88,20 +88,14 @@ class ReversedStep(Step):
     ) -> Iterator[tuple[int, Any]]:
         """Yield {video_id, video_path, reversed} for each record; videos are decoded ahead."""
         failed: list[tuple[int, Exception]] = []
-
-        def groups() -> Iterator[tuple[int, list[Request]]]:
-            for position, request in map_ahead(
-                lambda position: self._request(records[position]),
-                range(len(records)),
-                self.threads,
-                VIDEOS_AHEAD + self.threads,
-            ):
-                if isinstance(request, Exception):
-                    failed.append((position, request))
-                else:
-                    yield position, [request]
-
-        for position, (answer,) in answer_groups(self.captioner, groups(), self.captioner.decoding):
+        groups = good_ahead(
+            lambda position: [self._request(records[position])],
+            range(len(records)),
+            self.threads,
+            VIDEOS_AHEAD + self.threads,
+            failed,
+        )
+        for position, (answer,) in answer_groups(self.captioner, groups, self.captioner.decoding):
             yield position, self._row(records[position], answer)
         yield from failed
 
@@ -137,6 +131,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     dataset = open_dataset(args.dataset, args.data_root)
     captioner = captioner_from(args, args.max_new_tokens)
+    if not dataset.table(f"clip_captions_{captioner.name}").exists():
+        raise UserError(
+            f"{args.dataset} has no clip captions by {captioner.name}: run generate_meta_data.py"
+            f" {args.world_size} --dataset {args.dataset} --model {args.model} first"
+        )
 
     from tools.runner.run import run
 

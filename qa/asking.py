@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference.ahead import map_ahead
+from inference.ahead import good_ahead
 from inference.captioner import Answer, Captioner, Request, Sampling, request_seed
 from inference.engines.huggingface import HuggingFaceCaptioner
 from inference.likelihood import option_likelihoods
@@ -186,12 +186,9 @@ def _requests(
 ) -> Iterator[tuple[Request, list[str]]]:
     """Yield requests with their options while later videos are being decoded; `sent` gets their
     questions, `unreadable` those whose video cannot be read."""
-    for question, result in map_ahead(request, questions, threads, AHEAD + threads):
-        if isinstance(result, Exception):
-            unreadable.append((question, result))
-        else:
-            sent.append(question)
-            yield result, question.choices or []
+    for question, made in good_ahead(request, questions, threads, AHEAD + threads, unreadable):
+        sent.append(question)
+        yield made, question.choices or []
 
 
 def _compared(

@@ -4,7 +4,8 @@
      "asked": {"dataset", "benchmark", "videos": [name...], "events": [how many...]},
      "bases": {base: {"scores", "counts", ...}},
      "arms": {arm: {"label", "seeds":
-        {seed: {"base", "phases": [{"recipe", "steps", "planned", "wall_s", "cpu_s", "scores",
+        {seed: {"base", "phases": [{"recipe", "steps", "planned", "log_p", "wall_s", "cpu_s",
+                                    "scores",
                                     "counts": {metric: [[numerator...], [denominator...]]}}]}}}}}
 
 Counts are columns over the videos of "asked". Tables, claims and figures are made from this alone.

@@ -27,7 +27,7 @@ from tools.pairs.perturbation import MAGNITUDES
 from tools.runner.devices import count_gpus
 from tools.runner.options import Options
 from tools.statistics import ALL, Interval, difference
-from tools.store.dataset import REPOSITORY
+from tools.store.dataset import REPOSITORY, open_dataset
 from tools.store.files import read_json, write_json
 from tools.store.locks import sole_writer
 from tools.training.recipe import CHOSEN, OF_A_MODEL, ORDER, Stage, parse
@@ -84,7 +84,8 @@ class Rounds:
         return self.exp / f"scores_{number}.json"
 
     def check(self) -> None:
-        """Raise UserError where a training could not begin: stages 2 and 3 take long."""
+        """Raise UserError where a round could not begin: stages 2 and 3 take long."""
+        open_dataset(self.dataset, self.data_root)
         for stage in parse(self.recipe).stages:
             if not stage.levels and stage.dataset not in OF_A_MODEL:
                 raise UserError(

@@ -25,7 +25,9 @@ if ((GLOBAL_BATCH % NUM_GENERATIONS)); then
     "in the recipe's name, or NUM_GENERATIONS" >&2
   exit 2
 fi
-export ORDER_MATCH PYTHONPATH=$toolkit${PYTHONPATH:+:$PYTHONPATH}
+export ORDER_MATCH
+# settings.sh sees to it where PLUGIN is set.
+if [[ -z $PLUGIN ]]; then export PYTHONPATH=$toolkit${PYTHONPATH:+:$PYTHONPATH}; fi
 
 # shellcheck disable=SC2086 # REWARDS, REWARD_WEIGHTS and EXTRA_FLAGS may hold several words
 swift rlhf --rlhf_type grpo \

@@ -11,9 +11,8 @@ from reproduction.claims import ORDERED
 from reproduction.results import Results, as_scores
 from tools.statistics import TAILS, Estimate, difference_of, estimate_of, mean_over_seeds
 
-IMITATING = ("chosen_sft", "noisy_chosen_sft")
-# Arm of right captions -> arm of wrong ones, without the percentage in its name.
-PREFERRING = {"temple": "noisy_temple", "mixed": "noisy_mixed", "r8": "noisy_r8"}
+IMITATING = "chosen_sft"
+PREFERRING = ("temple", "mixed", "r8")
 PERCENTS = (0, 10, 20, 35)
 
 
@@ -42,7 +41,7 @@ def crossing(results: Results, right: str, metric: str = ORDERED) -> Crossing | 
     Returns:
         None where arms are missing.
     """
-    seeds = [_runs(results, arm) for arm in _names(right) + _names(IMITATING[0])]
+    seeds = [_runs(results, arm) for arm in _names(right) + _names(IMITATING)]
     common = sorted(set.intersection(*map(set, seeds)))
     if not common:
         return None
@@ -110,8 +109,8 @@ def _percent(value: float) -> str:
 
 
 def _names(right: str) -> list[str]:
-    wrong = PREFERRING.get(right, IMITATING[1])
-    return [f"{wrong}_n{percent}" if percent else right for percent in PERCENTS]
+    """The arms of PERCENTS, of which `right` is the one of right captions."""
+    return [f"noisy_{right}_n{percent}" if percent else right for percent in PERCENTS]
 
 
 def _runs(results: Results, arm: str) -> Results:

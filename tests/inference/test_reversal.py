@@ -6,6 +6,7 @@ import pytest
 
 from inference.engines.dryrun import DryrunCaptioner
 from inference.reversal import ReversedStep, Showing, main
+from tools.errors import UserError
 from tools.text.prompts import QUESTIONS
 
 
@@ -36,6 +37,14 @@ def test_the_frames_of_each_video_come_in_the_wrong_direction(
     assert [read_stamp(frame) for frame in shown["video"]] == [45, 39, 33, 27, 21, 15, 9, 3]
     assert shown["fps"] == pytest.approx(2.0)
     assert question["text"] == QUESTIONS[0]
+
+
+def test_a_model_without_clip_captions(dataset):
+    where = ["--data_root", str(dataset.root.parent)]
+    with pytest.raises(
+        UserError, match=r"no clip captions by dryrun: run generate_meta_data\.py 1"
+    ):
+        main(["--dataset", dataset.name, "1", *where, "--model", "dryrun"])
 
 
 def test_a_long_video_has_fewer_frames_a_second():

@@ -7,6 +7,7 @@ import pytest
 from tools.errors import UserError
 from tools.pairs.order_rows import main
 from tools.pairs.perturbation import CLEAN
+from tools.store.files import write_json
 from tools.text.prompts import QUESTIONS
 
 
@@ -55,6 +56,15 @@ def test_without_texts_of_reversed_videos(captioned, tmp_path, capsys):
     (row,) = run(captioned, tmp_path)
     assert row["reversed"] is None
     assert "1 of them have no text of the video played backwards" in capsys.readouterr().out
+
+
+def test_responses_of_captions_that_have_been_made_again(captioned, tmp_path):
+    captions, responses = captioned.table("clip_captions_m"), captioned.responses("m", CLEAN.name)
+    write_json(captions.meta_path, {"fingerprint": "now", "step": "captions"})
+    made = {"fingerprint": "x", "step": "responses", "input": {"clip_captions_m": "before"}}
+    write_json(responses.meta_path, made)
+    with pytest.raises(UserError, match=r"is out of date: .* run again with --redo responses"):
+        run(captioned, tmp_path)
 
 
 def test_before_stage_2(dataset, tmp_path):

@@ -63,8 +63,11 @@ def stubs(tmp_path, monkeypatch):
     return stubs
 
 
-def start(tmp_path, *words, phase=PHASE):
-    rounds.main(["mine", "2", "--model", "toyvl", "--phase", phase, "--exp", str(tmp_path), *words])
+def start(tmp_path, *words, phase=PHASE, dataset="mine"):
+    root = tmp_path / "data"
+    (root / "mine" / "anno").mkdir(parents=True, exist_ok=True)
+    where = ["--exp", str(tmp_path), "--data_root", str(root)]
+    rounds.main([dataset, "2", "--model", "toyvl", "--phase", phase, *where, *words])
     return json.loads((tmp_path / "rounds.json").read_text())
 
 
@@ -119,11 +122,10 @@ def test_scores_of_other_stories_or_of_older_ones_do_not_count(stubs, tmp_path):
     start(tmp_path, "--rounds", "1")
     truth = tmp_path / "data" / "toytest" / "truth.jsonl"
     truth.parent.mkdir(parents=True)
-    root = ["--rounds", "1", "--data_root", str(tmp_path / "data")]
     for change, scored in ((lambda: None, 0), (truth.touch, 2), (lambda: None, 0)):
         change()
         stubs.commands.clear()
-        start(tmp_path, *root)
+        start(tmp_path, "--rounds", "1")
         runs = [command for command, _ in stubs.commands if "evaluate_model.py" in command[1]]
         assert len(runs) == scored
 
@@ -135,6 +137,12 @@ def test_what_training_refuses_is_said_before_anything_is_made(stubs, tmp_path):
     [(_, environment)] = stubs.checks
     assert environment["DRY_RUN"] == "1" and environment["GROUP"] == "round0"
     assert stubs.commands == []
+
+
+def test_a_wrong_dataset_is_said_before_anything_is_made(stubs, tmp_path):
+    with pytest.raises(UserError, match=r"no dataset 'mind' in .*; did you mean 'mine'"):
+        start(tmp_path, dataset="mind")
+    assert stubs.commands == stubs.checks == []
 
 
 def test_data_that_no_round_makes(stubs, tmp_path):

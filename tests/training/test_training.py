@@ -343,6 +343,7 @@ def test_grpo_rewards_answers_that_tell_the_clips_in_order(world, warm_swift, tm
     (tmp_path / "toyvl_i0_order.json").write_text(json.dumps(rows))
     settings = {
         **{**SETTINGS, "PATH": f"{warm_swift}:{PATH}", "BASE": "toyvl", "ORDER_MATCH": "100"},
+        "VIDEO_TOTAL_PIXELS": "784",  # toyvl sees nothing in larger frames
         **{"GLOBAL_BATCH": "4", "PER_DEVICE_BATCH": "4", "NUM_GENERATIONS": "4"},
         **{"ROWS": str(tmp_path / "toyvl_i0_order.json"), "OUTPUT_DIR": str(tmp_path / "out")},
         **{"MAX_COMPLETION_LENGTH": "40", "EXTRA_FLAGS": "--max_steps 1"},
@@ -352,11 +353,12 @@ def test_grpo_rewards_answers_that_tell_the_clips_in_order(world, warm_swift, tm
     line = next((tmp_path / "out").rglob("completions.jsonl")).read_text().splitlines()[0]
     step = json.loads(line)
     assert len(step["completion"]) == 4
-    # One video was asked about, which log does not say.
+    # One video was asked about, and the log does not say which.
     expected = [
         [agreement(text, row["clip_captions"], 100) for text in step["completion"]] for row in rows
     ]
     assert step["OrderReward"] in [pytest.approx(rewards) for rewards in expected]
+    assert max(step["OrderReward"]) > 0
     # Of the reversed video the clips are told in the reverse order: all pairs count.
     assert step["ReverseReward"] == pytest.approx(step["OrderReward"])
     first = json.loads(next((tmp_path / "out").rglob("logging.jsonl")).read_text().splitlines()[0])

@@ -18,8 +18,7 @@ def check_responses(plan: Conversion) -> Iterator[str]:
 
     Raises:
         UserError: a dataset has nothing by this model in this round, no responses to the clean
-            order, or none at one of the magnitudes; or its shards were
-            made with different parameters.
+            order, or none at one of the magnitudes; its shards were made with different parameters.
     """
     first: dict[str, Dataset] = {}
     for dataset in plan.datasets:

@@ -22,6 +22,7 @@ from tools.pairs.swift_rows import swift_row
 from tools.store.dataset import SWIFT_DATA, Dataset, open_dataset
 from tools.store.files import json_array
 from tools.store.jsonl import Table, dumps
+from tools.store.origin import check_origin
 from tools.text.prompts import add_prompts_flag
 
 MIN_CLIPS = 2  # fewer have no order
@@ -33,11 +34,12 @@ def order_rows(
     """The rows of a data set, in the order of its videos' ids.
 
     Raises:
-        UserError: stage 2 or 3 has made nothing by this model.
+        UserError: stage 2 or 3 has made nothing by this model, or what was made is out of date.
     """
     captions = _kept(dataset.table(f"clip_captions_{model}"), "generate_meta_data.py")
     responses = _kept(dataset.responses(model, CLEAN.name, iteration), "generate_dpo_data.py")
     backwards = dataset.table(f"reversed_{model}")
+    check_origin(backwards)
     texts = {r["video_id"]: r["reversed"] for r in backwards.read() if not r.get("filtered")}
     for video_id in sorted(captions.keys() & responses.keys()):
         events = captions[video_id]["clip_captions"]
@@ -51,6 +53,7 @@ def order_rows(
 
 def _kept(table: Table, script: str) -> dict[str, dict[str, Any]]:
     """video_id -> record of those that were not filtered."""
+    check_origin(table)
     records = {r["video_id"]: r for r in table.read() if not r.get("filtered")}
     if not records:
         raise UserError(f"{table.path} holds no video: {script} makes it")
