@@ -262,7 +262,8 @@ def test_footage_in_one_take_becomes_pairs(run_script, make_video, tmp_path):
 
 
 @pytest.mark.parametrize("script", [words for words in SCRIPTS if words[0].endswith(".py")])
-def test_help_takes_half_a_second_of_cpu_and_no_large_library(script):
+def test_help_is_as_quick_as_three_imports_of_numpy_and_imports_no_large_library(script):
+    """Half a second of CPU where an import of NumPy takes .17 s; slower machines get longer."""
     program = """
 import resource, runpy, sys
 sys.argv = sys.argv[1:]
@@ -274,12 +275,21 @@ large = {"torch", "cv2", "openvino", "transformers", "pyarrow", "av"} & sys.modu
 usage = resource.getrusage(resource.RUSAGE_SELF)
 print(sorted(large), usage.ru_utime + usage.ru_stime, file=sys.stderr)
 """
-    words = [sys.executable, "-c", program, str(REPOSITORY / script[0]), "--help"]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
-    large, seconds = done.stderr.split("] ")
-    assert large == "["
-    assert float(seconds) <= 0.5
+    numpy = "import numpy, resource, sys; usage = resource.getrusage(resource.RUSAGE_SELF); "
+    numpy += "print([], usage.ru_utime + usage.ru_stime, file=sys.stderr)"
+
+    def measured(*words):
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        words = [sys.executable, "-c", *words]
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+        large, seconds = done.stderr.split("] ")
+        assert large == "["
+        return float(seconds)
+
+    # The least of three: whatever else the machine does only adds to a run.
+    floor = min(measured(numpy) for _ in range(3))
+    words = [program, str(REPOSITORY / script[0]), "--help"]
+    assert min(measured(*words) for _ in range(3)) <= 3 * floor
 
 
 @pytest.mark.parametrize(

@@ -670,9 +670,9 @@ def test_browser_judges_by_key(world, tab):
     tab.goto(f"{address}/judge?judge=ada&blind=true")
     tab.wait_for_selector("text=0 of 4 judged by ada")
     tab.wait_for_selector("button:has-text('Unsure')")
-    tab.keyboard.press("b")
+    press(tab, "b")
     tab.wait_for_selector("text=1 of 4 judged by ada")
-    tab.keyboard.press("u")
+    press(tab, "u")
     tab.wait_for_selector("text=2 of 4 judged by ada")
     first, second = read(dataset)
     assert first.verdict == ("accept" if first.sides[1] == "chosen" else "reject")
@@ -684,7 +684,7 @@ def test_browser_judges_by_key(world, tab):
     assert len(list(read(dataset))) == 2
     tab.keyboard.press("Enter")
     tab.locator("h2").first.click()
-    tab.keyboard.press("a")
+    press(tab, "a")
     tab.wait_for_selector("text=3 of 4 judged by ada")
     assert list(read(dataset))[-1].comment == "bau"
 
