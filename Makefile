@@ -6,7 +6,7 @@
 # make lint    ruff, mypy and shellcheck
 # make viewer  browse and judge preference pairs, on http://localhost:8501
 # make bench   every measurement with its bound (FOOTAGE=DIR: a folder of real videos of yours)
-# make reproduce        a method's claims on two cores, no GPU (METHOD=temple, grounding, prealignment or distillation): reproduction/results/
+# make reproduce        a method's claims on two cores, no GPU (METHOD=temple, grounding, prealignment, distillation or methods): reproduction/results/
 # make reproduce-quick  a small part of them, which proves nothing
 # make clean   delete the toy videos that make demo and make train-demo render, and what was made of them beside them
 # The first of them sets up .venv (7 GB, about two and a half minutes); all share it. `make setup` does

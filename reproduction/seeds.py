@@ -29,16 +29,19 @@ def run_parser(
     doc: str | None, method: str, arms: Collection[str]
 ) -> tuple[argparse.ArgumentParser, Any]:
     """The command line of a method's run.py, and the group of what stands instead of a whole run,
-    of which --quick is one."""
+    of which --quick is one. Without `arms` all of them are always run."""
     parser = script_parser(doc)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
         "--quick", action="store_true", help="one seed alone; results/ is left as it is"
     )
-    parser.add_argument("--all_arms", action="store_true", help="the arms that are not core too")
-    parser.add_argument(
-        "--arms", nargs="+", metavar="NAME", choices=arms, help="these arms (default: the core)"
-    )
+    if arms:
+        parser.add_argument(
+            "--all_arms", action="store_true", help="the arms that are not core too"
+        )
+        parser.add_argument(
+            "--arms", nargs="+", metavar="NAME", choices=arms, help="these arms (default: the core)"
+        )
     parser.add_argument(
         "--seeds",
         type=positive,

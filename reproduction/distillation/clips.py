@@ -64,9 +64,18 @@ def loss_of(logits: Tensor, texts: Sequence[str]) -> Tensor:
     return -(target * (rows + columns)).sum(1).mean() / 2
 
 
-def train_clip(films: Sequence[tuple[Path, Sequence[Event]]], folder: Path, steps: int) -> None:
+def train_clip(
+    films: Sequence[tuple[Path, Sequence[Event]]],
+    folder: Path,
+    steps: int,
+    vocabulary: Sequence[str] = (),
+) -> None:
     """Build a CLIP in a folder, and train it on the frames of videos whose shots show one event
-    each."""
+    each.
+
+    Args:
+        vocabulary: what is one token beside `words()`.
+    """
     pictures, texts = [], []
     for video, events in films:
         for number, (_, picture) in enumerate(squares_at_rate(video, float(RATE), SIDE)):
@@ -75,7 +84,15 @@ def train_clip(films: Sequence[tuple[Path, Sequence[Event]]], folder: Path, step
             if text:
                 pictures.append(picture)
                 texts.append((text, event.text))
-    tiny_clip.build("clip", folder, 0, words(), 1 / 0.07, text=TOWER, vision=VISION)
+    tiny_clip.build(
+        "clip",
+        folder,
+        0,
+        list(dict.fromkeys([*words(), *vocabulary])),
+        1 / 0.07,
+        text=TOWER,
+        vision=VISION,
+    )
     clip = Clip(str(folder))
     model: Any = clip._model.train()
     processor: Any = clip._processor

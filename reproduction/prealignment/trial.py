@@ -96,6 +96,7 @@ class Space:
     def __init__(self, trial: "Trial", scale: float) -> None:
         folder = trial.folder / ("clip" if scale == FIXED else "clip_default_scale")
         clip = open_clip(trial.footage[0], folder, trial.seed, scale, trial.size.clip_steps)
+        self.clip = clip
         labelled, test = trial.footage[1], trial.test
         self.texts = Texts(clip, trial.seed, trial.size.memory_rows)
         self.labelled = image_vectors(clip, labelled)

@@ -1,0 +1,1 @@
+"""All methods on the same questions: what each answers, and what an answer costs."""
