@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from grounding.answer_settings import NFRAME
 from toyworld.language import CONTENT_KINDS, ORDER_KINDS
 
+BASE = "base"
 TEACHER = "temple"  # teaches the students, and answers from chosen frames
 CONTROLS = ("question_only", "frames_shuffled")  # that are shown of the teacher
 CHANCE = "chance"
@@ -24,7 +25,7 @@ class Arm:
 
 
 VIDEO_LLMS = {
-    "base": Arm("toyvl, as it is"),
+    BASE: Arm("toyvl, as it is"),
     "sft": Arm("SFT"),
     "chosen_sft": Arm("SFT on chosen, SFT"),
     TEACHER: Arm("TEMPLE"),

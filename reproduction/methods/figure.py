@@ -47,8 +47,8 @@ def draw(results: Results, spreads: dict[str, Spreads], path: Path) -> None:
                 va="center",
                 fontsize=8,
             )
-    cost.set_xlabel("CPU ms a question")
-    cost.margins(x=0.2)
+    cost.set_xlabel("CPU ms\na question")
+    cost.margins(x=0.3)
     right.set_yticks(range(len(names)), [results["arms"][name]["label"] for name in names])
     right.set_ylim(len(names) - 0.4, -0.6)
     for panel in (right, cost):

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from reproduction.claims import read_claims
-from reproduction.distillation.report import claim_rows
 from reproduction.methods.arms import ARMS
 from reproduction.methods.figure import draw
 from reproduction.results import Results
 from reproduction.seeds import made_on, report_folder, spreads_of, write_seed_report
-from reproduction.tables import interval_cell, markdown_table, share_cell
+from reproduction.tables import effect_cell, interval_cell, markdown_table, share_cell
 from tools.cli import run_script
 from tools.statistics import ALL, Spreads
 from tools.store.files import read_json
@@ -49,6 +48,14 @@ def kind_rows(results: Results, spreads: dict[str, Spreads]) -> Iterator[Sequenc
     yield ["who answers", *(kind.replace("_", " ") for kind in kinds)]
     for name, arm in results["arms"].items():
         yield [arm["label"], *(share_cell(spreads[name][kind][ALL].value) for kind in kinds)]
+
+
+def claim_rows(claims: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
+    """The claims, as claims.json holds them."""
+    yield ["claim", "of", "questions about", "seeds", "effect", "verdict"]
+    for row in claims:
+        cells = [row["claim"], row["source"], row["metric"], str(row["n"]), effect_cell(row)]
+        yield [*cells, f"**{row['verdict']}**"]
 
 
 def tables(results: Results, claims: Sequence[dict[str, Any]]) -> str:

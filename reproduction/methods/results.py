@@ -11,7 +11,7 @@ from pathlib import Path
 from qa.predictions import Prediction, control_path, read_predictions
 from qa.records import Question, read_questions
 from reproduction.jobs import job_seconds
-from reproduction.methods.arms import ARMS, CHANCE, KINDS
+from reproduction.methods.arms import ARMS, BASE, CHANCE, KINDS
 from reproduction.methods.trial import predictions_of
 from reproduction.methods.world import EVENTS, by_video, data_of
 from reproduction.results import Results, machine
@@ -29,6 +29,7 @@ def collect(exp: Path, seeds: Sequence[int]) -> Results:
     dataset = data_of(exp)
     questions = read_questions(dataset, CHOICES)
     videos = list(by_video(questions))
+    seeds = [seed for seed in seeds if answers_of(dataset, BASE, seed).is_file()]
     results: Results = {
         "machine": machine(),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},

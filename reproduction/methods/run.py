@@ -14,7 +14,7 @@ from pathlib import Path
 
 from grounding.answer_settings import NFRAME
 from reproduction.jobs import Runner, python
-from reproduction.methods.arms import FRAMES, TEACHER, VIDEO_LLMS
+from reproduction.methods.arms import BASE, FRAMES, TEACHER, VIDEO_LLMS
 from reproduction.methods.cost import BRIDGE
 from reproduction.methods.report import METHOD, write_report
 from reproduction.methods.results import collect
@@ -44,7 +44,7 @@ def models_of(seed: int, runs: Path) -> dict[str, Path]:
     trained = {
         name: phases_of(workspace, arm, base, rates)[-1].model() for name, arm in known.items()
     }
-    return {"base": workspace.base_of(base).folder, **trained}
+    return {BASE: workspace.base_of(base).folder, **trained}
 
 
 def answers(exp: Path, seed: int, models: dict[str, Path]) -> Iterator[list[str]]:

@@ -135,7 +135,10 @@ class Training:
         """
         state = find_state(self.folders[-1])
         if state.kind != "merged" or state.path is None:
-            raise UserError(f"{self.folders[-1]} holds no merged model yet")
+            raise UserError(
+                f"{self.folders[-1]} holds no merged model yet: python -m reproduction.temple.run"
+                " trains it"
+            )
         return state.path
 
     def trained(self) -> bool:

@@ -206,6 +206,7 @@ def test_what_each_has_answered_becomes_tables_claims_and_a_figure(world, tmp_pa
     (world / "cost.json").write_bytes(orjson.dumps({"video LLM": 0.0312}))
     kept = results.collect(world, range(1, 6))
     assert [*kept["arms"]] == ["base", "temple", "temple.frames_shuffled", "chance"]
+    assert [*kept["arms"]["chance"]["seeds"]] == ["1", "2"]
     (tmp_path / "methods.json").write_bytes(orjson.dumps(kept))
     report.write_report(tmp_path)
     text = (tmp_path / "methods.md").read_text()
@@ -213,8 +214,8 @@ def test_what_each_has_answered_becomes_tables_claims_and_a_figure(world, tmp_pa
     assert f"| toyvl, as it is | 2 | {zero} | {zero} | {zero} | 31 |" in text
     right = 4 / 22
     assert f"| TEMPLE | 2 | {right:.3f} [{right:.3f}, {right:.3f}] | {zero} | {half} | 31 |" in text
-    assert "TEMPLE needs the order of the frames | control | 2 | +0.500" in text
-    assert "TOPA beats TEMPLE | own | 0 |  | **not run** |" in text
+    assert "TEMPLE needs the order of the frames | control | order | 2 | +0.500" in text
+    assert "TOPA beats TEMPLE | own | content | 0 |  | **not run** |" in text
     assert f"Not run yet: {ARMS['sft'].label}; " in text
     claims = orjson.loads((tmp_path / "claims.json").read_bytes())
     assert {claim["method"] for claim in claims} == {"methods"}
