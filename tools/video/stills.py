@@ -100,6 +100,6 @@ def _are_there(files: Sequence[Path], path: str) -> bool:
     """Whether these are all stills of the video, and the last, which is written last, is newer."""
     try:
         newer = files[-1].stat().st_mtime >= os.stat(path).st_mtime
-        return newer and set(files[0].parent.iterdir()) == set(files)
+        return newer and set(os.listdir(files[0].parent)) == {file.name for file in files}
     except FileNotFoundError:
         return False
