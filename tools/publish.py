@@ -121,8 +121,12 @@ def check_folder(folder: Path, plan: Conversion) -> None:
 def remove_others(folder: Path, names: Collection[str]) -> None:
     """Delete what a folder holds beside these."""
     for entry in folder.glob("*"):
-        if entry.name not in names:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if entry.name in names:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def write_pairs(plan: Conversion, folder: Path) -> list[str]:
