@@ -15,6 +15,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
+ifneq ($(words $(VENV)),1)
+$(error VENV=$(VENV): name one folder, without spaces)
+endif
 WORKERS ?= 2
 DEMO_MODEL ?= toyvl
 METHOD ?= temple
@@ -40,7 +43,7 @@ sum=$$(cat $(2) | cksum); [ "$$sum" != "$$(cat $(VENV)/$(1) 2>/dev/null)" ] || e
 	    echo "error: Python 3.11 or later is needed: install it, or name one with make PYTHON=/path/to/python3"; exit 1; }; \
 	  $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	    echo "error: Python's venv module is missing: install it (Debian, Ubuntu: apt install python3-venv)"; exit 1; }; \
-	  mkdir -p $(VENV); }; \
+	  mkdir -p $(VENV) || exit 1; }; \
 	free=$$(df -Pk $(VENV)/. | awk 'NR == 2 {print int($$4 / 1048576)}'); \
 	held=$$(du -sk $(VENV)/. | awk '{print int($$1 / 1048576)}'); \
 	needed=1; [ "$$held" -ge 6 ] || needed=$$(($(NEEDED_GB) - held)); [ "$$free" -ge "$$needed" ] || { \

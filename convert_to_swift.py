@@ -200,6 +200,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if failure:
         raise failure
+    if args.val and not any(cell.kept_val for cell in cells):
+        print(f"note: --val {args.val:g} holds out no video of so few")
     for output in files:
         print(*output.files(args.val), sep="\n")
 

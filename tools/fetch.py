@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from tools.cli import add_data_root, add_dataset, new_folder, positive, run_script, script_parser
 from tools.errors import UserError
-from tools.store.files import disk_errors_in_one_line
+from tools.store.files import disk_errors_in_one_line, replace_atomically
 from tools.store.locks import sole_writer
 from tools.store.named import HubFolder, hub_folder, named_datasets
 from tools.video.listing import EXTENSIONS, extension_of, find_videos
@@ -134,9 +134,9 @@ def fetch(source: HubFolder, folder: Path, n: int | None) -> int:
     Raises:
         UserError: the hub or the disk does not allow it, or another run is at it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     work = folder / WORK
-    work.mkdir(exist_ok=True)
+    with disk_errors_in_one_line(work):
+        work.mkdir(parents=True, exist_ok=True)
     with sole_writer(work / "archives"):
         archives = Archives(source)
         left = {
@@ -158,9 +158,13 @@ def fetch(source: HubFolder, folder: Path, n: int | None) -> int:
             most = -1 if n is None else n - done
             count = unpack(archive, folder, most)
             done += count
-            _mark(work, path, "part" if count == most else "done").write_text(str(count))
+            with replace_atomically(_mark(work, path, "part" if count == most else "done")) as mark:
+                mark.write(str(count).encode())
             archive.unlink()
-    return sum(1 for _ in find_videos(folder))
+    if not (videos := sum(1 for _ in find_videos(folder))):
+        reason = f"delete {work} to fetch them again" if done else "the archives hold none"
+        raise UserError(f"{folder} has no video: {reason}")
+    return videos
 
 
 def _mark(work: Path, path: str, how_far: str = "done") -> Path:

@@ -6,14 +6,15 @@
 
 The folder holds pairs.parquet, clips.jsonl (clips, key frames and captions of each video),
 key_frames/, videos/ and README.md, the card: what the pairs were made of, by which model and
-settings, and how many each rule dropped. All paths are relative to the folder. Key frames and
-videos that are there already are not written again.
+settings, and how many each rule dropped. All paths are relative to the folder. The card is written
+last. The same command again leaves key frames and videos that are there already, and deletes those
+of videos that have no pair any more.
 """
 
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +36,19 @@ from tools.pairs.perturbation import CLEAN
 from tools.pairs.settings import Conversion, Output
 from tools.shots.spans import clip_spans
 from tools.store.dataset import Dataset, open_dataset
-from tools.store.files import read_json, replace_atomically, write_json
+from tools.store.files import (
+    disk_errors_in_one_line,
+    read_json,
+    replace_atomically,
+    write_json,
+)
 from tools.store.jsonl import Record, dumps
 from tools.text.prompts import QUESTIONS
 from tools.video.stills import stills_of, write_stills
 
 CARD = Path(__file__).parent / "text" / "card.md"
 RATIOS = (16, 8, 4, 2)
-PAIRS = "pairs.parquet"
+PAIRS, FUNNEL, CARD_NAME = "pairs.parquet", "funnel.json", "README.md"
 ROWS_AT_ONCE = 10_000
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
 
@@ -82,12 +88,45 @@ def only_model(dataset: Dataset, iteration: int) -> str:
     Raises:
         UserError: none has, or several have.
     """
-    models = [model for model, number in dataset.response_runs() if number == iteration]
+    runs = dataset.response_runs()
+    models = [model for model, number in runs if number == iteration]
     if len(models) == 1:
         return models[0]
     if not models:
-        raise UserError(f"{dataset.name} has no responses yet: generate_dpo_data.py makes them")
+        others = ", ".join(f"{model} (iter {number})" for model, number in runs)
+        raise UserError(
+            f"{dataset.name} has no responses of iteration {iteration}; there are:"
+            f" {others or 'none yet: generate_dpo_data.py makes them'}"
+        )
     raise UserError(f"{dataset.name} has responses by {', '.join(models)}: name one with --model")
+
+
+def check_folder(folder: Path, plan: Conversion) -> None:
+    """Check that a folder is empty, or that pairs of this dataset were published there: what lies
+    in it may be replaced or deleted.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    funnel = read_json(folder / FUNNEL)
+    made_of = funnel.get("datasets") if isinstance(funnel, dict) else None
+    visible = sorted(entry.name for entry in folder.glob("[!.]*"))
+    if visible and not made_of:
+        raise UserError(f"--to {folder} holds other files, such as {visible[0]}: name a new folder")
+    if made_of and (made_of, funnel.get("shards", [])) != (plan.names(), plan.shards()):
+        others = ", ".join(funnel.get("shards", made_of))
+        raise UserError(f"--to {folder} holds pairs of {others}: name a new folder")
+
+
+def remove_others(folder: Path, names: Collection[str]) -> None:
+    """Delete what a folder holds beside these."""
+    for entry in folder.glob("*"):
+        if entry.name in names:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def write_pairs(plan: Conversion, folder: Path) -> list[str]:
@@ -97,14 +136,12 @@ def write_pairs(plan: Conversion, folder: Path) -> list[str]:
 
     from tools.pairs.conversion import convert
 
-    [dataset] = plan.datasets
     kept: dict[str, None] = {}
     with ExitStack() as stack:
         # Elsewhere: its lock stays beside an output, and nothing of that is to be published.
         scratch = stack.enter_context(TemporaryDirectory(prefix="publish-"))
         output = Output(Path(scratch, PAIRS), list(plan.ratios))
         convert(plan, [output])
-        write_json(folder / "funnel.json", read_json(output.funnel_path))
         file = stack.enter_context(replace_atomically(folder / PAIRS))
         table = stack.enter_context(pq.ParquetFile(output.path))
         writer = stack.enter_context(pq.ParquetWriter(file, table.schema_arrow))
@@ -114,8 +151,7 @@ def write_pairs(plan: Conversion, folder: Path) -> list[str]:
             kept |= dict.fromkeys(ids)
             place = batch.schema.get_field_index("video")
             writer.write_batch(batch.set_column(place, "video", pa.array(names)))
-    if not kept:
-        raise UserError(f"{dataset.name}: no pair is left; {folder / 'funnel.json'} says why")
+        write_json(folder / FUNNEL, read_json(output.funnel_path))
     return list(kept)
 
 
@@ -133,23 +169,20 @@ def clip_rows(plan: Conversion, folder: Path, kept: Sequence[str]) -> Iterator[R
     frames = folder / "key_frames"
     errors = write_stills(
         (
-            (
-                record["video_id"],
-                str(dataset.video_path(record)),
-                [index for pair in record["frame_indices"] for index in pair],
-            )
+            (record["video_id"], str(dataset.video_path(record)), _key_frames(record))
             for record in records
         ),
         frames,
     )
     if errors:
         path, error = next(iter(errors.items()))
-        raise UserError(f"{len(errors)} videos cannot be read, such as {path}: {error}")
+        raise UserError(f"videos that cannot be read: {len(errors)}, such as {path} ({error})")
+    remove_others(frames, wanted)
     for record in records:
         key, video = record["video_id"], dataset.video_path(record)
         spans, captions = clip_spans(record), record["clip_captions"]
         stills = [
-            str(still.relative_to(folder)) for still in stills_of(frames, key, 2 * len(spans))
+            str(still.relative_to(folder)) for still in stills_of(frames, key, _key_frames(record))
         ]
         yield {
             "video_id": key,
@@ -166,30 +199,48 @@ def clip_rows(plan: Conversion, folder: Path, kept: Sequence[str]) -> Iterator[R
         }
 
 
+def _key_frames(record: Record) -> list[int]:
+    """The indices of a video's key frames, two a clip."""
+    return [index for pair in record["frame_indices"] for index in pair]
+
+
 def put_videos(dataset: Dataset, folder: Path, kept: Sequence[str], how: str) -> None:
-    """Link or copy the videos of the pairs into the folder."""
-    wanted = set(kept)
-    for record in dataset.table("init").read():
-        if record["video_id"] not in wanted:
-            continue
-        video = dataset.video_path(record)
-        target = folder / video_name(record["video_id"], video)
-        if target.exists() and target.stat().st_size == video.stat().st_size:
+    """Link or copy the videos of the pairs into the folder, and delete others there."""
+    wanted = set(kept) if how != "none" else set()
+    paths = {
+        folder / video_name(record["video_id"], video): video
+        for record in dataset.table("init").read()
+        if record["video_id"] in wanted
+        for video in [dataset.video_path(record)]
+    }
+    remove_others(folder / "videos", {target.name for target in paths})
+    for target, video in paths.items():
+        if _is_copy(target, video, how):
             continue
         target.parent.mkdir(exist_ok=True)
         target.unlink(missing_ok=True)
         if how == "link":
             with suppress(OSError):  # another disk, or a file system without links
-                os.link(video, target)
+                os.link(video.resolve(), target)  # a link to a link may lead nowhere from there
                 continue
         with replace_atomically(target) as out, video.open("rb") as file:
             shutil.copyfileobj(file, out)
 
 
+def _is_copy(target: Path, video: Path, how: str) -> bool:
+    """Whether a video is in the folder already; a hard link is none where copies are wanted."""
+    if not target.exists():
+        return False
+    own, original = target.stat(), video.stat()
+    if os.path.samestat(own, original):
+        return how == "link"
+    return own.st_size == original.st_size and own.st_mtime >= original.st_mtime
+
+
 def card(publication: Publication, plan: Conversion, folder: Path, videos: int) -> str:
     """The README.md of the folder, as the hub reads it."""
     [dataset] = plan.datasets
-    cells = read_json(folder / "funnel.json")["funnel"]
+    cells = read_json(folder / FUNNEL)["funnel"]
     pairs = sum(cell["kept"] for cell in cells)
     dropped = sum((Counter(cell["dropped"]) for cell in cells), Counter())
     tables = (
@@ -227,7 +278,7 @@ def _described(meta: Record) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the folder, and upload it where --push says so."""
+    """Write the folder, and upload it where --push asks for that."""
     parser = script_parser(__doc__)
     add_dataset(parser, argv)
     add_settings(parser, Publication)
@@ -245,13 +296,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     for note in check_responses(plan):
         print(f"note: {note}")
     folder = publication.to
+    check_folder(folder, plan)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD_NAME).unlink(missing_ok=True)  # a folder without a card is unfinished
     kept = write_pairs(plan, folder)
     with replace_atomically(folder / "clips.jsonl") as file:
         file.writelines(dumps(row) + b"\n" for row in clip_rows(plan, folder, kept))
-    if publication.videos != "none":
+    with disk_errors_in_one_line(folder / "videos"):
         put_videos(dataset, folder, kept, publication.videos)
-    with replace_atomically(folder / "README.md") as file:
+    with replace_atomically(folder / CARD_NAME) as file:
         file.write(card(publication, plan, folder, len(kept)).encode())
     print(f"{len(kept)} videos with their pairs -> {folder}")
     if publication.push:

@@ -26,7 +26,7 @@ def relocate(dataset: Dataset, old: Path, new: Path) -> None:
         old, new: absolute; a folder, or a single video, which may also go to a folder.
 
     Raises:
-        UserError: `new` is not there, or no video of the dataset was in `old`.
+        UserError: no video of the dataset was in `old`, or none of them is in `new`.
     """
     if not new.exists():
         raise UserError(f"{new}: no such folder or file")
@@ -49,6 +49,12 @@ def relocate(dataset: Dataset, old: Path, new: Path) -> None:
         example = f"; one is {records[0]['video_path']}" if records else ""
         outside = f" outside {new}" if new.is_relative_to(old) else ""
         raise UserError(f"{dataset.name} has no video in {old}{outside}{example}")
+    paths = [record["video_path"] for record in records if record["video_id"] in moved]
+    if not any(map(os.path.isfile, paths)):
+        raise UserError(
+            f"{new}: no video of {dataset.name} would be there, such as {paths[0]}; nothing was"
+            " changed"
+        )
     owners: dict[str, Record] = {}
     for record in sorted(
         records, key=lambda record: (record["video_id"] not in moved, is_gone(record))

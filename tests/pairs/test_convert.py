@@ -819,6 +819,33 @@ def test_no_pair_left_is_an_error(convert, tmp_path):
     assert list(tmp_path.glob("out*")) == []
 
 
+def test_no_file_of_a_level_is_empty(convert, tmp_path):
+    rows = make_rows(tmp_path, 1)
+    for config, records in rows.items():
+        if "_2_" in config:
+            records[0]["response"] = ""
+    write_rows(tmp_path, rows)
+    out = tmp_path / "levels"
+    done = convert("dryrun", 16, 2, "--per_level", "--output", out, code=2)
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: no pair is left in dryrun_i0_r2.json, so nothing was written; dropped: 3 "
+    )
+    assert not list(out.glob("*.json"))
+
+
+def test_all_videos_held_out_leave_nothing_to_train_on(convert, mine, tmp_path):
+    out = tmp_path / "out.json"
+    done = convert("dryrun", 16, "--val", 1, "--output", out, code=2)
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert error == (
+        "error: no pair is left, so nothing was written; dropped: none; held out by --val: 30"
+    )
+    assert list(tmp_path.glob("out*")) == []
+    assert "note: --val 1e-09 holds out no video of so few\n" in (
+        convert("dryrun", 16, "--val", 1e-9, "--output", out).stdout
+    )
+
+
 @pytest.mark.skipif(find_spec("swift") is None, reason="ms-swift is not installed")
 def test_swift_reads_the_pairs(convert, mine, warm_swift, tmp_path):
     out = tmp_path / "out.json"

@@ -182,6 +182,37 @@ def test_llamafactory_finds_its_columns(convert, mine, tmp_path):
     assert [turn["from"] for turn in fine_tuning[0]["conversations"]] == ["human", "gpt"]
 
 
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("[1]", "is no JSON object: fix or delete it"),
+        ('{"pairs":', "is not JSON"),
+        (None, "cannot be read: Is a directory"),
+    ],
+)
+def test_a_damaged_dataset_info_is_named_before_anything_is_written(
+    convert, mine, tmp_path, content, error
+):
+    info = tmp_path / "factory" / "dataset_info.json"
+    info.parent.mkdir()
+    if content is None:
+        info.mkdir()
+    else:
+        info.write_text(content)
+    out = info.with_name("pairs.json")
+    done = convert(16, "--format", "llamafactory", "--output", out, code=2)
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"error: {info} {error}")
+    assert not out.exists()
+
+
+def test_a_file_where_the_pictures_go_is_one_line(convert, mine, tmp_path):
+    (tmp_path / "pairs_frames").touch()
+    done = convert(16, "--format", "trl", "--output", tmp_path / "pairs.jsonl", code=2)
+    assert done.stderr == f"error: cannot write {tmp_path}/pairs_frames: File exists\n"
+    assert not (tmp_path / "pairs.jsonl").exists()
+
+
 def test_parquet_says_what_each_pair_was_made_of(convert, mine, tmp_path):
     from datasets import load_dataset
 

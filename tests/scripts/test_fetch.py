@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import shutil
 import socket
 import tarfile
 import threading
@@ -188,6 +189,24 @@ def test_a_damaged_archive_is_one_line_and_leaves_nothing(hub, fetch, tmp_path, 
     hub.files[f"{FOLDER}/{name}"] = good
     names, _ = fetch()
     assert len(names) == 5
+
+
+def test_videos_that_were_deleted_are_not_announced(hub, fetch, tmp_path):
+    fetch()
+    shutil.rmtree(tmp_path / "videos" / INSIDE)
+    _, done = fetch(code=2)
+    folder = tmp_path / "videos"
+    assert done.stderr.splitlines()[-1] == (
+        f"error: {folder} has no video: delete {folder}/.fetch to fetch them again"
+    )
+
+
+def test_a_folder_where_a_video_goes_is_one_line(hub, fetch, tmp_path):
+    (tmp_path / "videos" / INSIDE / "ytb_a.mp4" / "x").mkdir(parents=True)
+    _, done = fetch(code=2)
+    assert done.stderr.splitlines()[-1] == (
+        f"error: cannot write {tmp_path}/videos: Is a directory"
+    )
 
 
 def test_too_little_disk_is_said_before_anything_is_downloaded(hub, fetch):

@@ -235,6 +235,20 @@ def test_relocate_to_where_a_video_is_not_says_so(dataset, folder, tmp_path, run
     assert missing.stderr == f"error: {tmp_path}/none: no such folder or file\n"
 
 
+@pytest.mark.parametrize("place", ["empty", "notes.txt"])
+def test_relocate_to_where_no_video_is_changes_nothing(dataset, folder, tmp_path, place):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").touch()
+    before = dataset.table("init").path.read_bytes()
+    new = tmp_path / place
+    with pytest.raises(UserError) as error:
+        relocate(dataset, folder, new)
+    assert str(error.value) == (
+        f"{new}: no video of mine would be there, such as {new}/a.mp4; nothing was changed"
+    )
+    assert dataset.table("init").path.read_bytes() == before
+
+
 def test_a_video_that_was_listed_anew_gets_its_old_id_back(folder, dataset, capsys):
     before = owners(dataset, folder)
     dataset.table("files").path.unlink()

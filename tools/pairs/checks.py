@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tools.errors import UserError
+from tools.pairs.formats import named_files
 from tools.pairs.perturbation import CLEAN
 from tools.pairs.settings import Conversion, Output
 from tools.store.dataset import Dataset
@@ -77,8 +78,10 @@ def check_output(plan: Conversion, output: Output) -> set[Path]:
 
     Raises:
         UserError: the file exists and was made from other datasets, from shards that are left out
-            now, by another model, or by another program.
+            now, by another model, or by another program; a dataset_info.json beside it is none.
     """
+    if plan.format == "llamafactory":
+        named_files(output.path.parent)
     funnel = read_json(output.funnel_path)
     replaced = output.files(funnel["flags"]["val"]) if funnel else []
     for path in output.files(plan.val):

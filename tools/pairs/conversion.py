@@ -34,14 +34,20 @@ from tools.store.locks import sole_writer
 
 
 class NoPairLeft(UserError):
-    """The rules dropped every pair."""
+    """An output would have no pair to train on: the rules dropped all, or all are held out."""
 
-    def __init__(self, cells: list[Cell]) -> None:
-        """Args: cells: the funnel's rows."""
-        dropped = sum((cell.dropped for cell in cells), Counter[str]())
+    def __init__(self, where: str, own: Sequence[Cell], cells: list[Cell]) -> None:
+        """
+        Args:
+            where: " in FILE", or nothing where one file is written.
+            own, cells: the funnel's rows: those of that file, and all.
+        """
+        dropped = sum((cell.dropped for cell in own), Counter[str]())
         reasons = [f"{number} {reason}" for reason, number in dropped.most_common()]
+        held_out = sum(cell.kept_val for cell in own)
         super().__init__(
-            f"no pair is left, so nothing was written; dropped: {', '.join(reasons) or 'none'}"
+            f"no pair is left{where}, so nothing was written; dropped:"
+            f" {', '.join(reasons) or 'none'}{f'; held out by --val: {held_out}' * bool(held_out)}"
         )
         self.cells = cells
 
@@ -92,8 +98,11 @@ def convert(plan: Conversion, outputs: Sequence[Output]) -> list[Cell]:
                         cell.kept_val += held_out
                     bar.update()
             converted = [cell for cell in cells.values() if cell.magnitude in plan.ratios]
-            if not any(cell.kept for cell in converted):
-                raise NoPairLeft(converted)
+            for output in outputs:
+                own = [cell for cell in converted if cell.magnitude in output.ratios]
+                if not any(cell.kept - cell.kept_val for cell in own):
+                    where = f" in {output.path.name}" if len(outputs) > 1 else ""
+                    raise NoPairLeft(where, own, converted)
         for file in stale:
             file.unlink(missing_ok=True)
         # The funnels first: an output without one would count as another program's.

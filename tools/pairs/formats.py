@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tools.errors import UserError
 from tools.pairs.swift_rows import swift_row
 from tools.store.files import json_array, read_json, replace_atomically, write_json
 from tools.store.jsonl import dumps
@@ -88,6 +89,18 @@ def dataset_info(file: Path, has_pairs: bool) -> dict[str, Any]:
     }
 
 
+def named_files(folder: Path) -> dict[str, Any]:
+    """The entries of LLaMA-Factory's dataset_info.json in a folder, none where there is no such.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+    entries = read_json(folder / DATASET_INFO)
+    if not isinstance(entries, dict | None):
+        raise UserError(f"{folder / DATASET_INFO} is no JSON object: fix or delete it")
+    return entries or {}
+
+
 @contextmanager
 def row_writer(path: Path, file_format: str, has_pairs: bool) -> Iterator[Callable[[Row], None]]:
     """A function that adds a row to a file, which is at `path` once the block has ended well."""
@@ -110,9 +123,8 @@ def row_writer(path: Path, file_format: str, has_pairs: bool) -> Iterator[Callab
             else:
                 yield lambda row: write_line(dumps(llamafactory_row(row)))
     if file_format == "llamafactory":
-        entries = read_json(path.parent / DATASET_INFO) or {}
         entry = {path.stem: dataset_info(path, has_pairs)}
-        write_json(path.parent / DATASET_INFO, {**entries, **entry})
+        write_json(path.parent / DATASET_INFO, {**named_files(path.parent), **entry})
 
 
 @contextmanager

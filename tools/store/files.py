@@ -19,7 +19,10 @@ from tools.errors import StorageError, UserError
 # How a full disk, a spent quota or a file-size limit refuses a write, and how a place does that
 # must not be written to.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+FORBIDDEN = {
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+}
 
 SYNC_SECONDS = 1.0  # A machine that crashes loses about what was appended in this time.
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has fsync alone
@@ -94,13 +97,20 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a small JSON document, None if there is none; raise CorruptLine where it is not JSON."""
+    """Read a small JSON document, None if there is none.
+
+    Raises:
+        CorruptLine: it is not JSON.
+        UserError: it cannot be read.
+    """
     try:
         return orjson.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except orjson.JSONDecodeError as error:
         raise CorruptLine(f"{path} is not JSON ({error}): fix or delete it") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def file_digest(path: Path) -> str:

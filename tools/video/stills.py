@@ -13,7 +13,7 @@ from tools.runner.pool import Pool
 from tools.runner.processes import Processes
 from tools.runner.step import Step
 from tools.runner.worker import Item
-from tools.store.files import replace_atomically
+from tools.store.files import disk_errors_in_one_line, replace_atomically
 from tools.store.jsonl import Record, Table, dumps
 from tools.video.sampling import sample_by_time, sample_moments
 
@@ -22,9 +22,12 @@ JPEG_QUALITY = 90
 TIME_LIMIT = 1800.0  # seconds a video
 
 
-def stills_of(folder: Path, key: str, count: int) -> list[Path]:
-    """Where the stills of a video lie, in time order."""
-    return [folder / key / f"{number:03}.jpg" for number in range(count)]
+def stills_of(folder: Path, key: str, frames: int | Sequence[int]) -> list[Path]:
+    """Where the stills of a video lie, in time order: frames that are given by their indices are
+    named after these, so that other frames have other files; see `write_stills`."""
+    if isinstance(frames, int):
+        return [folder / key / f"{number:03}.jpg" for number in range(frames)]
+    return [folder / key / f"{index:06}.jpg" for index in frames]
 
 
 class StillsStep(Step):
@@ -39,19 +42,19 @@ class StillsStep(Step):
 
     def process(self, record: Record) -> Record:
         """Give back the record; raises VideoError where the video cannot be read."""
-        count, video = record["count"], Path(record["path"])
-        if indices := record["indices"]:
-            sample = sample_by_time(video, lambda *_: indices, MAX_PIXELS)
-        else:
-            parts = (np.arange(count) + 0.5) / count
+        frames, video = record["frames"], Path(record["path"])
+        if isinstance(frames, int):
+            parts = (np.arange(frames) + 0.5) / frames
             sample = sample_moments(video, lambda seconds: (parts * seconds).tolist(), MAX_PIXELS)
-        files = stills_of(self.folder, record["video_id"], count)
+        else:
+            sample = sample_by_time(video, lambda *_: frames, MAX_PIXELS)
+        files = stills_of(self.folder, record["video_id"], frames)
         for picture, file in zip(sample.pictures, files, strict=True):
             bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
             _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
             with replace_atomically(file) as out:
                 out.write(jpeg.tobytes())
-        for stale in set(files[0].parent.iterdir()) - set(files):  # of a run with more of them
+        for stale in set(files[0].parent.iterdir()) - set(files):  # of a run with others
             stale.unlink()
         return record
 
@@ -67,12 +70,17 @@ def write_stills(
 
     Returns:
         By path, why a video cannot be read.
+
+    Raises:
+        StorageError: the folder cannot be written to.
     """
-    records: list[Record] = []
-    for key, path, frames in videos:
-        indices, count = ([], frames) if isinstance(frames, int) else (frames, len(frames))
-        if not _are_there(folder, key, path, count):
-            records.append({"video_id": key, "path": path, "indices": indices, "count": count})
+    with disk_errors_in_one_line(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    records: list[Record] = [
+        {"video_id": key, "path": path, "frames": frames}
+        for key, path, frames in videos
+        if not _are_there(stills_of(folder, key, frames), path)
+    ]
     errors: dict[str, str] = {}
     if not records:
         return errors
@@ -88,10 +96,10 @@ def write_stills(
     return errors
 
 
-def _are_there(folder: Path, key: str, path: str, count: int) -> bool:
-    """Whether the last still, which is written last, is newer than the video, and none follows."""
-    *_, last, beyond = stills_of(folder, key, count + 1)
+def _are_there(files: Sequence[Path], path: str) -> bool:
+    """Whether these are all stills of the video, and the last, which is written last, is newer."""
     try:
-        return last.stat().st_mtime >= os.stat(path).st_mtime and not beyond.exists()
+        newer = files[-1].stat().st_mtime >= os.stat(path).st_mtime
+        return newer and set(os.listdir(files[0].parent)) == {file.name for file in files}
     except FileNotFoundError:
         return False
