@@ -71,11 +71,11 @@ def test_more_workers_than_room_are_as_many_as_there_is_room_for(toy, machines):
     assert len(pids(toy)) == 1
 
 
-def test_a_cheap_step_answers_a_batch_at_a_time_and_its_time_limit_is_still_a_records(toy):
+def test_the_time_limit_is_a_records_and_not_a_batchs(toy):
     toy.give(a=1, b=(2, {"sleep": 60}), c=3)
     _, out, _ = toy.run(1, "--batch_size", 3, "--time_limit", 2)
     assert out == ["act: 2 done, 1 failed (timed out: not done after 2 s)"]
-    assert toy.failures() == {"b": ("timed out: not done after 2 s", 2)}
+    assert toy.failures() == {"b": ("timed out: not done after 2 s", 1)}
 
 
 def test_workers_that_die_at_start_end_the_run_with_their_cause(toy):

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.runner.toy_steps import Act
 from tools.runner.processes import Process, _interrupts_held_back
-from tools.runner.worker import WorkerDied
-from tools.store.dataset import REPOSITORY
+from tools.runner.worker import Item, StepRunner, WorkerDied
+from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.jsonl import Table
 
 BAR = re.compile(r"\w+: +\d+%\|")
@@ -292,6 +293,23 @@ def test_a_message_that_a_kill_has_cut_short_is_a_death():
     ended.start()
     with pytest.raises(WorkerDied, match="exit code 9"):
         list(Process(ended, ours).messages())
+
+
+# Messages.
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "time_limit", "messages"),
+    [(1, None, ["a", "b", "c"]), (3, None, ["abc"]), (3, 60.0, ["a", "b", "c"])],
+)
+def test_only_a_cheap_step_answers_a_batch_at_a_time(tmp_path, batch_size, time_limit, messages):
+    step = Act(Dataset("mine", tmp_path), factor=2, version="1", batch_size=batch_size)
+    step.time_limit = time_limit
+    worker = StepRunner("cpu", 1)
+    assert list(worker.answer(step)) == [[]]
+    items = [Item(key, b'{"video_id":"%c","number":1}' % ord(key), ("act",)) for key in "abc"]
+    answers = [[outcome.video_id for outcome in answer] for answer in worker.answer(items)]
+    assert answers == [list(keys) for keys in messages]
 
 
 # Records that take too long.

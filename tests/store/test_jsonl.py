@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from tools.errors import StorageError, UserError
-from tools.store import jsonl
+from tools.store import index
 from tools.store.dataset import REPOSITORY
 from tools.store.files import Appender, CorruptLine, read_json, replace_atomically, write_json
 from tools.store.jsonl import Table, dumps
@@ -217,6 +217,7 @@ def test_zeros_in_a_merged_file_are_no_torn_end(table):
         (b'{"video_id":"b","te{"video_id":"c"}', r"unexpected .*, column 22"),
         (b"garbage", r"unexpected .*, column 1"),
         (b'{"video_id":"b\xff"}', r"str is not valid UTF-8.*, column 1"),
+        (b'{"video_id":"b","text":"\xff"}', r"str is not valid UTF-8.*, column 1"),
         (b'{"id":"b"}', "no video_id"),
         (b'["b"]', "no video_id"),
         (b"7", "no video_id"),
@@ -276,22 +277,23 @@ def test_two_processes_of_one_machine_have_stand_ins_of_their_own(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("order", ["handed out by workers", "reversed"])
+@pytest.mark.parametrize("order", ["handed out by workers", "the first one last", "reversed"])
 def test_a_merge_holds_few_lines_in_memory_whatever_their_order(table, monkeypatch, order):
     """And it reads each file from its start to its end."""
-    monkeypatch.setattr(jsonl, "WAITING_BYTES", 4000)
+    monkeypatch.setattr(index, "WAITING_BYTES", 4000)
     entries = [record(f"v{number:04}", text="x" * (number % 90)) for number in range(1000)]
     table.write(entries[::7])
     late = [entry for number, entry in enumerate(entries) if number % 7]
     shuffled = [entry for start in range(0, 900, 8) for entry in late[start : start + 8][::-1]]
-    append(table, 0, 1, *(late[::-1] if order == "reversed" else shuffled))
+    orders = {"reversed": late[::-1], "the first one last": late[1:] + late[:1]}
+    append(table, 0, 1, *orders.get(order, shuffled))
     spilled = []
-    run = jsonl._sorted_run
-    monkeypatch.setattr(jsonl, "_sorted_run", lambda *args: spilled.append(1) or run(*args))
+    run = index._scratch_run
+    monkeypatch.setattr(index, "_scratch_run", lambda *args: spilled.append(1) or run(*args))
     merge(table)
     assert table.path.read_bytes() == b"".join(dumps(entry) + b"\n" for entry in entries)
     assert [path.name for path in table.path.parent.iterdir()] == ["scene.jsonl"]
-    assert bool(spilled) == (order == "reversed")
+    assert bool(spilled) == (order in orders)
 
 
 def test_a_reader_sees_all_records_while_another_run_merges(tmp_path):

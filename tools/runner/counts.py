@@ -8,7 +8,8 @@ from typing import Any
 
 from tools.store.dataset import annotation_of
 from tools.store.files import write_json
-from tools.store.jsonl import Index, Record, Table
+from tools.store.index import Index
+from tools.store.jsonl import Record, Table
 
 
 @dataclass

@@ -158,15 +158,10 @@ class RayWorker:
 
     def __init__(self, actor: ray.actor.ActorHandle) -> None:
         self.actor = actor
-        self.by_batch = False
         self.node = "waiting for room"
 
     def set_up(self, step: Step) -> None:
         """Let it set up a step."""
-        # A message costs the driver some 300 us. A model's answer must be safe at once; the records
-        # of a cheap step may wait for each other.
-        cheap = type(step).process_batch is Step.process_batch and step.batch_size > 1
-        self.by_batch = cheap
         self._send(step)
 
     def send(self, batch: list[Item]) -> None:
@@ -175,7 +170,7 @@ class RayWorker:
 
     def _send(self, task: Step | list[Item]) -> None:
         reply = self.actor.reply.options(num_returns="streaming")
-        self.stream = reply.remote(task, self.by_batch)
+        self.stream = reply.remote(task)
 
     def messages(self) -> Iterator[list[Outcome]]:
         """What it has reported by now; see `Worker`."""
@@ -211,15 +206,13 @@ class _Actor(StepRunner):
             os.chdir(folder)
         self.missing = _missing(needed)
 
-    def reply(
-        self, task: Step | list[Item], by_batch: bool = False
-    ) -> Iterator[list[Outcome] | UserError | str]:
+    def reply(self, task: Step | list[Item]) -> Iterator[list[Outcome] | UserError | str]:
         if isinstance(task, Step):
             yield socket.gethostname()
         if self.missing:
             yield _lacks(socket.gethostname(), self.missing)
         else:
-            yield from self.answer(task, by_batch)
+            yield from self.answer(task)
 
 
 def _missing(paths: Sequence[str]) -> str:

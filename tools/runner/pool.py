@@ -172,9 +172,6 @@ def _overdue(step: Step, slot: _Slot) -> bool:
 def _time_out(step: Step, slot: _Slot, again: deque[Item]) -> Iterator[Outcome]:
     """Fail the record that a worker has been at for too long; the others go back to the queue."""
     late, *others = slot.held.values()
-    if others and slot.worker.by_batch:  # Which of them it was shows when each is alone.
-        again.extend([late, *others])
-        return
     again.extend(others)
     for table in late.missing:
         error = f"{TIMED_OUT}: not done after {step.time_limit:g} s"

@@ -41,7 +41,6 @@ KILL_SECONDS = 5.0
 class Process:
     """A worker that is a spawned process."""
 
-    by_batch = False
     process: BaseProcess
     pipe: Connection
     node: str = field(default_factory=socket.gethostname)

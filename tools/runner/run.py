@@ -37,7 +37,8 @@ from tools.runner.step import Step
 from tools.runner.worker import Engine, Item, Outcome
 from tools.store.dataset import REPOSITORY, Dataset
 from tools.store.files import Appender
-from tools.store.jsonl import Index, Record, Table, dumps
+from tools.store.index import Index
+from tools.store.jsonl import Record, Table, dumps
 from tools.store.origin import check_origin
 
 

@@ -16,6 +16,14 @@ class Step:
     batch_size = 1  # how many records a worker is handed at once
     time_limit: float | None = None  # seconds a record may take before its worker is replaced
 
+    @property
+    def is_cheap(self) -> bool:
+        """Whether records may wait for the others of their batch until they are written: a message
+        costs more than such a step. What a model answers must be safe at once, and which record
+        takes too long must be seen."""
+        is_own = type(self).process_batch is not Step.process_batch
+        return self.batch_size > 1 and not is_own and self.time_limit is None
+
     def params(self) -> dict[str, Any]:
         """The parameters that shape the output; a run with others does not add to it."""
         return {}

@@ -45,7 +45,6 @@ class Outcome:
 class Worker(Protocol):
     """A worker as the pool sees it. What it answers, `messages` yields."""
 
-    by_batch: bool  # it answers when a whole batch is done, not record by record
     node: str  # the machine that it is on
 
     def set_up(self, step: Step) -> None:
@@ -102,21 +101,19 @@ class StepRunner:
         self.threads = threads
         self.step: Any = None
 
-    def answer(
-        self, task: Step | list[Item], by_batch: bool = False
-    ) -> Iterator[list[Outcome] | UserError]:
+    def answer(self, task: Step | list[Item]) -> Iterator[list[Outcome] | UserError]:
         """Set up a step, or turn a batch of its records into outcomes.
 
         Yields:
             An empty list once a step is set up; the outcomes of each record as soon as they are
-            known, or those of the whole batch; an error that must end the run.
+            known, or of a cheap step those of the whole batch; an error that must end the run.
         """
         try:
             if isinstance(task, Step):
                 self.step = task
                 task.setup(self.device, self.threads)
                 yield []
-            elif by_batch:
+            elif self.step.is_cheap:
                 yield list(chain.from_iterable(outcomes_of(self.step, task)))
             else:
                 yield from outcomes_of(self.step, task)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -77,24 +78,25 @@ def find_videos(
     if real in above:
         return
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = sorted(os.scandir(folder), key=attrgetter("name"))
     except OSError as error:
         print(f"init: skipped folder {shown(str(folder))}: {error.strerror}")
         return
     for entry in entries:
-        if entry.name.startswith("."):
+        if (name := entry.name).startswith("."):
             continue
         # Of a symlink that leads to itself, the entry's own is_dir() raises an error.
-        if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
-            deeper = f"{prefix}{entry.name}/", (*above, real)
-            yield from find_videos(folder / entry.name, extensions, *deeper)
-        elif extension_of(entry.name) in extensions:
-            yield prefix + entry.name
+        if not entry.is_file(follow_symlinks=False) and os.path.isdir(entry):
+            deeper = f"{prefix}{name}/", (*above, real)
+            yield from find_videos(folder / name, extensions, *deeper)
+        elif extension_of(name) in extensions:
+            yield prefix + name
 
 
 def extension_of(name: str) -> str:
     """The extension of a file's name, in lower case, with its dot."""
-    return os.path.splitext(name)[1].lower()
+    _, dot, letters = name.rpartition(".")
+    return dot + letters.lower() if dot else ""
 
 
 def shown(name: str) -> str:

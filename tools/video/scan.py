@@ -287,7 +287,8 @@ class FrameMeter:
         if frame.format.name not in LIMITED_PLANES | FULL_PLANES:
             frame = self._to_gray.reformat(frame, format="gray", threads=1)
         luma = luma_plane(frame)
-        low, high, scale = int(luma.min()), int(luma.max()), 1.0
+        low, high = map(int, cv2.minMaxLoc(luma)[:2])
+        scale = 1.0
         if limited:
             scale = 255 / LIMITED_LEVELS
             low, high = (

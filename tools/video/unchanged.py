@@ -5,35 +5,37 @@ import os
 import stat
 from array import array
 from collections import Counter
-from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from tools.store.dataset import Dataset
-from tools.store.jsonl import Record, Table, lines_from, parse_line
+from tools.store.jsonl import dumps
 from tools.video.listing import (
     OTHER_EXTENSIONS,
     Listing,
     extension_of,
     find_videos,
-    hash_of_name,
     skipped_line,
 )
+
+# What comes after a file's size in its line of files.jsonl: a digest of 16 digits.
+DIGEST = len(b',"digest":"0123456789abcdef"}\n')
 
 
 def is_unchanged(dataset: Dataset, folder: Path, listing: Listing) -> bool:
     """Whether the folder holds the files that init.jsonl lists and no others, each as large as
     files.jsonl has noted; prints what `list_videos` would then.
 
-    The two are compared as arrays of (hash of the name, size). Wherever more has to be looked at,
-    the answer is no: a video is gone or was renamed before, a name has failed, or there are links.
+    No line is parsed: hashes of what the two lines of each file must be, byte for byte, are
+    compared with those of the lines that are there. Wherever more has to be looked at, the answer
+    is no: a video is gone or was renamed before, a name has failed, or there are links.
     """
     above = os.path.join(folder, "")
-    if listing.find_copies or not (listed := _listed(dataset, above)):
+    if listing.find_copies or not (listed := _listed(dataset)):
         return False
-    files: array[int] = array("Q")
+    there: array[int] = array("q")
     skipped: Counter[str] = Counter()
     extensions = listing.extensions()
     real, parent, is_linked = os.path.realpath(folder), "", False
@@ -45,13 +47,16 @@ def is_unchanged(dataset: Dataset, folder: Path, listing: Listing) -> bool:
         if inside != parent:
             parent = inside
             is_linked = os.path.realpath(above + inside) != os.path.join(real, inside)
-        info = os.lstat(above + name)
+        path = above + name
+        info = os.lstat(path)
         if is_linked or info.st_nlink > 1 or not stat.S_ISREG(info.st_mode):
             return False
-        files.append(int(hash_of_name(name), 16))
-        files.append(info.st_size)
-    there = _rows(files)
-    if not np.array_equal(there[there[:, 0].argsort()], _rows(listed)):
+        record = {"video_path": path, "video_name": name, "filtered": False}
+        try:
+            there.append(hash(b'%b\n"bytes":%d' % (dumps(record)[1:], info.st_size)))
+        except TypeError:  # the name is not UTF-8
+            return False
+    if not np.array_equal(np.sort(there), np.sort(listed)):
         return False
     print(f"init: {len(there)} videos, 0 of them new, in {folder}")
     if line := skipped_line(skipped):
@@ -59,33 +64,20 @@ def is_unchanged(dataset: Dataset, folder: Path, listing: Listing) -> bool:
     return True
 
 
-def _rows(numbers: "array[int]") -> np.ndarray:
-    return np.frombuffer(numbers, np.uint64).reshape(-1, 2)
-
-
-def _listed(dataset: Dataset, above: str) -> "array[int]":
-    """The hash of the name and the size of each video that is listed and noted, sorted; nothing
-    where a record is not as a file in the folder `above` has made it."""
-    listed: array[int] = array("Q")
-    ids = dataset.ids
+def _listed(dataset: Dataset) -> "array[int]":
+    """A hash for each video: of its line in init.jsonl without the id, and of its size's in
+    files.jsonl; nothing where the two do not have the same ids, or are not one file each."""
+    listed: array[int] = array("q")
     for shard in dataset.shards():
         init, files = shard.table("init"), shard.table("files")
-        if init.failed.path.exists() or init.parts() or files.parts():
-            return array("Q")
-        nothing: Record = {}
-        for record, noted in zip_longest(_lines(init), _lines(files), fillvalue=nothing):
-            name = str(record.get("video_name"))
-            digits = hash_of_name(name)
-            key = f"{ids}_{digits}"
-            made = {"video_id": key, "video_path": above + name, "video_name": name}
-            if record != {**made, "filtered": False} or noted.get("video_id") != key:
-                return array("Q")
-            listed.append(int(digits, 16))
-            listed.append(noted["bytes"])
+        merged = init.path.exists() and files.path.exists()
+        if not merged or init.failed.path.exists() or init.parts() or files.parts():
+            return array("q")
+        with open(init.path, "rb") as records, open(files.path, "rb") as contents:
+            for record, content in zip_longest(records, contents, fillvalue=b""):
+                key, _, path = record.partition(b",")
+                same_key, _, size = content.partition(b",")
+                if key != same_key:
+                    return array("q")
+                listed.append(hash(path + size[:-DIGEST]))
     return listed
-
-
-def _lines(table: Table) -> Iterator[Record]:
-    """The records of a table that is one sorted file, without an index of them."""
-    for number, _, line in lines_from(table.path, merged=True) if table.path.exists() else ():
-        yield parse_line(line, table.path, number)
