@@ -32,6 +32,8 @@ from tools.store.files import write_json
 from tools.store.jsonl import Record, Table
 from tools.store.locks import sole_writer
 
+_GENERATOR = random.Random()
+
 
 class NoPairLeft(UserError):
     """An output would have no pair to train on: the rules dropped all, or all are held out."""
@@ -207,7 +209,9 @@ def _pairs(
 
 
 def _draw(plan: Conversion, video_id: str, what: str) -> random.Random:
-    return random.Random(f"{plan.seed}/{video_id}/{what}")
+    """The generator of one draw, until the next one is asked for: building one seeds it twice."""
+    _GENERATOR.seed(f"{plan.seed}/{video_id}/{what}")
+    return _GENERATOR
 
 
 def _mapped(video: Path, video_root: tuple[str, str] | None) -> str:

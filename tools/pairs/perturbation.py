@@ -14,6 +14,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from tools.errors import Filtered, UserError
 
@@ -53,6 +54,7 @@ class Config:
         return f"caption_caption_{self.noise}_{self.magnitude}_{self.by_similarity}_{self.by_group}"
 
     @classmethod
+    @cache
     def parse(cls, name: str) -> "Config":
         """Read a config back from its name.
 
