@@ -142,6 +142,7 @@ def write_pairs(plan: Conversion, folder: Path) -> list[str]:
         scratch = stack.enter_context(TemporaryDirectory(prefix="publish-"))
         output = Output(Path(scratch, PAIRS), list(plan.ratios))
         convert(plan, [output])
+        (folder / CARD_NAME).unlink(missing_ok=True)  # a folder without a card is unfinished
         file = stack.enter_context(replace_atomically(folder / PAIRS))
         table = stack.enter_context(pq.ParquetFile(output.path))
         writer = stack.enter_context(pq.ParquetWriter(file, table.schema_arrow))
@@ -298,7 +299,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = publication.to
     check_folder(folder, plan)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CARD_NAME).unlink(missing_ok=True)  # a folder without a card is unfinished
     kept = write_pairs(plan, folder)
     with replace_atomically(folder / "clips.jsonl") as file:
         file.writelines(dumps(row) + b"\n" for row in clip_rows(plan, folder, kept))

@@ -7,7 +7,8 @@ from toyworld.language import CONTENT_KINDS, ORDER_KINDS
 
 BASE = "base"
 TEACHER = "temple"  # teaches the students, and answers from chosen frames
-CONTROLS = ("question_only", "frames_shuffled")  # that are shown of the teacher
+BLIND = "question_only"
+CONTROLS = (BLIND, "frames_shuffled")  # that are shown of the teacher
 CHANCE = "chance"
 FEW = 0.1  # share of the videos whose labels are known, where few are
 
@@ -50,7 +51,8 @@ ARMS = {
     **dict(FRAMES.values()),
     TOPA: Arm("TOPA", "TOPA"),
     **{name: Arm(label, "student") for name, (label, *_) in STUDENTS.items()},
-    **{f"{TEACHER}.{name}": Arm(f"TEMPLE, {name.replace('_', ' ')}") for name in CONTROLS},
+    **{f"{TEACHER}.{name}": Arm(f"TEMPLE, {name.replace('_', ' ')}", "") for name in CONTROLS},
+    f"{TOPA}.{BLIND}": Arm("TOPA, question only", ""),
     CHANCE: Arm("an option at random", ""),
 }
 KINDS = {"content": CONTENT_KINDS, "order": ORDER_KINDS}

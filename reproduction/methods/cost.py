@@ -1,18 +1,19 @@
-"""What an answer costs: CPU seconds a question, decoding and all that comes before it included.
+"""What an answer costs: CPU seconds a question, with all that comes before it.
 
-    python -m reproduction.methods.cost --exp exp/methods --runs exp
+    python -m reproduction.methods.cost 1-0123abcd --exp exp/methods --runs exp
 
-measures on one thread and in one run, on some test videos, 11 questions about each. What is done
-once a video (frames for CLIP, lines, optical flow) is shared by its questions; a video LLM decodes
-and reads the video again for each, as its command does. The first video of all is answered before
-the clock starts, so that loading counts for nothing.
+measures on one thread and in one run, on some test videos, 11 questions about each, by the very
+steps that the commands run: evaluate_model.py qa decodes a video once for all of its questions,
+grounding.answer decodes the frames of each question. What else is done once a video (frames for
+CLIP, lines, optical flow) is shared by its questions too. Some questions are answered before the
+clock starts, so that loading counts for nothing; of three times the least counts.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -23,17 +24,16 @@ from distillation.inputs.lines import Prompts
 from distillation.inputs.views import VIEWS, view_frames
 from distillation.prompts import LinesStep
 from distillation.runs.folder import log_p_of, open_student
-from grounding.answer import frames_of_spans
-from grounding.answer_settings import NFRAME
-from grounding.bridge.sampler import Sampler
-from inference.captioner import Captioner
+from grounding.answer import AnswerStep, asking_of
+from grounding.answer_settings import NFRAME, AnswerSettings
+from grounding.questions import write_question_table
 from inference.models import open_captioner
-from qa.asking import Asking, Frames, answers_to
+from qa.asked_model import AskedModel
+from qa.asking import Asking
 from qa.evaluate import video_path
-from qa.frames import frames_of
 from qa.records import Question, read_questions
 from reproduction.distillation.world import CAPTIONER, LONGEST_LINE, TOKENS
-from reproduction.methods.trial import Topa, footage_of
+from reproduction.methods.trial import Topa, footage_of, student_of
 from reproduction.methods.world import CLIP, EVENTS, FRAMES, by_video, data_of
 from tools.cli import new_folder, run_script, script_parser
 from tools.features.flow import Dis, video_flow
@@ -42,59 +42,66 @@ from tools.store.files import write_json
 from toyworld.questions import CHOICES
 
 VIDEOS = 20
+REPEATS = 3
 BRIDGE = REPOSITORY / "grounding" / "toybridge"
 Videos = Sequence[list[Question]]
 
 
-class VideoLLM:
-    """toyvl, whose tuned versions cost the same."""
+def whole_video(dataset: Dataset) -> Callable[[Videos], None]:
+    """toyvl, whose tuned versions cost the same, on a frame a second."""
+    captioner = open_captioner(CAPTIONER)
+    captioner.load("cpu", 1)
+    model = AskedModel(captioner, lambda: None, partial(video_path, dataset))
+    asking = Asking(frames=1, protocol="per_second")
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-        self.captioner: Captioner = open_captioner(CAPTIONER)
-        self.captioner.load("cpu", 1)
+    def answer(videos: Videos) -> None:
+        with TemporaryDirectory() as folder:  # a file of predictions that are there is not asked
+            questions = [question for own in videos for question in own]
+            failed = model.ask(asking, questions, Path(folder, "answers.jsonl"), {})
+        assert not failed
 
-    def ask(self, questions: Sequence[Question], frames: Callable[[Question], Frames]) -> None:
-        """Compare the options of questions."""
-        asking = Asking()
+    return answer
 
-        def request(question: Question) -> Any:
-            return asking.request(question, frames(question))
 
-        sampling = self.captioner.decoding
-        assert all(
-            not isinstance(answer, Exception)
-            for _, answer in answers_to(self.captioner, asking, questions, request, sampling)
-        )
+def few_frames(dataset: Dataset, frames: str) -> Callable[[Videos], None]:
+    """toyvl on frames that are spread evenly, or chosen by the bridge from the video's flow."""
+    captioner = open_captioner(CAPTIONER)
+    sampler = BRIDGE if frames == "grounded" else None
+    settings = AnswerSettings(frames=frames, nframe=NFRAME, sampler=sampler)
+    step = AnswerStep(dataset, captioner, settings, asking_of(settings, captioner), "")
+    step.setup("cpu", 1)
+    write_question_table(dataset, CHOICES)
+    records = {record["video_id"]: record for record in step.reads.read()}
 
-    def uniform(self, count: int, videos: Videos) -> None:
-        """From frames that are spread evenly."""
-
-        def frames(question: Question) -> Frames:
-            return frames_of(question, video_path(self.dataset, question), count)
-
-        self.ask([question for own in videos for question in own], frames)
-
-    def grounded(self, sampler: Sampler, videos: Videos) -> None:
-        """From frames that the bridge chooses."""
+    def answer(videos: Videos) -> None:
         for own in videos:
-            path = video_path(self.dataset, own[0])
-            flow = video_flow(path, Dis())
+            if sampler:
+                video_flow(video_path(dataset, own[0]), Dis())
+            rows = [records[question.id] for question in own]
+            answers = [row for _, row in step.process_batch(rows, [])]
+            assert not any(isinstance(row, Exception) for row in answers)
 
-            def frames(question: Question, flow: Any = flow, path: Path = path) -> Frames:
-                return frames_of_spans(path, sampler.ground(flow, question.question).spans, NFRAME)
-
-            self.ask(own, frames)
+    return answer
 
 
-def student(dataset: Dataset, exp: Path, captioner: Captioner) -> Callable[[Videos], None]:
-    """CLIP's vectors of the frames, the captioner's lines, and a student that has them."""
-    features = Features(dataset, CLIP)
+def topa(dataset: Dataset, runs: Path) -> Callable[[Videos], None]:
+    """CLIP's vectors of the shots, projected, and the language model."""
+    model = Topa.of_seed(1, runs)
+
+    def answer(videos: Videos) -> None:
+        model.answer(footage_of(dataset, [own[0].video or "" for own in videos]), videos)
+
+    return answer
+
+
+def student(dataset: Dataset, exp: Path, key: str) -> Callable[[Videos], None]:
+    """CLIP's vectors of the frames, the captioner's lines, and the student that has them."""
+    captioner = open_captioner(CAPTIONER, max_new_tokens=LONGEST_LINE)
     encoder = Encoder(str(exp / CLIP), False, TOKENS)
     lines = LinesStep(dataset, captioner, "event", EVENTS)
     lines.setup("cpu", 1)
-    model = open_student(exp / "students" / "student" / "s1")
-    read = Reader(features, Prompts(dataset, "event", CAPTIONER))
+    model = open_student(student_of(exp, "student", key))
+    read = Reader(Features(dataset, CLIP), Prompts(dataset, "event", CAPTIONER))
     views = {view["video_id"]: view for view in dataset.table(VIEWS).read()}
 
     def answer(videos: Videos) -> None:
@@ -107,35 +114,33 @@ def student(dataset: Dataset, exp: Path, captioner: Captioner) -> Callable[[Vide
     return answer
 
 
-def measure(work: Callable[[Videos], object], videos: Videos) -> float:
+def measure(work: Callable[[Videos], None], videos: Videos) -> float:
     """CPU seconds a question."""
     work(videos[:1])
-    before = time.process_time()
-    work(videos[1:])
-    return (time.process_time() - before) / sum(map(len, videos[1:]))
+    seconds = []
+    for _ in range(REPEATS):
+        before = time.process_time()
+        work(videos)
+        seconds.append(time.process_time() - before)
+    return min(seconds) / sum(map(len, videos))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and write cost.json."""
     parser = script_parser(__doc__)
+    parser.add_argument("key", help="of a seed's answers, as run.py names them")
     parser.add_argument("--exp", type=new_folder, required=True, metavar="DIR")
     parser.add_argument("--runs", type=new_folder, required=True, metavar="DIR")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     dataset = data_of(args.exp)
-    videos = list(by_video(read_questions(dataset, CHOICES)).values())[: VIDEOS + 1]
-    llm, topa = VideoLLM(dataset), Topa.of_seed(1, args.runs)
-
-    def answer_topa(videos: Videos) -> None:
-        topa.answer(footage_of(dataset, [own[0].video or "" for own in videos]), videos)
-
-    lines = open_captioner(CAPTIONER, max_new_tokens=LONGEST_LINE)
-    ways: dict[str, Callable[[Videos], object]] = {
-        "video LLM": partial(llm.uniform, FRAMES),
-        "video LLM, a third of the frames": partial(llm.uniform, NFRAME),
-        "bridge and video LLM": partial(llm.grounded, Sampler.open(BRIDGE)),
-        "TOPA": answer_topa,
-        "student": student(dataset, args.exp, lines),
+    videos = list(by_video(read_questions(dataset, CHOICES)).values())[:VIDEOS]
+    ways = {
+        "video LLM": whole_video(dataset),
+        "video LLM, a third of the frames": few_frames(dataset, "uniform"),
+        "bridge and video LLM": few_frames(dataset, "grounded"),
+        "TOPA": topa(dataset, args.runs),
+        "student": student(dataset, args.exp, args.key),
     }
     costs = {name: measure(work, videos) for name, work in ways.items()}
     for name, seconds in costs.items():

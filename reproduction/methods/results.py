@@ -4,18 +4,17 @@ A seed is a base model with its own TOPA and its own students; all are asked the
 """
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from qa.predictions import Prediction, control_path, read_predictions
+from qa.predictions import Prediction, read_predictions
 from qa.records import Question, read_questions
 from reproduction.jobs import job_seconds
 from reproduction.methods.arms import ARMS, BASE, CHANCE, KINDS
 from reproduction.methods.trial import predictions_of
 from reproduction.methods.world import EVENTS, by_video, data_of
 from reproduction.results import Results, machine
-from tools.store.dataset import Dataset
 from tools.store.files import read_json
 from toyworld.questions import CHOICES
 
@@ -24,12 +23,16 @@ Counts = dict[str, list[list[float]]]
 """Metric -> right answers and questions, a video each."""
 
 
-def collect(exp: Path, seeds: Sequence[int]) -> Results:
-    """Read what is there."""
+def collect(exp: Path, keys: Mapping[int, str]) -> Results:
+    """Read what is there.
+
+    Args:
+        keys: seed -> what its answers are named after.
+    """
     dataset = data_of(exp)
     questions = read_questions(dataset, CHOICES)
     videos = list(by_video(questions))
-    seeds = [seed for seed in seeds if answers_of(dataset, BASE, seed).is_file()]
+    keys = {s: key for s, key in keys.items() if predictions_of(dataset, BASE, key).is_file()}
     results: Results = {
         "machine": machine(),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
@@ -45,10 +48,10 @@ def collect(exp: Path, seeds: Sequence[int]) -> Results:
     }
     for name, arm in ARMS.items():
         runs = {}
-        for seed in seeds:
+        for seed, key in keys.items():
             if name == CHANCE:
                 answers = None
-            elif (file := answers_of(dataset, name, seed)).is_file():
+            elif (file := predictions_of(dataset, name, key)).is_file():
                 answers = read_predictions(file, questions)
             else:
                 continue
@@ -57,12 +60,6 @@ def collect(exp: Path, seeds: Sequence[int]) -> Results:
         if runs:
             results["arms"][name] = {"label": arm.label, "seeds": runs}
     return results
-
-
-def answers_of(dataset: Dataset, name: str, seed: int) -> Path:
-    """The predictions of an arm; of one that is shown less, `<arm>.<control>`, those beside it."""
-    arm, _, control = name.partition(".")
-    return control_path(predictions_of(dataset, arm, seed), control or None)
 
 
 def counts_of(questions: Sequence[Question], answers: dict[str, Prediction] | None) -> Counts:

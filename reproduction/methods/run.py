@@ -9,7 +9,7 @@ method about them with the commands that users type, trains the students, and wr
 methods.md, a figure and claims. Stop it as you like: the same command goes on.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from grounding.answer_settings import NFRAME
@@ -18,10 +18,11 @@ from reproduction.methods.arms import BASE, FRAMES, TEACHER, VIDEO_LLMS
 from reproduction.methods.cost import BRIDGE
 from reproduction.methods.report import METHOD, write_report
 from reproduction.methods.results import collect
+from reproduction.methods.trial import key_of
 from reproduction.methods.world import DATASET, commands, data_of
 from reproduction.methods.world import FRAMES as SHOWN
 from reproduction.results import write_results
-from reproduction.seeds import SEEDS, run_parser, run_seeds
+from reproduction.seeds import RESULTS, run_parser, run_seeds
 from reproduction.temple.arms import arms, read_rates
 from reproduction.temple.run import RATES
 from reproduction.temple.trainings import Workspace, phases_of
@@ -47,11 +48,11 @@ def models_of(seed: int, runs: Path) -> dict[str, Path]:
     return {BASE: workspace.base_of(base).folder, **trained}
 
 
-def answers(exp: Path, seed: int, models: dict[str, Path]) -> Iterator[list[str]]:
+def answers(exp: Path, key: str, models: Mapping[str, Path]) -> Iterator[list[str]]:
     """The commands that ask the video LLMs of a seed, and have one judge what students learn."""
     root = ["--data_root", data_of(exp).root.parent]
     for name, folder in models.items():
-        words = ["--model", folder, "--model_name", f"{name}_{seed}"]
+        words = ["--model", folder, "--model_name", f"{name}_{key}"]
         words += ["--protocol", "per_second", "--frames", 1]
         words += ["--controls"] if name == TEACHER else []
         fixed = ["--dataset", DATASET, "--split", CHOICES, *root]
@@ -60,9 +61,9 @@ def answers(exp: Path, seed: int, models: dict[str, Path]) -> Iterator[list[str]
     for frames, (name, _) in FRAMES.items():
         words = ["--split", CHOICES, "--frames", frames, "--nframe", NFRAME]
         words += ["--sampler", BRIDGE] if frames == "grounded" else []
-        words += ["--model", teacher, "--model_name", f"{TEACHER}_{seed}"]
-        yield python("grounding.answer", DATASET, 1, *words, "--name", f"{name}_{seed}", *root)
-    words = ["--teacher_name", teacher, "--name", f"{TEACHER}_{seed}", "--num_video_frames", SHOWN]
+        words += ["--model", teacher, "--model_name", f"{TEACHER}_{key}"]
+        yield python("grounding.answer", DATASET, 1, *words, "--name", f"{name}_{key}", *root)
+    words = ["--teacher_name", teacher, "--name", f"{TEACHER}_{key}", "--num_video_frames", SHOWN]
     yield python("distillation.teach", DATASET, 1, *words, "--by", "text", "--allow_chance", *root)
 
 
@@ -79,24 +80,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     size = "quick" if args.quick else "whole"
     exp = args.exp / "quick" if args.quick else args.exp
+    out = args.out or (exp if args.quick else RESULTS)
     seeds = range(1, 2 if args.quick else args.seeds + 1)
     models = {seed: models_of(seed, args.runs) for seed in seeds}
-    with sole_writer(args.exp / "run"):
+    footage = args.runs / "prealignment"
+    with sole_writer(args.exp / "run"), sole_writer(footage / "run"):
         runner = Runner(exp / "logs", args.workers)
         fixed = ["--exp", exp, "--runs", args.runs]
 
         def make(seed: int) -> None:
             runner.job("world", list(commands(exp, size, args.workers)))
-            trial = python("reproduction.methods.trial", seed, *fixed, "--size", size)
-            runner.job(f"seed-{seed}", [*answers(exp, seed, models[seed]), trial])
-            if seed == 1 and not (exp / "cost.json").is_file():
-                runner.job("cost", [python("reproduction.methods.cost", *fixed)])
+            runner.job("footage", [python("reproduction.prealignment.footage", footage)])
+            key = key_of(data_of(exp), seed, models[seed])
+            trial = python("reproduction.methods.trial", key, *fixed, "--size", size)
+            runner.job(f"seed-{seed}", [*answers(exp, key, models[seed]), trial])
 
         def report(out: Path) -> None:
-            write_results(out / f"{METHOD}.json", collect(exp, range(1, SEEDS + 1)))
+            keys = {seed: key_of(data_of(exp), seed, own) for seed, own in models.items()}
+            write_results(out / f"{METHOD}.json", collect(exp, keys))
             write_report(out)
 
         run_seeds(args, runner, METHOD, make, report)
+        if not (exp / "cost.json").is_file():  # measured with nothing beside it
+            key = key_of(data_of(exp), 1, models[1])
+            runner.job("cost", [python("reproduction.methods.cost", key, *fixed)])
+            report(out)
 
 
 if __name__ == "__main__":

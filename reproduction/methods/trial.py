@@ -1,12 +1,13 @@
 """One seed: what TOPA and the students answer. The other methods have commands of their own.
 
-    python -m reproduction.methods.trial 1 --exp exp/methods --runs exp
+    python -m reproduction.methods.trial 1-0123abcd --exp exp/methods --runs exp
 
 TOPA is that of the seed in <runs>/prealignment, whose CLIP and bridge are trained where they are
 missing. Students learn rates and weights of reproduction/results/distillation_choices.json.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,21 @@ import numpy as np
 import torch
 
 from distillation import suite
+from inference.checkpoints import digest
 from prealignment.model.layouts import Sample
 from prealignment.scores.options import option_scores
 from prealignment.vectors.memory import project
-from qa.predictions import Prediction, read_predictions, write_predictions
+from qa.predictions import (
+    Prediction,
+    benchmark_digest,
+    control_path,
+    read_predictions,
+    write_predictions,
+)
 from qa.records import Question, read_questions
 from reproduction.distillation.arms import BASE, CONFIG
 from reproduction.distillation.results import CHOICES as RATES
-from reproduction.methods.arms import STUDENTS, TEACHER, TOPA
+from reproduction.methods.arms import BLIND, STUDENTS, TEACHER, TOPA
 from reproduction.methods.world import (
     CLIP,
     EVENTS,
@@ -37,7 +45,7 @@ from reproduction.prealignment.clips import image_vectors
 from reproduction.prealignment.footage import SHOT_PICTURES, SIDE, Footage
 from reproduction.prealignment.scoring import BATCH
 from reproduction.prealignment.trial import Trial
-from tools.cli import new_folder, run_script, script_parser, whole
+from tools.cli import new_folder, run_script, script_parser
 from tools.store.dataset import Dataset
 from tools.store.files import read_json
 from tools.video.sampling import squares_at_rate
@@ -46,9 +54,18 @@ from toyworld.stories import RATE
 from toyworld.truth import read_truth
 
 
-def predictions_of(dataset: Dataset, arm: str, seed: int) -> Path:
-    """What an arm answers."""
-    return dataset.predictions(CHOICES, f"{arm}_{seed}")
+def key_of(dataset: Dataset, seed: int, models: Mapping[str, Path]) -> str:
+    """What the answers of a seed are named after: it changes with its models and the questions, so
+    that none are taken for those of others."""
+    about = [benchmark_digest(read_questions(dataset, CHOICES))]
+    about += [digest(str(folder)) for folder in models.values()]
+    return f"{seed}-{hashlib.sha1(' '.join(about).encode()).hexdigest()[:8]}"
+
+
+def predictions_of(dataset: Dataset, arm: str, key: str) -> Path:
+    """What an arm, or the control of one, `<arm>.<control>`, answers."""
+    name, _, control = arm.partition(".")
+    return control_path(dataset.predictions(CHOICES, f"{name}_{key}"), control or None)
 
 
 def footage_of(dataset: Dataset, videos: Sequence[str]) -> Footage:
@@ -75,9 +92,11 @@ class Topa:
         self.aligned = trial.bridge(MAIN)
         self.clip, self.memory = trial.space.clip, trial.space.texts.memory()
 
-    def answer(self, footage: Footage, asked: Sequence[list[Question]]) -> list[Prediction]:
-        """The likelihood of the options of each video's questions."""
-        shots = footage.by_video(image_vectors(self.clip, footage))
+    def answer(
+        self, footage: Footage, asked: Sequence[list[Question]], blind: bool = False
+    ) -> list[Prediction]:
+        """The likelihood of the options of each video's questions; `blind`: without the video."""
+        shots = footage.by_video(image_vectors(self.clip, footage) * (not blind))
         samples = [
             (Sample("choice", None, question.question, tuple(question.choices or ())), vectors)
             for vectors, questions in zip(map(self.project, shots), asked, strict=True)
@@ -96,14 +115,18 @@ class Topa:
         return projected
 
 
-def student(exp: Path, name: str, seed: int, size: str) -> Path:
-    """The folder of a trained and tested student."""
+def student_of(exp: Path, name: str, key: str) -> Path:
+    """The folder of a student."""
+    return exp / "students" / key / name / f"s{key.partition('-')[0]}"
+
+
+def student(exp: Path, name: str, key: str, size: str) -> Path:
+    """The folder of a student, trained and tested."""
     _, labels, is_taught = STUDENTS[name]
-    choices = read_json(RATES) or {}
-    chosen = choices.get("hybrid_10", {})
+    chosen = read_json(RATES)["hybrid_10"]
     settings: dict[str, Any] = {"prompt_variant": "event", "labels": labels}
     if is_taught:
-        settings |= {"distill_mode": "hybrid", "soft": "kl", "teacher_name": f"{TEACHER}_{seed}"}
+        settings |= {"distill_mode": "hybrid", "soft": "kl", "teacher_name": f"{TEACHER}_{key}"}
     kind = suite.Arm(name, settings)
     base = replace(
         BASE,
@@ -113,14 +136,16 @@ def student(exp: Path, name: str, seed: int, size: str) -> Path:
         epochs=SIZES[size].epochs,
         teacher_weight=(chosen["weight"],) if is_taught else (1.0,),
     )
-    [run] = suite.run_arm(data_of(exp), kind, base, CONFIG, [seed], exp / "students", CHOICES)
-    return run
+    folder = student_of(exp, name, key)
+    seed = int(folder.name.removeprefix("s"))
+    suite.run_arm(data_of(exp), kind, base, CONFIG, [seed], folder.parents[1], CHOICES)
+    return folder
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Answer."""
     parser = script_parser(__doc__)
-    parser.add_argument("seed", type=whole, help="1, 2 ...")
+    parser.add_argument("key", help="of the seed's answers, as run.py names them")
     parser.add_argument("--exp", type=new_folder, required=True, metavar="DIR")
     parser.add_argument("--runs", type=new_folder, required=True, metavar="DIR")
     parser.add_argument("--size", choices=SIZES, default="whole", help="(default: %(default)s)")
@@ -128,18 +153,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     dataset = data_of(args.exp)
     questions = read_questions(dataset, CHOICES)
-    meta = {"dataset": dataset.name, "split": CHOICES}
+    meta = {"dataset": dataset.name, "split": CHOICES, "control": None}
     asked = by_video(questions)
     footage = footage_of(dataset, [own[0].video or "" for own in asked.values()])
-    topa = Topa.of_seed(args.seed, args.runs).answer(footage, list(asked.values()))
-    write_predictions(
-        predictions_of(dataset, TOPA, args.seed), topa, meta | {"model": TOPA, "control": None}
-    )
+    topa = Topa.of_seed(int(args.key.partition("-")[0]), args.runs)
+    for name, control in ((TOPA, None), (f"{TOPA}.{BLIND}", BLIND)):
+        answers = topa.answer(footage, list(asked.values()), blind=control is not None)
+        path = predictions_of(dataset, name, args.key)
+        write_predictions(path, answers, meta | {"model": TOPA, "control": control})
     for name in STUDENTS:
-        run = student(args.exp, name, args.seed, args.size)
-        answers = read_predictions(run / "predictions" / f"{CHOICES}.jsonl", questions)
-        path = predictions_of(dataset, name, args.seed)
-        write_predictions(path, answers.values(), meta | {"model": name, "control": None})
+        run = student(args.exp, name, args.key, args.size)
+        own = read_predictions(run / "predictions" / f"{CHOICES}.jsonl", questions)
+        path = predictions_of(dataset, name, args.key)
+        write_predictions(path, own.values(), meta | {"model": name})
 
 
 if __name__ == "__main__":

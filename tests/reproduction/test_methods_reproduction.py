@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from inference.tiny.blip import wordpiece
-from qa.predictions import Prediction, control_path, write_predictions
+from qa.predictions import Prediction, write_predictions
 from qa.records import Question, read_questions
 from reproduction.distillation.arms import CONFIG
 from reproduction.distillation.clips import words as clip_words
@@ -45,7 +45,7 @@ def world(tmp_path_factory):
     return exp
 
 
-def test_each_split_asks_every_kind_of_question_about_stories_of_its_own(world):
+def test_each_split_asks_eleven_questions_about_each_story_of_its_own(world):
     asked = {
         split: by_video(read_questions(data_of(world), split)) for split in ("test", "val", "train")
     }
@@ -58,7 +58,7 @@ def test_each_split_asks_every_kind_of_question_about_stories_of_its_own(world):
     assert len(set(videos)) == 5
     for own in asked.values():
         for questions in own.values():
-            assert sorted(question.type for question in questions) == sorted(TEMPLATES)
+            assert len(questions) == 11 and {q.type for q in questions} <= {*TEMPLATES}
             assert {question.split for question in questions} < {"test", "val", "train"}
 
 
@@ -82,12 +82,12 @@ def test_no_word_of_a_question_is_spelt_out():
 
 def test_video_llms_are_asked_with_the_commands_that_users_type(tmp_path):
     models = {name: tmp_path / name for name in ("base", "sft", "chosen_sft", "temple")}
-    commands = [words[1:] for words in run.answers(tmp_path / "exp", 2, models)]
+    commands = [words[1:] for words in run.answers(tmp_path / "exp", "2-ab", models)]
     root = ["--data_root", str(tmp_path / "exp" / "data")]
     base, *_ = commands
     assert base[1:] == [
         *("qa", "--dataset", "stories", "--split", "test", *root),
-        *("--model", str(tmp_path / "base"), "--model_name", "base_2"),
+        *("--model", str(tmp_path / "base"), "--model_name", "base_2-ab"),
         *("--protocol", "per_second", "--frames", "1"),
     ]
     assert ["--controls" in words for words in commands[:4]] == [False, False, False, True]
@@ -96,6 +96,20 @@ def test_video_llms_are_asked_with_the_commands_that_users_type(tmp_path):
     assert ["--sampler" in words for words in commands[4:7]] == [False, True, False]
     assert all(str(tmp_path / "temple") in words for words in commands[4:])
     assert commands[7][:4] == ["-m", "distillation.teach", "stories", "1"]
+
+
+def test_answers_are_named_after_the_models_and_the_questions(world, tmp_path):
+    for name in ("base", "temple", "temple_again"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(name.encode())
+    models = {name: tmp_path / name for name in ("base", "temple")}
+    dataset = data_of(world)
+    key = trial.key_of(dataset, 3, models)
+    assert key == trial.key_of(dataset, 3, models) and key.startswith("3-")
+    assert trial.predictions_of(dataset, "topa.question_only", key).name == (
+        f"topa_{key}.question_only.jsonl"
+    )
+    assert trial.key_of(dataset, 3, {**models, "temple": tmp_path / "temple_again"}) != key
 
 
 def test_a_model_that_is_not_trained_yet_is_named_in_one_line(tmp_path, monkeypatch):
@@ -131,6 +145,8 @@ def test_topa_sees_a_frame_a_shot_and_scores_every_option(world, topa):
     swapped = trial.Footage(footage.pictures[::-1], footage.events[::-1], footage.lengths)
     others = topa.answer(swapped, list(asked.values()))
     assert not np.allclose(answers[0].log_p, others[0].log_p, atol=1e-6)
+    blind, blind_too = (topa.answer(f, list(asked.values()), True) for f in (footage, swapped))
+    assert [answer.log_p for answer in blind] == [answer.log_p for answer in blind_too]
 
 
 def test_students_differ_in_labels_and_in_whether_they_have_a_teacher(tmp_path, monkeypatch):
@@ -143,14 +159,14 @@ def test_students_differ_in_labels_and_in_whether_they_have_a_teacher(tmp_path, 
         return [folder / arm.name / "s4"]
 
     monkeypatch.setattr(trial.suite, "run_arm", run_arm)
-    folders = [trial.student(tmp_path, name, 4, "whole") for name in STUDENTS]
+    folders = [trial.student(tmp_path, name, "4-ab", "whole") for name in STUDENTS]
     assert made == [
-        ("student", 1.0, "temple_4"),
-        ("student_few", 0.1, "temple_4"),
+        ("student", 1.0, "temple_4-ab"),
+        ("student_few", 0.1, "temple_4-ab"),
         ("student_alone", 1.0, None),
         ("student_alone_few", 0.1, None),
     ]
-    assert folders[0] == tmp_path / "students" / "student" / "s4"
+    assert folders[0] == tmp_path / "students" / "4-ab" / "student" / "s4"
 
 
 def question(place, kind, choices, right):
@@ -195,8 +211,7 @@ def test_what_each_has_answered_becomes_tables_claims_and_a_figure(world, tmp_pa
             log_p = [-1.0] * len(question.choices)
             log_p[question.answer_index] = 0.0 if is_right(question) else -9.0
             rows.append(Prediction(question.id, log_p=log_p))
-        arm, _, control = name.partition(".")
-        path = control_path(trial.predictions_of(dataset, arm, seed), control or None)
+        path = trial.predictions_of(dataset, name, f"{seed}-ab")
         write_predictions(path, rows, {"dataset": dataset.name, "split": "test"})
 
     for seed in (1, 2):
@@ -204,7 +219,7 @@ def test_what_each_has_answered_becomes_tables_claims_and_a_figure(world, tmp_pa
         answer("temple", seed, lambda question: question.type in ("first", "last"))
         answer("temple.frames_shuffled", seed, lambda question: False)
     (world / "cost.json").write_bytes(orjson.dumps({"video LLM": 0.0312}))
-    kept = results.collect(world, range(1, 6))
+    kept = results.collect(world, {seed: f"{seed}-ab" for seed in range(1, 6)})
     assert [*kept["arms"]] == ["base", "temple", "temple.frames_shuffled", "chance"]
     assert [*kept["arms"]["chance"]["seeds"]] == ["1", "2"]
     (tmp_path / "methods.json").write_bytes(orjson.dumps(kept))
@@ -215,7 +230,7 @@ def test_what_each_has_answered_becomes_tables_claims_and_a_figure(world, tmp_pa
     right = 4 / 22
     assert f"| TEMPLE | 2 | {right:.3f} [{right:.3f}, {right:.3f}] | {zero} | {half} | 31 |" in text
     assert "TEMPLE needs the order of the frames | control | order | 2 | +0.500" in text
-    assert "TOPA beats TEMPLE | own | content | 0 |  | **not run** |" in text
+    assert "TOPA needs the video | control | what | 0 |  | **not run** |" in text
     assert f"Not run yet: {ARMS['sft'].label}; " in text
     claims = orjson.loads((tmp_path / "claims.json").read_bytes())
     assert {claim["method"] for claim in claims} == {"methods"}

@@ -148,6 +148,17 @@ def test_a_folder_that_was_not_finished_has_no_card_and_is_gone_on_with(mine, pu
     assert (out / "README.md").exists()
 
 
+def test_where_no_pair_is_left_the_finished_folder_stays_finished(mine, publish, tmp_path):
+    publish()
+    before = files(tmp_path / "out")
+    assert "README.md" in before
+    for config in configs():
+        table = mine.responses("dryrun", config.name)
+        table.write([{**row, "response": ""} for row in table.read()])
+    assert publish(code=2).startswith("error: no pair is left, so nothing was written")
+    assert files(tmp_path / "out") == before
+
+
 @pytest.mark.parametrize("name", ["videos", "key_frames", "clips.jsonl"])
 def test_a_file_for_a_folder_is_one_line(mine, publish, tmp_path, name):
     publish("--videos", "none")
