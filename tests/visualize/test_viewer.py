@@ -770,7 +770,7 @@ def test_browser_pages_fit_the_window(world, tab, path, last):
     tab.wait_for_selector(last)
     if path.startswith("videos"):
         tab.wait_for_selector(".clip img")
-        assert tab.locator(".t-line i").count() == 8
+        assert eventually(lambda: tab.locator(".t-line i").count() == 8)
     assert fits(tab, 1280)
     assert fits(tab, 1920)
 
