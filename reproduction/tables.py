@@ -55,6 +55,20 @@ def claim_rows(entries: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
         ]
 
 
+def seed_claim_rows(
+    entries: Iterable[Mapping[str, Any]], about: Mapping[str, str] = {}
+) -> Iterator[Sequence[str]]:
+    """The rows of a table of claims over seeds.
+
+    Args:
+        about: heading -> the key of claims.json that says what a claim is about.
+    """
+    yield ["claim", "of", *about, "seeds", "effect", "verdict"]
+    for row in entries:
+        cells = [row["claim"], row["source"], *(row[key] for key in about.values())]
+        yield [*cells, str(row["n"]), effect_cell(row), f"**{row['verdict']}**"]
+
+
 def effect_cell(row: Mapping[str, Any]) -> str:
     """An effect with its interval; empty where there is none."""
     if row.get("effect") is None:

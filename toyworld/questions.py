@@ -17,7 +17,7 @@ from qa.records import Question, write_questions
 from tools.store.dataset import Dataset
 from tools.video.listing import list_videos, video_id
 from toyworld.language import TEMPLATES, Event, StoryQuestion, options, questions
-from toyworld.truth import read_truth
+from toyworld.truth import events_of, read_truth
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ def toy_questions(
         name = line["video_name"]
         stem = Path(name).stem
         number = int(stem.removeprefix("toy_"))
-        events = [Event(e["colour"], e["shape"], e["action"]) for e in line["events"]]
+        events = events_of(line)
         for place, posed in enumerate(choose_questions(events, number, seed, count)):
             rng = random.Random(f"{seed}/{number}/{place}")
             choices = options(posed, events, OPTIONS, rng)

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from toyworld.language import narrate
+from toyworld.language import Event, narrate
 from toyworld.plan import Plan, Shot
 
 # The bounds of the method's two filters.
@@ -25,6 +25,11 @@ def read_truth(folder: Path) -> list[dict[str, Any]]:
         JSONDecodeError: a line is torn.
     """
     return [orjson.loads(line) for line in (folder / "truth.jsonl").read_bytes().splitlines()]
+
+
+def events_of(line: dict[str, Any]) -> list[Event]:
+    """The events of a line of truth.jsonl, in the order in which they happen."""
+    return [Event(e["colour"], e["shape"], e["action"]) for e in line["events"]]
 
 
 def truth(plan: Plan) -> dict[str, Any]:

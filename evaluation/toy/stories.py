@@ -12,6 +12,7 @@ from tools.video.budget import Budget, video_header
 from tools.video.decode import VideoError
 from tools.video.frames import read_frames
 from toyworld.language import Event
+from toyworld.truth import events_of
 
 HELD_OUT = "toytest"
 # 30 stories each of 4, 8 and 16 events; no other data set of the toolkit has this seed.
@@ -61,7 +62,7 @@ def _story(line: bytes, number: int, folder: Path) -> Story:
     try:
         truth = orjson.loads(line)
         records = truth["events"]
-        events = [Event(event["colour"], event["shape"], event["action"]) for event in records]
+        events = events_of(truth)
         texts = [event["text"] for event in records]
         shots = [truth["shots"][event["shot"]] for event in records]
         spans = [(shot["start"], shot["end"]) for shot in shots]

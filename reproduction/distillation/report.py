@@ -17,7 +17,7 @@ from reproduction.distillation.arms import ARMS, TESTED, label_of
 from reproduction.distillation.questions import TYPES
 from reproduction.results import Results
 from reproduction.seeds import made_on, report_folder, spreads_of, write_seed_report
-from reproduction.tables import effect_cell, interval_cell, markdown_table, share_cell
+from reproduction.tables import interval_cell, markdown_table, seed_claim_rows, share_cell
 from tools.cli import run_script
 from tools.statistics import ALL, Spreads
 
@@ -72,14 +72,6 @@ def curve_rows(results: Results) -> Iterator[Sequence[str]]:
         ]
 
 
-def claim_rows(claims: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
-    """The claims, as claims.json holds them."""
-    yield ["claim", "of", "seeds", "effect", "verdict"]
-    for row in claims:
-        cells = [row["claim"], row["source"], str(row["n"]), effect_cell(row)]
-        yield [*cells, f"**{row['verdict']}**"]
-
-
 def cost_rows(cost: dict[str, dict[str, float]]) -> Iterator[Sequence[str]]:
     """What an answer costs, here and at the sizes of the method."""
     yield ["a question by", "CPU-s, here", "TFLOP, here", "TFLOP, ViT-B/16 and 7B models"]
@@ -93,7 +85,7 @@ def tables(results: Results, claims: Sequence[dict[str, Any]]) -> str:
     every = (*ARMS, *TESTED)
     missing = [label_of(name) for name in every if name not in results["arms"]]
     parts = [
-        markdown_table(claim_rows(claims)),
+        markdown_table(seed_claim_rows(claims)),
         markdown_table(arm_rows(results, spreads)),
         markdown_table(control_rows(results, spreads)),
         markdown_table(curve_rows(results)),

@@ -19,8 +19,7 @@ from reproduction.jobs import python
 from tools.cli import new_folder, run_script, script_parser
 from tools.store.dataset import Dataset, open_dataset
 from tools.video.listing import list_videos
-from toyworld.language import Event
-from toyworld.truth import read_truth
+from toyworld.truth import events_of, read_truth
 
 DATASET = "stories"
 SEED = 1600  # the toy world's, which no other reproduction takes
@@ -94,13 +93,7 @@ def write_world(exp: Path, size: Size) -> None:
     dataset = open_dataset(DATASET, root.parent, may_be_new=True)
     list_videos(dataset, root / "video")
     dataset.remember_video_dir(root / "video")
-    stories = [
-        (
-            Path(line["video_name"]).stem,
-            [Event(e["colour"], e["shape"], e["action"]) for e in line["events"]],
-        )
-        for line in read_truth(root)
-    ]
+    stories = [(Path(line["video_name"]).stem, events_of(line)) for line in read_truth(root)]
     for split in ("train", "val", "test"):
         rows = [
             question

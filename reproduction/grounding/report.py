@@ -15,7 +15,7 @@ from typing import Any
 from reproduction.claims import read_claims
 from reproduction.results import Results
 from reproduction.seeds import made_on, report_folder, spreads_of, write_seed_report
-from reproduction.tables import effect_cell, interval_cell, markdown_table, share_cell
+from reproduction.tables import interval_cell, markdown_table, seed_claim_rows, share_cell
 from tools.cli import run_script
 from tools.statistics import Spreads
 
@@ -69,21 +69,13 @@ def detail_rows(results: Results, spreads: dict[str, Spreads]) -> Iterator[Seque
         ]
 
 
-def claim_rows(claims: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
-    """The claims, as claims.json holds them."""
-    yield ["claim", "of", "shots", "seeds", "effect", "verdict"]
-    for row in claims:
-        cells = [row["claim"], row["source"], row["group"], str(row["n"]), effect_cell(row)]
-        yield [*cells, f"**{row['verdict']}**"]
-
-
 def tables(results: Results, claims: Sequence[dict[str, Any]]) -> str:
     """All tables in Markdown."""
     spreads = spreads_of(results)
     parts = [
         markdown_table(accuracy_rows(results, spreads)),
         markdown_table(detail_rows(results, spreads)),
-        markdown_table(claim_rows(claims)),
+        markdown_table(seed_claim_rows(claims, {"shots": "group"})),
         f"Window: {results['window']} tokens on either side. {made_on(results)}",
     ]
     return "\n\n".join(parts)

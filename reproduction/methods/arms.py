@@ -18,7 +18,7 @@ class Arm:
     """Who answers.
 
     Attributes:
-        cost: whose cost an answer has, a key of cost.json; empty where it needs no model.
+        cost: whose cost an answer has, a key of cost.json; empty where none is measured.
     """
 
     label: str

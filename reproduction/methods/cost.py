@@ -32,9 +32,9 @@ from qa.asked_model import AskedModel
 from qa.asking import Asking
 from qa.evaluate import video_path
 from qa.records import Question, read_questions
-from reproduction.distillation.world import CAPTIONER, LONGEST_LINE, TOKENS
+from reproduction.distillation.world import CAPTIONER, LONGEST_LINE, TOKENS, data_of
 from reproduction.methods.trial import Topa, footage_of, student_of
-from reproduction.methods.world import CLIP, EVENTS, FRAMES, by_video, data_of
+from reproduction.methods.world import CLIP, EVENTS, FRAMES, by_video
 from tools.cli import new_folder, run_script, script_parser
 from tools.features.flow import Dis, video_flow
 from tools.store.dataset import REPOSITORY, Dataset

@@ -16,7 +16,7 @@ from reproduction.methods.arms import ARMS
 from reproduction.methods.figure import draw
 from reproduction.results import Results
 from reproduction.seeds import made_on, report_folder, spreads_of, write_seed_report
-from reproduction.tables import effect_cell, interval_cell, markdown_table, share_cell
+from reproduction.tables import interval_cell, markdown_table, seed_claim_rows, share_cell
 from tools.cli import run_script
 from tools.statistics import ALL, Spreads
 from tools.store.files import read_json
@@ -50,14 +50,6 @@ def kind_rows(results: Results, spreads: dict[str, Spreads]) -> Iterator[Sequenc
         yield [arm["label"], *(share_cell(spreads[name][kind][ALL].value) for kind in kinds)]
 
 
-def claim_rows(claims: Sequence[dict[str, Any]]) -> Iterator[Sequence[str]]:
-    """The claims, as claims.json holds them."""
-    yield ["claim", "of", "questions about", "seeds", "effect", "verdict"]
-    for row in claims:
-        cells = [row["claim"], row["source"], row["metric"], str(row["n"]), effect_cell(row)]
-        yield [*cells, f"**{row['verdict']}**"]
-
-
 def tables(results: Results, claims: Sequence[dict[str, Any]]) -> str:
     """All tables in Markdown."""
     spreads = spreads_of(results)
@@ -65,7 +57,7 @@ def tables(results: Results, claims: Sequence[dict[str, Any]]) -> str:
     parts = [
         markdown_table(arm_rows(results, spreads)),
         markdown_table(kind_rows(results, spreads)),
-        markdown_table(claim_rows(claims)),
+        markdown_table(seed_claim_rows(claims, {"questions about": "metric"})),
         *([f"Not run yet: {'; '.join(missing)}."] if missing else []),
         made_on(results),
     ]

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from qa.predictions import Prediction, read_predictions
 from qa.records import Question, read_questions
+from reproduction.distillation.world import data_of
 from reproduction.jobs import job_seconds
 from reproduction.methods.arms import ARMS, BASE, CHANCE, KINDS
 from reproduction.methods.trial import predictions_of
-from reproduction.methods.world import EVENTS, by_video, data_of
+from reproduction.methods.world import EVENTS, by_video
 from reproduction.results import Results, machine
 from tools.store.files import read_json
 from toyworld.questions import CHOICES

@@ -9,18 +9,20 @@ method about them with the commands that users type, trains the students, and wr
 methods.md, a figure and claims. Stop it as you like: the same command goes on.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from grounding.answer_settings import NFRAME
+from reproduction.distillation.world import DATASET, data_of
 from reproduction.jobs import Runner, python
 from reproduction.methods.arms import BASE, FRAMES, TEACHER, VIDEO_LLMS
 from reproduction.methods.cost import BRIDGE
 from reproduction.methods.report import METHOD, write_report
 from reproduction.methods.results import collect
 from reproduction.methods.trial import key_of
-from reproduction.methods.world import DATASET, commands, data_of
 from reproduction.methods.world import FRAMES as SHOWN
+from reproduction.methods.world import commands
 from reproduction.results import write_results
 from reproduction.seeds import RESULTS, run_parser, run_seeds
 from reproduction.temple.arms import arms, read_rates
@@ -103,7 +105,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         run_seeds(args, runner, METHOD, make, report)
         if not (exp / "cost.json").is_file():  # measured with nothing beside it
             key = key_of(data_of(exp), 1, models[1])
-            runner.job("cost", [python("reproduction.methods.cost", key, *fixed)])
+            command = python("reproduction.methods.cost", key, *fixed)
+            if runner.each([("cost", lambda: runner.job("cost", [command]))]):
+                sys.exit(1)
             report(out)
 
 

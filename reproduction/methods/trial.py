@@ -30,6 +30,7 @@ from qa.predictions import (
 from qa.records import Question, read_questions
 from reproduction.distillation.arms import BASE, CONFIG
 from reproduction.distillation.results import CHOICES as RATES
+from reproduction.distillation.world import data_of
 from reproduction.methods.arms import BLIND, STUDENTS, TEACHER, TOPA
 from reproduction.methods.world import (
     CLIP,
@@ -37,8 +38,6 @@ from reproduction.methods.world import (
     FRAMES,
     SIZES,
     by_video,
-    data_of,
-    events_of,
 )
 from reproduction.prealignment.arms import MAIN
 from reproduction.prealignment.clips import image_vectors
@@ -51,7 +50,7 @@ from tools.store.files import read_json
 from tools.video.sampling import squares_at_rate
 from toyworld.questions import CHOICES
 from toyworld.stories import RATE
-from toyworld.truth import read_truth
+from toyworld.truth import events_of, read_truth
 
 
 def key_of(dataset: Dataset, seed: int, models: Mapping[str, Path]) -> str:

@@ -13,16 +13,16 @@ from pathlib import Path
 
 from qa.records import Question, write_questions
 from reproduction.distillation.clips import train_clip
-from reproduction.distillation.world import CAPTIONER, LONGEST_LINE, TOKENS
+from reproduction.distillation.world import CAPTIONER, DATASET, LONGEST_LINE, TOKENS, data_of
 from reproduction.jobs import python
 from tools.cli import new_folder, run_script, script_parser
-from tools.store.dataset import Dataset, open_dataset
+from tools.store.dataset import open_dataset
 from tools.video.listing import list_videos
-from toyworld.language import TEMPLATES, WORDS, Event
+from toyworld.language import TEMPLATES, WORDS
 from toyworld.questions import CHOICES, toy_questions
-from toyworld.truth import read_truth
+from toyworld.truth import events_of, read_truth
 
-DATASET, SEED = "stories", 1700  # the toy world's seed, which no other reproduction takes
+SEED = 1700  # the toy world's seed, which no other reproduction takes
 EVENTS, FRAMES = 6, 12
 CLIP = "tiny"
 
@@ -58,11 +58,6 @@ class Size:
 SIZES = {"whole": Size(300, 60, 120, 120, 450, 24), "quick": Size(60, 20, 30, 60, 200, 12)}
 
 
-def data_of(exp: Path) -> Dataset:
-    """The data set in a folder of the reproduction."""
-    return Dataset(DATASET, exp / "data" / DATASET)
-
-
 def commands(exp: Path, name: str, workers: int) -> Iterator[list[str]]:
     """What makes the world of a size, with the repository's own commands."""
     root = data_of(exp).root
@@ -96,11 +91,6 @@ def write_world(exp: Path, size: Size) -> None:
         films = [(root / "video" / line["video_name"], events_of(line)) for line in lines]
         train_clip(films, folder, size.clip_steps, question_words())
         (folder / "trained").touch()
-
-
-def events_of(line: dict[str, list[dict[str, str]]]) -> list[Event]:
-    """The events of a line of truth.jsonl."""
-    return [Event(e["colour"], e["shape"], e["action"]) for e in line["events"]]
 
 
 def question_words() -> list[str]:

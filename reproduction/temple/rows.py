@@ -23,8 +23,8 @@ from tools.errors import UserError
 from tools.store.files import json_array
 from tools.store.jsonl import Record, dumps
 from tools.text.prompts import QUESTIONS
-from toyworld.language import Event, narrate, questions
-from toyworld.truth import read_truth
+from toyworld.language import narrate, questions
+from toyworld.truth import events_of, read_truth
 
 # Shares of the rows, as in the pilot: without descriptions of whole videos, fine-tuning wipes
 # describing out.
@@ -50,8 +50,7 @@ def descriptions(story: Truth) -> Asked:
 
 def questions_of(story: Truth) -> Asked:
     """What happens right after and before each event; attributes of single events."""
-    events = [Event(event["colour"], event["shape"], event["action"]) for event in story["events"]]
-    for question in questions(events):
+    for question in questions(events_of(story)):
         if kind := KIND_OF.get(question.kind):
             yield kind, question.text, question.answer
 

@@ -22,7 +22,7 @@ from tools.text import prompts
 from tools.video.frames import read_frames
 from toyworld.language import CONTENT_KINDS, Event, StoryQuestion, narrate, questions
 from toyworld.stories import RATE, SHOT_SECONDS
-from toyworld.truth import read_truth
+from toyworld.truth import events_of, read_truth
 
 SIDE = int(FRAME_PIXELS**0.5)
 PATCH = 14
@@ -65,7 +65,7 @@ def read_shots(dataset: Path) -> Shots:
         for event in story["events"]:
             first = story["shots"][event["shot"]]["start"]
             frames.append(small[first : first + SHOT_FRAMES])
-            events.append(Event(event["colour"], event["shape"], event["action"]))
+        events += events_of(story)
     return Shots(torch.stack(frames), events)
 
 

@@ -14,14 +14,13 @@ from qa.predictions import Prediction, write_predictions
 from qa.records import Question, read_questions
 from reproduction.distillation.arms import CONFIG
 from reproduction.distillation.clips import words as clip_words
-from reproduction.methods import report, results, run, trial
+from reproduction.distillation.world import DATASET, data_of
+from reproduction.methods import cost, report, results, run, trial
 from reproduction.methods.arms import ARMS, STUDENTS
 from reproduction.methods.world import (
-    DATASET,
     SIZES,
     Size,
     by_video,
-    data_of,
     question_words,
     write_world,
 )
@@ -118,6 +117,14 @@ def test_a_model_that_is_not_trained_yet_is_named_in_one_line(tmp_path, monkeypa
     monkeypatch.setattr(run, "arms", lambda: arms)
     with pytest.raises(UserError, match=r"toyvl_s0/outputs/toyvl=lr1e-3_\S+ holds no merged model"):
         run.models_of(1, tmp_path)
+
+
+def test_a_cost_is_paid_again_each_time_that_it_is_measured(world):
+    dataset = data_of(world)
+    videos = list(by_video(read_questions(dataset, "test")).values())[:1]
+    whole = cost.measure(cost.whole_video(dataset), videos)
+    few = cost.measure(cost.few_frames(dataset, "uniform"), videos)
+    assert min(whole, few) > 0.001  # what is kept and read again takes less
 
 
 @pytest.fixture(scope="module")

@@ -106,13 +106,13 @@ def tab(chromium: Any) -> Iterator[Any]:
     one = chromium.new_page(viewport={"width": 1280, "height": 900})
     one.set_default_timeout(20_000)
     errors: list[str] = []
-    one.on(
-        "pageerror",
+
+    def noted(error: Any) -> None:
         # Chromium's word for a clip that the next page takes away before it plays.
-        lambda error: (
-            None if "play() request was interrupted" in str(error) else errors.append(str(error))
-        ),
-    )
+        if "play() request was interrupted" not in str(error):
+            errors.append(str(error))
+
+    one.on("pageerror", noted)
     one.on(
         "request",
         lambda request: (
