@@ -134,6 +134,7 @@ bench: setup-dev data/toystories/truth.jsonl
 	$(PY) -m benchmarks.shots
 	$(PY) -m benchmarks.sharpness --footage $(FOOTAGE)
 	$(PY) -m benchmarks.flow --footage $(FOOTAGE)
+	$(PY) -m benchmarks.reader --footage $(FOOTAGE)
 	$(PY) -m benchmarks.grounding
 	$(PY) -m benchmarks.scaling --footage $(FOOTAGE)
 	$(PY) -m benchmarks.captioners --footage $(FOOTAGE)

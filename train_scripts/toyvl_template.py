@@ -21,20 +21,9 @@ class ToyVLTemplate(Qwen2VLTemplate):
         if processor is not None:
             ids = self.tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>"])
             self.image_token_id, self.video_token_id = ids
-        self.read: dict[str, tuple[list[Any], Any]] = {}
-
-    def replace_tag(self, media_type: Any, index: int, inputs: Any) -> list[Any]:
-        """Read a video once: its frames are 28 x 28 pixels, and it comes again in both answers of a
-        pair and in every pair of its own, while reading takes longer than a step of training."""
-        video = inputs.videos[index] if media_type == "video" else None
-        if not isinstance(video, str):
-            return super().replace_tag(media_type, index, inputs)
-        if video not in self.read:
-            tokens = super().replace_tag(media_type, index, inputs)
-            self.read[video] = (tokens, inputs.videos[index])
-        tokens, inputs.videos[index] = self.read[video]
-        return list(tokens)
 
 
-register()
+# A frame is 28 x 28 pixels, and a video comes again in every pair of its own: to read it takes
+# longer than a step of training.
+register(kept=None)
 register_template(QwenTemplateMeta("toyvl", template_cls=ToyVLTemplate, default_system=None))

@@ -315,7 +315,10 @@ def test_a_training_sees_every_row_whatever_its_codec(warm_swift, qwen, make_vid
     done = train(settings=settings, program="dpo.sh")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "randomly selected" not in done.stdout + done.stderr
-    assert set((tmp_path / "read").read_text().splitlines()) == set(videos)
+    read = (tmp_path / "read").read_text().splitlines()
+    assert set(read) == set(videos)
+    # Both answers of a pair take one reading; swift prints one row before it begins.
+    assert len(read) <= len(videos) + 1
     assert '"1/1"' in next((tmp_path / "out").rglob("logging.jsonl")).read_text()
 
 

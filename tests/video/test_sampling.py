@@ -69,6 +69,28 @@ def test_only_what_leads_up_to_the_wanted_frames_is_decoded(make_video, tmp_path
     assert len(decoded) <= 8
 
 
+def test_frames_that_no_frame_refers_to_are_decoded_where_they_are_wanted_alone(files, monkeypatch):
+    import tools.video.sampling
+
+    decoded = []
+
+    def counting(*where):
+        for frame in original(*where):
+            decoded.append(frame.pts)
+            yield frame
+
+    original = tools.video.sampling.decode
+    monkeypatch.setattr(tools.video.sampling, "decode", counting)
+    whole = sample_frames(files["bframes.mkv"], every(1)).pictures
+    assert len(decoded) == 72
+    for index in range(72):
+        sample = sample_frames(files["bframes.mkv"], lambda total, rate, index=index: [index])
+        assert np.array_equal(sample.pictures[0], whole[index])
+    decoded.clear()
+    sample_frames(files["bframes.mkv"], lambda total, rate: [0, 11])  # a key frame and 11 more
+    assert len(decoded) < 12
+
+
 def test_a_damaged_frame_is_replaced_by_the_next(make_video, tmp_path, read_stamp):
     video = make_video(tmp_path / "a.mp4", SIX, options={"g": "12", "bf": "0"})
     overwrite_packets(video, [20])

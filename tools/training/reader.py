@@ -5,21 +5,50 @@ another row and says so in a log line. This one reads what stage 1 reads, uprigh
 pixels; of whole H.264 files with square, unturned pixels it gives decord's frames to the last bit.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from tools.video.sampling import sample_frames
 
 NAME = "toolkit"
 
 
-def register() -> None:
-    """Make qwen-vl-utils read videos with this reader, in this process."""
+def register(kept: int | None = 1) -> None:
+    """Make qwen-vl-utils read videos with this reader, in this process.
+
+    Args:
+        kept: of how many videos the frames stay in memory, scaled as the model takes them. The two
+            answers of a pair are about one video, and ms-swift asks for its frames for each. None:
+            of all.
+    """
+    import qwen_vl_utils
     from qwen_vl_utils import vision_process
 
     vision_process.VIDEO_READER_BACKENDS[NAME] = read_for_qwen
     vision_process.FORCE_QWENVL_VIDEO_READER = NAME
     vision_process.get_video_reader_backend.cache_clear()
+    # ms-swift imports the function anew for each video.
+    qwen_vl_utils.fetch_video = _keeping(vision_process.fetch_video, kept)
+
+
+def _keeping(fetch: Callable[..., Any], kept: int | None) -> Callable[..., Any]:
+    """`fetch_video`, which remembers what it has returned of the last files."""
+
+    @lru_cache(kept)
+    def read(wanted: bytes) -> Any:
+        element, how = orjson.loads(wanted)
+        return fetch(element, **how)
+
+    def fetch_video(element: dict[str, Any], **how: Any) -> Any:
+        if not isinstance(element["video"], str):  # pictures
+            return fetch(element, **how)
+        return read(orjson.dumps([element, how]))
+
+    return fetch_video
 
 
 def read_for_qwen(element: dict[str, Any]) -> tuple[Any, dict[str, Any], float]:

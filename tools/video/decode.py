@@ -6,7 +6,7 @@ shows them), and by their time in seconds from the first frame.
 """
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,29 @@ def length_in_header(video: Path) -> float | None:
 
 
 def decode_packets(
-    container: av.container.InputContainer, stream: av.VideoStream
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    stamps: Collection[int] | None = None,
 ) -> Iterator[list[VideoFrame] | None]:
     """Yield the frames that each packet completes, from the container's position; None for a
-    broken packet. A file that breaks off raises VideoError."""
+    broken packet. A file that breaks off raises VideoError.
+
+    Args:
+        stamps: of the frames that are wanted; None: all are. Of the others in H.264, those that no
+            frame refers to are skipped: most B-frames, a half of the frames of a common file.
+    """
+    # Elsewhere a decoder may take that choice once for all, or a frame may be referred to after all
+    # (HEVC calls so what no frame of the same temporal layer refers to).
+    kept = stamps if stream.codec_context.name == "h264" else None
+    after_wanted = False
     try:
         for packet in container.demux(stream):
+            if kept is not None:
+                wanted = packet.pts is None or packet.pts in kept
+                # The second field of an interlaced frame may be a packet of its own.
+                spared = wanted or after_wanted
+                stream.codec_context.skip_frame = "DEFAULT" if spared else "NONREF"
+                after_wanted = wanted
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
@@ -91,9 +108,14 @@ def decode_packets(
         raise VideoError(f"breaks off: {error.strerror}") from error
 
 
-def decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[VideoFrame]:
-    """Yield the frames from the container's position; broken packets are skipped."""
-    for frames in decode_packets(container, stream):
+def decode(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    stamps: Collection[int] | None = None,
+) -> Iterator[VideoFrame]:
+    """Yield the frames from the container's position, those of some stamps and others, or all (see
+    `decode_packets`); broken packets are skipped."""
+    for frames in decode_packets(container, stream, stamps):
         yield from frames or ()
 
 

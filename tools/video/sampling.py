@@ -84,7 +84,8 @@ class Sample:
 def sample_frames(video: Path, choose: Choice) -> Sample:
     """Decode some frames of a video.
 
-    A frame that is damaged is replaced by the next one that is not, at the very end by the last.
+    A frame that is damaged is replaced by the next one that is decoded, at the very end by the
+    last.
 
     Args:
         choose: the indices to decode, rising.
@@ -283,7 +284,9 @@ def _seek(
     """Find frames by their stamps, each from the nearest frame at which a decoder can start."""
     decoded: Iterator[VideoFrame] = iter(())
     frame: VideoFrame | None = None
-    for stamp in timeline.stamps[list(indices)]:
+    stamps = timeline.stamps[list(indices)].tolist()
+    wanted = set(stamps)
+    for stamp in stamps:
         place = int(np.searchsorted(timeline.keys, stamp, "right")) - 1
         if frame is None or frame.pts < timeline.keys[place]:
             # In some files a seek lands behind its key frame (MPEG-TS): then begin at the one
@@ -291,7 +294,8 @@ def _seek(
             for key in (*timeline.keys[place::-1][:2], min(0, timeline.keys[0])):
                 with suppress(av.error.FFmpegError):
                     container.seek(int(key), stream=stream)
-                decoded = (frame for frame in decode(container, stream) if frame.pts is not None)
+                frames = decode(container, stream, wanted)
+                decoded = (frame for frame in frames if frame.pts is not None)
                 frame = next(decoded, None)
                 if frame is not None and frame.pts <= stamp:
                     break
