@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from grounding.answer_settings import NFRAME
+from reproduction.grounding.toybridge import MOVING
 from toyworld.language import CONTENT_KINDS, ORDER_KINDS
 
 BASE = "base"
@@ -55,4 +56,10 @@ ARMS = {
     f"{TOPA}.{BLIND}": Arm("TOPA, question only", ""),
     CHANCE: Arm("an option at random", ""),
 }
-KINDS = {"content": CONTENT_KINDS, "order": ORDER_KINDS}
+KINDS = {  # of questions, counted together
+    "content": CONTENT_KINDS,
+    "order": ORDER_KINDS,
+    "first, last": ("first", "last"),  # no video LLM here has been asked these
+    "after, before": ("after", "before"),  # fine-tuning asks these
+    "one moment": MOVING,  # the bridge has learned to point at one
+}

@@ -95,7 +95,8 @@ def topa(dataset: Dataset, runs: Path) -> Callable[[Videos], None]:
 
 
 def student(dataset: Dataset, exp: Path, key: str) -> Callable[[Videos], None]:
-    """CLIP's vectors of the frames, the captioner's lines, and the student that has them."""
+    """CLIP's vectors of the frames, of the captioner's lines, of questions and options, and the
+    student that has them."""
     captioner = open_captioner(CAPTIONER, max_new_tokens=LONGEST_LINE)
     encoder = Encoder(str(exp / CLIP), False, TOKENS)
     lines = LinesStep(dataset, captioner, "event", EVENTS)
@@ -108,8 +109,12 @@ def student(dataset: Dataset, exp: Path, key: str) -> Callable[[Videos], None]:
         own = [views[questions[0].unit] for questions in videos]
         for view in own:
             encoder.frames(view_frames(view, FRAMES).pictures)
-        list(lines.process_batch(own, []))
-        log_p_of(model, read, [question for questions in videos for question in questions])
+        for _, record in lines.process_batch(own, []):
+            encoder.lines([text for *_, text in record["lines"]])
+        questions = [question for questions in videos for question in questions]
+        for question in questions:
+            encoder.vectors([question.question, *(question.choices or ())])
+        log_p_of(model, read, questions)
 
     return answer
 

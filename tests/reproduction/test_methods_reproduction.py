@@ -11,7 +11,7 @@ from PIL import Image
 
 from inference.tiny.blip import wordpiece
 from qa.predictions import Prediction, write_predictions
-from qa.records import Question, read_questions
+from qa.records import Question, read_questions, write_questions
 from reproduction.distillation.arms import CONFIG
 from reproduction.distillation.clips import words as clip_words
 from reproduction.distillation.world import DATASET, data_of
@@ -28,6 +28,7 @@ from reproduction.prealignment.language import build_model
 from reproduction.prealignment.trial import Size as TopaSize
 from reproduction.prealignment.trial import Trial
 from tools.errors import UserError
+from tools.store.dataset import Dataset
 from toyworld.language import TEMPLATES
 
 SMALL = Size(train=2, val=1, test=2, clip=3, clip_steps=1, epochs=1)
@@ -55,10 +56,10 @@ def test_each_split_asks_eleven_questions_about_each_story_of_its_own(world):
     }
     videos = [video for own in asked.values() for video in own]
     assert len(set(videos)) == 5
-    for own in asked.values():
+    for split, own in asked.items():
         for questions in own.values():
             assert len(questions) == 11 and {q.type for q in questions} <= {*TEMPLATES}
-            assert {question.split for question in questions} < {"test", "val", "train"}
+            assert {question.split for question in questions} == {split}
 
 
 def test_whole_and_quick_worlds_ask_about_stories_that_the_clip_has_not_seen():
@@ -109,6 +110,9 @@ def test_answers_are_named_after_the_models_and_the_questions(world, tmp_path):
         f"topa_{key}.question_only.jsonl"
     )
     assert trial.key_of(dataset, 3, {**models, "temple": tmp_path / "temple_again"}) != key
+    fewer = Dataset(DATASET, tmp_path / "data" / DATASET)
+    write_questions(fewer.questions("test"), read_questions(dataset, "test")[1:])
+    assert trial.key_of(fewer, 3, models) != key
 
 
 def test_a_model_that_is_not_trained_yet_is_named_in_one_line(tmp_path, monkeypatch):
@@ -158,20 +162,25 @@ def test_topa_sees_a_frame_a_shot_and_scores_every_option(world, topa):
 
 def test_students_differ_in_labels_and_in_whether_they_have_a_teacher(tmp_path, monkeypatch):
     made = []
+    chosen = {"hybrid_10": {"lr": 0.01, "weight": 4.5}}
+    monkeypatch.setattr(trial, "read_json", {trial.RATES: chosen}.get)
 
     def run_arm(dataset, arm, base, config, seeds, folder, split):
-        made.append((arm.name, arm.settings["labels"], arm.settings.get("teacher_name")))
+        taught = [arm.settings.get(key) for key in ("teacher_name", "distill_mode", "soft")]
+        made.append((arm.name, arm.settings["labels"], *taught, base.lr, base.teacher_weight))
         assert (base.clip, base.num_video_frames, base.epochs, seeds) == ("tiny", 12, 24, [4])
         assert config is CONFIG
         return [folder / arm.name / "s4"]
 
     monkeypatch.setattr(trial.suite, "run_arm", run_arm)
     folders = [trial.student(tmp_path, name, "4-ab", "whole") for name in STUDENTS]
+    taught = ("temple_4-ab", "hybrid", "kl", (0.01,), (4.5,))
+    alone = (None, None, None, (0.01,), (1.0,))
     assert made == [
-        ("student", 1.0, "temple_4-ab"),
-        ("student_few", 0.1, "temple_4-ab"),
-        ("student_alone", 1.0, None),
-        ("student_alone_few", 0.1, None),
+        ("student", 1.0, *taught),
+        ("student_few", 0.1, *taught),
+        ("student_alone", 1.0, *alone),
+        ("student_alone_few", 0.1, *alone),
     ]
     assert folders[0] == tmp_path / "students" / "4-ab" / "student" / "s4"
 
@@ -203,6 +212,8 @@ def test_right_answers_are_counted_by_kind_and_chance_is_one_of_the_options():
         "content": [[1, 0], [1, 0]],
         "first": [[0, 1], [1, 1]],
         "order": [[0, 1], [1, 1]],
+        "first, last": [[0, 1], [1, 1]],
+        "one moment": [[0, 1], [1, 1]],
     }
     chance = results.counts_of(questions, None)
     assert chance["accuracy"] == [[0.7, 0.2], [2, 1]] and chance["order"] == [[0.2, 0.2], [1, 1]]
@@ -236,8 +247,9 @@ def test_what_each_has_answered_becomes_tables_claims_and_a_figure(world, tmp_pa
     assert f"| toyvl, as it is | 2 | {zero} | {zero} | {zero} | 31 |" in text
     right = 4 / 22
     assert f"| TEMPLE | 2 | {right:.3f} [{right:.3f}, {right:.3f}] | {zero} | {half} | 31 |" in text
-    assert "TEMPLE needs the order of the frames | control | order | 2 | +0.500" in text
-    assert "TOPA needs the video | control | what | 0 |  | **not run** |" in text
+    assert "where single frames are shuffled | control | order | 2 | +0.500" in text
+    assert "TEMPLE answers better than its base | own | first, last | 2 | +1.000" in text
+    assert "TOPA needs the video | control | what_does | 0 |  | **not run** |" in text
     assert f"Not run yet: {ARMS['sft'].label}; " in text
     claims = orjson.loads((tmp_path / "claims.json").read_bytes())
     assert {claim["method"] for claim in claims} == {"methods"}

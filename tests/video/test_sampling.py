@@ -52,43 +52,46 @@ def test_a_frame_may_be_wanted_twice(files, read_stamp):
     assert [read_stamp(picture) for picture in sample.pictures] == [3, 3, 50, 50]
 
 
-def test_only_what_leads_up_to_the_wanted_frames_is_decoded(make_video, tmp_path, monkeypatch):
+@pytest.fixture
+def decoded(monkeypatch):
+    """Stamps of the frames that are decoded."""
     import tools.video.sampling
 
-    video = make_video(tmp_path / "a.mp4", SIX, options={"g": "12", "bf": "0"})
-    decoded = []
+    stamps = []
 
     def counting(*where):
         for frame in original(*where):
-            decoded.append(frame.pts)
+            stamps.append(frame.pts)
             yield frame
 
     original = tools.video.sampling.decode
     monkeypatch.setattr(tools.video.sampling, "decode", counting)
+    return stamps
+
+
+def test_only_what_leads_up_to_the_wanted_frames_is_decoded(make_video, tmp_path, decoded):
+    video = make_video(tmp_path / "a.mp4", SIX, options={"g": "12", "bf": "0"})
     sample_frames(video, lambda total, rate: [2, 50])
     assert len(decoded) <= 8
 
 
-def test_frames_that_no_frame_refers_to_are_decoded_where_they_are_wanted_alone(files, monkeypatch):
-    import tools.video.sampling
-
-    decoded = []
-
-    def counting(*where):
-        for frame in original(*where):
-            decoded.append(frame.pts)
-            yield frame
-
-    original = tools.video.sampling.decode
-    monkeypatch.setattr(tools.video.sampling, "decode", counting)
-    whole = sample_frames(files["bframes.mkv"], every(1)).pictures
+def test_frames_that_no_frame_refers_to_are_decoded_only_where_they_are_wanted(files, decoded):
+    video = files["bframes.mkv"]
+    whole = sample_frames(video, every(1)).pictures
     assert len(decoded) == 72
     for index in range(72):
-        sample = sample_frames(files["bframes.mkv"], lambda total, rate, index=index: [index])
+        sample = sample_frames(video, lambda total, rate, index=index: [index])
         assert np.array_equal(sample.pictures[0], whole[index])
     decoded.clear()
-    sample_frames(files["bframes.mkv"], lambda total, rate: [0, 11])  # a key frame and 11 more
+    sample_frames(video, lambda total, rate: [0, 11])  # a key frame, and the eleventh after it
     assert len(decoded) < 12
+
+
+def test_of_an_interlaced_file_all_frames_are_decoded(make_video, tmp_path, decoded):
+    options = {"bf": "3", "preset": "veryfast", "flags": "+ilme+ildct", "x264-params": "tff=1"}
+    video = make_video(tmp_path / "a.mkv", SIX[:1], options=options)
+    sample_frames(video, lambda total, rate: [0, 11])
+    assert len(decoded) == 12
 
 
 def test_a_damaged_frame_is_replaced_by_the_next(make_video, tmp_path, read_stamp):
@@ -98,6 +101,18 @@ def test_a_damaged_frame_is_replaced_by_the_next(make_video, tmp_path, read_stam
     assert sample.total == 72
     assert np.array_equal(sample.pictures[1], sample.pictures[2])
     assert [read_stamp(sample.pictures[place]) for place in (0, 3)] == [19, 24]
+
+
+def test_frames_around_a_damaged_one_are_as_they_are(make_video, tmp_path):
+    options = {"bf": "3", "preset": "veryfast"}
+    video = make_video(tmp_path / "a.mp4", SIX, options=options)
+    whole = sample_frames(video, every(1)).pictures
+    overwrite_packets(video, [30])
+    damaged = sample_frames(video, every(1)).pictures
+    [place] = [index for index in range(72) if not np.array_equal(damaged[index], whole[index])]
+    for index in (place - 1, place + 1):
+        sample = sample_frames(video, lambda total, rate, index=index: [index])
+        assert np.array_equal(sample.pictures[0], whole[index])
 
 
 def test_a_recording_begins_with_the_first_frame_that_can_be_decoded(

@@ -6,11 +6,8 @@ pixels; of whole H.264 files with square, unturned pixels it gives decord's fram
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from tools.video.sampling import sample_frames
 
@@ -36,17 +33,23 @@ def register(kept: int | None = 1) -> None:
 
 
 def _keeping(fetch: Callable[..., Any], kept: int | None) -> Callable[..., Any]:
-    """`fetch_video`, which remembers what it has returned of the last files."""
+    """`fetch_video`, which remembers what it has returned of the last files: a byte a value, since
+    what scaling leaves are whole numbers of 0 to 255."""
+    import torch
+    from torch.utils._pytree import tree_map_only
 
-    @lru_cache(kept)
-    def read(wanted: bytes) -> Any:
-        element, how = orjson.loads(wanted)
-        return fetch(element, **how)
+    last: dict[str, Any] = {}
 
-    def fetch_video(element: dict[str, Any], **how: Any) -> Any:
+    def fetch_video(element: dict[str, Any], *args: Any, **how: Any) -> Any:
         if not isinstance(element["video"], str):  # pictures
-            return fetch(element, **how)
-        return read(orjson.dumps([element, how]))
+            return fetch(element, *args, **how)
+        wanted = repr((element, args, how))
+        if wanted not in last:
+            if len(last) == kept:
+                del last[next(iter(last))]
+            video = fetch(element, *args, **how)
+            last[wanted] = tree_map_only(torch.Tensor, lambda frames: frames.to(torch.uint8), video)
+        return tree_map_only(torch.Tensor, torch.Tensor.float, last[wanted])
 
     return fetch_video
 

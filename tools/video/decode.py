@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 # whose clock may jump: ffmpeg's -dts_delta_threshold, which it applies to the same ones.
 CLOCK_JUMP = 10.0
 CLOCK_MAY_JUMP = 0x0200  # AVFMT_TS_DISCONT
+PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE, as the header or the first frames say
 MAX_PIXEL_ASPECT = 8.0  # anamorphic film has 2
 
 
@@ -85,20 +86,18 @@ def decode_packets(
 
     Args:
         stamps: of the frames that are wanted; None: all are. Of the others in H.264, those that no
-            frame refers to are skipped: most B-frames, a half of the frames of a common file.
+            frame refers to are skipped: most B-frames, a third or more of a common file.
     """
-    # Elsewhere a decoder may take that choice once for all, or a frame may be referred to after all
-    # (HEVC calls so what no frame of the same temporal layer refers to).
-    kept = stamps if stream.codec_context.name == "h264" else None
-    after_wanted = False
+    # Of other codecs a decoder may take that choice once for all, or a frame may be referred to
+    # after all (HEVC calls so what no frame of the same temporal layer refers to). Of an interlaced
+    # file, a packet may be half a frame.
+    context = stream.codec_context
+    kept = stamps if context.name == "h264" and context.field_order == PROGRESSIVE else None
     try:
         for packet in container.demux(stream):
             if kept is not None:
                 wanted = packet.pts is None or packet.pts in kept
-                # The second field of an interlaced frame may be a packet of its own.
-                spared = wanted or after_wanted
-                stream.codec_context.skip_frame = "DEFAULT" if spared else "NONREF"
-                after_wanted = wanted
+                context.skip_frame = "DEFAULT" if wanted else "NONREF"
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:

@@ -20,7 +20,7 @@ from tools.video.decode import Display, VideoError, clock_jumps, decode, open_vi
 from tools.video.scan import TRUNCATED_SHARE, declared_seconds
 
 # Goes up when the same file may be read in another way, or refused for another reason.
-READER_VERSION = 1
+READER_VERSION = 2
 # A header's frames a second are taken as they are where the frames' times differ by less.
 RATE_TOLERANCE = 0.01
 # Stamps of Matroska are rounded to thousandths of a second.
