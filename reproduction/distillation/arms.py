@@ -48,21 +48,30 @@ def _reading(variant: str, label: str, controls: bool = False) -> Arm:
     return Arm(label, {"prompt_variant": variant}, controls=controls)
 
 
-def _taught(labels: float, label: str, mode: str, soft: str = "kl", percent: int = PERCENT) -> Arm:
+def _taught(
+    labels: float,
+    label: str,
+    mode: str,
+    soft: str = "kl",
+    weights: tuple[float, ...] = WEIGHTS,
+    percent: int = PERCENT,
+) -> Arm:
     settings: dict[str, Any] = {"labels": labels, "distill_mode": mode}
     if mode != "hard":
         settings["soft"] = soft
-    weights = (1.0,) if soft == "mse" else WEIGHTS
     return Arm(f"{label}, {labels:.0%} labels", settings, percent, weights)
 
 
-_MODES = {  # name -> what it is called, its mode, its soft term
-    "hard": ("hard", "hard", "kl"),
-    "mse": ("soft (published)", "soft", "mse"),
+PUBLISHED = (1.0,)
+_MODES: dict[str, tuple[Any, ...]] = {  # name -> what it is called, its mode, its soft term ...
+    "hard": ("hard", "hard"),
+    "hard_published": ("hard (published weight)", "hard", "kl", PUBLISHED),
+    "mse": ("soft (published)", "soft", "mse", PUBLISHED),
     "kl": ("soft (KL)", "soft", "kl"),
-    "hybrid_mse": ("hybrid (published)", "hybrid", "mse"),
+    "hybrid_mse": ("hybrid (published)", "hybrid", "mse", PUBLISHED),
     "hybrid": ("hybrid (hard + KL)", "hybrid", "kl"),
 }
+_FAITHFUL = {"preset": "faithful", "heads": 8, "ffn": 4, "dropout": 0.1}  # but for its width
 
 ARMS = {
     "event": _reading("event", "event lines", controls=True),
@@ -74,6 +83,8 @@ ARMS = {
     "static": _reading("static", "event lines up to the verb"),
     "zeroed": Arm("event lines, no video", {"prompt_variant": "event", "zero_video": True}),
     "none_10": Arm(f"no teacher, {FEW:.0%} labels", {"labels": FEW}),
+    # With a teacher, every batch holds videos without a label.
+    "unheard_10": _taught(FEW, "a teacher that weighs nothing", "soft", "mse", (0.0,)),
     **{f"{name}_10": _taught(FEW, *own) for name, own in _MODES.items()},
     **{f"{name}_100": _taught(1.0, *own) for name, own in _MODES.items()},
     **{
@@ -91,7 +102,12 @@ ARMS = {
             **dict.fromkeys(("lr", "epochs", "batch_size", "weight_decay", "soft")),
         },
         PERCENT,
-        config={"preset": "faithful"},
+        config=_FAITHFUL,
+    ),
+    "faithful_student": Arm(
+        "the faithful student, trained as ours: event lines",
+        {"prompt_variant": "event", "clip": FAITHFUL},
+        config=_FAITHFUL,
     ),
 }
 CORE = (

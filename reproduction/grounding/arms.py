@@ -54,11 +54,13 @@ class BridgeArm:
 
     Attributes:
         labels: the baseline of its labels, or "truth".
+        is_filtered: whether ambiguous labels are left out, which the public code does not do.
         config: of BridgeConfig, what differs from the others.
         reads: "flow", or what of the pictures (`reproduction.grounding.pictures`).
     """
 
     labels: str = "top"
+    is_filtered: bool = True
     config: dict[str, Any] = field(default_factory=dict)
     reads: str = "flow"
 
@@ -70,9 +72,7 @@ def _with_positions(positions: str) -> BridgeArm:
 BRIDGES = {
     GROUNDED: BridgeArm(),
     "oracle_labels": BridgeArm("truth"),
-    "labels_mean": BridgeArm("mean"),
-    "labels_min": BridgeArm("min"),
-    "labels_none": BridgeArm("none"),
+    **{f"labels_{baseline}": BridgeArm(baseline, False) for baseline in ("mean", "min", "none")},
     **{name: _with_positions(name) for name in ("rope", "learned", "none", "reference")},
     "clip_max": BridgeArm(config={"normalise": "clip_max"}),
     **{kind: BridgeArm(reads=kind) for kind in ("features", "differences")},

@@ -128,13 +128,14 @@ def drawn(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
 
 
 def similar(model: Similarity, films: Films) -> Choice:
-    """The 4 of the frames that flow is computed from which look most like the question."""
+    """The 4 of the frames that flow is computed from which look most like the question's action:
+    its other words are in no text that the towers have learned from."""
     times = []
     with torch.inference_mode():
         for film in films.films:
             moments = np.arange(len(film.shots) * SHOT_FLOWS) / FPS
             keys = np.array(films.shots.frames_at(film, moments.tolist()))
-            scores = model(films.shots.pictures[keys[:, 0], keys[:, 1]], [film.question])[:, 0]
+            scores = model(films.shots.pictures[keys[:, 0], keys[:, 1]], [film.action])[:, 0]
             times.append(sorted(moments[scores.topk(NFRAME).indices.numpy()].tolist()))
     return Choice(times)
 

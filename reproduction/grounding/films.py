@@ -111,13 +111,15 @@ def frame_scores(answerer: Answerer, films: Films) -> np.ndarray:
     )
 
 
-def confident_spans(scores: np.ndarray, baseline: str) -> list[Ratios | None]:
+def confident_spans(
+    scores: np.ndarray, baseline: str, min_confidence: float = MIN_CONFIDENCE
+) -> list[Ratios | None]:
     """The label of each film, None where it has none or an ambiguous one."""
     labels = [label_of(row.tolist(), baseline) for row in scores]
-    return [_span(label) for label in labels]
+    return [_span(label, min_confidence) for label in labels]
 
 
-def _span(label: Label) -> Ratios | None:
-    if label.confidence is None or label.confidence < MIN_CONFIDENCE:
+def _span(label: Label, min_confidence: float) -> Ratios | None:
+    if label.confidence is None or label.confidence < min_confidence:
         return None
     return ratios_of(label.first, label.last, LABEL_FRAMES)

@@ -11,14 +11,13 @@ import numpy as np
 from torch import Tensor
 
 from grounding.answerer.answerer import Answerer
-from grounding.bridge.moments import decode, frame_times, ratios_of_tokens
+from grounding.bridge.moments import Ratios, decode, frame_times, ratios_of_tokens
 from grounding.bridge.network import span_loss
 from grounding.bridge.sampler import Sampler
 from grounding.training.bridge import SpanExample, SpanReader
 from reproduction.grounding.arms import NFRAME
-from reproduction.grounding.bridges import train
 from reproduction.grounding.choices import grounded
-from reproduction.grounding.films import Films, confident_spans, examples_of, frame_scores
+from reproduction.grounding.films import Films, confident_spans, frame_scores
 from reproduction.grounding.lessons import encode, training
 from reproduction.grounding.shots import length_of
 
@@ -33,13 +32,7 @@ def refine(answerer: Answerer, reader: SpanReader, films: Films, seed: int) -> N
     loops = zip(training([answerer], STEPS, ANSWERER_RATE), training([reader], STEPS), strict=True)
     for _ in loops:
         part = films.some(rng.integers(len(films.films), size=BATCH))
-        spans = confident_spans(frame_scores(answerer, part), LABELS)
-        batch = reader.encode(
-            [
-                SpanExample(flow.normalised(), film.question, span)
-                for flow, film, span in zip(part.flow, part.films, spans, strict=True)
-            ]
-        )
+        batch = span_batch(reader, part, confident_spans(frame_scores(answerer, part), LABELS))
         inputs = (batch[name] for name in ("flow", "flow_mask", "words", "words_mask"))
         start, end = reader.bridge(*inputs)
         loss = span_loss(start, end, batch["first"], batch["last"])
@@ -58,13 +51,27 @@ def stage(
 ) -> None:
     """Train the bridge on labels of these scores, then the answerer on frames that it chooses."""
     spans = confident_spans(scores, LABELS)
-    train(reader, examples_of(films, spans), seed, STEPS, BATCH)
     rng = np.random.default_rng([seed, 5])
+    for _ in training([reader], STEPS):
+        places = rng.integers(len(films.films), size=BATCH)
+        batch = span_batch(reader, films.some(places), [spans[place] for place in places])
+        reader(**batch)["loss"].backward()
+    reader.eval()
     sampler = Sampler(reader.bridge, reader.tokenizer)
     for _ in training([answerer], STEPS, ANSWERER_RATE):
         part = films.some(rng.integers(len(films.films), size=BATCH))
         answer_loss(answerer, part, grounded(sampler, part, rng).times).backward()
     answerer.eval()
+
+
+def span_batch(
+    reader: SpanReader, films: Films, spans: Sequence[Ratios | None]
+) -> dict[str, Tensor]:
+    """A batch of the bridge; a film without a label teaches nothing."""
+    rows = zip(films.flow, films.films, spans, strict=True)
+    return reader.encode(
+        [SpanExample(flow.normalised(), film.question, span) for flow, film, span in rows]
+    )
 
 
 def answer_loss(answerer: Answerer, films: Films, times: Sequence[Sequence[float]]) -> Tensor:

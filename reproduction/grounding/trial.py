@@ -17,7 +17,7 @@ import torch
 
 from grounding.answerer.answerer import Answerer
 from grounding.answerer.weights import load_answerer, open_answerer, save_trained
-from grounding.bridge.moments import iou_of_unions
+from grounding.bridge.moments import Ratios, iou_of_unions
 from grounding.bridge.sampler import BRIDGE, Sampler, open_tokenizer
 from grounding.bridge.weights import load_bridge
 from reproduction.grounding.arms import (
@@ -166,10 +166,12 @@ class Trial:
             if arm.reads != "flow":
                 own |= {"input": "rgb", "features": films.flow[0].speed.shape[1]}
             reader = new_reader(self.seed, words(), **own)
-            spans = (
-                films.truth if arm.labels == "truth" else confident_spans(self.scores, arm.labels)
-            )
+            spans: Sequence[Ratios | None] = films.truth
+            if arm.labels != "truth":
+                least = {} if arm.is_filtered else {"min_confidence": 0.0}
+                spans = confident_spans(self.scores, arm.labels, **least)
             examples = examples_of(films, spans, reader.bridge.config.normalise)
+            print(name, f"{len(examples)} of {len(films.films)} films have a label", flush=True)
             train(reader, examples, self.seed, self.size.steps)
             folder.mkdir(parents=True, exist_ok=True)
             reader.save(folder)

@@ -33,8 +33,8 @@ class Bridge:
         default_scale: with a CLIP whose logit scale is learned from the library's start on.
         misplaced: the vectors of every second row stand a position too early, as those of captions
             do in the released code (there by three).
-        stale_letters: the right letters are those of other orders of the options, as from the
-            second visit on in the released code, which shuffles in place.
+        stale_letters: the right letters are random ones, as the released code's are from the second
+            visit on, since it shuffles options in place.
     """
 
     video: bool = False

@@ -49,8 +49,8 @@ def with_stale_letters(records: Sequence[Item], rng: random.Random) -> list[Item
 
 
 class MisplacedExamples(Examples):
-    """Examples of which every second row has its vectors a position too early, over the end of the
-    instruction."""
+    """Examples of which every second row has its vectors a position too early: over the whole
+    instruction, which is one token of this language model, and with BOS behind them."""
 
     def collate(self, examples: Sequence[tuple[Row, np.ndarray] | None]) -> dict[str, Tensor]:
         """See Examples."""

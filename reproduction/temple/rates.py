@@ -44,7 +44,9 @@ def choose(
             rates[name] = best(tried)
             entries[name] = {"rate": rates[name], "tried": tried}
             grid = sorted(tried, key=float)
-            edge = ", at the edge of what was tried" if rates[name] in (grid[0], grid[-1]) else ""
+            is_at_edge = rates[name] in (grid[0], grid[-1])
+            entries[name]["at_the_edge"] = is_at_edge
+            edge = ", at the edge of what was tried" if is_at_edge else ""
             shares = ", ".join(f"{rate} {tried[rate][ORDERED]:.3f}" for rate in grid)
             print(f"{name}: {rates[name]}{edge} ({shares})")
     chosen = {

@@ -15,8 +15,9 @@ from reproduction.temple.stories import STORIES
 from reproduction.temple.trainings import Workspace, is_scored, phases_of
 from reproduction.toyvl import TRAINED
 from tools.store.files import read_json
+from tools.training.recipe import parse
 from tools.training.report import read_log
-from tools.training.stages import checkpoints
+from tools.training.stages import checkpoints, read_note
 
 PACKAGES = ("torch", "transformers", "ms-swift", "trl", "peft")
 PREPARATION = ("render-", "shots-", "pairs-", "order-")  # how the names of such jobs begin
@@ -80,11 +81,18 @@ def collect(
 
 
 def log_p_of(folder: Path) -> dict[str, Any]:
-    """The log p of both sides of a stage's pairs, means of its first and its last tenth; nothing of
-    a stage without pairs."""
+    """By how much a stage has changed the log p of both sides of its pairs since its start, in the
+    mean of its last tenth; nothing of a stage that has not learned from pairs with a reference.
+
+    The rewards that swift logs are beta times that change, of the very pairs of a step; its `logps`
+    at the beginning and at the end are those of other pairs. IPO's are of a token, DPO's of an
+    answer.
+    """
+    settings = read_note(folder).get("made_with", {}).get("settings", {})
     log = read_log(folder)
-    sides = {
-        side: [log.first(f"logps/{side}"), log.last(f"logps/{side}")]
-        for side in ("chosen", "rejected")
-    }
-    return {"stage": log.label, **sides} if log.numbers("logps/chosen") else {}
+    changes = {side: log.last(f"rewards/{side}") for side in ("chosen", "rejected")}
+    if parse(folder.name).stages[-1].kind != "dpo" or not log.numbers("rewards/chosen"):
+        return {}
+    beta = float(settings["BETA"])
+    log_p = {side: change / beta for side, change in changes.items() if change is not None}
+    return {"stage": log.label, "loss": settings["LOSS_TYPE"], **log_p}

@@ -12,6 +12,7 @@ times as many and takes the second fourth, so that four stages share one draw.
 """
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,8 @@ def drawn_pairs(files: Sequence[Path], n: int, seed: int, part: Part = (1, 1)) -
             ) from None
         if not pairs:
             raise UserError(f"{path} has no pairs")
-        rng = random.Random(f"{seed}/{path.name}")
+        # The same pairs whatever share of the captions is wrong (reproduction.temple.noise).
+        rng = random.Random(f"{seed}/{re.sub(r'_n[0-9]+(?=_i)', '', path.name)}")
         number, of = part
         drawn: list[Record] = []
         for start in range(0, share * of, len(pairs)):

@@ -79,19 +79,19 @@ def above_from(differences: Sequence[float]) -> float:
 
 
 def likelihood_rows(results: Results) -> Iterator[Sequence[str]]:
-    """A table: the log p of the chosen and the rejected sides at the beginning and the end of each
-    stage that learned from pairs, means over bases."""
-    yield ["arm", "stage", "chosen: first", "last", "rejected: first", "last"]
+    """A table: how each stage that learned from pairs has changed the log p of the chosen and the
+    rejected sides, means over bases."""
+    yield ["arm", "stage", "chosen", "rejected", "nats"]
     for arm in results["arms"].values():
         runs = list(arm["seeds"].values())
         for phases in zip(*(run["phases"] for run in runs), strict=True):
             for stages in zip(*(phase.get("log_p", []) for phase in phases), strict=True):
                 means = [
-                    np.mean([stage[side][end] for stage in stages])
+                    f"{np.mean([stage[side] for stage in stages]):+.2f}"
                     for side in ("chosen", "rejected")
-                    for end in (0, 1)
                 ]
-                yield [arm["label"], stages[0]["stage"], *(f"{mean:.2f}" for mean in means)]
+                unit = "a token" if stages[0]["loss"] == "ipo" else "an answer"
+                yield [arm["label"], stages[0]["stage"], *means, unit]
 
 
 def crossing_rows(results: Results) -> Iterator[Sequence[str]]:

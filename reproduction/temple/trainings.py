@@ -12,10 +12,9 @@ from reproduction.temple.arms import SFT_DATASETS, Arm, Rates, last_phase, rows_
 from reproduction.temple.noise import noisy
 from tools.errors import UserError
 from tools.store.dataset import DATA_ROOT, REPOSITORY
-from tools.store.files import read_json
 from tools.training.recipe import Stage
 from tools.training.stages import digest as file_digest
-from tools.training.stages import find_state
+from tools.training.stages import find_state, read_note
 
 
 @dataclass(frozen=True)
@@ -144,10 +143,12 @@ class Training:
     def trained(self) -> bool:
         """Whether its model is there, trained on the rows that are there with its settings."""
         for folder, rows in zip(self.folders, self.rows, strict=True):
-            made = (read_json(folder / "stage.json") or {}).get("made_with", {})
-            settings = {name: value for name, value in self.arm.settings.items() if name in made}
-            wanted = {**settings, "sha256": file_digest(rows)}
-            if not wanted.items() <= made.items() or find_state(folder).kind != "merged":
+            made = read_note(folder).get("made_with", {})
+            noted = made.get("settings", {})
+            settings = {name: value for name, value in self.arm.settings.items() if name in noted}
+            is_as_wanted = settings.items() <= noted.items()
+            is_as_wanted &= made.get("sha256") == file_digest(rows)
+            if not is_as_wanted or find_state(folder).kind != "merged":
                 return False
         return True
 

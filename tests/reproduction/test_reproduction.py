@@ -67,6 +67,7 @@ def test_all_arms_are_those_that_validation_alone_did_not_see():
     assert [arm.name for arm in wanted_arms(parse_arguments(["--study", "noise"]))] == [
         *kinds,
         *(f"noisy_{kind}_n{percent}" for kind in kinds for percent in (10, 20, 35)),
+        "noisy_large_chosen_n20",
     ]
 
 
@@ -218,7 +219,8 @@ def train(recipe, environment):
         (merged / "config.json").write_text("{}")
         data = Path(environment["DATA_DIR"], stage.data_file(environment["DATA_MODEL"]))
         sha = hashlib.sha256(data.read_bytes()).hexdigest()
-        (folder / "stage.json").write_bytes(orjson.dumps({"made_with": {"sha256": sha}}))
+        made = {"settings": {"BETA": "0.1", "LOSS_TYPE": "sigmoid"}, "sha256": sha}
+        (folder / "stage.json").write_bytes(orjson.dumps({"made_with": made}))
 
 
 def score(model, model_name, dataset, data_root, out, **others):
@@ -300,7 +302,7 @@ def test_a_model_that_was_trained_with_other_settings_does_not_count(run, worksp
     note = phase.folders[0] / "stage.json"
     made = read_json(note)
     for alpha, counts in (("0", True), ("1.0", False)):
-        write_json(note, {"made_with": {**made["made_with"], "RPO_ALPHA": alpha}})
+        write_json(note, {"made_with": {**made["made_with"], "settings": {"RPO_ALPHA": alpha}}})
         assert phase.trained() is counts
 
 

@@ -1,9 +1,11 @@
 """Where preferring overtakes imitating, and what a loss does to both likelihoods."""
 
+import json
 import math
 
 import pytest
 
+from reproduction.temple.results import log_p_of
 from reproduction.temple.studies import (
     Crossing,
     above_from,
@@ -79,12 +81,42 @@ def test_arms_that_were_not_run():
     assert len(list(crossing_rows(results(some)))) == 1
 
 
+def test_a_stage_has_changed_both_likelihoods_by_its_rewards_over_beta(tmp_path):
+    made = {"settings": {"BETA": "0.1", "LOSS_TYPE": "sigmoid"}}
+    lines = [
+        {
+            **{"rewards/chosen": -0.1 * step, "rewards/rejected": -0.5 * step},
+            # Of other pairs at each step: they rise while the model falls.
+            **{"logps/chosen": -30.0 + step, "logps/rejected": -30.0},
+            "global_step/max_steps": f"{step}/20",
+        }
+        for step in range(1, 21)
+    ]
+
+    def stage(name):
+        folder = tmp_path / name
+        (folder / "v0-now").mkdir(parents=True)
+        (folder / "stage.json").write_text(json.dumps({"made_with": made}))
+        text = "".join(f"{json.dumps(line)}\n" for line in lines)
+        (folder / "v0-now" / "logging.jsonl").write_text(text)
+        return folder
+
+    dpo = "toyvl=lr1e-3_r8_a16_bs8_freeze_r16"
+    assert log_p_of(stage(dpo)) == {
+        **{"stage": "r16", "loss": "sigmoid"},
+        "chosen": pytest.approx(-19.5),
+        "rejected": pytest.approx(-97.5),
+    }
+    assert log_p_of(stage(dpo.replace("freeze_", "freeze_simpo_"))) == {}
+    assert log_p_of(stage("toyvl=lr1e-3_r8_a16_bs8_chosen")) == {}
+
+
 def test_both_likelihoods_of_each_stage():
     def run(last):
-        stages = [{"stage": "r16", "chosen": [-50.0, last], "rejected": [-60.0, -90.0]}]
+        stages = [{"stage": "r16", "loss": "sigmoid", "chosen": last, "rejected": -30.0}]
         return {"phases": [{"log_p": stages}, {"log_p": []}]}
 
-    arm = {"label": "DPO", "seeds": {"0": run(-54.0), "1": run(-56.0)}}
+    arm = {"label": "DPO", "seeds": {"0": run(-4.0), "1": run(-6.0)}}
     assert list(likelihood_rows({"arms": {"dpo": arm}}))[1:] == [
-        ["DPO", "r16", "-50.00", "-55.00", "-60.00", "-90.00"]
+        ["DPO", "r16", "-5.00", "-30.00", "an answer"]
     ]
