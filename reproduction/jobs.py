@@ -18,6 +18,7 @@ from threading import Lock
 
 import orjson
 
+from reproduction.warm_swift import JOB, served_seconds
 from tools.store.dataset import REPOSITORY
 from tools.store.jsonl import dumps
 
@@ -98,6 +99,7 @@ class Runner:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{name}.log"
         start, cpu, code = time.time(), 0.0, 0
+        environment = {**environment, JOB: name}
         with open(log, "wb", buffering=0) as out:
             for command in commands:
                 code, seconds = self._command(command, environment, out)
@@ -105,6 +107,7 @@ class Runner:
                 if code:
                     break
         wall = time.time() - start
+        cpu += served_seconds(name)
         record = {"job": name, "started": start, "wall_s": wall, "cpu_s": cpu, "exit": code}
         # Lines this short are appended whole, by whichever thread.
         with open(self.folder / "jobs.jsonl", "ab", buffering=0) as file:

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -229,8 +228,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def warm_swift(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a program `swift` that has been started already (warm_swift.py), once for all
-    test processes. It takes a Python file in place of a subcommand too."""
+    """A folder with a program `swift` that has been started already, once for all test processes
+    (reproduction/warm_swift.py). It takes a Python file in place of a subcommand too."""
+    from reproduction.warm_swift import start
+
     pytest_runs = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     with shared_folder(tmp_path_factory, "warm_swift") as folder:
         if not (folder / "bin" / "swift").exists():
@@ -239,14 +240,7 @@ def warm_swift(tmp_path_factory: pytest.TempPathFactory) -> Path:
             # Without these, half of a training's time goes into fresh memory for the logits of
             # 150,000 words.
             own |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
-            with open(folder / "log", "w") as log:
-                server = subprocess.Popen(
-                    [sys.executable, REPOSITORY / "tests/warm_swift.py", folder, str(pytest_runs)],
-                    env={**os.environ, **own}, stdout=log, stderr=log,
-                )  # fmt: skip
-            while not (folder / "bin" / "swift").exists():
-                assert server.poll() is None, (folder / "log").read_text()
-                time.sleep(0.05)
+            start(folder, pytest_runs, {**os.environ, **own})
     return folder / "bin"
 
 

@@ -3,15 +3,17 @@
 Every command is one that a user could type.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from reproduction.jobs import Runner, python
+from reproduction.jobs import ENVIRONMENT, Runner, python
 from reproduction.temple.arms import CHOSEN, LEVELS
 from reproduction.temple.noise import noisy
 from reproduction.temple.stories import STORIES, is_rendered
 from reproduction.temple.trainings import Base, Training, Workspace, is_scored
+from reproduction.warm_swift import warm_swift
 from tools.pairs.perturbation import FINEST
 from tools.store.dataset import REPOSITORY
 from tools.training.recipe import ORDER, Stage
@@ -172,6 +174,9 @@ class Pipeline:
             **SETTINGS,
             **phase.arm.settings,
         }
+        if self.workspace.device == "cpu":
+            warm = warm_swift({**os.environ, **ENVIRONMENT})
+            settings["PATH"] = f"{warm}:{ENVIRONMENT['PATH']}"
         command = ["bash", str(REPOSITORY / "train_scripts" / "run.sh"), phase.recipe]
         self.runner.job(f"train-{phase.key}", [command], settings)
 

@@ -262,6 +262,12 @@ def workspace(tmp_path, monkeypatch):
     return made
 
 
+@pytest.fixture(autouse=True)
+def warm(monkeypatch):
+    """No swift is started here."""
+    monkeypatch.setattr(pipeline, "warm_swift", lambda environment: Path("/warm"))
+
+
 @pytest.fixture
 def run(workspace):
     """Run arms; gives {job: (commands, environment)} of the jobs that had something to do."""

@@ -1,7 +1,7 @@
 """Stage 5 for real: ms-swift trains tiny models on pairs of the toy world, on the CPU.
 
 The checks share two trainings, the chain and two processes of toyvl, and one swift that is started
-already (warm_swift.py), since to start it takes ten seconds or more.
+already (reproduction/warm_swift.py), since to start it takes ten seconds or more.
 """
 
 import json
