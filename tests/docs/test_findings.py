@@ -5,7 +5,7 @@ import re
 
 from tools.store.dataset import REPOSITORY
 
-EFFECT = re.compile(r"[+-]\d\.\d{3}\s\[[+-]\d\.\d{3},\s[+-]\d\.\d{3}\]")
+EFFECT = re.compile(r"[+-]\d\.\d{3}\s+\[[+-]\d\.\d{3},\s+[+-]\d\.\d{3}\]")
 NUMBER = re.compile(r"[+-]?\d\.\d{3}")
 
 
