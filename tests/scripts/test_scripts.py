@@ -262,8 +262,8 @@ def test_footage_in_one_take_becomes_pairs(run_script, make_video, tmp_path):
 
 
 @pytest.mark.parametrize("script", [words for words in SCRIPTS if words[0].endswith(".py")])
-def test_help_is_as_quick_as_three_imports_of_numpy_and_imports_no_large_library(script):
-    """Half a second of CPU where an import of NumPy takes .17 s; slower machines get longer."""
+def test_help_takes_half_a_second_and_imports_no_large_library(script):
+    """Of CPU; where the machine is slow, as long as three imports of NumPy."""
     program = """
 import resource, runpy, sys
 sys.argv = sys.argv[1:]
@@ -289,7 +289,7 @@ print(sorted(large), usage.ru_utime + usage.ru_stime, file=sys.stderr)
     # The least of three: whatever else the machine does only adds to a run.
     floor = min(measured(numpy) for _ in range(3))
     words = [program, str(REPOSITORY / script[0]), "--help"]
-    assert min(measured(*words) for _ in range(3)) <= 3 * floor
+    assert min(measured(*words) for _ in range(3)) <= max(0.5, 3 * floor)
 
 
 @pytest.mark.parametrize(
