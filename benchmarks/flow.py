@@ -19,8 +19,8 @@ from statistics import median
 import cv2
 import numpy as np
 
-from benchmarks.footage import FOOTAGE, join
-from tools.cli import positive, script_parser
+from benchmarks.footage import add_joined_flags, join
+from tools.cli import script_parser
 from tools.features.flow import RAFT_WEIGHTS, Dis, Extractor, open_extractor, video_flow
 from tools.video.decode import decode, open_video
 from tools.video.sampling import squares_at_rate
@@ -59,12 +59,7 @@ def extractors(folder: Path) -> dict[str, Extractor]:
 def main() -> int:
     """Measure, print, and compare with the bound."""
     parser = script_parser(__doc__)
-    parser.add_argument("--footage", type=Path, default=FOOTAGE, help="folder of videos to join")
-    parser.add_argument(
-        "--seconds", type=positive, default=60, help="length of the joined video (default: 60)"
-    )
-    parser.add_argument("--repeat", type=positive, default=3, help="calls of each (default: 3)")
-    parser.add_argument("--max_ratio", type=float, default=1.5, help="bound (default: 1.5)")
+    add_joined_flags(parser, max_ratio=1.5)
     args = parser.parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:

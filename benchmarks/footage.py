@@ -8,6 +8,7 @@ channels permuted, mirrored or zoomed in, so that few sources make many shots th
 
 import itertools
 import random
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ import av
 import cv2
 import numpy as np
 
-from tools.cli import run_script, script_parser
+from tools.cli import positive, run_script, script_parser
 from tools.errors import UserError
 from tools.store.dataset import DATA_ROOT
 from tools.video.decode import Display, decode, open_video
@@ -28,6 +29,18 @@ FOOTAGE = DATA_ROOT / "toystories" / "video"
 RATE = 30
 PIECE_FRAMES = 60
 CANDIDATES = 6
+
+
+def add_joined_flags(parser: ArgumentParser, max_ratio: float) -> None:
+    """The flags of a benchmark that compares two ways of reading one joined video."""
+    parser.add_argument("--footage", type=Path, default=FOOTAGE, help="folder of videos to join")
+    parser.add_argument(
+        "--seconds", type=positive, default=60, help="length of the joined video (default: 60)"
+    )
+    parser.add_argument("--repeat", type=positive, default=3, help="calls of each (default: 3)")
+    parser.add_argument(
+        "--max_ratio", type=float, default=max_ratio, help="bound (default: %(default)s)"
+    )
 
 
 def sources(folder: Path) -> list[Path]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.flow import cpu_seconds
-from benchmarks.footage import FOOTAGE, join
-from tools.cli import positive, script_parser
+from benchmarks.footage import add_joined_flags, join
+from tools.cli import script_parser
 from tools.training.reader import register
 from tools.video.budget import VIDEO_TOTAL_PIXELS
 
@@ -24,12 +24,7 @@ from tools.video.budget import VIDEO_TOTAL_PIXELS
 def main() -> int:
     """Measure, print, and compare with the bound."""
     parser = script_parser(__doc__)
-    parser.add_argument("--footage", type=Path, default=FOOTAGE, help="folder of videos to join")
-    parser.add_argument(
-        "--seconds", type=positive, default=60, help="length of the joined video (default: 60)"
-    )
-    parser.add_argument("--repeat", type=positive, default=3, help="pairs of each (default: 3)")
-    parser.add_argument("--max_ratio", type=float, default=0.5, help="bound (default: 0.5)")
+    add_joined_flags(parser, max_ratio=0.5)
     args = parser.parse_args()
 
     import qwen_vl_utils

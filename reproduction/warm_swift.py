@@ -36,7 +36,7 @@ CLIENT = """#!{python}
 import json, os, socket, sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({path!r})
-socket.send_fds(server, [os.environ.get("JOB", "-").encode()], [0, 1, 2])
+socket.send_fds(server, [os.environ.get({job!r}, "-").encode()], [0, 1, 2])
 server.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode())
 server.shutdown(socket.SHUT_WR)
 sys.exit(int(server.recv(16) or b"1"))
@@ -51,7 +51,6 @@ PRELOADED = (
     "transformers.models.qwen2_vl.modeling_qwen2_vl",
     "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",
 )
-
 
 _LOCK = Lock()
 _FOLDERS: list[TemporaryDirectory[str]] = []  # that of this process's server, once it has one
@@ -116,7 +115,7 @@ def serve(folder: Path, watched: Path) -> None:
     listener.listen()
     (folder / "bin").mkdir()
     program = folder / "bin" / ".swift"
-    program.write_text(CLIENT.format(python=sys.executable, path=path))
+    program.write_text(CLIENT.format(python=sys.executable, path=path, job=JOB))
     program.chmod(0o755)
     program.rename(folder / "bin" / "swift")
     running: dict[int, tuple[socket.socket, str]] = {}

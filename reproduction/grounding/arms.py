@@ -16,6 +16,8 @@ TUNED = ("refined", "staged")  # of which the image model is trained too
 TWO_MOMENTS = {"two_uniform": 0, "two_one_span": 1, "two_spans": 2}
 # Arm -> the arm whose frames a second image model answers from.
 SECOND_ANSWERER = {"second_uniform": "uniform", "second_grounded": GROUNDED}
+# Of labels that are kept; two shots of one colour in a row outdo a moment of one shot by 0.5.
+MIN_CONFIDENCE = 0.75
 CORE = ("uniform", "random", "oracle", GROUNDED, "shuffled")
 ARMS = {  # what they are called in tables
     "oracle": "frames of the true moment",
@@ -54,13 +56,13 @@ class BridgeArm:
 
     Attributes:
         labels: the baseline of its labels, or "truth".
-        is_filtered: whether ambiguous labels are left out, which the public code does not do.
+        min_confidence: of its labels; the public code takes them all.
         config: of BridgeConfig, what differs from the others.
         reads: "flow", or what of the pictures (`reproduction.grounding.pictures`).
     """
 
     labels: str = "top"
-    is_filtered: bool = True
+    min_confidence: float = MIN_CONFIDENCE
     config: dict[str, Any] = field(default_factory=dict)
     reads: str = "flow"
 
@@ -72,7 +74,7 @@ def _with_positions(positions: str) -> BridgeArm:
 BRIDGES = {
     GROUNDED: BridgeArm(),
     "oracle_labels": BridgeArm("truth"),
-    **{f"labels_{baseline}": BridgeArm(baseline, False) for baseline in ("mean", "min", "none")},
+    **{f"labels_{baseline}": BridgeArm(baseline, 0.0) for baseline in ("mean", "min", "none")},
     **{name: _with_positions(name) for name in ("rope", "learned", "none", "reference")},
     "clip_max": BridgeArm(config={"normalise": "clip_max"}),
     **{kind: BridgeArm(reads=kind) for kind in ("features", "differences")},

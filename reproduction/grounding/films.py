@@ -10,6 +10,7 @@ from grounding.answerer.decoding import Decoding
 from grounding.bridge.moments import Label, Ratios, frame_times, label_of, ratios_of
 from grounding.scores import rouge1_recall
 from grounding.training.bridge import SpanExample
+from reproduction.grounding.arms import MIN_CONFIDENCE
 from reproduction.grounding.lessons import encode
 from reproduction.grounding.shots import Shots, length_of, moment_of
 from tools.features.flow import Dis, Flow
@@ -17,8 +18,6 @@ from toyworld.moments import Director, Film
 from toyworld.stories import SIDE
 
 LABEL_FRAMES = 32  # of a film, each of which is answered from alone (VideoTGB)
-# Of labels that are kept; two shots of one colour in a row outdo a moment of one shot by 0.5.
-MIN_CONFIDENCE = 0.75
 AT_ONCE = 512  # answers
 SHORT = Decoding(max_new_tokens=8)  # greedy; the longest answer has 4 tokens
 FrameKey = tuple[int, int]  # shot, frame of it

@@ -168,8 +168,7 @@ class Trial:
             reader = new_reader(self.seed, words(), **own)
             spans: Sequence[Ratios | None] = films.truth
             if arm.labels != "truth":
-                least = {} if arm.is_filtered else {"min_confidence": 0.0}
-                spans = confident_spans(self.scores, arm.labels, **least)
+                spans = confident_spans(self.scores, arm.labels, arm.min_confidence)
             examples = examples_of(films, spans, reader.bridge.config.normalise)
             print(name, f"{len(examples)} of {len(films.films)} films have a label", flush=True)
             train(reader, examples, self.seed, self.size.steps)

@@ -169,7 +169,10 @@ def test_ambiguous_labels_are_left_out():
     clear = [0.0] * 12 + [1.0] * 4 + [0.0] * 16
     twice = [1.0] * 4 + [0.0] * 20 + [1.0] * 4 + [0.0] * 4
     flat = [0.0] * 32
-    assert confident_spans(np.array([clear, twice, flat]), "top") == [(0.375, 0.5), None, None]
+    scores = np.array([clear, twice, flat])
+    assert confident_spans(scores, "top") == [(0.375, 0.5), None, None]
+    as_released = confident_spans(scores, "none", arms.BRIDGES["labels_none"].min_confidence)
+    assert as_released[0] == (0.375, 0.5) and None not in as_released[:2]
 
 
 SMALL = Size(
@@ -187,7 +190,7 @@ def test_a_tiny_seed_end_to_end_and_again(tmp_path, monkeypatch):
     for module, number in ((refinement, 2), (similarity, 3)):
         monkeypatch.setattr(module, "STEPS", number)
     for module in (refinement, trial):  # what an untrained model answers gives no label
-        monkeypatch.setattr(module, "confident_spans", lambda scores, _: [(0.5, 1.0)] * len(scores))
+        monkeypatch.setattr(module, "confident_spans", lambda rows, *_: [(0.5, 1.0)] * len(rows))
     tiny = Trial(3, tmp_path / "seed_3", {"window": 4}, SMALL)
     names = ["uniform", "oracle", "grounded", "shuffled", "similarity", "refined", "staged"]
     names += ["features", "differences", "clip_max", "second_grounded"]

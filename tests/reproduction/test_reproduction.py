@@ -341,6 +341,7 @@ def test_an_arm_is_trained_with_its_seed_rows_and_settings(run, workspace):
         ("OMP_NUM_THREADS", "1"),
         ("DEVICE", "cpu"),
     }
+    assert environment["PATH"].startswith("/warm:")  # a swift that has been started already
 
 
 def test_datasets_begin_with_the_ones_that_they_name():

@@ -130,6 +130,16 @@ def test_a_mixed_level_has_the_very_pairs_of_its_levels(tmp_path):
     assert drawn_pairs(files, 12, seed=3) == alone[0] + alone[1]
 
 
+def test_the_same_pairs_are_drawn_whatever_share_of_the_captions_is_wrong(tmp_path):
+    right = write_pairs(tmp_path, 16, 10)
+    wrong = tmp_path / "toyvl_n20_i0_r16.json"
+    wrong.write_bytes(right.read_bytes())
+    assert drawn_pairs([wrong], 6, seed=3) == drawn_pairs([right], 6, seed=3)
+    other = tmp_path / "toyvl_1_i0_r16.json"
+    other.write_bytes(right.read_bytes())
+    assert drawn_pairs([other], 6, seed=3) != drawn_pairs([right], 6, seed=3)
+
+
 def test_all_pairs_come_once_before_one_comes_twice(tmp_path):
     rows = drawn_pairs([write_pairs(tmp_path, 16, 4)], 10, seed=0)
     numbers = [row["messages"][1] for row in rows]
