@@ -21,6 +21,8 @@ endif
 WORKERS ?= 2
 DEMO_MODEL ?= toyvl
 METHOD ?= temple
+# Many images set it. Each Python would then compile all that it imports: torch and transformers take twice the CPU.
+unexport PYTHONDONTWRITEBYTECODE
 # The environment, and the downloads while it is set up; 1 GB where torch and its libraries are there.
 NEEDED_GB := 11
 

@@ -10,7 +10,7 @@ from typing import Any
 from evaluation.scores import read_scores
 from reproduction.jobs import NO_TIME, job_seconds
 from reproduction.results import Results, columns, machine, questions_of
-from reproduction.temple.arms import Arm, Rates, steps_of
+from reproduction.temple.arms import Arm, Rates, arms, steps_of
 from reproduction.temple.stories import STORIES
 from reproduction.temple.trainings import Workspace, is_scored, phases_of
 from reproduction.toyvl import TRAINED
@@ -20,11 +20,12 @@ from tools.training.report import read_log
 from tools.training.stages import checkpoints, read_note
 
 PACKAGES = ("torch", "transformers", "ms-swift", "trl", "peft")
+VERSIONS = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 PREPARATION = ("render-", "shots-", "pairs-", "order-")  # how the names of such jobs begin
 
 
 def collect(
-    workspace: Workspace, arms: Iterable[Arm], seeds: Sequence[int], rates: Rates, dataset: str
+    workspace: Workspace, chosen: Iterable[Arm], seeds: Sequence[int], rates: Rates, dataset: str
 ) -> Results:
     """Read what is there of some arms and seeds; a seed of an arm is there once all of it is."""
     seconds = job_seconds(workspace.logs)
@@ -33,7 +34,7 @@ def collect(
         "stories": {name: asdict(settings) for name, settings in STORIES.items()},
         "rates": dict(rates),
         "machine": machine(),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": VERSIONS,
         "preparation": {job: seconds[job] for job in seconds if job.startswith(PREPARATION)},
         "asked": {},
         "bases": {},
@@ -46,7 +47,7 @@ def collect(
             results["asked"] = questions_of(scores)
             trained = read_json(base.folder / TRAINED)
             results["bases"][base.name] = {"seed": base.seed, "trained": trained, **columns(scores)}
-    for arm in arms:
+    for arm in chosen:
         if not {*arm.rates} <= {*rates}:
             continue
         runs = {}
@@ -78,6 +79,41 @@ def collect(
                 "seeds": runs,
             }
     return results
+
+
+def standing(known: Results, workspace: Workspace, rates: Rates) -> dict[str, Results]:
+    """Arm -> its entry in results that were written before, of those arms that would be trained in
+    the same way now: with the same stories, libraries, bases, recipe and settings."""
+    made_with = {
+        "stories": {name: asdict(own) for name, own in STORIES.items()},
+        "versions": VERSIONS,
+    }
+    trained = {base.name: read_json(base.folder / TRAINED) for base in workspace.bases}
+    if any(known.get(key) != value for key, value in made_with.items()):
+        return {}
+    if any(trained.get(name) != base["trained"] for name, base in known["bases"].items()):
+        return {}
+    return {
+        arm.name: entry
+        for arm in arms().values()
+        if (entry := known["arms"].get(arm.name))
+        and {*arm.rates} <= {*rates}
+        and entry["recipe"] == arm.phases(rates)[-1]
+        and (entry["pairs"], entry["settings"]) == (arm.pairs, arm.settings)
+    }
+
+
+def with_standing(results: Results, known: Results, kept: dict[str, Results]) -> Results:
+    """Results, and beside them those arms and seeds of the results that were written before which
+    `standing` has let through, where they were asked the same questions."""
+    if known.get("asked") != results["asked"]:
+        return results
+    every = {**kept, **results["arms"]}
+    for name, entry in kept.items():
+        every[name] = {**entry, "seeds": {**entry["seeds"], **every[name]["seeds"]}}
+    preparation = {**known["preparation"], **results["preparation"]}
+    in_order = {name: every[name] for name in arms() if name in every}
+    return {**results, "preparation": preparation, "arms": in_order}
 
 
 def log_p_of(folder: Path) -> dict[str, Any]:

@@ -10,8 +10,10 @@
 
 Renders stories, makes pairs with each base, trains the arms of arms.yaml with
 train_scripts/run.sh, scores every model after each of its phases on held-out stories, and writes
-reproduction.json, reproduction.md and two plots. Stop it as you like: the same command goes on.
-Everything between lies in exp/reproduction; what a job printed, in exp/reproduction/logs.
+reproduction.json, reproduction.md and two plots. Arms that results/ has of the same models,
+stories, recipes and libraries stay in it; a study does not train again what it compares with there.
+Stop it as you like: the same command goes on. Everything between lies in exp/reproduction; what a
+job printed, in exp/reproduction/logs.
 """
 
 import argparse
@@ -26,7 +28,7 @@ from reproduction.temple.arms import PAIRS, Arm, arms, grids, read_rates, studie
 from reproduction.temple.pipeline import Pipeline
 from reproduction.temple.rates import choose, compare
 from reproduction.temple.report import RESULTS, write_report
-from reproduction.temple.results import collect
+from reproduction.temple.results import collect, standing, with_standing
 from reproduction.temple.trainings import BASES, Workspace, phases_of
 from tools.cli import add_data_root, new_folder, positive, run_script, script_parser
 from tools.errors import UserError
@@ -123,8 +125,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--out",
         type=new_folder,
         metavar="DIR",
-        help="where results go (default: results/; with --quick and --study a folder in --exp, with"
-        " --validate --exp itself)",
+        help="where results go (default: results/; with --quick a folder in --exp, with --validate"
+        " --exp itself)",
     )
     parser.add_argument(
         "--exp",
@@ -149,9 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.monotonic()
     chosen = wanted_arms(args)
     workspace = Workspace(args.data_root, args.exp, device=args.device)
-    # A study alone lacks arms that results/ has: the next run of the main arms adds it there.
-    part = "quick" if args.quick else args.study
-    out = args.out or (workspace.exp / part if part else RESULTS)
+    out = args.out or (workspace.exp / "quick" if args.quick else RESULTS)
     with sole_writer(workspace.exp / "run"):
         check_bases(workspace)
         runner = Runner(workspace.logs, args.workers)
@@ -166,12 +166,20 @@ def main(argv: Sequence[str] | None = None) -> None:
             compare(workspace, runner, chosen, rates, path)
             return
         seeds = range(1 if args.quick else args.seeds)
+        known = ({} if args.quick else read_json(out / "reproduction.json")) or {}
+        kept = standing(known, workspace, rates)
+        if args.study:
+            there = {
+                name for name, arm in kept.items() if arm["seeds"].keys() >= {*map(str, seeds)}
+            }
+            chosen = [arm for arm in chosen if arm.study or arm.name not in there]
         print(f"{len(chosen)} arms, seeds {', '.join(map(str, seeds))}")
         wanted = [phases_of(workspace, arm, seed, rates) for seed in seeds for arm in chosen]
         failed = Pipeline(workspace, runner, HELD_OUT).run(wanted)
         if failed:
             print(f"not finished: {', '.join(failed)}; the same command tries again")
         results = collect(workspace, arms().values(), seeds, rates, HELD_OUT)
+        results = with_standing(results, known, kept)
     if not results["arms"]:
         raise UserError(f"no arm is finished: see {workspace.logs}")
     write_results(out / "reproduction.json", results)

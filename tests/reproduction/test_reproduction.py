@@ -26,7 +26,7 @@ from reproduction.temple.arms import (
 )
 from reproduction.temple.pipeline import Pipeline
 from reproduction.temple.rates import KEPT, best, choose, compare
-from reproduction.temple.results import collect
+from reproduction.temple.results import collect, standing, with_standing
 from reproduction.temple.run import RATES as RATES_FILE
 from reproduction.temple.run import check_bases, main, parse_arguments, wanted_arms
 from reproduction.temple.stories import STORIES, StorySet
@@ -479,6 +479,52 @@ def test_an_arm_counts_once_all_of_it_is_there(run, workspace):
     assert collect(workspace, temple, [0], RATES, "toytest")["arms"].keys() == {"temple"}
     phases_of(workspace, temple[0], 0, RATES)[-1].scores("toytest").unlink()
     assert collect(workspace, temple, [0], RATES, "toytest")["arms"] == {}
+
+
+def test_arms_that_are_in_the_results_already_stay_and_those_of_now_replace_them(run, workspace):
+    run("sft", "temple", seeds=(0, 1))
+    two = [arms()[name] for name in ("sft", "temple")]
+    known = collect(workspace, two, range(2), RATES, "toytest")
+    known["arms"]["temple"]["seeds"]["0"]["phases"] = "of an earlier run"
+    now = collect(workspace, [arms()["sft"]], [0], RATES, "toytest")
+    now["arms"]["sft"]["seeds"]["0"]["phases"] = "of this run"
+    both = with_standing(now, known, standing(known, workspace, RATES))
+    assert list(both["arms"]) == ["sft", "temple"]
+    assert both["arms"]["temple"] == known["arms"]["temple"]
+    sft = both["arms"]["sft"]["seeds"]
+    assert sft["0"]["phases"] == "of this run"
+    assert sft["1"] == known["arms"]["sft"]["seeds"]["1"]
+    # What was asked about other stories cannot be compared.
+    other = {**known, "asked": {**known["asked"], "benchmark": "0"}}
+    assert with_standing(now, other, standing(other, workspace, RATES)) == now
+
+
+@pytest.mark.parametrize("changed", ["recipe", "settings", "versions", "stories", "bases"])
+def test_what_would_be_trained_differently_now_does_not_stand(run, workspace, changed):
+    run("sft", "temple")
+    two = [arms()[name] for name in ("sft", "temple")]
+    known = collect(workspace, two, [0], RATES, "toytest")
+    assert standing(known, workspace, RATES) == known["arms"]
+    if changed in ("recipe", "settings"):
+        known["arms"]["sft"][changed] = {"recipe": "toyvl=lr9", "settings": {"BETA": "9"}}[changed]
+        assert list(standing(known, workspace, RATES)) == ["temple"]
+        return
+    known[changed] = {"toyvl": {"trained": "otherwise"}} if changed == "bases" else {"torch": "1"}
+    assert standing(known, workspace, RATES) == {}
+
+
+def test_a_study_takes_what_it_compares_with_from_the_results(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        Pipeline, "run", lambda _, wanted: asked.extend(p[0].arm.name for p in wanted) or []
+    )
+    with pytest.raises(UserError, match="no arm is finished"):
+        main(["--study", "curriculum", "--exp", str(tmp_path), "--seeds", "2"])
+    assert sorted({*asked}) == ["one_schedule", "restarts"]
+    asked.clear()
+    with pytest.raises(UserError, match="no arm is finished"):
+        main(["--study", "curriculum", "--exp", str(tmp_path), "--out", str(tmp_path)])
+    assert sorted({*asked}) == ["mixed", "one_schedule", "restarts", "temple"]
 
 
 def test_an_arm_that_nobody_knows():

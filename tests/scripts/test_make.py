@@ -1,4 +1,4 @@
-"""`make setup`: what becomes of an environment that is there."""
+"""The Makefile: what becomes of an environment that is there, and what commands see."""
 
 import shutil
 import subprocess
@@ -85,3 +85,17 @@ def test_what_is_no_folder_is_one_line(checkout, setup):
     code, [line] = setup("VENV=my env")
     assert code == 2
     assert line.endswith(" *** VENV=my env: name one folder, without spaces.  Stop.")
+
+
+def test_what_python_has_compiled_is_kept_though_an_image_forbids_it(checkout):
+    done = subprocess.run(
+        ["make", "--eval", "seen: ; @env", "seen"],
+        cwd=checkout,
+        env={"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    variables = {line.partition("=")[0] for line in done.stdout.splitlines()}
+    assert "PYTHONUNBUFFERED" in variables
+    assert "PYTHONDONTWRITEBYTECODE" not in variables
