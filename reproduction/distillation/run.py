@@ -11,7 +11,8 @@ Stop it as you like: the same command goes on. Everything between lies in exp/di
 seed printed, in exp/distillation/logs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from reproduction.distillation.arms import ARMS, CORE
@@ -23,6 +24,7 @@ from reproduction.jobs import Runner, python
 from reproduction.results import write_results
 from reproduction.seeds import SEEDS, run_parser, run_seeds
 from tools.cli import run_script
+from tools.errors import UserError
 from tools.store.files import read_json
 from tools.store.locks import sole_writer
 
@@ -37,22 +39,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         runner = Runner(exp / "logs", args.workers)
         fixed = ["--exp", exp, "--size", size, "--arms"]
 
-        def make(seed: int) -> None:
+        def trial(name: str, seed: int, arms: Iterable[str]) -> None:
             if not (exp / "cost.json").is_file():  # the last that is made of the world
                 runner.job("world", list(commands(exp, size, args.workers)))
-            known = read_json(CHOICES) or {}
-            untried = [name for name in arms if name not in known]
-            if untried and not args.quick:
-                words = [CHOOSING, *fixed, *untried]
-                runner.job("choices", [python("reproduction.distillation.trial", *words)])
             words = [seed, *fixed, *arms]
-            runner.job(f"seed-{seed}", [python("reproduction.distillation.trial", *words)])
+            runner.job(name, [python("reproduction.distillation.trial", *words)])
+
+        def make(seed: int) -> None:
+            trial(f"seed-{seed}", seed, arms)
 
         def report(out: Path) -> None:
             results = collect(exp, range(1, SEEDS + 1), SIZES[size].test)
             write_results(out / "distillation.json", results)
             write_report(out)
 
+        known = {*arms} if args.quick else read_json(CHOICES) or {}
+        choose = [
+            (job := f"choice-{name}", partial(trial, job, CHOOSING, [name]))
+            for name in arms
+            if name not in known
+        ]
+        if failed := runner.each(choose):
+            raise UserError(f"not finished: {', '.join(failed)}; the same command tries again")
         run_seeds(args, runner, METHOD, make, report)
 
 

@@ -29,6 +29,7 @@ from tools.cli import new_folder, run_script, script_parser, whole
 from tools.errors import UserError
 from tools.store.files import Appender, read_json, write_json
 from tools.store.jsonl import dumps
+from tools.store.locks import locked
 
 CHOOSING = 0  # the seed whose students choose
 GUESS = {"lr": RATES[-1], "weight": 1.0}  # where no choice is needed: one seed proves nothing
@@ -72,8 +73,9 @@ class Trial:
     def choose(self, name: str) -> None:
         """Try an arm's learning rates and weights, and write the best ones."""
         about = read_about(self.student(name, {}, "val"))
-        known = read_json(self.choices) or {}
-        write_json(self.choices, {**known, name: {**about["chosen"], "tried": about["tried"]}})
+        with locked(self.exp / ".choices.lock"):  # other arms are chosen for at the same time
+            known = read_json(self.choices) or {}
+            write_json(self.choices, {**known, name: {**about["chosen"], "tried": about["tried"]}})
         print(name, about["chosen"], flush=True)
 
     def chosen(self, name: str) -> dict[str, float] | None:

@@ -23,6 +23,7 @@ from reproduction.distillation.trial import Trial
 from reproduction.distillation.world import SIZES, Size, commands, data_of
 from tools.errors import UserError
 from tools.store.arrays import write_arrays
+from tools.store.files import write_json
 from toyworld.language import ACTIONS, COLOURS, SHAPES, Event
 
 STORY = [
@@ -260,9 +261,10 @@ def jobs(tmp_path, monkeypatch):
 
 def test_a_run_makes_the_world_chooses_and_then_runs_the_seeds(jobs, tmp_path):
     out = tmp_path / "out"
+    write_json(tmp_path / "choices.json", dict.fromkeys(CORE[2:]))
     assert jobs("--seeds", "2", "--out", str(out)) == [
-        *("world", "choices", "seed-1"),
-        *("world", "choices", "seed-2"),  # the runner carries each of these out once
+        *("world", "choice-event", "world", "choice-frame"),  # the runner makes the world once
+        *("world", "seed-1", "world", "seed-2"),
     ]
     assert (out / "distillation.md").is_file() and (out / "claims.json").is_file()
 
