@@ -175,10 +175,13 @@ class Pipeline:
             **phase.arm.settings,
         }
         if self.workspace.device == "cpu":
-            warm = warm_swift({**os.environ, **ENVIRONMENT})
-            settings["PATH"] = f"{warm}:{ENVIRONMENT['PATH']}"
+            settings["PATH"] = f"{self.warm_swift()}:{ENVIRONMENT['PATH']}"
         command = ["bash", str(REPOSITORY / "train_scripts" / "run.sh"), phase.recipe]
         self.runner.job(f"train-{phase.key}", [command], settings)
+
+    def warm_swift(self) -> Path:
+        """The folder of a program `swift` that has imported torch and transformers already."""
+        return warm_swift({**os.environ, **ENVIRONMENT})
 
     def score_base(self, base: Base) -> None:
         """Score a base itself."""
@@ -195,4 +198,6 @@ class Pipeline:
             "--dataset", self.dataset, "--data_root", self.workspace.data,
             "--device", self.workspace.device, "--max_new_tokens", 256, "--out", out,
         )  # fmt: skip
+        if self.workspace.device == "cpu":  # it runs Python files too
+            command[0] = str(self.warm_swift() / "swift")
         self.runner.job(f"score-{self.dataset}-{key}", [command])

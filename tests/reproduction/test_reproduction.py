@@ -40,6 +40,7 @@ from reproduction.temple.trainings import (
 )
 from reproduction.toyvl import TRAINED
 from tools.errors import UserError
+from tools.store.dataset import REPOSITORY
 from tools.store.files import read_json, write_json
 from tools.training.recipe import parse
 from toyworld.stories import plan_story
@@ -342,6 +343,13 @@ def test_an_arm_is_trained_with_its_seed_rows_and_settings(run, workspace):
         ("DEVICE", "cpu"),
     }
     assert environment["PATH"].startswith("/warm:")  # a swift that has been started already
+
+
+def test_models_are_scored_by_a_python_that_has_imported_torch_already(run):
+    jobs = run("sft")
+    for name in ("toyvl", "toyvl_s0-lr1e-3_r32_a32_bs32_toysft"):
+        ((command,), _) = jobs[f"score-toytest-{name}"]
+        assert command[:3] == ["/warm/swift", str(REPOSITORY / "evaluate_model.py"), "toy"]
 
 
 def test_datasets_begin_with_the_ones_that_they_name():
