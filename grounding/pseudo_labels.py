@@ -112,26 +112,28 @@ def check_labels(
 def import_labels(
     file: Path, questions: Sequence[Question]
 ) -> tuple[list[Record], Counter[str], str]:
-    """The labels of a file in the released format: {id: [start, end]}, all of them whole numbers of
-    32 frames (videoinstruct), or all ratios of the video's time (ivinstruct).
+    """The labels of a file in the released format: {key: [start, end]}, all of them whole numbers
+    of 32 frames (videoinstruct), or all ratios of the video's time (ivinstruct). A key is a
+    question's id, or its place in the file that it was read from (videoinstruct).
 
     Returns:
         Rows of `pseudo_labels.jsonl`; how many entries were left out, by reason; the scale.
 
     Raises:
-        UserError: it cannot be read, has neither scale, or its ids are not those of the questions.
+        UserError: it cannot be read, has neither scale, or none of its keys is of the questions.
     """
     if not file.is_file():
         raise UserError(f"--labels {file}: no such file")
     entries = read_json(file)
     if not isinstance(entries, dict) or not entries:
         raise UserError(f"{file} holds no labels: they are {{id: [start, end]}}")
-    known = {question.id: question for question in questions}
-    if unknown := [key for key in entries if key not in known]:
-        shown = ", ".join(unknown[:SHOWN]) + (", ..." if len(unknown) > SHOWN else "")
+    known = {str(q.origin["place"]): q for q in questions if "place" in q.origin}
+    known |= {question.id: question for question in questions}
+    if not any(key in known for key in entries):
+        shown = ", ".join([*entries][:SHOWN]) + (", ..." if len(entries) > SHOWN else "")
         raise UserError(
-            f"{file}: {len(unknown)} of {len(entries)} ids are no questions of"
-            f" {questions[0].dataset}/{questions[0].split}: {shown}"
+            f"{file}: no label is of a question of {questions[0].dataset}/{questions[0].split}:"
+            f" {shown}"
         )
     values = [v for entry in entries.values() if isinstance(entry, list) for v in entry]
     in_frames = all(type(value) is int for value in values)
@@ -142,14 +144,22 @@ def import_labels(
         )
     rows, left_out = [], Counter[str]()
     for key, entry in entries.items():
-        ratios = _ratios(entry, in_frames)
+        ratios = _ratios(entry, in_frames) if key in known else "no_question"
         if isinstance(ratios, str):
             left_out[ratios] += 1
             continue
         question = known[key]
-        row = {"id": key, "question": question.question, "answer": question.answer}
-        row |= {"video_id": question.video_id, "span_time": None, "span_ratio": ratios}
-        rows.append({**row, "confidence": None, "imported_from": file.name})
+        row: Record = {
+            "id": question.id,
+            "question": question.question,
+            "answer": question.answer,
+            "video_id": question.video_id,
+            "span_time": None,
+            "span_ratio": ratios,
+            "confidence": None,
+            "imported_from": file.name,
+        }
+        rows.append(row)
     scale = f"frames of 0 to {RELEASED_FRAMES - 1}" if in_frames else "ratios of the video's time"
     return rows, left_out, scale
 

@@ -18,12 +18,23 @@ from grounding.pseudo_labels import check_labels
 from qa.records import Question, read_questions
 from tools.errors import UserError
 from tools.store.dataset import Dataset
+from tools.store.jsonl import Record
 from tools.text.chat import with_earlier_turns
 from tools.video.decode import VideoError
 from tools.video.sampling import sample_moments
 
-Seconds = list[tuple[float, float]]
-"""Spans of a video."""
+
+@dataclass(frozen=True)
+class Spans:
+    """Parts of a video, (start, end) each: in seconds, or as ratios of its time."""
+
+    parts: Sequence[tuple[float, float]]
+    are_ratios: bool = False
+
+    def seconds(self, length: float) -> list[tuple[float, float]]:
+        """The parts of a video of that length."""
+        scale = length if self.are_ratios else 1.0
+        return [(start * scale, end * scale) for start, end in self.parts]
 
 
 @dataclass
@@ -40,7 +51,7 @@ class Examples:
     questions: Sequence[Question]
     folder: Path
     nframe: int
-    spans: Mapping[str, Seconds] | None = None
+    spans: Mapping[str, Spans] | None = None
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -58,7 +69,7 @@ class Examples:
             if question.context["media"] == "image":
                 return list(sample_moments(file, lambda length: [0.0]).pictures)
             spans = self.spans and self.spans[question.id]
-            return list(video_frames(file, self.nframe, spans or [], question))
+            return list(video_frames(file, self.nframe, spans or None, question))
         except VideoError as error:
             raise unreadable(question, file, error) from None
 
@@ -77,21 +88,23 @@ def unreadable(question: Question, file: Path, error: VideoError) -> UserError:
 
 
 def video_frames(
-    file: Path, nframe: int, spans: Seconds, question: Question | None = None
+    file: Path, nframe: int, spans: Spans | None, question: Question | None = None
 ) -> np.ndarray:
     """Frames of a video, (nframe, height, width, 3) uint8 RGB.
 
     Args:
-        spans: where they come from; none: the part that the question is about, or all.
+        spans: where they come from; None: the part that the question is about, or all.
 
     Raises:
         VideoError: the file cannot be read.
     """
 
     def choose(length: float) -> list[float]:
+        if spans:
+            return frame_times(spans.seconds(length), nframe)
         start = question.start if question and question.start else 0.0
         end = question.end if question and question.end else length
-        return frame_times(spans or [(start, min(end, length))], nframe)
+        return frame_times([(start, min(end, length))], nframe)
 
     return sample_moments(file, choose).pictures
 
@@ -126,7 +139,7 @@ def read_examples(
     return Examples(kept, folder, nframe, chosen), left_out
 
 
-def _unusable(question: Question, folder: Path, spans: Mapping[str, Seconds] | None) -> str | None:
+def _unusable(question: Question, folder: Path, spans: Mapping[str, Spans] | None) -> str | None:
     """Why a question cannot be an example."""
     media = question.context["media"]
     if question.answer is None:
@@ -135,14 +148,16 @@ def _unusable(question: Question, folder: Path, spans: Mapping[str, Seconds] | N
         return f"media {media}"
     if question.video is not None and not (folder / question.video).is_file():
         return "missing file"
-    if media == "video" and spans is not None and not spans.get(question.id):
-        return "no span"
+    if media == "video" and spans is not None:
+        own = spans.get(question.id)
+        return None if own and own.parts else "no span"
     return None
 
 
-def read_spans(path: Path, questions: Sequence[Question]) -> dict[str, Seconds]:
-    """Question id -> spans in seconds, from a file with one line a question: {"id", "span_time":
-    [[start, end], ...], ...}; where it has "question" and "video_id", they are compared.
+def read_spans(path: Path, questions: Sequence[Question]) -> dict[str, Spans]:
+    """Question id -> its spans, from a file with one line a question: {"id", "span_time": [[start,
+    end], ...], ...} in seconds, or a file of labels, whose "span_ratio" is one span. Where a line
+    has "question" and "video_id", they are compared.
 
     Raises:
         UserError: it cannot be read, a line is no such row, or it is of other questions.
@@ -156,9 +171,16 @@ def read_spans(path: Path, questions: Sequence[Question]) -> dict[str, Seconds]:
         try:
             row = orjson.loads(line)
             key = str(row["id"])
-            spans[key] = [(float(start), float(end)) for start, end in row["span_time"]]
+            spans[key] = _spans_of(row)
             rows[key] = row
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} line {number} holds no spans ({error!r})") from None
     check_labels(path, rows, questions, "spans")
     return spans
+
+
+def _spans_of(row: Record) -> Spans:
+    ratio = row.get("span_ratio")
+    if ratio and not isinstance(ratio[0], list):  # a label, which has one span
+        return Spans([(float(ratio[0]), float(ratio[1]))], are_ratios=True)
+    return Spans([(float(start), float(end)) for start, end in row["span_time"]])

@@ -23,7 +23,7 @@ from grounding.bridge.network import span_loss
 from grounding.scores import rouge1_recall
 from grounding.training.answerer import answerer_of
 from grounding.training.bridge import SpanExample, SpanExamples, SpanReader, reader_of, with_flow
-from grounding.training.data import Seconds, text_of, unreadable, video_frames
+from grounding.training.data import Spans, text_of, unreadable, video_frames
 from grounding.training.experiment import Experiment
 from grounding.training.task import Task
 from grounding.training.validation import validate
@@ -150,8 +150,8 @@ class Refinement(nn.Module):
         for row, [span] in zip(rows, decode(start, end, mask), strict=True):
             times = np.multiply(row.clip.ratios(span.first, span.last), row.length)
             start_time, end_time = times.clip(*row.part).tolist()
-            seconds: Seconds = [(start_time, end_time)]
-            frames = video_frames(row.file, self.answerer.settings.nframe, seconds)
+            spans = Spans([(start_time, end_time)])
+            frames = video_frames(row.file, self.answerer.settings.nframe, spans)
             examples.append(Example(list(frames), text_of(row.question), row.question.answer))
         return examples
 

@@ -12,6 +12,7 @@ from reproduction.distillation.world import CAPTIONER, CLIP, FAITHFUL
 
 FEW = 0.1  # share of the videos whose labels are known, where few are
 RATES = (1e-3, 3e-3)  # learning rates that are tried
+FURTHER_RATE = 1e-2  # tried too where the highest of them is best, with the weight that was chosen
 WEIGHTS = (1.0, 3.0, 9.0)  # of the teacher's terms: that of its choice gets .5, 1.5 and 4.5
 PERCENT = 90  # of the questions that the teacher has right, where nothing else is said
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from reproduction.distillation.arms import ARMS, CORE
 from reproduction.distillation.report import METHOD, write_report
 from reproduction.distillation.results import CHOICES, collect
-from reproduction.distillation.trial import CHOOSING
+from reproduction.distillation.trial import CHOOSING, is_chosen
 from reproduction.distillation.world import SIZES, commands
 from reproduction.jobs import Runner, python
 from reproduction.results import write_results
@@ -53,11 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_results(out / "distillation.json", results)
             write_report(out)
 
-        known = {*arms} if args.quick else read_json(CHOICES) or {}
+        known = read_json(CHOICES) or {}
         choose = [
             (job := f"choice-{name}", partial(trial, job, CHOOSING, [name]))
             for name in arms
-            if name not in known
+            if not (args.quick or (name in known and is_chosen(known[name])))
         ]
         if failed := runner.each(choose):
             raise UserError(f"not finished: {', '.join(failed)}; the same command tries again")

@@ -20,7 +20,7 @@ from distillation import suite
 from distillation.runs.folder import EPOCHS, read_about
 from qa.predictions import control_names, control_path, read_predictions
 from qa.records import Question, read_questions
-from reproduction.distillation.arms import ARMS, BASE, CONFIG, RATES, Arm
+from reproduction.distillation.arms import ARMS, BASE, CONFIG, FURTHER_RATE, RATES, Arm
 from reproduction.distillation.questions import TYPES
 from reproduction.distillation.results import CHOICES, read_rows
 from reproduction.distillation.teachers import write_teacher
@@ -56,15 +56,18 @@ class Trial:
         """Of the seed."""
         return self.exp / f"seed_{self.seed}"
 
-    def student(self, name: str, settings: dict[str, Any], split: str) -> Path:
-        """The folder of an arm's student, trained, and tested on a split."""
+    def student(
+        self, name: str, settings: dict[str, Any], split: str, folder: str | None = None
+    ) -> Path:
+        """The folder of an arm's student, trained, and tested on a split; of all its seeds it is
+        called as the arm, or as `folder` says."""
         arm: Arm = ARMS[name]
         dataset = data_of(self.exp)
         own = {**arm.every_setting, **settings}
         if arm.teacher:
             own["teacher_name"] = write_teacher(dataset, arm.teacher, self.seed)
         controls = arm.controls and split == "test"
-        kind = suite.Arm(name, own, arm.config, controls)
+        kind = suite.Arm(folder or name, own, arm.config, controls)
         base = replace(BASE, epochs=self.size.epochs)
         students = self.exp / "students"
         [run] = suite.run_arm(dataset, kind, base, CONFIG, [self.seed], students, split)
@@ -72,11 +75,21 @@ class Trial:
 
     def choose(self, name: str) -> None:
         """Try an arm's learning rates and weights, and write the best ones."""
-        about = read_about(self.student(name, {}, "val"))
+        entry = (read_json(self.choices) or {}).get(name)
+        if entry is None:
+            about = read_about(self.student(name, {}, "val"))
+            entry = {**about["chosen"], "tried": about["tried"]}
+        if not is_chosen(entry):
+            settings = {"lr": (FURTHER_RATE,), "teacher_weight": (entry["weight"],)}
+            about = read_about(self.student(name, settings, "val", f"{name}_lr{FURTHER_RATE:g}"))
+            tried = [*entry["tried"], *about["tried"]]
+            best = max(
+                tried, key=lambda attempt: attempt["val_accuracy"]
+            )  # the first of equal ones
+            entry = {"lr": best["lr"], "weight": best["weight"], "tried": tried}
         with locked(self.exp / ".choices.lock"):  # other arms are chosen for at the same time
-            known = read_json(self.choices) or {}
-            write_json(self.choices, {**known, name: {**about["chosen"], "tried": about["tried"]}})
-        print(name, about["chosen"], flush=True)
+            write_json(self.choices, {**(read_json(self.choices) or {}), name: entry})
+        print(name, entry["lr"], entry["weight"], flush=True)
 
     def chosen(self, name: str) -> dict[str, float] | None:
         """The learning rate and the weight that an arm is trained with; None: its preset's.
@@ -116,10 +129,8 @@ class Trial:
         """Score the arms that are not scored yet; seed 0 chooses for those without a choice."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.seed == CHOOSING:
-            known = read_json(self.choices) or {}
             for name in arms:
-                if name not in known:
-                    self.choose(name)
+                self.choose(name)
             return
         rows = read_rows(self.folder)
         appender = Appender(self.folder / "results.jsonl")
@@ -135,6 +146,12 @@ class Trial:
                     )
         finally:
             appender.close()
+
+
+def is_chosen(entry: dict[str, Any]) -> bool:
+    """Whether what was chosen for an arm is not at the edge of the rates that were tried."""
+    rates = [attempt["lr"] for attempt in entry["tried"]]
+    return entry["lr"] != RATES[-1] or FURTHER_RATE in rates
 
 
 def counts_of(run: Path, questions: Sequence[Question], name: str) -> dict[str, list[list[int]]]:

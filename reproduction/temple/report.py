@@ -74,7 +74,6 @@ def make_tables(
 def markdown(results: Results, tables: Mapping[str, Table]) -> str:
     """All tables, as reproduction.md holds them."""
     one_base = all(len(arm["seeds"]) == 1 for arm in results["arms"].values())
-    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     minutes = sum(job["cpu_s"] for job in results["preparation"].values()) / 60
     parts = [
         "# The toy reproduction",
@@ -113,7 +112,7 @@ def markdown(results: Results, tables: Mapping[str, Table]) -> str:
         " (bold where they are not as planned), and what its commands took on one thread, start-up"
         " and merging included; means over bases.",
         markdown_table(tables["cost"]),
-        f"{results['machine']}; {versions}. Rendering and pairs took {minutes:.0f} CPU minutes.",
+        f"{_made_on(results)} Rendering and pairs took {minutes:.0f} CPU minutes.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -136,6 +135,18 @@ def _seeds(results: Results) -> str:
         f" chosen on other stories with a seed of their own: {rates}; arms.yaml says which arm"
         " takes which."
     )
+
+
+def _made_on(results: Results) -> str:
+    """The machine and the versions of libraries; where arms differ in them, which has which."""
+    arms: dict[str, list[str]] = {}
+    for arm in results["arms"].values():
+        made = {**results, **arm}
+        versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+        arms.setdefault(f"{made['machine']}; {versions}.", []).append(arm["label"])
+    if len(arms) == 1:
+        return next(iter(arms))
+    return " ".join(f"{', '.join(labels)}: {place}" for place, labels in arms.items())
 
 
 def _order_rows(results: Results, arms: Sequence[Summary]) -> Iterator[Sequence[str]]:

@@ -20,7 +20,7 @@ from tools.training.report import read_log
 from tools.training.stages import checkpoints, read_note
 
 PACKAGES = ("torch", "transformers", "ms-swift", "trl", "peft")
-VERSIONS = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+MADE_ON = ("machine", "versions")  # of results, and of each arm's entry
 PREPARATION = ("render-", "shots-", "pairs-", "order-")  # how the names of such jobs begin
 
 
@@ -34,7 +34,7 @@ def collect(
         "stories": {name: asdict(settings) for name, settings in STORIES.items()},
         "rates": dict(rates),
         "machine": machine(),
-        "versions": VERSIONS,
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "preparation": {job: seconds[job] for job in seconds if job.startswith(PREPARATION)},
         "asked": {},
         "bases": {},
@@ -76,44 +76,54 @@ def collect(
                 "recipe": arm.phases(rates)[-1],
                 "pairs": arm.pairs,
                 "settings": dict(arm.settings),
+                **{key: results[key] for key in MADE_ON},
                 "seeds": runs,
             }
     return results
 
 
-def standing(known: Results, workspace: Workspace, rates: Rates) -> dict[str, Results]:
+def still_valid(known: Results, workspace: Workspace, rates: Rates) -> dict[str, Results]:
     """Arm -> its entry in results that were written before, of those arms that would be trained in
-    the same way now: with the same stories, libraries, bases, recipe and settings."""
-    made_with = {
-        "stories": {name: asdict(own) for name, own in STORIES.items()},
-        "versions": VERSIONS,
-    }
-    trained = {base.name: read_json(base.folder / TRAINED) for base in workspace.bases}
-    if any(known.get(key) != value for key, value in made_with.items()):
+    the same way now: stories, bases, recipe, steps and settings are the same. Versions of libraries
+    and the machine are noted in each entry."""
+    if known.get("stories") != {name: asdict(stories) for name, stories in STORIES.items()}:
         return {}
+    trained = {base.name: read_json(base.folder / TRAINED) for base in workspace.bases}
     if any(trained.get(name) != base["trained"] for name, base in known["bases"].items()):
         return {}
+    made_on = {key: known[key] for key in MADE_ON}
     return {
-        arm.name: entry
+        arm.name: {**made_on, **entry}
         for arm in arms().values()
         if (entry := known["arms"].get(arm.name))
         and {*arm.rates} <= {*rates}
-        and entry["recipe"] == arm.phases(rates)[-1]
-        and (entry["pairs"], entry["settings"]) == (arm.pairs, arm.settings)
+        and _is_of(entry, arm, rates)
     }
 
 
-def with_standing(results: Results, known: Results, kept: dict[str, Results]) -> Results:
-    """Results, and beside them those arms and seeds of the results that were written before which
-    `standing` has let through, where they were asked the same questions."""
+def _is_of(entry: Results, arm: Arm, rates: Rates) -> bool:
+    phases = arm.phases(rates)
+    same = (entry["recipe"], entry["pairs"]) == (phases[-1], arm.pairs)
+    same &= entry["settings"] == arm.settings
+    planned = [steps_of(phase) for phase in phases]
+    runs = entry["seeds"].values()
+    return same and all([p["planned"] for p in run["phases"]] == planned for run in runs)
+
+
+def merged(results: Results, known: Results, valid: dict[str, Results]) -> Results:
+    """Results, and beside them those arms, seeds and bases that were written before and that
+    `still_valid` has let through; nothing of these where they were asked other questions."""
     if known.get("asked") != results["asked"]:
         return results
-    every = {**kept, **results["arms"]}
-    for name, entry in kept.items():
-        every[name] = {**entry, "seeds": {**entry["seeds"], **every[name]["seeds"]}}
-    preparation = {**known["preparation"], **results["preparation"]}
-    in_order = {name: every[name] for name in arms() if name in every}
-    return {**results, "preparation": preparation, "arms": in_order}
+    entries = {**valid, **results["arms"]}
+    for name, entry in valid.items():
+        entries[name] = {**entries[name], "seeds": {**entry["seeds"], **entries[name]["seeds"]}}
+    return {
+        **results,
+        "preparation": {**known["preparation"], **results["preparation"]},
+        "bases": {**known["bases"], **results["bases"]},
+        "arms": {name: entries[name] for name in arms() if name in entries},
+    }
 
 
 def log_p_of(folder: Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@
 
 Renders stories, makes pairs with each base, trains the arms of arms.yaml with
 train_scripts/run.sh, scores every model after each of its phases on held-out stories, and writes
-reproduction.json, reproduction.md and two plots. Arms that results/ has of the same models,
-stories, recipes and libraries stay in it; a study does not train again what it compares with there.
+reproduction.json, reproduction.md and two plots. Arms that results/ has of the same stories, models
+and recipes stay in it; a study does not train again what it compares with there.
 Stop it as you like: the same command goes on. Everything between lies in exp/reproduction; what a
 job printed, in exp/reproduction/logs.
 """
@@ -28,7 +28,7 @@ from reproduction.temple.arms import PAIRS, Arm, arms, grids, read_rates, studie
 from reproduction.temple.pipeline import Pipeline
 from reproduction.temple.rates import choose, compare
 from reproduction.temple.report import RESULTS, write_report
-from reproduction.temple.results import collect, standing, with_standing
+from reproduction.temple.results import collect, merged, still_valid
 from reproduction.temple.trainings import BASES, Workspace, phases_of
 from tools.cli import add_data_root, new_folder, positive, run_script, script_parser
 from tools.errors import UserError
@@ -167,21 +167,22 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         seeds = range(1 if args.quick else args.seeds)
         known = ({} if args.quick else read_json(out / "reproduction.json")) or {}
-        kept = standing(known, workspace, rates)
+        valid = still_valid(known, workspace, rates)
         if args.study:
-            there = {
-                name for name, arm in kept.items() if arm["seeds"].keys() >= {*map(str, seeds)}
-            }
-            chosen = [arm for arm in chosen if arm.study or arm.name not in there]
+            every_seed = {*map(str, seeds)}
+            done = {name for name, entry in valid.items() if entry["seeds"].keys() >= every_seed}
+            chosen = [arm for arm in chosen if arm.study or arm.name not in done]
         print(f"{len(chosen)} arms, seeds {', '.join(map(str, seeds))}")
         wanted = [phases_of(workspace, arm, seed, rates) for seed in seeds for arm in chosen]
         failed = Pipeline(workspace, runner, HELD_OUT).run(wanted)
         if failed:
             print(f"not finished: {', '.join(failed)}; the same command tries again")
         results = collect(workspace, arms().values(), seeds, rates, HELD_OUT)
-        results = with_standing(results, known, kept)
+        results = merged(results, known, valid)
     if not results["arms"]:
         raise UserError(f"no arm is finished: see {workspace.logs}")
+    if outdated := known.get("arms", {}).keys() - results["arms"].keys():
+        print(f"no longer in {out}, since they would be trained otherwise: {', '.join(outdated)}")
     write_results(out / "reproduction.json", results)
     write_report(out)
     print(f"{(time.monotonic() - start) / 60:.0f} minutes")

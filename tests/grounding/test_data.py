@@ -4,6 +4,7 @@ import cv2
 import orjson
 import pytest
 
+from grounding.pseudo_labels import write_rows
 from grounding.training.data import read_examples, read_spans
 from qa.records import Question, write_questions
 from tools.errors import UserError
@@ -56,6 +57,19 @@ def test_frames_are_those_of_the_spans(asked, read_stamp, tmp_path):
     examples, _ = read_examples(dataset, "train", folder, 2, spans)
     stamps = [[read_stamp(frame) for frame in example.frames] for example in examples]
     assert stamps == [[39, 45], [6, 66]]
+
+
+def test_labels_are_spans_too_as_ratios_of_each_video(asked, read_stamp):
+    dataset, folder = asked(video(), video())
+    labels = dataset.pseudo_labels("train")
+    rows = [
+        {"id": "0", "span_ratio": [0.5, 2 / 3], "span_time": None},  # an imported one
+        {"id": "1", "span_ratio": [0.5, 2 / 3], "span_time": [3.0, 4.0]},
+    ]
+    write_rows(labels, rows)
+    examples, _ = read_examples(dataset, "train", folder, 2, labels)
+    stamps = [[read_stamp(frame) for frame in example.frames] for example in examples]
+    assert stamps == [[39, 45], [39, 45]]
 
 
 def test_images_have_one_frame_and_texts_none(asked):

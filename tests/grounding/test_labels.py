@@ -233,11 +233,39 @@ def test_released_ratios_are_taken_as_they_are(tmp_path):
     assert not left_out
 
 
+@pytest.mark.parametrize("of_places", [True, False])
+def test_released_labels_of_videoinstruct_are_of_the_places_in_its_file(
+    dataset, make_video, run_script, tmp_path, of_places
+):
+    """VideoInstruct100K is a list; the released labels and questions are objects by place."""
+    for name in ("a", "b"):
+        make_video(tmp_path / "videos" / f"{name}.mp4", [("snow", 4)])
+    rows = [{"q": f"{name}?", "a": "Yes.", "video_id": name} for name in ("a", "gone", "b")]
+    content = {str(place): row for place, row in enumerate(rows, 10)} if of_places else rows
+    file = tmp_path / "train.json"
+    file.write_text(json.dumps(content))
+    words = ("--file", file, "--video_dir", tmp_path / "videos", "--dataset", "mine")
+    root = ("--split", "train", "--data_root", dataset.root.parent)
+    assert run_script("qa/read.py", "videoinstruct", *words, *root).returncode == 0
+    first = 10 if of_places else 0
+    labels = released(
+        tmp_path, {str(first + place): [8 * place, 8 * place + 7] for place in range(3)}
+    )
+    run = make(run_script, dataset, "--labels", labels)
+    assert run.returncode == 0, run.stderr
+    assert "2 labels, 1 left out (no_question)" in run.stdout
+    kept = read_labels(dataset.pseudo_labels("train"))
+    assert {row["question"]: row["span_ratio"] for row in kept.values()} == {
+        "a?": [0, 0.25],
+        "b?": [0.5, 0.75],
+    }
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
         ({"0": [0.5, 12]}, "mixes scales"),
-        ({"7": [0, 3]}, "1 of 1 ids are no questions of mine/train: 7"),
+        ({"7": [0, 3]}, "no label is of a question of mine/train: 7"),
         ([1, 2], "holds no labels"),
     ],
 )

@@ -19,7 +19,7 @@ from reproduction.distillation.arms import ARMS, BASE, CORE, TESTED
 from reproduction.distillation.clips import loss_of, placed
 from reproduction.distillation.questions import TYPES, ask, questions_about
 from reproduction.distillation.teachers import judge, write_teacher
-from reproduction.distillation.trial import Trial
+from reproduction.distillation.trial import Trial, is_chosen
 from reproduction.distillation.world import SIZES, Size, commands, data_of
 from tools.errors import UserError
 from tools.store.arrays import write_arrays
@@ -210,8 +210,16 @@ def test_a_tiny_seed_chooses_learns_answers_and_is_kept(world):
     Trial(0, world, SMALL, choices).run(names)
     chosen = orjson.loads(choices.read_bytes())
     assert [*chosen] == names
-    tried = [len(chosen[name]["tried"]) for name in names]
-    assert tried == [2, 4]  # two rates, and of a teacher's terms two more weights
+    tried = [[t["lr"] for t in chosen[name]["tried"] if t["lr"] != 1e-2] for name in names]
+    assert tried == [[1e-3, 3e-3], [1e-3, 3e-3, tried[1][2], tried[1][2]]]  # and two more weights
+    # Where the highest rate was best, a higher one is tried, and nothing else again.
+    edge = {"lr": 3e-3, "weight": 1.0, "tried": chosen["event"]["tried"][:2]}
+    assert not is_chosen(edge)
+    write_json(choices, {**chosen, "event": edge})
+    Trial(0, world, SMALL, choices).run(["event"])
+    event = orjson.loads(choices.read_bytes())["event"]
+    assert event["tried"][:2] == edge["tried"] and event["tried"][2]["lr"] == 1e-2
+    assert event["lr"] == max(event["tried"], key=lambda t: t["val_accuracy"])["lr"]
     assert not (world / "students" / "event" / "s0" / "scores" / "test.json").exists()
     Trial(3, world, SMALL, choices).run(names)
     rows = results.read_rows(world / "seed_3")
@@ -261,7 +269,9 @@ def jobs(tmp_path, monkeypatch):
 
 def test_a_run_makes_the_world_chooses_and_then_runs_the_seeds(jobs, tmp_path):
     out = tmp_path / "out"
-    write_json(tmp_path / "choices.json", dict.fromkeys(CORE[2:]))
+    edge = {"lr": 3e-3, "tried": [{"lr": 3e-3}]}
+    known = {name: {"lr": 1e-3, "tried": [{"lr": 3e-3}]} for name in CORE[2:]}
+    write_json(tmp_path / "choices.json", {"frame": edge, **known})
     assert jobs("--seeds", "2", "--out", str(out)) == [
         *("world", "choice-event", "world", "choice-frame"),  # the runner makes the world once
         *("world", "seed-1", "world", "seed-2"),

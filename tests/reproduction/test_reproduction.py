@@ -14,6 +14,7 @@ from reproduction import temple
 from reproduction.claims import read_claims
 from reproduction.jobs import Runner
 from reproduction.temple import pipeline, rows, stories
+from reproduction.temple import run as run_module
 from reproduction.temple.arms import (
     ARMS_YAML,
     arms,
@@ -26,7 +27,7 @@ from reproduction.temple.arms import (
 )
 from reproduction.temple.pipeline import Pipeline
 from reproduction.temple.rates import KEPT, best, choose, compare
-from reproduction.temple.results import collect, standing, with_standing
+from reproduction.temple.results import collect, merged, still_valid
 from reproduction.temple.run import RATES as RATES_FILE
 from reproduction.temple.run import check_bases, main, parse_arguments, wanted_arms
 from reproduction.temple.stories import STORIES, StorySet
@@ -493,46 +494,74 @@ def test_arms_that_are_in_the_results_already_stay_and_those_of_now_replace_them
     run("sft", "temple", seeds=(0, 1))
     two = [arms()[name] for name in ("sft", "temple")]
     known = collect(workspace, two, range(2), RATES, "toytest")
-    known["arms"]["temple"]["seeds"]["0"]["phases"] = "of an earlier run"
+    known["arms"]["temple"]["seeds"]["0"]["phases"][0]["cpu_s"] = 9.0
+    known["machine"] = "an older one"
+    del known["arms"]["temple"]["machine"]  # as in results of before entries had it
     now = collect(workspace, [arms()["sft"]], [0], RATES, "toytest")
-    now["arms"]["sft"]["seeds"]["0"]["phases"] = "of this run"
-    both = with_standing(now, known, standing(known, workspace, RATES))
+    now["arms"]["sft"]["seeds"]["0"]["phases"][0]["cpu_s"] = 7.0
+    now["arms"]["sft"]["label"] = "SFT as of now"
+    del now["bases"]["toyvl_1"]
+    both = merged(now, known, still_valid(known, workspace, RATES))
     assert list(both["arms"]) == ["sft", "temple"]
-    assert both["arms"]["temple"] == known["arms"]["temple"]
-    sft = both["arms"]["sft"]["seeds"]
-    assert sft["0"]["phases"] == "of this run"
-    assert sft["1"] == known["arms"]["sft"]["seeds"]["1"]
+    assert both["arms"]["temple"] == {**known["arms"]["temple"], "machine": "an older one"}
+    sft = both["arms"]["sft"]
+    assert sft["label"] == "SFT as of now"
+    assert sft["seeds"]["0"]["phases"][0]["cpu_s"] == 7.0
+    assert sft["seeds"]["1"] == known["arms"]["sft"]["seeds"]["1"]
+    assert both["bases"].keys() == {"toyvl", "toyvl_1"}
     # What was asked about other stories cannot be compared.
     other = {**known, "asked": {**known["asked"], "benchmark": "0"}}
-    assert with_standing(now, other, standing(other, workspace, RATES)) == now
+    assert merged(now, other, still_valid(other, workspace, RATES)) == now
 
 
-@pytest.mark.parametrize("changed", ["recipe", "settings", "versions", "stories", "bases"])
-def test_what_would_be_trained_differently_now_does_not_stand(run, workspace, changed):
+@pytest.mark.parametrize("changed", ["recipe", "settings", "planned", "stories", "bases"])
+def test_what_would_be_trained_differently_now_is_left_out(run, workspace, changed):
     run("sft", "temple")
     two = [arms()[name] for name in ("sft", "temple")]
     known = collect(workspace, two, [0], RATES, "toytest")
-    assert standing(known, workspace, RATES) == known["arms"]
-    if changed in ("recipe", "settings"):
-        known["arms"]["sft"][changed] = {"recipe": "toyvl=lr9", "settings": {"BETA": "9"}}[changed]
-        assert list(standing(known, workspace, RATES)) == ["temple"]
+    assert still_valid(known, workspace, RATES) == known["arms"]
+    sft = known["arms"]["sft"]
+    if changed == "recipe":
+        sft["recipe"] = "toyvl=lr9"
+    elif changed == "settings":
+        sft["settings"] = {"BETA": "9"}
+    elif changed == "planned":
+        sft["seeds"]["0"]["phases"][0]["planned"] = [7]
+    else:
+        known[changed] = {"toyvl": {"trained": "otherwise"}}
+        assert still_valid(known, workspace, RATES) == {}
         return
-    known[changed] = {"toyvl": {"trained": "otherwise"}} if changed == "bases" else {"torch": "1"}
-    assert standing(known, workspace, RATES) == {}
+    assert list(still_valid(known, workspace, RATES)) == ["temple"]
 
 
-def test_a_study_takes_what_it_compares_with_from_the_results(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        Pipeline, "run", lambda _, wanted: asked.extend(p[0].arm.name for p in wanted) or []
-    )
-    with pytest.raises(UserError, match="no arm is finished"):
-        main(["--study", "curriculum", "--exp", str(tmp_path), "--seeds", "2"])
-    assert sorted({*asked}) == ["one_schedule", "restarts"]
-    asked.clear()
-    with pytest.raises(UserError, match="no arm is finished"):
-        main(["--study", "curriculum", "--exp", str(tmp_path), "--out", str(tmp_path)])
-    assert sorted({*asked}) == ["mixed", "one_schedule", "restarts", "temple"]
+def test_a_study_takes_what_it_compares_with_from_the_results_and_is_added_to_them(
+    tmp_path, monkeypatch, capsys
+):
+    known = read_json(RATES_FILE.parent / "reproduction.json")
+    assert len(known["arms"]["temple"]["seeds"]) == 5
+    write_json(tmp_path / "reproduction.json", known)
+    trained = []
+
+    def run(_, wanted):
+        trained.extend(phases[0].arm.name for phases in wanted)
+        return []
+
+    own = {**known["arms"]["temple"], "label": "four levels, one schedule, SFT"}
+    study = {**known, "arms": {"one_schedule": own}}
+    monkeypatch.setattr(Pipeline, "run", run)
+    monkeypatch.setattr(run_module, "collect", lambda *_: study)
+    words = ["--study", "curriculum", "--exp", str(tmp_path / "exp"), "--out", str(tmp_path)]
+    main(words)
+    assert {*trained} == {"one_schedule", "restarts"}
+    both = read_json(tmp_path / "reproduction.json")["arms"]
+    assert both.keys() == known["arms"].keys() | {"one_schedule"}
+    assert "no longer in" not in capsys.readouterr().out
+    # From other stories, all must be trained again, and what has gone is named.
+    write_json(tmp_path / "reproduction.json", {**known, "stories": {}})
+    trained.clear()
+    main(words)
+    assert {*trained} == {"temple", "mixed", "one_schedule", "restarts"}
+    assert "since they would be trained otherwise: " in capsys.readouterr().out
 
 
 def test_an_arm_that_nobody_knows():
