@@ -169,8 +169,9 @@ def run(client: socket.socket, files: list[int]) -> NoReturn:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    # A Python that starts would read it.
-    sys.path[:0] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
+    # A Python that starts would read it, and would not have this file's folder first.
+    path = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:1] = [place for place in path if place]
     if words[0].endswith(".py"):
         run_script(words)
     router: Any = importlib.import_module("swift.cli.main")
@@ -204,6 +205,7 @@ def start_script(command: list[str]) -> subprocess.CompletedProcess[str]:
 def run_script(words: list[str]) -> NoReturn:
     """Run a Python file with its arguments, and end."""
     sys.argv = words
+    sys.path.insert(0, str(Path(words[0]).resolve().parent))
     end_with(lambda: runpy.run_path(words[0], run_name="__main__"))
 
 

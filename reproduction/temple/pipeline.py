@@ -1,6 +1,7 @@
 """What the reproduction runs: stories, pairs, trainings and scores, each part where it is missing.
 
-Every command is one that a user could type.
+Every command is one that a user could type; on a CPU models are trained and scored by a Python that
+has imported ms-swift, torch and transformers already (`reproduction.warm_swift`).
 """
 
 import os
@@ -198,6 +199,6 @@ class Pipeline:
             "--dataset", self.dataset, "--data_root", self.workspace.data,
             "--device", self.workspace.device, "--max_new_tokens", 256, "--out", out,
         )  # fmt: skip
-        if self.workspace.device == "cpu":  # it runs Python files too
+        if self.workspace.device == "cpu":  # this swift runs Python files too
             command[0] = str(self.warm_swift() / "swift")
         self.runner.job(f"score-{self.dataset}-{key}", [command])

@@ -18,6 +18,7 @@ import os, sys, time
 end = time.process_time() + 0.3
 while time.process_time() < end: pass
 print(os.getcwd(), os.environ["COLOUR"], sys.argv[1:])
+print(sys.path[:2], any(place.endswith("reproduction") for place in sys.path))
 sys.exit(3)
 """
 ENDLESS = """
@@ -33,10 +34,11 @@ def test_a_call_has_the_callers_folder_environment_and_output_and_its_time_is_no
     (tmp_path / "program.py").write_text(PROGRAM)
     done = subprocess.run(
         [warm_swift / "swift", tmp_path / "program.py", "a b", "c"],
-        env={**os.environ, "COLOUR": "red", "JOB": "train-it"},
+        env={**os.environ, "COLOUR": "red", "JOB": "train-it", "PYTHONPATH": "/mine"},
         **{"cwd": tmp_path, "capture_output": True, "text": True},
     )
-    assert (done.returncode, done.stdout) == (3, f"{tmp_path} red ['a b', 'c']\n")
+    found = f"{[str(tmp_path), '/mine']} False"  # where it looks for modules, as any Python
+    assert (done.returncode, done.stdout) == (3, f"{tmp_path} red ['a b', 'c']\n{found}\n")
     lines = (warm_swift.parent / "served.jsonl").read_text().splitlines()
     [spent] = [line["cpu_s"] for line in map(json.loads, lines) if line["job"] == "train-it"]
     assert 0.3 < spent < 5
