@@ -288,6 +288,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     about = read_settings(settings.checkpoint, settings.llm)
     source = real_source(dataset, about.features)
+    source.check_width(questions, about.alignment.width)
     questions = source.covered(questions)
     memory_path = memory_of(settings.memory, source.clip, args.data_root)
     memory = open_memory(memory_path, source.clip)

@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     about = read_settings(settings.checkpoint, settings.llm)
     source = real_source(dataset, about.features)
+    source.check_width([*questions.values()], about.alignment.width)
     memory = memory_of(settings.memory, source.clip, args.data_root)
     open_memory(memory, source.clip)  # what is wrong with it is said before any work
     step = CaptionStep(dataset, settings, source, memory, about.alignment.frames, questions)

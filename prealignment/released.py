@@ -1,7 +1,7 @@
 """Import a released checkpoint of TOPA, trained or fine-tuned:
 
-    python -m prealignment.released checkpoint_19.pth --llm ~/llama2/7B --out exp/topa/released_7b
-    python -m prealignment.answer egoschema --checkpoint exp/topa/released_7b --memory textvid
+    python -m prealignment.released checkpoint_19.pth --llm ~/llama2/7B
+    python -m prealignment.answer egoschema --checkpoint exp/topa/checkpoint_19 --memory textvid
 
 The file holds the prefix, the gates, the projection and the slots of one Llama, which --llm names:
 a folder or an id of the library's format, or a folder of Meta's own files. The optimizer's state in
@@ -21,6 +21,7 @@ from tools.features.clip import CLIP
 
 # The released models ran with this base of rotary positions, Llama 3 too, whose own is 500,000.
 ROPE_THETA = 10_000.0
+EXPERIMENTS = Path("exp/topa")
 GATE = re.compile(r"layers\.(\d+)\.attention\.(gate[12])")
 
 
@@ -86,8 +87,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="the CLIP whose vectors it reads, as the folder of the vectors is called"
         " (default: %(default)s)",
     )
-    parser.add_argument("--out", type=new_folder, required=True, metavar="DIR", help="new folder")
+    parser.add_argument(
+        "--out",
+        type=new_folder,
+        metavar="DIR",
+        help="new folder (default: exp/topa/ and the file's name)",
+    )
     args = parser.parse_args(argv)
+    out = args.out or EXPERIMENTS / args.file.stem
 
     from prealignment.weights.alignments import (
         Settings,
@@ -107,8 +114,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     about = Settings(args.llm, config, f"text:{args.clip}", ROPE_THETA, training)
     aligned = open_aligned(about)
     put_weights(aligned.model, weights, str(args.file))
-    save_alignment(args.out, aligned.model, about)
-    print(args.out)
+    save_alignment(out, aligned.model, about)
+    print(out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m prealignment.train textvid --llm meta-llama/Llama-2-7b-hf --out exp/topa/llama2_7b
     torchrun --nproc_per_node 4 -m prealignment.train textvid --llm ~/llama2/7B --out exp/topa/7b
-    python -m prealignment.train nextqa --init exp/topa/llama2_7b --lr 1.25e-2 --epochs 5
+    python -m prealignment.train nextqa --init exp/topa/llama2_7b
     python -m prealignment.train nextqa --init exp/topa/llama2_7b --labels 0.1 ...
 
 A data set with text videos (`prealignment.tideos`) is learned from their vectors; --split NAME
@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ SAMPLES = 256  # items whose vectors tell whether a training that goes on has th
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """See the help of each field. The defaults are those of pre-alignment with Llama-2 7B."""
+    """See the help of each field. The defaults are those of pre-alignment with Llama-2 7B; with
+    --init, rate and passes are those of its fine-tuning."""
 
     out: Path = setting(
         Path("exp/topa/run"), "folder of what is trained", type=new_folder, metavar="DIR"
@@ -90,8 +91,15 @@ class TrainSettings:
     variance: float = setting(
         0.0, "of the noise that is added to vectors (default: none, as in the method)", type=float
     )
-    lr: float = setting(5.63e-3, "learning rate", group="optimisation")
-    epochs: float = setting(20.0, "passes over the data, of all labels", type=amount)
+    lr: float | None = setting(
+        None,
+        "learning rate (default: 5.63e-3; 1.25e-2 with --init)",
+        type=amount,
+        group="optimisation",
+    )
+    epochs: float | None = setting(
+        None, "passes over the data, of all labels (default: 20; 5 with --init)", type=amount
+    )
     warmup_epochs: float = setting(1.0, "of them, in which the learning rate rises")
     effective_batch: int = setting(288, "rows of a step, over all GPUs", type=positive)
     batch_size: int = setting(18, "rows that a GPU takes at once", type=positive)
@@ -107,6 +115,7 @@ class TrainSettings:
     workers: int = setting(2, "processes that lay rows out, for each GPU", group="running")
 
 
+BEGINNING, GOING_ON = {"lr": 5.63e-3, "epochs": 20.0}, {"lr": 1.25e-2, "epochs": 5.0}
 OF_A_RUN = ("out", "batch_size", "workers", "dtype")  # they do not shape what is learned
 
 
@@ -143,17 +152,24 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
     given = {"choice": settings.choice_share, "caption": settings.caption_share}
     shares = replace(shares, **{name: value for name, value in given.items() if value is not None})
 
+    usual = GOING_ON if settings.init else BEGINNING
+    unsaid = {name: value for name, value in usual.items() if getattr(settings, name) is None}
+    settings = replace(settings, **unsaid)
+    assert settings.lr and settings.epochs
+
     # The model.
     use_gpu = device_of(device) != "cpu"
     name = settings.dtype if settings.dtype != "auto" else ("bfloat16" if use_gpu else "float32")
     set_seed(settings.seed)
     if settings.init:
         about = read_settings(settings.init, settings.llm)
+        _refuse_another(config(about.alignment.width), about.alignment)
         if about.features.partition(":")[2] != source.clip:
             raise UserError(
                 f"{settings.init} reads vectors {about.features}, and those of {dataset.name} are"
                 f" {source.kind}: both must come from one CLIP"
             )
+        source.check_width(items, about.alignment.width)
         about = replace(about, features=source.kind, training={})
     elif settings.llm:
         about = Settings(settings.llm, config(source.width(items)), source.kind)
@@ -255,6 +271,18 @@ def _items(dataset: Dataset, settings: TrainSettings) -> tuple[list[Any], str]:
     if len(labelled) < len(questions):
         print(f"{len(questions) - len(labelled)} of {len(questions)} questions have no answer")
     return labelled, "image"
+
+
+def _refuse_another(given: Any, own: Any) -> None:
+    """Raise UserError where flags of a new alignment ask for another one than --init has."""
+    usual = type(given)(given.width)
+    for field in fields(given):
+        asked = getattr(given, field.name)
+        if asked not in (getattr(usual, field.name), getattr(own, field.name)):
+            raise UserError(
+                f"--{field.name} {asked} is of a new alignment, and that of --init has"
+                f" {getattr(own, field.name)}: leave it out"
+            )
 
 
 def _digests(items: Sequence[Any], read: Callable[[Any], np.ndarray]) -> dict[str, str]:

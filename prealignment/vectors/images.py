@@ -38,7 +38,8 @@ class ImageVectorsStep(VectorsStep):
         """Write the vectors' file, and add how many rows it has, and how many a second."""
         if self.settings.source:
             vectors = unit(self._imported(record["names"]))
-            rate = float(self.settings.fps)
+            pictures = record["context"].get("frames", {})
+            rate = float(self.settings.fps or pictures.get("fps", 1))
         else:
             vectors, rate = self._seen(record)
         folder = self.dataset.vectors(self.settings.clip_name, "image")
@@ -60,7 +61,7 @@ class ImageVectorsStep(VectorsStep):
     def _seen(self, record: Record) -> tuple[np.ndarray, float]:
         about = {name: record[name] for name in ("start", "end", "context")}
         part = Question(record["video_id"], self.dataset.name, "", "", **about)
-        count = self.settings.frames or self.settings.fps
+        count = self.settings.frames or self.settings.fps or 1
         protocol = self.settings.protocol if self.settings.frames else "per_second"
         pictures, rate = frames_of(part, Path(record["path"]), count, protocol)
         return self.clip.embed(pictures), rate

@@ -65,6 +65,18 @@ class Source:
                 error = error or missing
         raise error or UserError(f"{self.dataset.name} has nothing to learn from")
 
+    def check_width(self, items: Sequence[Item], width: int) -> None:
+        """See that the vectors have as many numbers as a model reads.
+
+        Raises:
+            UserError: they have not, or no item has any.
+        """
+        if (own := self.width(items)) != width:
+            raise UserError(
+                f"the {self.tower} vectors of {self.dataset.name} by {self.clip} have {own}"
+                f" numbers, and the model reads {width}: they are of another CLIP than their name says"
+            )
+
     def covered(self, items: Sequence[Any]) -> list[Any]:
         """The text videos, or the questions about videos, that have vectors; says how many have
         none.

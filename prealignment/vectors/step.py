@@ -34,8 +34,11 @@ class FeatureSettings:
     split: str | None = setting(
         None, "the videos of this split's questions (default: the text videos)", metavar="NAME"
     )
-    fps: int = setting(
-        1, "pictures a second; of imported vectors, how many there are a second", type=positive
+    fps: int | None = setting(
+        None,
+        "pictures a second (default: 1); of imported vectors, how many there are a second (default:"
+        " as many as the pictures in the questions' folders, such as TVQA's 3, else 1)",
+        type=positive,
     )
     frames: int | None = setting(
         None,
@@ -71,7 +74,7 @@ class FeatureSettings:
         """What shapes the vectors."""
         made_by = "import" if self.source else "clip"
         made = {"source": source_digest(self.source)} if self.source else {}
-        taken: dict[str, Any] = {"fps": self.fps}
+        taken: dict[str, Any] = {"fps": self.fps or 1}
         if self.frames:
             taken = {"frames": self.frames, "protocol": self.protocol}
         taken = taken if self.split else {}

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -312,6 +313,22 @@ def test_vectors_of_others_are_found_by_the_names_of_the_videos(videos, compute,
     np.testing.assert_array_equal(vectors, np.eye(12, 8))
     part = question_vectors(dataset, "image", questions["q2"])
     np.testing.assert_array_equal(part, vectors[4:8])
+
+
+def test_vectors_of_others_have_the_rate_of_the_questions_pictures(videos, tmp_path):
+    """TVQA's folders hold three pictures a second, and so do its published vectors."""
+    dataset, questions = videos
+    pictures = {"frames": {"fps": 3, "first": 1}}
+    own = [replace(questions[key], context=pictures) for key in ("q1", "q2")]
+    write_questions(dataset.questions("val"), own)
+    np.save(tmp_path / "one.npy", np.eye(18, 20))
+    step = ready(dataset, FeatureSettings("x/tiny", "val", source=tmp_path))
+    step.process(next(iter(step.reads.read())))
+    part = question_vectors(dataset, "image", own[1])  # seconds 2 to 4
+    np.testing.assert_array_equal(part, np.eye(18, 20)[6:12])
+    told = ready(dataset, FeatureSettings("x/tiny", "val", fps=1, source=tmp_path))
+    told.process(next(iter(told.reads.read())))
+    np.testing.assert_array_equal(question_vectors(dataset, "image", own[1]), np.eye(18, 20)[2:4])
 
 
 def test_vectors_of_others_may_be_a_file_a_video(videos, tmp_path):

@@ -20,8 +20,9 @@ from prealignment.training.visits import IGNORED, Examples, Shares
 from prealignment.vectors.files import TEXTS
 from prealignment.weights.alignments import Settings, load_alignment, open_aligned
 from tools.errors import UserError
+from tools.store.arrays import write_arrays
 from tools.store.dataset import Dataset
-from tools.store.files import file_digest, write_json
+from tools.store.files import file_digest, read_json, write_json
 
 COLOURS = ("red", "green", "blue", "white", "black")
 
@@ -201,6 +202,42 @@ def test_mistakes_are_one_line(dataset, words, message, run, tiny_llama, tmp_pat
     assert result.returncode == 2
     assert message in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
+
+
+def test_flags_of_a_new_alignment_are_refused_where_one_goes_on(run, pretrained):
+    result, _ = run("films", "other", "--init", pretrained, "--adapter", "lora")
+    assert result.returncode == 2
+    message = "error: --adapter lora is of a new alignment, and that of --init has prefix: leave it"
+    assert result.stderr.splitlines()[-1].startswith(message)
+
+
+def test_rate_and_passes_of_fine_tuning_are_its_own(run_script, data_root, tiny_llama, tmp_path):
+    """Without --lr and --epochs; the steps are as many as the passes make."""
+    root = ("--device", "cpu", "--data_root", data_root, "--workers", 0)
+    steps = ("--effective_batch", 20, "--batch_size", 20, *TASKS)
+    for name, dataset, words in (
+        ("new", "texts", ("--llm", tiny_llama)),
+        ("tuned", "films", ("--init", tmp_path / "new")),
+    ):
+        words = (dataset, *root, *steps, *words, "--out", tmp_path / name)
+        assert run_script("-m", "prealignment.train", *words).returncode == 0
+    noted = [read_json(tmp_path / name / "training.json") for name in ("new", "tuned")]
+    assert [(own["lr"], own["epochs"]) for own in noted] == [(5.63e-3, 20.0), (1.25e-2, 5.0)]
+    states = [read_json(tmp_path / name / "trainer_state.json") for name in ("new", "tuned")]
+    assert [state["global_step"] for state in states] == [20, 5]
+
+
+def test_vectors_of_another_width_are_refused(run, pretrained, data_root, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(data_root / "films", root / "films")
+    for file in Dataset("films", root / "films").vectors("tiny-clip", "image").iterdir():
+        write_arrays(file, {"vectors": np.eye(3, 8, dtype=np.float32)}, {"rate": 1.0})
+    result, _ = run("films", "wide", "--init", pretrained, "--data_root", root)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == (
+        "error: the image vectors of films by tiny-clip have 8 numbers, and the model reads 16:"
+        " they are of another CLIP than their name says"
+    )
 
 
 def test_another_training_in_the_same_folder_is_refused(run, pretrained, tiny_llama):
