@@ -13,7 +13,7 @@ from typing import Any
 
 from reproduction.claims import Claim, entries, write_claims
 from reproduction.jobs import Runner
-from reproduction.results import Results, as_scores
+from reproduction.results import Results, as_scores, write_results
 from reproduction.tables import page_with
 from tools.cli import new_folder, positive, script_parser
 from tools.errors import UserError
@@ -60,7 +60,8 @@ def run_parser(
         "--out",
         type=new_folder,
         metavar="DIR",
-        help="where results go (default: reproduction/results; with --quick a folder in --exp)",
+        help="where results go (default: reproduction/results, or --exp while there are more there;"
+        " with --quick a folder in --exp)",
     )
     parser.add_argument(
         "--exp",
@@ -77,25 +78,27 @@ def run_seeds(
     runner: Runner,
     method: str,
     make: Callable[[int], None],
-    report: Callable[[Path], None],
+    collect: Callable[[], Results],
+    write_report: Callable[[Path], None],
 ) -> None:
-    """Make what each seed lacks, and report into a folder after each; exits with 1 if one failed.
+    """Make what each seed lacks, and report after each (`report`); exits with 1 if one failed.
 
     Raises:
         UserError: no seed is finished.
     """
     start = time.monotonic()
-    out = args.out or (args.exp / "quick" if args.quick else RESULTS)
     reporting = Lock()
+    finished = []
 
     def one(seed: int) -> None:
         make(seed)
         with reporting:
-            report(out)
+            report(args, method, collect(), write_report)
+            finished.append(seed)
 
     seeds = range(1, 2 if args.quick else args.seeds + 1)
     failed = runner.each([(f"seed {seed}", partial(one, seed)) for seed in seeds])
-    if not (out / f"{method}.json").is_file():
+    if not finished:
         raise UserError(f"no seed is finished: see {args.exp / 'logs'}")
     print(f"{(time.monotonic() - start) / 60:.0f} minutes")
     if args.quick:
@@ -103,6 +106,28 @@ def run_seeds(
     if failed:
         print(f"not finished: {', '.join(failed)}; the same command tries again")
         sys.exit(1)
+
+
+def report(
+    args: argparse.Namespace, method: str, results: Results, write_report: Callable[[Path], None]
+) -> None:
+    """Write <method>.json and what follows from it into the folder that the flags name. Where
+    reproduction/results/ has arms of more seeds, it stays as it is, and --exp gets them: a part of
+    a run takes nothing away."""
+    out = args.out or (args.exp / "quick" if args.quick else RESULTS)
+    known = (read_json(out / f"{method}.json") or {}).get("arms", {}) if args.out is None else {}
+    if lacking := [name for name in known if _seeds(known, name) - _seeds(results["arms"], name)]:
+        print(
+            f"{out} stays as it is: it has seeds of {', '.join(lacking[:3])}"
+            f"{', ...' * (len(lacking) > 3)} that are not in {args.exp} (yet); --out replaces it"
+        )
+        out = args.exp
+    write_results(out / f"{method}.json", results)
+    write_report(out)
+
+
+def _seeds(arms: Results, name: str) -> set[str]:
+    return {*arms.get(name, {"seeds": ()})["seeds"]}
 
 
 def spreads_of(results: Results) -> dict[str, Spreads]:

@@ -140,7 +140,7 @@ class Examples:
         item = self.items[_order(self.seed, visit, len(self.items))[place]]
         rng = random.Random(f"{self.seed}/{id_of(item)}/{visit}")
         try:
-            sample = draw_sample(item, self.shares, rng)
+            sample = self.draw(item, visit, rng)
             vectors = sampled(self.vectors_of(item), self.frames)
             row = lay_out(self.tokenizer, sample, len(vectors), self.max_length)
         except UserError as error:
@@ -150,6 +150,10 @@ class Examples:
             return None
         vectors = noisy(vectors, self.variance, np.random.default_rng(rng.getrandbits(64)))
         return row, vectors * 0 if self.blind else vectors
+
+    def draw(self, item: Item, visit: int, rng: random.Random) -> Sample:
+        """What is asked of an item at a visit; its visits count from 0."""
+        return draw_sample(item, self.shares, rng)
 
     def collate(self, examples: Sequence[tuple[Row, np.ndarray] | None]) -> dict[str, Tensor]:
         """A batch for training, padded on the right, with labels. Where no example could be laid

@@ -74,7 +74,7 @@ class Source:
         if (own := self.width(items)) != width:
             raise UserError(
                 f"the {self.tower} vectors of {self.dataset.name} by {self.clip} have {own}"
-                f" numbers, and the model reads {width}: they are of another CLIP than their name says"
+                f" numbers, and the model reads {width}: they are of another CLIP than they say"
             )
 
     def covered(self, items: Sequence[Any]) -> list[Any]:

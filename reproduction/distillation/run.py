@@ -13,7 +13,6 @@ seed printed, in exp/distillation/logs.
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
 
 from reproduction.distillation.arms import ARMS, CORE
 from reproduction.distillation.report import METHOD, write_report
@@ -21,7 +20,7 @@ from reproduction.distillation.results import CHOICES, collect
 from reproduction.distillation.trial import CHOOSING, is_chosen
 from reproduction.distillation.world import SIZES, commands
 from reproduction.jobs import Runner, python
-from reproduction.results import write_results
+from reproduction.results import Results
 from reproduction.seeds import SEEDS, run_parser, run_seeds
 from tools.cli import run_script
 from tools.errors import UserError
@@ -48,10 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         def make(seed: int) -> None:
             trial(f"seed-{seed}", seed, arms)
 
-        def report(out: Path) -> None:
-            results = collect(exp, range(1, SEEDS + 1), SIZES[size].test)
-            write_results(out / "distillation.json", results)
-            write_report(out)
+        def results() -> Results:
+            return collect(exp, range(1, SEEDS + 1), SIZES[size].test)
 
         known = read_json(CHOICES) or {}
         choose = [
@@ -61,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         if failed := runner.each(choose):
             raise UserError(f"not finished: {', '.join(failed)}; the same command tries again")
-        run_seeds(args, runner, METHOD, make, report)
+        run_seeds(args, runner, METHOD, make, results, write_report)
 
 
 if __name__ == "__main__":

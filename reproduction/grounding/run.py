@@ -20,7 +20,7 @@ from reproduction.grounding.arms import ARMS, BRIDGES, CORE, LENGTHS, WINDOWS
 from reproduction.grounding.report import METHOD, write_report
 from reproduction.grounding.results import collect, read_rows
 from reproduction.jobs import Runner, python
-from reproduction.results import write_results
+from reproduction.results import Results
 from reproduction.seeds import RESULTS, SEEDS, run_parser, run_seeds
 from tools.cli import run_script
 from tools.store.files import read_json, write_json
@@ -68,12 +68,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             words = [seed, "--exp", args.exp, "--window", window, "--arms", *arms]
             runner.job(f"seed-{seed}", [python("reproduction.grounding.trial", *words)])
 
-        def report(out: Path) -> None:
-            results = collect(args.exp, range(1, SEEDS + 1), window)
-            write_results(out / "grounding.json", results)
-            write_report(out)
+        def results() -> Results:
+            return collect(args.exp, range(1, SEEDS + 1), window)
 
-        run_seeds(args, runner, METHOD, make, report)
+        run_seeds(args, runner, METHOD, make, results, write_report)
 
 
 if __name__ == "__main__":

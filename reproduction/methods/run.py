@@ -23,8 +23,8 @@ from reproduction.methods.results import collect
 from reproduction.methods.trial import key_of
 from reproduction.methods.world import FRAMES as SHOWN
 from reproduction.methods.world import commands
-from reproduction.results import write_results
-from reproduction.seeds import RESULTS, run_parser, run_seeds
+from reproduction.results import Results
+from reproduction.seeds import report, run_parser, run_seeds
 from reproduction.temple.arms import arms, read_rates
 from reproduction.temple.run import RATES
 from reproduction.temple.trainings import Workspace, phases_of
@@ -82,7 +82,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     size = "quick" if args.quick else "whole"
     exp = args.exp / "quick" if args.quick else args.exp
-    out = args.out or (exp if args.quick else RESULTS)
     seeds = range(1, 2 if args.quick else args.seeds + 1)
     models = {seed: models_of(seed, args.runs) for seed in seeds}
     footage = args.runs / "prealignment"
@@ -97,18 +96,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             trial = python("reproduction.methods.trial", key, *fixed, "--size", size)
             runner.job(f"seed-{seed}", [*answers(exp, key, models[seed]), trial])
 
-        def report(out: Path) -> None:
+        def results() -> Results:
             keys = {seed: key_of(data_of(exp), seed, own) for seed, own in models.items()}
-            write_results(out / f"{METHOD}.json", collect(exp, keys))
-            write_report(out)
+            return collect(exp, keys)
 
-        run_seeds(args, runner, METHOD, make, report)
+        run_seeds(args, runner, METHOD, make, results, write_report)
         if not (exp / "cost.json").is_file():  # measured with nothing beside it
             key = key_of(data_of(exp), 1, models[1])
             command = python("reproduction.methods.cost", key, *fixed)
             if runner.each([("cost", lambda: runner.job("cost", [command]))]):
                 sys.exit(1)
-            report(out)
+            report(args, METHOD, results(), write_report)
 
 
 if __name__ == "__main__":

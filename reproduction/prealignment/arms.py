@@ -33,8 +33,8 @@ class Bridge:
         default_scale: with a CLIP whose logit scale is learned from the library's start on.
         misplaced: the vectors of every second row stand a position too early, as those of captions
             do in the released code (there by three).
-        stale_letters: the right letters are random ones, as the released code's are from the second
-            visit on, since it shuffles options in place.
+        stale_letters: from the second visit on the right letters are random ones, as the released
+            code's are, since it shuffles options in place.
     """
 
     video: bool = False
@@ -56,6 +56,7 @@ BRIDGES = {
     "none": Bridge(config={"adapter": "none"}),
     "temporal_1": Bridge(config={"temporal_std": 1.0}),
     "released": Bridge(config={"temporal_std": 1.0, "gate2": -3.5}),
+    "default": Bridge(config={"gate2": -3.5}),  # of prealignment.train
     "misplaced": Bridge(misplaced=True),
     "letters": Bridge(choices=0.5),
     "stale_letters": Bridge(choices=0.5, stale_letters=True),
@@ -64,6 +65,9 @@ BRIDGES = {
     "tuned_100": Bridge(video=True, init=MAIN, labels=1.0),
     "nothing_10": Bridge(video=True, labels=0.1, steps=STEPS + TUNING),
     "nothing_100": Bridge(video=True, labels=1.0, steps=STEPS + TUNING),
+    # As in the paper, twice the passes of fine-tuning.
+    "short_10": Bridge(video=True, labels=0.1, steps=2 * TUNING),
+    "short_100": Bridge(video=True, labels=1.0, steps=2 * TUNING),
 }
 
 
@@ -92,6 +96,7 @@ ARMS = {
     "none": Arm("W and t alone, projected", "none"),
     "temporal_1": Arm("t ~ N(0, 1), projected", "temporal_1"),
     "released": Arm("t ~ N(0, 1), gate2 = -3.5, projected", "released"),
+    "default": Arm("gate2 = -3.5, our default, projected", "default"),
     "misplaced": Arm("slots misplaced, projected", "misplaced"),
     "letters": Arm("half choices, projected", "letters"),
     "stale_letters": Arm("half choices of other orders, projected", "stale_letters"),
@@ -101,5 +106,7 @@ ARMS = {
     "tuned_100": Arm("pre-aligned, all labels, raw", "tuned_100", RAW),
     "nothing_10": Arm("from nothing, 10 % of the labels, raw", "nothing_10", RAW),
     "nothing_100": Arm("from nothing, all labels, raw", "nothing_100", RAW),
+    "short_10": Arm("from nothing, twice the passes, 10 % of the labels, raw", "short_10", RAW),
+    "short_100": Arm("from nothing, twice the passes, all labels, raw", "short_100", RAW),
 }
 CORE = (WORDS, "text", "projected", "shifted", "raw", "blind", "shuffled", "video")

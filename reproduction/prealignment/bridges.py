@@ -12,13 +12,13 @@ from torch import Tensor
 from transformers import TrainingArguments
 
 from prealignment.model.config import AlignmentConfig
-from prealignment.model.layouts import Row
+from prealignment.model.layouts import Row, Sample
 from prealignment.training.trainer import AlignmentTrainer
 from prealignment.training.visits import Examples, Item, Shares
 from prealignment.weights.alignments import Aligned, Settings, open_aligned
 from qa.options import LETTERS
 from reproduction.prealignment.arms import RATE, TUNING_RATE, Bridge
-from reproduction.prealignment.language import FRAMES, OPTIONS, ask, by_kind, caption_sample
+from reproduction.prealignment.language import FRAMES, ask, by_kind, caption_sample
 from toyworld.language import Event
 
 ROWS = 32  # of a step
@@ -39,13 +39,16 @@ def record_of(events: Sequence[Event], name: str, most: int, rng: random.Random)
     }
 
 
-def with_stale_letters(records: Sequence[Item], rng: random.Random) -> list[Item]:
-    """The same text videos with the letters of options in another order."""
-    return [
-        {**record, "QAs": [{**q, "answer": rng.choice(LETTERS[:OPTIONS])} for q in record["QAs"]]}
-        for record in records
-        if isinstance(record, dict)
-    ]
+class StaleExamples(Examples):
+    """Examples whose letters are right at the first visit alone: the released code shuffles options
+    in place, and keeps the letter that was right before."""
+
+    def draw(self, item: Item, visit: int, rng: random.Random) -> Sample:
+        """See Examples."""
+        sample = super().draw(item, visit, rng)
+        if sample.task == "choice" and visit:
+            return replace(sample, answer=rng.choice(LETTERS[: len(sample.options)]))
+        return sample
 
 
 class MisplacedExamples(Examples):
@@ -75,9 +78,9 @@ def train(
     folder: Path,
 ) -> float:
     """Train a bridge; returns the mean loss of the last steps."""
-    if bridge.stale_letters:
-        records = with_stale_letters(records, random.Random(seed))
-    kind = MisplacedExamples if bridge.misplaced else Examples
+    kind = Examples
+    if bridge.misplaced or bridge.stale_letters:
+        kind = MisplacedExamples if bridge.misplaced else StaleExamples
     examples = kind(
         records,
         vectors_of,

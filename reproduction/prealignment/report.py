@@ -29,6 +29,7 @@ MEASURES = {  # what they are called in tables
     "letter_order": "order, letters",
     "recall": "recall",
     "told_order": "told in order",
+    "pairs_in_order": "pairs in order",
     "whole": "whole story",
 }
 

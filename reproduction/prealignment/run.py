@@ -11,13 +11,12 @@ in exp/prealignment; what a seed printed, in exp/prealignment/logs.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from reproduction.jobs import Runner, python
 from reproduction.prealignment.arms import ARMS, CORE
 from reproduction.prealignment.report import METHOD, write_report
 from reproduction.prealignment.results import collect
-from reproduction.results import write_results
+from reproduction.results import Results
 from reproduction.seeds import SEEDS, run_parser, run_seeds
 from tools.cli import run_script
 from tools.store.locks import sole_writer
@@ -35,11 +34,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             words = [seed, "--exp", args.exp, "--arms", *arms]
             runner.job(f"seed-{seed}", [python("reproduction.prealignment.trial", *words)])
 
-        def report(out: Path) -> None:
-            write_results(out / "prealignment.json", collect(args.exp, range(1, SEEDS + 1)))
-            write_report(out)
+        def results() -> Results:
+            return collect(args.exp, range(1, SEEDS + 1))
 
-        run_seeds(args, runner, METHOD, make, report)
+        run_seeds(args, runner, METHOD, make, results, write_report)
 
 
 if __name__ == "__main__":

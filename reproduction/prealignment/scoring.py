@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,8 @@ def score(aligned: Aligned, cases: Sequence[Case], vectors: Sequence[np.ndarray]
     Each kind of question is the share of right answers by the likelihood of the options, and with
     `letter_` by the likeliest letter; `order` has the kinds of ORDER together. Of the description,
     `recall` is the share of the events that it tells, `told_order` the share of the pairs of told
-    events that stand in the right order, `whole` whether it is right word by word.
+    events that stand in the right order, `pairs_in_order` that of all pairs of events, and `whole`
+    whether it is right word by word.
     """
     counts: Counts = {}
 
@@ -84,7 +86,9 @@ def score(aligned: Aligned, cases: Sequence[Case], vectors: Sequence[np.ndarray]
         told = [true.index(event) for event in dict.fromkeys(TOLD.findall(text)) if event in true]
         pairs = list(combinations(told, 2))
         add("recall", video, len(told), len(true))
-        add("told_order", video, sum(a < b for a, b in pairs), len(pairs))
+        in_order = sum(a < b for a, b in pairs)
+        add("told_order", video, in_order, len(pairs))
+        add("pairs_in_order", video, in_order, comb(len(true), 2))
         right_text = str(caption_sample(case.events).answer).replace(" ", "")
         add("whole", video, text.replace(" ", "") == right_text)
     return counts

@@ -236,7 +236,7 @@ def test_vectors_of_another_width_are_refused(run, pretrained, data_root, tmp_pa
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1] == (
         "error: the image vectors of films by tiny-clip have 8 numbers, and the model reads 16:"
-        " they are of another CLIP than their name says"
+        " they are of another CLIP than they say"
     )
 
 

@@ -13,8 +13,8 @@ from reproduction.claims import Claim, effect_and_verdict
 from reproduction.prealignment import arms, clips, report, results, scoring, toylm
 from reproduction.prealignment.bridges import (
     MisplacedExamples,
+    StaleExamples,
     record_of,
-    with_stale_letters,
     without_bridge,
 )
 from reproduction.prealignment.footage import open_footage
@@ -166,16 +166,20 @@ def test_misplaced_vectors_stand_over_the_end_of_the_instruction(tokenizer):
     assert wrong.tolist() == [[0, 2], [0, 3], [0, 4], [1, 1], [1, 2], [1, 3]]
 
 
-def test_stale_letters_leave_open_answers_right():
-    records = [record_of(STORY, str(n), 7, random.Random(n)) for n in range(20)]
-    stale = with_stale_letters(records, random.Random(0))
-    pairs = [
-        (a, b)
-        for x, y in zip(records, stale, strict=True)
-        for a, b in zip(x["QAs"], y["QAs"], strict=True)
-    ]
-    assert all(a["answer_open_ended"] == b["answer_open_ended"] for a, b in pairs)
-    assert 0.1 < np.mean([a["answer"] == b["answer"] for a, b in pairs]) < 0.35
+def test_stale_letters_are_right_at_the_first_visit_alone(tokenizer):
+    record = record_of(STORY, "a", 7, random.Random(0))
+    right = {q["question"]: q["answer_open_ended"] for q in record["QAs"]}
+
+    def letters(kind, visit):
+        """Whether the letter of each of many samples is that of the right option."""
+        examples = kind([record], None, tokenizer, Shares(1.0, 0.0), 4, 6, 100)
+        samples = [examples.draw(record, visit, random.Random(n)) for n in range(100)]
+        return [s.options["ABCDE".index(s.answer)] == right[s.question] for s in samples]
+
+    assert all(letters(Examples, 1)) and all(letters(StaleExamples, 0))
+    assert 0.1 < np.mean(letters(StaleExamples, 1)) < 0.35
+    asked_openly = StaleExamples([record], None, tokenizer, Shares(0.0, 0.0), 4, 6, 100)
+    assert {asked_openly.draw(record, 1, random.Random(n)).task for n in range(9)} == {"open"}
 
 
 def test_the_counts_of_what_is_answered_and_told(llm, monkeypatch):
@@ -199,6 +203,7 @@ def test_the_counts_of_what_is_answered_and_told(llm, monkeypatch):
     assert counts["what_does"] == [[first_is_right], [1]]
     assert counts["recall"] == [[2], [3]]  # the star that turns did not happen
     assert counts["told_order"] == [[0], [1]] and counts["whole"] == [[0], [1]]
+    assert counts["pairs_in_order"] == [[0], [3]]
 
 
 SMALL = Size(

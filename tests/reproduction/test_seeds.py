@@ -2,9 +2,11 @@
 
 import pytest
 
+from reproduction import seeds
 from reproduction.jobs import JobFailed, Runner
 from reproduction.seeds import run_parser, run_seeds
 from tools.errors import UserError
+from tools.store.files import read_json, write_json
 
 
 @pytest.fixture
@@ -21,12 +23,11 @@ def run(tmp_path):
                 raise JobFailed(str(seed))
             made.append(seed)
 
-        def report(out):
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "method.json").write_text("{}")
-            reported.append(out)
+        def collect():
+            return {"arms": {"a": {"seeds": {str(seed): {} for seed in made}}}}
 
-        run_seeds(args, Runner(tmp_path / "logs", 1), "method", make, report)
+        runner = Runner(tmp_path / "logs", 1)
+        run_seeds(args, runner, "method", make, collect, reported.append)
         return made, reported
 
     return start
@@ -35,6 +36,22 @@ def run(tmp_path):
 def test_each_seed_is_made_and_reported(run, tmp_path):
     out = tmp_path / "out"
     assert run("--seeds", "3", "--out", str(out)) == ([1, 2, 3], [out] * 3)
+
+
+def test_a_part_of_a_run_takes_nothing_away_from_the_results(run, tmp_path, monkeypatch, capsys):
+    results, exp = tmp_path / "results", tmp_path / "exp"
+    monkeypatch.setattr(seeds, "RESULTS", results)
+    two = {"arms": {"a": {"seeds": {"1": {}, "2": {"of": "an earlier run"}}}}}
+    results.mkdir()
+    write_json(results / "method.json", two)
+    _, folders = run("--seeds", "1")
+    assert folders == [exp] and read_json(results / "method.json") == two
+    assert f"{results} stays as it is: it has seeds of a that are not in {exp}" in (
+        capsys.readouterr().out
+    )
+    _, folders = run("--seeds", "2")
+    assert folders == [exp, exp, results]
+    assert read_json(results / "method.json")["arms"]["a"]["seeds"] == {"1": {}, "2": {}}
 
 
 def test_quick_makes_one_seed_and_leaves_the_results_alone(run, tmp_path, capsys):
