@@ -19,7 +19,7 @@ import orjson
 import yaml
 
 from reproduction.results import Results, as_scores
-from tools.statistics import ALL, Interval, Scores, Spread, difference
+from tools.statistics import ALL, Interval, Scores, Spread, difference, kept
 from tools.store.files import read_json, replace_atomically
 
 ORDERED = "ordered"  # the measure of a claim that names none
@@ -34,6 +34,8 @@ class Claim:
         text: the claim as a sentence.
         group: of the videos that it is about: those of so many events, or all.
         above: what the difference must be above.
+        kept: where it is not 0, the claim is that an arm, `better` and `worse`, keeps this share of
+            what it reaches in the group `of`.
     """
 
     source: str
@@ -43,6 +45,8 @@ class Claim:
     metric: str = ORDERED
     group: str = ALL
     above: float = 0.0
+    kept: float = 0.0
+    of: str = ALL
 
 
 def read_claims(path: Path) -> list[Claim]:
@@ -67,6 +71,9 @@ def effect_and_verdict(results: Results, claim: Claim) -> tuple[Spread | None, s
     pairs = [(final(better[seed]), final(worse[seed])) for seed in better if seed in worse]
     if not pairs:
         return None, "not run"
+    if claim.kept:
+        effect = kept([run for run, _ in pairs], claim.metric, claim.group, claim.of, claim.kept)
+        return effect, verdict(effect, len(pairs), claim.above)
     effect = difference(pairs).get(claim.metric, {}).get(claim.group)
     return effect, verdict(effect, len(pairs), claim.above) if effect else "not asked"
 
@@ -99,6 +106,7 @@ def entries(method: str, results: Results, claims: Sequence[Claim]) -> list[dict
             "better": claim.better,
             "worse": claim.worse,
             **({"above": claim.above} if claim.above else {}),
+            **({"kept": claim.kept, "of": claim.of} if claim.kept else {}),
             **_numbers(effect),
             "n": effect.seeds if effect else 0,
             "verdict": judged,

@@ -131,6 +131,25 @@ def difference(
     return _spreads(differences, seed)
 
 
+def kept(
+    runs: Sequence[Scores],
+    metric: str,
+    group: str,
+    of: str,
+    share: float,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Spread:
+    """The mean over a model's seeds of (a metric's ratio in a group of videos - `share` of that in
+    the group `of`): above 0 where that share is kept. Resampled as in `difference`."""
+    estimates = []
+    for run in runs:
+        own = _estimates(run, resamples, seed)
+        value, drawn = own[metric, of]
+        estimates.append(difference_of(own[metric, group], (share * value, share * drawn)))
+    return _spreads([{(metric, group): estimate} for estimate in estimates], seed)[metric][group]
+
+
 def check_same_videos(scores: Scores, others: Scores) -> None:
     """Raise UserError where two models were not asked the same about the same videos."""
     questions, subjects = [], []

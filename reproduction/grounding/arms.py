@@ -12,8 +12,10 @@ LENGTHS = (8, 16, 32, 64, 128)  # shots; the first is that of training
 TEST_FILMS = 100  # of each length
 GROUNDED, SIMILARITY = "grounded", "similarity"
 TUNED = ("refined", "staged")  # of which the image model is trained too
-# Arm -> spans of the bridge that films with two moments are answered from; 0: uniform frames.
-TWO_MOMENTS = {"two_uniform": 0, "two_one_span": 1, "two_spans": 2}
+# Arm -> spans of the bridge that films with two moments are answered from; 0: uniform frames, and
+# None: the spans that the released code draws.
+TWO_MOMENTS: dict[str, int | None] = {"two_uniform": 0, "two_one_span": 1, "two_spans": 2}
+TWO_MOMENTS["two_drawn"] = None
 # Arm -> the arm whose frames a second image model answers from.
 SECOND_ANSWERER = {"second_uniform": "uniform", "second_grounded": GROUNDED}
 # Of labels that are kept; two shots of one colour in a row outdo a moment of one shot by 0.5.
@@ -27,9 +29,11 @@ ARMS = {  # what they are called in tables
     "shuffled": "question about another action",
     SIMILARITY: "frames most similar to the question",
     "oracle_labels": "true labels",
-    "labels_mean": "labels: mean subtracted",
-    "labels_min": "labels: minimum subtracted",
-    "labels_none": "labels: nothing subtracted",
+    "labels_default": "labels: the command's defaults",
+    "labels_top": "all labels: the best frames alone",
+    "labels_mean": "all labels: mean subtracted",
+    "labels_min": "all labels: minimum subtracted",
+    "labels_none": "all labels: nothing subtracted",
     "rope": "RoPE without a window",
     "learned": "learned positions",
     "none": "no positions",
@@ -38,11 +42,14 @@ ARMS = {  # what they are called in tables
     "candidates_32": "frames from 32 of the film",
     "drawn_spans": "spans drawn as released",
     "clip_max": "flow over the film's largest, as released",
+    "raw_flow": "the same in training, pixels at test",
+    "released": "all of this as released",
     "features": "features of pictures instead of flow",
     "differences": "differences of pictures instead of flow",
     "two_uniform": "two moments: uniform frames",
     "two_one_span": "two moments: the best span",
     "two_spans": "two moments: the two best spans",
+    "two_drawn": "two moments: spans drawn as released",
     "second_uniform": "InstructBLIP, uniform frames",
     "second_grounded": "InstructBLIP, grounded",
     "refined": "self-refined, few steps",
@@ -74,9 +81,15 @@ def _with_positions(positions: str) -> BridgeArm:
 BRIDGES = {
     GROUNDED: BridgeArm(),
     "oracle_labels": BridgeArm("truth"),
-    **{f"labels_{baseline}": BridgeArm(baseline, 0.0) for baseline in ("mean", "min", "none")},
+    "labels_default": BridgeArm("mean", 0.5),  # of grounding.labels
+    **{f"labels_{base}": BridgeArm(base, 0.0) for base in ("top", "mean", "min", "none")},
     **{name: _with_positions(name) for name in ("rope", "learned", "none", "reference")},
     "clip_max": BridgeArm(config={"normalise": "clip_max"}),
+    "released": BridgeArm(
+        "min",
+        0.0,
+        {"positions": "reference", "max_positions": 1024, "normalise": "clip_max"},
+    ),
     **{kind: BridgeArm(reads=kind) for kind in ("features", "differences")},
     # Of which one is chosen on validation films; a shot has 4 tokens.
     **{f"window_{tokens}": BridgeArm(config={"window": tokens}) for tokens in (6, 12, 24)},

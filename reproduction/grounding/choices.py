@@ -16,6 +16,7 @@ from tools.features.flow import FPS, Flow
 from toyworld.language import ACTIONS
 
 MOST_FLOWS = 64  # the released code's cap of a video's flows
+SIDE = 224  # pixels of a picture there
 CANDIDATES = 32  # frames of a video that the released code chooses from
 
 Times = list[float]
@@ -87,44 +88,75 @@ def shuffled(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice
     return _in_spans(groundings)
 
 
+def _thin(flow: Flow) -> Flow:
+    """Flow of which MOST_FLOWS are kept, as the released code keeps them."""
+    if len(flow.times) <= MOST_FLOWS:
+        return flow
+    kept = middles(len(flow.times), MOST_FLOWS)
+    starts = flow.times[kept, 0]
+    ends = np.append(starts[1:], flow.times[-1, 1])
+    return Flow(flow.speed[kept], np.stack([starts, ends], 1), flow.max_speed)
+
+
 def thinned(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
-    """Frames of the best span in flow of which MOST_FLOWS are kept, as the released code keeps
-    them."""
-    groundings = []
-    for flow, film in zip(films.flow, films.films, strict=True):
-        if len(flow.times) > MOST_FLOWS:
-            kept = middles(len(flow.times), MOST_FLOWS)
-            starts = flow.times[kept, 0]
-            ends = np.append(starts[1:], flow.times[-1, 1])
-            flow = Flow(flow.speed[kept], np.stack([starts, ends], 1), flow.max_speed)
-        groundings.append(sampler.ground(flow, film.question))
-    return _in_spans(groundings)
+    """Frames of the best span in thinned flow."""
+    asked = zip(films.flow, films.films, strict=True)
+    return _in_spans([sampler.ground(_thin(flow), film.question) for flow, film in asked])
+
+
+def _among_candidates(films: Films, groundings: Sequence[Grounding]) -> Choice:
+    """Those of CANDIDATES frames spread over the film that lie in the spans, or else the nearest to
+    the first one's middle."""
+    times = []
+    for film, grounding in zip(films.films, groundings, strict=True):
+        spread = np.array(frame_times([(0.0, length_of(film))], CANDIDATES))
+        inside = spread[[any(a <= time < b for a, b in grounding.spans) for time in spread]]
+        if not len(inside):
+            start, end = grounding.spans[0]
+            inside = spread[[np.abs(spread - (start + end) / 2).argmin()]]
+        times.append(inside[middles(len(inside), NFRAME)].tolist())
+    return Choice(times, [grounding.spans for grounding in groundings])
 
 
 def candidates(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
-    """Those of CANDIDATES frames spread over the film that lie in the best span, or else the
-    nearest."""
-    times, spans = [], []
-    for flow, film in zip(films.flow, films.films, strict=True):
-        grounding = sampler.ground(flow, film.question)
-        [(start, end)] = grounding.spans
-        spread = np.array(frame_times([(0.0, length_of(film))], CANDIDATES))
-        inside = spread[(spread >= start) & (spread < end)]
-        if not len(inside):
-            inside = spread[[np.abs(spread - (start + end) / 2).argmin()]]
-        times.append(inside[middles(len(inside), NFRAME)].tolist())
-        spans.append(grounding.spans)
-    return Choice(times, spans)
+    """Those of CANDIDATES frames that lie in the best span, or else the nearest."""
+    asked = zip(films.flow, films.films, strict=True)
+    return _among_candidates(films, [sampler.ground(flow, film.question) for flow, film in asked])
+
+
+def _drawn(
+    sampler: Sampler, flows: Sequence[Flow], films: Films, rng: np.random.Generator
+) -> list[Grounding]:
+    """The spans that the released code draws."""
+    return [
+        sampler.ground(flow, film.question, decoding="reference", seed=int(rng.integers(2**31)))
+        for flow, film in zip(flows, films.films, strict=True)
+    ]
 
 
 def drawn(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
     """Frames of the spans that the released code draws."""
-    return _in_spans(
-        [
-            sampler.ground(flow, film.question, decoding="reference", seed=int(rng.integers(2**31)))
-            for flow, film in zip(films.flow, films.films, strict=True)
-        ]
-    )
+    return _in_spans(_drawn(sampler, films.flow, films, rng))
+
+
+def released(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
+    """Thinned flow, spans that are drawn, and frames among CANDIDATES."""
+    flows = [_thin(flow) for flow in films.flow]
+    return _among_candidates(films, _drawn(sampler, flows, films, rng))
+
+
+class RawFlow(Flow):
+    """Flow that is not normalised."""
+
+    def normalised(self, how: str = "fixed") -> np.ndarray:
+        """Pixels of a picture of SIDE from one picture to the next."""
+        return self.speed.astype(np.float32) * SIDE / FPS
+
+
+def raw(sampler: Sampler, films: Films, rng: np.random.Generator) -> Choice:
+    """Frames of the best span in flow that is not divided by the film's largest, as in training."""
+    flows = [RawFlow(flow.speed, flow.times, flow.max_speed) for flow in films.flow]
+    return grounded(sampler, Films(films.shots, films.films, flows), rng)
 
 
 def similar(model: Similarity, films: Films) -> Choice:

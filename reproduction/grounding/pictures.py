@@ -40,9 +40,9 @@ def with_pictures(films: Films, seen: np.ndarray, kind: str) -> Films:
 
 
 def picture_numbers(kind: str, answerer: Answerer, shots: Shots) -> np.ndarray:
-    """(shots, 4, numbers) float32 of the pictures that flow is computed from: the mean of what the
-    image model's vision tower makes of the patches of each; or the mean RGB of each cell of the
-    flow's grid, 0 to 1."""
+    """(shots, 4, numbers) float32 of the pictures that flow is computed from: all that the image
+    model's vision tower makes of each, its class and its patches; or the mean RGB of each cell of
+    the flow's grid, 0 to 1."""
     if kind == FEATURES:
         return _features(answerer, shots.pictures[:, ::STEP])
     count, four, side = shots.sampled.shape[:3]
@@ -54,6 +54,6 @@ def picture_numbers(kind: str, answerer: Answerer, shots: Shots) -> np.ndarray:
 def _features(answerer: Answerer, pictures: np.ndarray) -> np.ndarray:
     tower = answerer.model.vision_model
     shots = [
-        tower(pixel_values=pixels(answerer, part)).last_hidden_state.mean(1) for part in pictures
+        tower(pixel_values=pixels(answerer, part)).last_hidden_state.flatten(1) for part in pictures
     ]
     return torch.stack(shots).numpy()

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from reproduction.claims import read_claims
+from reproduction.grounding.results import FIGURES
 from reproduction.results import Results
 from reproduction.seeds import made_on, report_folder, spreads_of, write_seed_report
 from reproduction.tables import interval_cell, markdown_table, seed_claim_rows, share_cell
@@ -69,12 +70,25 @@ def detail_rows(results: Results, spreads: dict[str, Spreads]) -> Iterator[Seque
         ]
 
 
+def training_rows(results: Results) -> Iterator[Sequence[str]]:
+    """How bridges were labelled, and how long it took to train those that come with an image model;
+    means over seeds."""
+    yield ["arm", "films with a label", "IoU of labels", "CPU seconds"]
+    for arm in results["arms"].values():
+        runs = arm["seeds"].values()
+        values = [[run[name] for run in runs if name in run] for name in FIGURES]
+        if any(values):
+            means = [fmean(own) if own else None for own in values]
+            yield [arm["label"], *map(share_cell, means[:2]), f"{means[2]:.0f}" if means[2] else ""]
+
+
 def tables(results: Results, claims: Sequence[dict[str, Any]]) -> str:
     """All tables in Markdown."""
-    spreads = spreads_of(results)
+    spreads, training = spreads_of(results), list(training_rows(results))
     parts = [
         markdown_table(accuracy_rows(results, spreads)),
         markdown_table(detail_rows(results, spreads)),
+        *([markdown_table(training)] if len(training) > 1 else []),
         markdown_table(seed_claim_rows(claims, {"shots": "group"})),
         f"Window: {results['window']} tokens on either side. {made_on(results)}",
     ]

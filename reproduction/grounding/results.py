@@ -15,6 +15,9 @@ from reproduction.grounding.arms import ARMS, LENGTHS, NFRAME, TEST_FILMS
 from reproduction.jobs import job_seconds
 from reproduction.results import Results, machine
 
+# Share of the films of training that have a label, and its intersection over union with the true
+# moment; CPU seconds of training the bridge and the image model.
+FIGURES = ("labelled", "label_iou", "train_s")
 PACKAGES = ("torch", "transformers", "opencv-python-headless")
 
 
@@ -43,7 +46,11 @@ def collect(exp: Path, seeds: Sequence[int], window: int) -> Results:
     rows = {seed: read_rows(exp / f"seed_{seed}") for seed in seeds}
     for arm, label in ARMS.items():
         runs = {
-            str(seed): {"base": str(seed), "phases": [columns([known[arm, n] for n in LENGTHS])]}
+            str(seed): {
+                "base": str(seed),
+                "phases": [columns([known[arm, n] for n in LENGTHS])],
+                **{k: known[arm, LENGTHS[0]][k] for k in FIGURES if k in known[arm, LENGTHS[0]]},
+            }
             for seed, known in rows.items()
             if all((arm, n) in known for n in LENGTHS)
         }

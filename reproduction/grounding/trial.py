@@ -6,10 +6,12 @@ Everything that was made is kept in <exp>/seed_<n>, and what is there is not mad
 answers to the films of one length are one line of results.jsonl.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ import torch
 
 from grounding.answerer.answerer import Answerer
 from grounding.answerer.weights import load_answerer, open_answerer, save_trained
-from grounding.bridge.moments import Ratios, iou_of_unions
+from grounding.bridge.moments import Ratios, iou, iou_of_unions
 from grounding.bridge.sampler import BRIDGE, Sampler, open_tokenizer
 from grounding.bridge.weights import load_bridge
 from reproduction.grounding.arms import (
@@ -39,8 +41,11 @@ from reproduction.grounding.choices import (
     WITHOUT_BRIDGE,
     Choice,
     Span,
+    drawn,
     grounded,
     grounded_in,
+    raw,
+    released,
     similar,
 )
 from reproduction.grounding.films import (
@@ -59,9 +64,10 @@ from reproduction.grounding.results import read_rows
 from reproduction.grounding.shots import Shots, moment_of, open_shots
 from reproduction.grounding.similarity import Similarity, teach_similarity
 from tools.cli import new_folder, run_script, script_parser, whole
-from tools.store.files import Appender, replace_atomically
+from tools.store.files import Appender, read_json, replace_atomically, write_json
 from tools.store.jsonl import dumps
 
+ABOUT = "about.json"  # how a bridge was labelled, or how long its training took
 TRAIN, TEST = 0, 1  # parts of a seed, which share no story
 FIRST_STORIES = 900  # the toy world's seed of the first part of seed 0
 
@@ -170,9 +176,15 @@ class Trial:
             if arm.labels != "truth":
                 spans = confident_spans(self.scores, arm.labels, arm.min_confidence)
             examples = examples_of(films, spans, reader.bridge.config.normalise)
-            print(name, f"{len(examples)} of {len(films.films)} films have a label", flush=True)
+            labelled = [(a, b) for a, b in zip(spans, films.truth, strict=True) if a]
+            about = {
+                "labelled": round(len(labelled) / len(films.films), 4),
+                "label_iou": round(fmean([iou(a, b) for a, b in labelled] or [0.0]), 4),
+            }
+            print(name, about, flush=True)
             train(reader, examples, self.seed, self.size.steps)
             folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / ABOUT, about)
             reader.save(folder)
         return Sampler(load_bridge(folder / BRIDGE), open_tokenizer(folder))
 
@@ -188,6 +200,7 @@ class Trial:
         folder = self.folder / "tuned" / arm
         if not (folder / BRIDGE).is_file():
             source = self.answerer.settings.base
+            start = time.process_time()
             answerer = open_answerer(source, stage="sf")
             reader = new_reader(self.seed, words(), **self.config)
             if arm == "refined":
@@ -195,6 +208,7 @@ class Trial:
             else:
                 stage(answerer, reader, self.training, self.scores, self.seed)
             folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / ABOUT, {"train_s": round(time.process_time() - start)})
             save_trained(answerer, folder)
             reader.save(folder)
         return load_answerer(folder), Sampler.open(folder)
@@ -208,6 +222,10 @@ class Trial:
             return grounded(self.tuned(arm)[1], films, rng)
         if arm in WITHOUT_BRIDGE:
             return WITHOUT_BRIDGE[arm](films, rng)
+        if arm == "released":
+            return released(self.sampler(arm), films, rng)
+        if arm == "raw_flow":
+            return raw(self.sampler("clip_max"), films, rng)
         if arm in WITH_BRIDGE:
             return WITH_BRIDGE[arm](self.sampler(GROUNDED), films, rng)
         if arm in SECOND_ANSWERER:
@@ -245,13 +263,17 @@ class Trial:
         if choice.spans:
             pairs = zip(choice.spans, moments, strict=True)
             row["iou"] = [round(union_iou(spans, moment), 4) for spans, moment in pairs]
-        return row
+        trained = self.folder / ("tuned" if arm in TUNED else "bridges") / arm
+        return row | (read_json(trained / ABOUT) or {})
 
     def score_two(self, arm: str, length: int) -> dict[str, Any]:
         """The same of films with two moments: each frame is answered from alone, and right is what
         finds the answers of both."""
         films, seconds = self.two_moments[length]
-        if k := TWO_MOMENTS[arm]:
+        if (k := TWO_MOMENTS[arm]) is None:
+            rng = np.random.default_rng([self.seed, length])
+            choice = drawn(self.sampler(GROUNDED), films, rng)
+        elif k:
             choice = grounded_in(self.sampler(GROUNDED), films, k)
         else:
             choice = self.choose("uniform", films)

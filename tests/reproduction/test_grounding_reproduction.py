@@ -6,13 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import orjson
 import pytest
+import torch
 
 from grounding.answerer.weights import open_answerer
 from grounding.bridge.weights import read_config
 from reproduction.claims import Claim, effect_and_verdict, entries
 from reproduction.grounding import arms, refinement, report, results, similarity, trial
+from reproduction.grounding.bridges import new_reader
 from reproduction.grounding.choices import WITH_BRIDGE, WITHOUT_BRIDGE, grounded
 from reproduction.grounding.films import Films, confident_spans
+from reproduction.grounding.lessons import words
 from reproduction.grounding.pictures import (
     DIFFERENCES,
     FEATURES,
@@ -150,11 +153,17 @@ def test_both_answers_of_a_film_of_two_moments_must_be_among_those_of_its_frames
         trial, "answers", lambda _, __, asked: [f"thing {key[0][0]}" for key, _ in asked]
     )
     spans = {1: [(0.0, 2.0)], 2: [(0.0, 2.0), (6.0, 8.0)]}
-    stub = SimpleNamespace(ground=lambda flow, question, k: SimpleNamespace(spans=spans[k]))
+
+    def ground(flow, question, k=1, decoding="joint", seed=0):
+        return SimpleNamespace(spans=spans[k] if decoding == "joint" else [(6.0, 8.0)])
+
+    stub = SimpleNamespace(ground=ground)
     monkeypatch.setattr(Trial, "sampler", lambda self, name: stub)
     best, both = made.score("two_one_span", 4), made.score("two_spans", 4)
     assert (best["right"], best["inside"], best["iou"]) == ([0], [4], [0.5])
     assert (both["right"], both["inside"], both["iou"]) == ([1], [4], [1.0])
+    drawn = made.score("two_drawn", 4)
+    assert (drawn["right"], drawn["inside"], drawn["iou"]) == ([0], [4], [0.5])
     spread = made.score("two_uniform", 4)  # a frame of each shot
     assert (spread["right"], spread["inside"]) == ([1], [2]) and "iou" not in spread
 
@@ -193,7 +202,8 @@ def test_a_tiny_seed_end_to_end_and_again(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "confident_spans", lambda rows, *_: [(0.5, 1.0)] * len(rows))
     tiny = Trial(3, tmp_path / "seed_3", {"window": 4}, SMALL)
     names = ["uniform", "oracle", "grounded", "shuffled", "similarity", "refined", "staged"]
-    names += ["features", "differences", "clip_max", "second_grounded"]
+    names += ["features", "differences", "clip_max", "second_grounded", "rope", "oracle_labels"]
+    names += ["raw_flow", "released"]
     tiny.run(names[:2])
     tiny.run(names)
     lines = (tiny.folder / "results.jsonl").read_bytes().splitlines()
@@ -202,9 +212,25 @@ def test_a_tiny_seed_end_to_end_and_again(tmp_path, monkeypatch):
     by_arm = {(row["arm"], row["shots"]): row for row in rows}
     assert by_arm["oracle", 4]["inside"] == [4, 4, 4] and by_arm["oracle", 4]["iou"] == [1, 1, 1]
     assert all(len(row["right"]) == 3 for row in rows)
-    for name, tokens in (("features", 64), ("differences", 588)):
+    for name, tokens in (("features", 17 * 64), ("differences", 588)):
         config = read_config(tiny.folder / "bridges" / name / "bridge.safetensors")
         assert (config.input, config.features) == ("rgb", tokens)
+    for name, positions, unit in (
+        ("grounded", "rope_window", "fixed"),
+        ("rope", "rope", "fixed"),
+        ("clip_max", "rope_window", "clip_max"),
+        ("released", "reference", "clip_max"),
+    ):
+        config = read_config(tiny.folder / "bridges" / name / "bridge.safetensors")
+        assert (config.positions, config.normalise) == (positions, unit)
+    # Labels are the true moments for one bridge alone, and what is said of them stays with it.
+    assert by_arm["oracle_labels", 2]["label_iou"] == 1 > by_arm["grounded", 2]["label_iou"]
+    assert by_arm["grounded", 2]["labelled"] == 1 and "labelled" not in by_arm["uniform", 2]
+    fresh = new_reader(3, words(), window=4).bridge.state_dict()
+    for name in ("refined", "staged"):
+        assert by_arm[name, 2]["train_s"] >= 0
+        tuned = tiny.tuned(name)[1].bridge.state_dict()
+        assert not all(torch.equal(tuned[key], value) for key, value in fresh.items())
     assert open_answerer(str(tiny.folder / "second_answerer")).settings.family == "instructblip"
     again = Trial(3, tmp_path / "seed_3", {"window": 4}, SMALL)
     again.run(names)
@@ -245,6 +271,23 @@ def test_a_claim_is_about_films_of_one_length():
     effect, verdict = effect_and_verdict(made, at["128"])
     assert (effect.value, verdict) == (-1.0, "refuted")
     assert entries("grounding", made, [at["8"]])[0]["group"] == "8"
+
+
+@pytest.mark.parametrize(
+    ("longest", "effect", "judged"),
+    [
+        ([1, 1, 1, 1], 0.2, "supported"),
+        ([0, 0, 0, 0], -0.8, "refuted"),
+        ([1, 1, 1, 0], -0.05, "undecided"),
+    ],
+)
+def test_a_claim_may_be_that_a_share_is_kept(longest, effect, judged):
+    made = rows_of({("grounded", 8): [1, 1, 1, 1], ("grounded", 128): longest})
+    claim = Claim("own", "", "grounded", "grounded", "accuracy", "128", kept=0.8, of="8")
+    spread, verdict = effect_and_verdict(made, claim)
+    assert (spread.value, verdict) == (pytest.approx(effect), judged)
+    [row] = entries("grounding", made, [claim])
+    assert (row["kept"], row["of"], row["n"]) == (0.8, "8", 2)
 
 
 def test_every_claim_names_known_arms_and_lengths():
