@@ -9,7 +9,8 @@ log_p is log p(option's text | video, question) in nats, summed over its `tokens
 the log-softmax over the letters of the options, where they are listed in the prompt; choice is for
 a teacher that gives nothing but its letter. `<split>.features.npy` beside it, where there is one,
 is float16 (rows, D): a vector of each question, in the order of the ids. Whoever has another
-teacher writes these two files: they are the interface.
+teacher writes these two files: they are the interface. Rows of CaTeR's public code are read too:
+"teacher_hard_idx" is the choice, "teacher_embedding" the vector.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from tools.errors import UserError
 from tools.store.dataset import Dataset
 from tools.store.files import CorruptLine, replace_atomically
 from tools.store.jsonl import dumps
+
+PUBLIC_CHOICE = "teacher_hard_idx"  # of a row of CaTeR's public code
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,15 @@ def read_judgements(
             " the format of docs/distillation.md"
         ) from None
     judgements: dict[str, Judgement] = {}
+    embeddings: dict[str, list[float]] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            judgement = Judgement(**orjson.loads(line))
-        except (TypeError, ValueError) as error:
+            row = orjson.loads(line)
+            if PUBLIC_CHOICE in row:
+                embeddings[str(row["id"])] = row.get("teacher_embedding") or []
+                row = {"id": str(row["id"]), "choice": int(row[PUBLIC_CHOICE])}
+            judgement = Judgement(**row)
+        except (TypeError, ValueError, KeyError) as error:
             raise CorruptLine(f"{path} line {number} is no judgement ({error})") from None
         if judgement.id in judgements:
             raise CorruptLine(f"{path} line {number}: the id {judgement.id!r} comes twice")
@@ -117,6 +125,11 @@ def read_judgements(
     if allow_missing:
         questions = [question for question in questions if question.id in judgements] or questions
     _check(path, judgements, questions)
+    if any(embeddings.values()):
+        widths = {len(embedding) for embedding in embeddings.values()}
+        if len(widths) > 1 or len(embeddings) < len(judgements):
+            raise UserError(f"{path}: the vectors of its lines are of several lengths: {widths}")
+        return judgements, {key: np.array(v, np.float16) for key, v in embeddings.items()}
     vectors: dict[str, np.ndarray] = {}
     if (file := features_path(path)).is_file():
         rows = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -114,7 +114,7 @@ def import_labels(
 ) -> tuple[list[Record], Counter[str], str]:
     """The labels of a file in the released format: {key: [start, end]}, all of them whole numbers
     of 32 frames (videoinstruct), or all ratios of the video's time (ivinstruct). A key is a
-    question's id, or its place in the file that it was read from (videoinstruct).
+    question's id, or its place in the only file that the split was read from (videoinstruct).
 
     Returns:
         Rows of `pseudo_labels.jsonl`; how many entries were left out, by reason; the scale.
@@ -127,8 +127,9 @@ def import_labels(
     entries = read_json(file)
     if not isinstance(entries, dict) or not entries:
         raise UserError(f"{file} holds no labels: they are {{id: [start, end]}}")
-    known = {str(q.origin["place"]): q for q in questions if "place" in q.origin}
-    known |= {question.id: question for question in questions}
+    known = {question.id: question for question in questions}
+    if len({question.origin.get("file") for question in questions}) == 1:
+        known = {str(q.origin["place"]): q for q in questions if "place" in q.origin} | known
     if not any(key in known for key in entries):
         shown = ", ".join([*entries][:SHOWN]) + (", ..." if len(entries) > SHOWN else "")
         raise UserError(

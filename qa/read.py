@@ -4,6 +4,8 @@
         --dataset nextqa --split val
     python -m qa.read msrvttqa --file test_qa.json --video_dir DIR --dataset msrvttqa \\
         --split test --choices 5 --pool train_qa.json
+    python -m qa.read llava --file llava_image_tune_.json videochatgpt_tune_.json \\
+        --video_dir DIR --dataset ivinstruct --split train
     python -m qa.read own --file questions.csv --video_dir DIR --dataset mine --split test
 
 A question's video is the toolkit's video: the folder is listed in the data set's anno/init.jsonl as
@@ -64,7 +66,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     """The command line."""
     parser = script_parser(manual())
     parser.add_argument("benchmark", choices=BENCHMARKS, metavar="BENCHMARK", help="see above")
-    parser.add_argument("--file", type=Path, required=True, help="the questions")
+    parser.add_argument(
+        "--file",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="the questions; of several files, one split of them all",
+    )
     parser.add_argument("--answers", type=Path, metavar="FILE", help="answers in a file of its own")
     parser.add_argument("--map", type=Path, metavar="FILE", help="names of the videos' files")
     parser.add_argument(
@@ -119,16 +127,19 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
 
 
 class Reading:
-    """What becomes of the rows of one file: questions, or reasons."""
+    """What becomes of the rows of the files of a split: questions, or reasons."""
 
-    def __init__(self, benchmark: str, source: QuestionFiles, rows: Sequence[Row]) -> None:
-        self.source = source
+    def __init__(self, benchmark: str, sources: Sequence[QuestionFiles]) -> None:
+        self.sources = sources
+        self.split = sources[0].split
         self.questions: list[Question] = []
         self.rejected: list[dict[str, Any]] = []
         self.notes: Counter[str] = Counter()
         self.left_out = 0
         self._read = BENCHMARKS[benchmark].read
-        self._rows = rows
+        self._rows: list[tuple[QuestionFiles, Row]] = [
+            (source, row) for source in sources for row in rows_of_benchmark(benchmark, source)
+        ]
 
     def read(
         self,
@@ -140,13 +151,17 @@ class Reading:
     ) -> None:
         """Make a question of each row, or list why it is none."""
         lines: dict[str, list[Line] | None] = {}
-        for row in self._rows:
+        file_of: dict[str, Path] = {}
+        for source, row in self._rows:
             draft = None
             try:
-                draft = self._read(row.regular(), self.source)
+                draft = self._read(row.regular(), source)
+                if file_of.setdefault(draft.id, source.file) != source.file:
+                    draft.id = f"{source.file.stem}/{draft.id}"
+                    draft.notes.append("its id is another file's too, and has its file before it")
                 if whole_videos:
                     draft.start = draft.end = None
-                question = checked(draft, row.origin, dataset, self.source.split, videos, keep)
+                question = checked(draft, row.origin, dataset, self.split, videos, keep)
             except Rejected as rejected:
                 self._reject(rejected, draft, row.origin)
                 continue
@@ -199,8 +214,8 @@ class Reading:
             UserError: no question is left, or an id comes twice.
         """
         if self.questions:
-            write_questions(dataset.questions(self.source.split), self.questions)
-        path = dataset.rejected_questions(self.source.split)
+            write_questions(dataset.questions(self.split), self.questions)
+        path = dataset.rejected_questions(self.split)
         if self.rejected:
             with replace_atomically(path) as file:
                 file.writelines(dumps(row) + b"\n" for row in self.rejected)
@@ -220,14 +235,15 @@ class Reading:
 
     def print_funnel(self, dataset: Dataset) -> None:
         """Print what became of the rows; the numbers add up."""
-        print(f"{len(self._rows):>9,} rows read from {self.source.file}")
+        files = ", ".join(str(source.file) for source in self.sources)
+        print(f"{len(self._rows):>9,} rows read from {files}")
         for reason, count in Counter(row["reason"] for row in self.rejected).most_common():
             example = next(row for row in self.rejected if row["reason"] == reason)
             print(f"{-count:>9,} {reason}: {REASONS[reason]}, such as {_place(example)}")
         if self.left_out:
             print(f"{-self.left_out:>9,} not drawn by --limit")
         units = len({question.unit for question in self.questions})
-        path = dataset.questions(self.source.split)
+        path = dataset.questions(self.split)
         print(f"{len(self.questions):>9,} questions kept, of {units:,} videos or texts: {path}")
         hidden = sum(question.answer is None for question in self.questions)
         for note, count in [("labels are hidden", hidden), *self.notes.most_common()]:
@@ -236,7 +252,7 @@ class Reading:
         if warning := position_warning(self.questions):
             print(warning)
         if self.rejected:
-            print(f"rejected rows: {dataset.rejected_questions(self.source.split)}")
+            print(f"rejected rows: {dataset.rejected_questions(self.split)}")
 
 
 def _place(row: dict[str, Any]) -> str:
@@ -261,7 +277,7 @@ def pool_of(benchmark: str, source: QuestionFiles) -> list[tuple[str, str]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read one file into one split."""
+    """Read the files of one split."""
     args = parse_arguments(argv)
     dataset = open_dataset(args.dataset, args.data_root, may_be_new=True)
     if not SPLIT.fullmatch(args.split):
@@ -274,8 +290,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("--pool is where --choices takes wrong options from: add --choices 5")
     if args.subtitles and not args.subtitles.is_dir():
         raise UserError(f"--subtitles {args.subtitles}: no such folder")
-    source = QuestionFiles(args.file, args.split, args.answers, args.map)
-    reading = Reading(args.benchmark, source, rows_of_benchmark(args.benchmark, source))
+    if args.answers and len(args.file) > 1:
+        raise UserError("--answers belongs to one --file: read one file")
+    sources = [QuestionFiles(file, args.split, args.answers, args.map) for file in args.file]
+    reading = Reading(args.benchmark, sources)
     listing = settings_from(args, Listing)
     videos = Videos(dataset, args.video_dir, listing, may_lack="missing_video" in args.keep)
     reading.read(dataset.name, videos, args.keep, args.subtitles, args.whole)

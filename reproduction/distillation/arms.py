@@ -1,6 +1,7 @@
 """The arms: what a student reads, and what it learns from.
 
-All have the same tiny CLIP, first weights and order of the data a seed, and as many steps.
+All have the same tiny CLIP, first weights and order of the data a seed, and as many steps; the
+faithful ones have a CLIP's features, a student and batches of their own.
 """
 
 from dataclasses import dataclass, field
@@ -106,13 +107,13 @@ ARMS = {
         config=_FAITHFUL,
     ),
     "faithful_student": Arm(
-        "the faithful student, trained as ours: event lines",
+        "the faithful student, as many epochs and a rate of its choice: event lines",
         {"prompt_variant": "event", "clip": FAITHFUL},
         config=_FAITHFUL,
     ),
 }
 CORE = (
-    *("event", "frame", "random", "none", "none_10", "mse_10"),
+    *("event", "frame", "random", "none", "none_10", "unheard_10", "mse_10"),
     *("hybrid_10", "hybrid_10_70", "hybrid_10_100"),
 )
 # A student that is tested with less to see -> the arm, and its control.

@@ -1,5 +1,7 @@
 """From a teacher's log p to targets, and the file that holds them."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,28 @@ def test_a_file_holds_judgements_and_vectors_in_the_order_of_the_ids(tmp_path):
     assert [own for own in judgements.values()] == [rows[1], rows[0]]
     assert {key: row.tolist() for key, row in vectors.items()} == {"q0": [0, 0.5], "q1": [1, 1.5]}
     assert np.load(tmp_path / "teacher" / "train.features.npy").dtype == np.float16
+
+
+def public(key, choice, embedding=None):
+    """A row of the public code's files."""
+    row = {"id": key, "question": "?", "choices": ["a", "b", "c"], "teacher_hard_idx": choice}
+    return json.dumps(row | ({"teacher_embedding": embedding} if embedding else {}))
+
+
+def test_rows_of_the_public_code_are_judgements(tmp_path):
+    path = tmp_path / "train.videollava.jsonl"
+    path.write_text("\n".join([public("q1", 2, [0.5, 1.5]), public("q0", 0, [0.0, 1.0])]))
+    judgements, vectors = read_judgements(path, [question(0), question(1)])
+    assert judgements == {"q1": Judgement("q1", choice=2), "q0": Judgement("q0", choice=0)}
+    assert {key: row.tolist() for key, row in vectors.items()} == {"q1": [0.5, 1.5], "q0": [0, 1]}
+    path.write_text(public("q0", 0))
+    assert read_judgements(path, [question(0)]) == ({"q0": Judgement("q0", choice=0)}, {})
+    path.write_text("\n".join([public("q0", 0, [0.0, 1.0]), public("q1", 2)]))
+    with pytest.raises(UserError, match=r"the vectors of its lines are of several lengths"):
+        read_judgements(path, [question(0), question(1)])
+    path.write_text(public("q0", 3))
+    with pytest.raises(UserError, match="'q0' has not the 3 options"):
+        read_judgements(path, [question(0)])
 
 
 @pytest.mark.parametrize(

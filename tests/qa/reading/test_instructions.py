@@ -50,6 +50,27 @@ def test_llava(read, folder, write, reasons):
     assert reasons(rejected) == [(None, "unreadable_field"), ("5", "missing_video")]
 
 
+def test_several_files_make_one_split(read, write, tmp_path, reasons):
+    """As Video-LLaVA's images, videos and texts, whose ids may be the same."""
+    videos = {"id": "1", "video": "v_n0.mp4", "conversations": turns("What moves?", "A cup.")}
+    texts = [
+        {"id": "1", "conversations": turns("Hi", "Hello")},
+        {"id": "2", "conversations": turns("Q", "A", "Q")},
+    ]
+    first, second = write(tmp_path / "tune.json", [videos]), write(tmp_path / "nlp.json", texts)
+    questions, rejected, printed = read("llava", first, "--file", first, second, videos=VIDEOS)
+    assert {key: question.answer for key, question in questions.items()} == {
+        "1": "A cup.",
+        "nlp/1": "Hello",
+    }
+    assert questions["nlp/1"].origin["file"] == "nlp.json"
+    assert reasons(rejected) == [(None, "unreadable_field")]
+    assert f"3 rows read from {first}, {second}" in printed
+    assert "its id is another file's too, and has its file before it: 1 questions" in printed
+    refused = read("msvdqa", first, "--file", first, second, "--answers", first)
+    assert "error: --answers belongs to one --file: read one file" in refused
+
+
 def test_textvid_has_no_videos(read):
     asked = {"question": "what", "options": list("vwxyz"), "answer": "C"}
     rows = [
