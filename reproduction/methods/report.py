@@ -16,7 +16,7 @@ from reproduction.methods.arms import ARMS
 from reproduction.methods.figure import draw
 from reproduction.results import Results
 from reproduction.seeds import made_on, report_folder, spreads_of, write_seed_report
-from reproduction.tables import interval_cell, markdown_table, seed_claim_rows, share_cell
+from reproduction.tables import interval_cell, markdown_table, seed_claim_rows
 from tools.cli import run_script
 from tools.statistics import ALL, Spreads
 from tools.store.files import read_json
@@ -47,7 +47,7 @@ def kind_rows(results: Results, spreads: dict[str, Spreads]) -> Iterator[Sequenc
     kinds = (*CONTENT_KINDS, *ORDER_KINDS)
     yield ["who answers", *(kind.replace("_", " ") for kind in kinds)]
     for name, arm in results["arms"].items():
-        yield [arm["label"], *(share_cell(spreads[name][kind][ALL].value) for kind in kinds)]
+        yield [arm["label"], *(interval_cell(spreads[name][kind][ALL]) for kind in kinds)]
 
 
 def tables(results: Results, claims: Sequence[dict[str, Any]]) -> str:
