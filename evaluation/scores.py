@@ -23,6 +23,8 @@ METRICS = {
     "prefer_halves": "log p: over halves swapped",
     "prefer_adjacent": "log p: over neighbours swapped",
     "prefer_dropped": "log p a token: over half dropped",
+    "log_p_true": "log p a token: the truth",
+    "log_p_moved": "log p a token: in another order",
     "clip": "clip captions",
 }
 NOT_ASKED = "-"

@@ -14,7 +14,7 @@ from evaluation.toy.stories import Story
 from inference.likelihood import LogLikelihood
 from toyworld.language import Event
 
-Counts = dict[str, tuple[int, int]]
+Counts = dict[str, tuple[float, int]]
 
 
 def description_counts(truth: Sequence[Event], mentioned: Sequence[Event]) -> Counts:
@@ -68,14 +68,22 @@ def preference_counts(questions: Questions, likelihoods: Sequence[LogLikelihood]
 
     Compared by the sum of log p over the answer, and where events are dropped by its mean a token:
     a text of half the tokens has half the factors below 1, for which alone a sum would favour it.
+    log_p_true and log_p_moved are nats and tokens of the truth, and of all its events in another
+    order: what training does to either side.
 
     Args:
         likelihoods: of the true narrative, then of the perturbed ones.
     """
     truth, others = likelihoods[0], iter(likelihoods[1:])
     counts: Counts = {}
+    moved: list[LogLikelihood] = []
     for metric, texts in questions.perturbed.items():
-        log_p = attrgetter("mean" if metric == "prefer_dropped" else "total")
-        wins = sum(log_p(truth) > log_p(next(others)) for _ in texts)
-        counts[metric] = (wins, len(texts))
+        is_dropped = metric == "prefer_dropped"
+        log_p = attrgetter("mean" if is_dropped else "total")
+        own = [next(others) for _ in texts]
+        counts[metric] = (sum(log_p(truth) > log_p(other) for other in own), len(texts))
+        moved += [] if is_dropped else own
+    for metric, texts in (("log_p_true", [truth]), ("log_p_moved", moved)):
+        nats, tokens = (sum(getattr(text, key) for text in texts) for key in ("total", "tokens"))
+        counts[metric] = (round(nats, 1), tokens)
     return counts

@@ -23,7 +23,7 @@ from reproduction.tables import (
     page_with,
     share_cell,
 )
-from reproduction.temple.studies import crossing_rows, likelihood_rows
+from reproduction.temple.studies import crossing_rows, likelihood_rows, narrative_rows
 from tools.cli import new_folder, run_script, script_parser
 from tools.errors import UserError
 from tools.statistics import ALL
@@ -67,6 +67,7 @@ def make_tables(
         "claims": list(claim_rows(claims)),
         "cost": list(_cost_rows(results)),
         "likelihood": list(likelihood_rows(results)),
+        "narratives": list(narrative_rows(results)),
         "crossing": list(crossing_rows(results)),
     }
 
@@ -101,6 +102,10 @@ def markdown(results: Results, tables: Mapping[str, Table]) -> str:
         " steps lies above what the model gave them when the stage began, means over bases. SimPO"
         " has no model to compare with.",
         markdown_table(tables["likelihood"]),
+        "What SFT and every loss do to the likelihood of the test stories: log p a token, in nats,"
+        " of the true description and of those that tell its events in another order. Arms that"
+        " were scored before November 28, 2026 lack it.",
+        markdown_table(tables["narratives"]),
         "## Wrong captions",
         "From which share of wrong captions on preferring is better than SFT on the same chosen"
         f" texts, in {ORDERED}, interpolated between 0, 10, 20 and 35 %; at the learning rates that"

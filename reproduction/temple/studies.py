@@ -9,7 +9,7 @@ import numpy as np
 
 from reproduction.claims import ORDERED
 from reproduction.results import Results, as_scores
-from tools.statistics import TAILS, Estimate, difference_of, estimate_of, mean_over_seeds
+from tools.statistics import ALL, TAILS, Estimate, difference_of, estimate_of, mean_over_seeds
 
 IMITATING = "chosen_sft"
 PREFERRING = ("temple", "mixed", "r8")
@@ -92,6 +92,22 @@ def likelihood_rows(results: Results) -> Iterator[Sequence[str]]:
                 ]
                 unit = "a token" if stages[0]["loss"] == "ipo" else "an answer"
                 yield [arm["label"], stages[0]["stage"], *means, unit]
+
+
+def narrative_rows(results: Results) -> Iterator[Sequence[str]]:
+    """A table: log p a token of the true narratives of the test stories, and of their events in
+    another order, of the bases and after each phase of each arm, means over bases."""
+    yield ["arm", "after", "true", "in another order"]
+    bases = {"label": "base", "seeds": {n: {"phases": [b]} for n, b in results["bases"].items()}}
+    for arm in (bases, *results["arms"].values()):
+        for phases in zip(*(run["phases"] for run in arm["seeds"].values()), strict=True):
+            values = [
+                [phase["scores"][metric][ALL] for phase in phases if metric in phase["scores"]]
+                for metric in ("log_p_true", "log_p_moved")
+            ]
+            if len(values[0]) == len(phases):
+                name = phases[0].get("recipe", "").rpartition("=")[2]
+                yield [arm["label"], name and f"`{name}`", *(f"{np.mean(v):.3f}" for v in values)]
 
 
 def crossing_rows(results: Results) -> Iterator[Sequence[str]]:

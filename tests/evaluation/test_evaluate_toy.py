@@ -177,6 +177,8 @@ def test_narratives_compare_by_sum_and_where_events_are_dropped_by_mean():
         "prefer_halves": (0, 0),
         "prefer_adjacent": (1, 2),
         "prefer_dropped": (1, 1),
+        "log_p_true": (-10.0, 20),
+        "log_p_moved": (-32.0, 60),  # of the three in another order
     }
 
 
@@ -415,6 +417,9 @@ def test_a_checkpoint_is_scored(evaluated, checkpoint):
     assert [video["n"] for video in scores["videos"]] == [2, 4, 6, 2, 4, 6]
     counts = scores["videos"][1]["counts"]
     denominators = {metric: of for metric, (_, of) in counts.items()}
+    tokens = denominators.pop("log_p_true")
+    assert tokens > 20 and denominators.pop("log_p_moved") == 5 * tokens
+    assert counts["log_p_true"][0] < 0 > counts["log_p_moved"][0]
     assert denominators == {
         **{"recall": 4, "precision": 0, "ordered": 6, "order": 0, "exact": 1},
         **{"after": 2, "before": 2, "clip": 3},

@@ -12,6 +12,7 @@ from reproduction.temple.studies import (
     crossing,
     crossing_rows,
     likelihood_rows,
+    narrative_rows,
 )
 
 VIDEOS = 30
@@ -109,6 +110,25 @@ def test_a_stage_has_changed_both_likelihoods_by_its_rewards_over_beta(tmp_path)
     }
     assert log_p_of(stage(dpo.replace("freeze_", "freeze_simpo_"))) == {}
     assert log_p_of(stage("toyvl=lr1e-3_r8_a16_bs8_chosen")) == {}
+
+
+def test_the_likelihood_of_test_stories_after_each_phase():
+    def phase(recipe, true, moved):
+        scores = {"log_p_true": {"all": true}, "log_p_moved": {"all": moved}}
+        return {"recipe": recipe, "scores": scores}
+
+    runs = {
+        str(seed): {"phases": [phase("m=lr1_a", -0.2 - seed, -0.4), phase("m=lr1_a=lr2_b", -1, -2)]}
+        for seed in (0, 2)
+    }
+    arms = {"simpo": {"label": "SimPO", "seeds": runs}}
+    arms["old"] = {"label": "old", "seeds": {"0": {"phases": [{"recipe": "m=x", "scores": {}}]}}}
+    bases = {"toyvl": phase("", -0.5, -0.5)}
+    assert list(narrative_rows({"bases": bases, "arms": arms}))[1:] == [
+        ["base", "", "-0.500", "-0.500"],
+        ["SimPO", "`lr1_a`", "-1.200", "-0.400"],
+        ["SimPO", "`lr2_b`", "-1.000", "-2.000"],
+    ]
 
 
 def test_both_likelihoods_of_each_stage():
