@@ -13,7 +13,7 @@ training   Steps of DPO with LoRA by train_scripts/dpo.sh, with its settings but
 flow       Optical flow of 128 frames by RAFT and the grounding bridge, over the answerer's vision
            tower (ViT-g/14) on all of the frames; and flow by DIS on one CPU thread.
 
-A part that cannot be run says why in its line.
+A part that cannot be run says why in its line; after --minutes nothing more is begun.
 """
 
 import os
@@ -44,7 +44,7 @@ from benchmarks.grounding import FRAMES, WHOLE, bridge_seconds, flow_seconds, to
 from inference.captioner import Sampling
 from inference.models import open_captioner
 from inference.tiny.checkpoints import build
-from tools.cli import positive, run_script, script_parser
+from tools.cli import amount, positive, run_script, script_parser
 from tools.errors import UserError
 from tools.features.flow import MIN_SIDES, PAIRS_AT_ONCE, RAFT_WEIGHTS, SIDES
 from tools.store.dataset import REPOSITORY
@@ -230,6 +230,15 @@ def wall_seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - begin
 
 
+def begun_before(deadline: float, rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows whose measurement begins before a time of `time.monotonic`."""
+    while time.monotonic() < deadline:
+        if (row := next(rows, None)) is None:
+            return
+        yield row
+    yield "what may be left of this part", "not measured: --minutes are over"
+
+
 PARTS = {"captions": captions, "training": training, "flow": flow}
 
 
@@ -245,6 +254,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=positive, default=STEPS, help=f"of training ({STEPS})")
     parser.add_argument("--repeat", type=positive, default=5, help="calls of flow (5)")
     parser.add_argument("--threads", type=positive, default=2, help="of the CPU (2)")
+    parser.add_argument(
+        "--minutes", type=amount, default=8.0, help="after which nothing is begun (8)"
+    )
     args = parser.parse_args(argv)
     if args.steps < 2:
         parser.error("--steps must be 2 or more: the first one only warms up")
@@ -255,6 +267,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{name}; torch {torch.__version__}, transformers {transformers.__version__}", flush=True)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
+    deadline = time.monotonic() + 60 * args.minutes
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         checkpoint = folder / "checkpoint"
@@ -269,7 +282,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for part in args.parts:
             begin = time.perf_counter()
             try:
-                for what, numbers in PARTS[part](args, checkpoint, folder):
+                rows = PARTS[part](args, checkpoint, folder)
+                for what, numbers in begun_before(deadline, rows):
                     print(f"{what:76} {numbers}", flush=True)
             except (UserError, torch.OutOfMemoryError) as error:
                 print(f"{part:76} not measured: {str(error).splitlines()[0]}", flush=True)

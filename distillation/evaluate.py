@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from distillation.inputs.lines import WITH_QUESTION
-from tools.cli import add_data_root, new_file, run_script, script_parser
+from tools.cli import add_data_root, add_foreign_flags, new_file, run_script, script_parser
 from tools.errors import UserError
 from tools.runner.devices import add_device_flag, device_of
 from tools.store.files import write_json
@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=new_file, metavar="FILE", help="also write the table as JSON")
     add_device_flag(parser)
     add_data_root(parser)
+    instead = "the student knows its data set, and --split names the split"
+    add_foreign_flags(parser, instead, "--data_dir")
     args = parser.parse_args(argv)
     folder = args.run or args.checkpoint
     if folder is None:

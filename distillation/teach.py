@@ -31,7 +31,14 @@ from inference.models import check_model_name
 from qa.evaluate import video_path
 from qa.frames import frames_of
 from qa.records import Question, read_questions
-from tools.cli import add_dataset, add_settings, run_script, script_parser, settings_from
+from tools.cli import (
+    add_dataset,
+    add_foreign_flags,
+    add_settings,
+    run_script,
+    script_parser,
+    settings_from,
+)
 from tools.errors import UserError
 from tools.runner.options import Options
 from tools.runner.step import Step
@@ -222,6 +229,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_dataset(parser, argv)
     add_settings(parser, TeachSettings)
     add_settings(parser, Options)
+    add_foreign_flags(
+        parser,
+        "name the data set that python -m qa.read cater --file FILE --dataset NAME --split SPLIT"
+        " makes of such a file, and that --split; judgements go to data/NAME/teachers/",
+        *("--input_jsonl", "--output_jsonl"),
+    )
     args = parser.parse_args(argv)
     dataset, settings = (
         open_dataset(args.dataset, args.data_root),

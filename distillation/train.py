@@ -13,6 +13,7 @@ validation questions. The same command goes on after an interruption.
 """
 
 import shutil
+from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +24,9 @@ from distillation.training.settings import TrainSettings, with_defaults
 from tools.cli import (
     add_data_root,
     add_dataset,
+    add_foreign_flags,
     add_settings,
+    new_folder,
     run_script,
     script_parser,
     settings_from,
@@ -137,6 +140,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_settings(parser, StudentConfig)
     add_device_flag(parser)
     add_data_root(parser)
+    add_foreign_flags(
+        parser,
+        "name the data set that python -m qa.read cater --file FILE --dataset NAME --split train"
+        " makes of such a file (--val names the split of validation)",
+        *("--data_dir", "--train_file", "--val_file"),
+    )
+    parser.add_argument("--out_dir", dest="out", type=new_folder, default=SUPPRESS, help=SUPPRESS)
     args = parser.parse_args(argv)
     dataset = open_dataset(args.dataset, args.data_root)
     settings = with_defaults(

@@ -96,7 +96,9 @@ class AnswerSettings:
     )
     batch_size: int = setting(16, "rows that the model reads at once", type=positive)
     name: str | None = setting(
-        None, "name of the predictions' files (default: that of the checkpoint's folder)"
+        None,
+        "name of the predictions' files (default: that of the checkpoint's folder, and the number of"
+        " --frames)",
     )
     seed: int = setting(0, "of orders of options and of shuffled vectors")
 
@@ -274,7 +276,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_data_root(parser)
     args = parser.parse_args(argv)
     settings = settings_from(args, AnswerSettings)
-    settings = replace(settings, name=settings.name or settings.checkpoint.resolve().name)
+    few = f"_{settings.frames}_frames" if settings.frames else ""
+    name = settings.name or settings.checkpoint.resolve().name + few
+    settings = replace(settings, name=name)
     dataset = open_dataset(args.dataset, args.data_root)
     everything = read_questions(dataset, settings.split)
     questions = [question for question in everything if question.choices is not None]

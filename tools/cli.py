@@ -68,6 +68,18 @@ def script_parser(description: str | None) -> argparse.ArgumentParser:
     return _OneLineParser(description=description, formatter_class=_Manual)
 
 
+def add_foreign_flags(parser: argparse.ArgumentParser, instead: str, *flags: str) -> None:
+    """Flags of other people's programs, which --help does not show: a line says what stands in
+    their place."""
+
+    class Foreign(argparse.Action):
+        def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+            parser.error(f"{option} is of another program: here {instead}")
+
+    for flag in flags:
+        parser.add_argument(flag, action=Foreign, help=argparse.SUPPRESS)
+
+
 def setting(default: Any, help: str, **words: Any) -> Any:
     """A field of a dataclass that is a flag too, and stands nowhere else; one whose default is
     MISSING is a positional argument.

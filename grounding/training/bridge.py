@@ -17,13 +17,13 @@ from grounding.bridge.moments import Ratios, decode, iou, ratios_of_tokens, toke
 from grounding.bridge.network import NO_LABEL, Bridge, BridgeConfig, span_loss
 from grounding.bridge.sampler import BRIDGE, _tokens_within, encode_questions, open_tokenizer
 from grounding.bridge.weights import load_bridge, load_weights, read_tensors, save_bridge
-from grounding.flow import read_flow
+from grounding.flow import EXTRACTORS, read_flow
 from grounding.pseudo_labels import check_labels, read_labels
 from grounding.training.experiment import Experiment
 from grounding.training.task import Task
 from inference.checkpoints import local_folder
 from qa.records import Question, read_questions
-from tools.errors import UserError
+from tools.errors import UserError, did_you_mean
 from tools.store.dataset import Dataset
 
 GOOD_IOUS = (0.3, 0.5)  # shares of spans above these are reported
@@ -216,6 +216,11 @@ def with_flow(
     Raises:
         UserError: there are none.
     """
+    if extractor not in EXTRACTORS:
+        raise UserError(
+            f"model.of_extractor_name_or_path={extractor} is none of {', '.join(EXTRACTORS)}"
+            f"{did_you_mean(extractor, EXTRACTORS)}"
+        )
     left_out: Counter[str] = Counter()
     kept = []
     for question in read_questions(dataset, split):

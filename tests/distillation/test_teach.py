@@ -253,6 +253,7 @@ def test_a_teacher_that_may_be_guessing_is_refused(teach, file_of, world):
             "--by text: toy compares options by letter alone",
         ),
         (["--teacher_name", "none.jsonl"], "none.jsonl is not there"),
+        (["--input_jsonl", "train.jsonl"], "--input_jsonl is of another program: here name the"),
         (["--teacher_name", "toyvl", "--split", "dev"], "no questions of the split 'dev'"),
     ],
 )

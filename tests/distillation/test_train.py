@@ -125,6 +125,12 @@ def test_lines_are_read_and_students_of_a_seed_begin_with_the_same_weights(train
     assert bool((plain["time"] != other["time"]).any())
 
 
+def test_the_public_codes_name_of_the_folder_is_taken(trained, tmp_path):
+    result, _ = trained("public", "--epochs", 1, "--out_dir", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "student.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -156,6 +162,10 @@ def test_lines_are_read_and_students_of_a_seed_begin_with_the_same_weights(train
         (("--val", "train"), "64 videos, such as train00, are in train and in train"),
         (("--heads", 3), "a width of 16 cannot be shared by the heads"),
         (("--labels", 0), "--labels 0 of 128 questions leaves none"),
+        (
+            ("--train_file", "train.jsonl"),
+            "--train_file is of another program: here name the data set that python -m qa.read",
+        ),
         (("--split", "nothing"), "films has no questions of the split 'nothing'"),
     ],
 )

@@ -205,6 +205,10 @@ def test_bleu_counts_each_word_as_often_as_it_stands_there():
             ["model.of_extractor_name_or_path=raft_large"],
             r"mine/train: .* \(no flow 4, .*raft_large",
         ),
+        (
+            ["model.of_extractor_name_or_path=raft_larg"],
+            r"raft_larg is none of dis, raft_small, .*; did you mean 'raft_large'\?",
+        ),
         (["data.labels=x", "data.val_split=val"], "data.labels=x is the file of one split, so it"),
         (["model.bridge.positions=rop"], "positions is 'rop', .* did you mean 'rope'"),
     ],

@@ -10,7 +10,7 @@ from prealignment.training.visits import batch_of
 from prealignment.vectors.memory import read_memory, write_memory
 from prealignment.vectors.sources import Source, ways_of
 from prealignment.weights.alignments import load_alignment
-from qa.predictions import meta_path
+from qa.predictions import meta_path, read_predictions
 from qa.records import read_questions
 from tools.store.dataset import Dataset
 from tools.store.files import read_json
@@ -39,6 +39,19 @@ def test_a_model_that_read_texts_alone_answers_about_real_videos(
     assert scored.returncode == 0, scored.stderr
     assert "question only (blind)" in scored.stdout
     assert "frames shuffled" in scored.stdout
+
+
+def test_answers_from_fewer_vectors_have_a_name_of_their_own(pretrained, answered, data_root):
+    for words in ((), ("--frames", 1), ("--frames", 2)):
+        assert answered(pretrained, *words).returncode == 0
+    films = Dataset("films", data_root / "films")
+    questions = read_questions(films, "val")
+    log_p = []
+    for name in ("pretrained", "pretrained_1_frames", "pretrained_2_frames"):
+        path = films.predictions("val", f"{name}-raw-likelihood")
+        log_p.append([own.log_p for own in read_predictions(path, questions).values()])
+    assert log_p[0] != log_p[1] != log_p[2] != log_p[0]
+    assert read_json(meta_path(path))["made_by"]["frames"] == 2
 
 
 def test_vectors_of_another_clip_are_refused(pretrained, answered, tmp_path):

@@ -80,6 +80,12 @@ def test_what_cannot_be_trained_says_why(measure):
     assert table[step] == "not measured: no memory left"
 
 
+def test_nothing_is_begun_after_the_minutes_are_over(measure):
+    table = measure("--parts", "flow", "--minutes", 1e-6)
+    del table["flow, all of it, s"]
+    assert table == {"what may be left of this part": "not measured: --minutes are over"}
+
+
 def test_without_a_gpu_one_line_names_the_choice_that_needs_none(run_script):
     ended = run_script("-m", "benchmarks.gpu")
     assert ended.returncode == 2
