@@ -97,8 +97,8 @@ class AnswerSettings:
     batch_size: int = setting(16, "rows that the model reads at once", type=positive)
     name: str | None = setting(
         None,
-        "name of the predictions' files (default: that of the checkpoint's folder, and the number of"
-        " --frames)",
+        "name of the predictions' files (default: that of the checkpoint's folder, and the number"
+        " of --frames)",
     )
     seed: int = setting(0, "of orders of options and of shuffled vectors")
 
