@@ -115,7 +115,7 @@ class TrainSettings:
     workers: int = setting(2, "processes that lay rows out, for each GPU", group="running")
 
 
-BEGINNING, GOING_ON = {"lr": 5.63e-3, "epochs": 20.0}, {"lr": 1.25e-2, "epochs": 5.0}
+BEGINNING, GOING_ON = (5.63e-3, 20.0), (1.25e-2, 5.0)  # rate and passes
 OF_A_RUN = ("out", "batch_size", "workers", "dtype")  # they do not shape what is learned
 
 
@@ -152,9 +152,8 @@ def train(dataset: Dataset, settings: TrainSettings, config: Any, device: str = 
     given = {"choice": settings.choice_share, "caption": settings.caption_share}
     shares = replace(shares, **{name: value for name, value in given.items() if value is not None})
 
-    usual = GOING_ON if settings.init else BEGINNING
-    unsaid = {name: value for name, value in usual.items() if getattr(settings, name) is None}
-    settings = replace(settings, **unsaid)
+    lr, epochs = GOING_ON if settings.init else BEGINNING
+    settings = replace(settings, lr=settings.lr or lr, epochs=settings.epochs or epochs)
     assert settings.lr and settings.epochs
 
     # The model.

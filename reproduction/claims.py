@@ -71,10 +71,9 @@ def effect_and_verdict(results: Results, claim: Claim) -> tuple[Spread | None, s
     pairs = [(final(better[seed]), final(worse[seed])) for seed in better if seed in worse]
     if not pairs:
         return None, "not run"
+    effect = difference(pairs).get(claim.metric, {}).get(claim.group)
     if claim.kept:
         effect = kept([run for run, _ in pairs], claim.metric, claim.group, claim.of, claim.kept)
-        return effect, verdict(effect, len(pairs), claim.above)
-    effect = difference(pairs).get(claim.metric, {}).get(claim.group)
     return effect, verdict(effect, len(pairs), claim.above) if effect else "not asked"
 
 

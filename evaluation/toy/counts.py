@@ -83,7 +83,7 @@ def preference_counts(questions: Questions, likelihoods: Sequence[LogLikelihood]
         own = [next(others) for _ in texts]
         counts[metric] = (sum(log_p(truth) > log_p(other) for other in own), len(texts))
         moved += [] if is_dropped else own
-    for metric, texts in (("log_p_true", [truth]), ("log_p_moved", moved)):
-        nats, tokens = (sum(getattr(text, key) for text in texts) for key in ("total", "tokens"))
-        counts[metric] = (round(nats, 1), tokens)
+    for metric, found in (("log_p_true", [truth]), ("log_p_moved", moved)):
+        nats = sum(likelihood.total for likelihood in found)
+        counts[metric] = (round(nats, 1), sum(likelihood.tokens for likelihood in found))
     return counts
