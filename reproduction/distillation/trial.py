@@ -11,6 +11,7 @@ written for the other seeds to reproduction/results/distillation_choices.json.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,11 @@ class Trial:
     def student(
         self, name: str, settings: dict[str, Any], split: str, folder: str | None = None
     ) -> Path:
-        """The folder of an arm's student, trained, and tested on a split; of all its seeds it is
-        called as the arm, or as `folder` says."""
+        """The folder of an arm's student, trained, and tested on a split.
+
+        Args:
+            folder: the name of the folder that holds the arm's seeds (default: the arm's).
+        """
         arm: Arm = ARMS[name]
         dataset = data_of(self.exp)
         own = {**arm.every_setting, **settings}
@@ -83,9 +87,7 @@ class Trial:
             settings = {"lr": (FURTHER_RATE,), "teacher_weight": (entry["weight"],)}
             about = read_about(self.student(name, settings, "val", f"{name}_lr{FURTHER_RATE:g}"))
             tried = [*entry["tried"], *about["tried"]]
-            best = max(
-                tried, key=lambda attempt: attempt["val_accuracy"]
-            )  # the first of equal ones
+            best = max(tried, key=itemgetter("val_accuracy"))  # of equal ones the first
             entry = {"lr": best["lr"], "weight": best["weight"], "tried": tried}
         with locked(self.exp / ".choices.lock"):  # other arms are chosen for at the same time
             write_json(self.choices, {**(read_json(self.choices) or {}), name: entry})
@@ -149,7 +151,7 @@ class Trial:
 
 
 def is_chosen(entry: dict[str, Any]) -> bool:
-    """Whether what was chosen for an arm is not at the edge of the rates that were tried."""
+    """Whether all rates were tried: FURTHER_RATE too where the highest of RATES was best."""
     rates = [attempt["lr"] for attempt in entry["tried"]]
     return entry["lr"] != RATES[-1] or FURTHER_RATE in rates
 

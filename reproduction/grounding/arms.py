@@ -14,8 +14,14 @@ GROUNDED, SIMILARITY = "grounded", "similarity"
 TUNED = ("refined", "staged")  # of which the image model is trained too
 # Arm -> spans of the bridge that films with two moments are answered from; 0: uniform frames, and
 # None: the spans that the released code draws.
-TWO_MOMENTS: dict[str, int | None] = {"two_uniform": 0, "two_one_span": 1, "two_spans": 2}
-TWO_MOMENTS["two_drawn"] = None
+TWO_MOMENTS: dict[str, int | None] = {
+    "two_uniform": 0,
+    "two_one_span": 1,
+    "two_spans": 2,
+    "two_drawn": None,
+}
+# Arm that chooses in a way of its own -> its bridge, where this is not that of GROUNDED.
+BRIDGE_OF = {"released": "released", "raw_flow": "clip_max"}
 # Arm -> the arm whose frames a second image model answers from.
 SECOND_ANSWERER = {"second_uniform": "uniform", "second_grounded": GROUNDED}
 # Of labels that are kept; two shots of one colour in a row outdo a moment of one shot by 0.5.

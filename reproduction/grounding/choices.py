@@ -177,4 +177,6 @@ WITH_BRIDGE: dict[str, Callable[[Sampler, Films, np.random.Generator], Choice]] 
     "flows_64": thinned,
     "candidates_32": candidates,
     "drawn_spans": drawn,
+    "released": released,
+    "raw_flow": raw,
 }

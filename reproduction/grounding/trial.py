@@ -24,6 +24,7 @@ from grounding.bridge.sampler import BRIDGE, Sampler, open_tokenizer
 from grounding.bridge.weights import load_bridge
 from reproduction.grounding.arms import (
     ARMS,
+    BRIDGE_OF,
     BRIDGES,
     GROUNDED,
     LENGTHS,
@@ -44,8 +45,6 @@ from reproduction.grounding.choices import (
     drawn,
     grounded,
     grounded_in,
-    raw,
-    released,
     similar,
 )
 from reproduction.grounding.films import (
@@ -222,12 +221,9 @@ class Trial:
             return grounded(self.tuned(arm)[1], films, rng)
         if arm in WITHOUT_BRIDGE:
             return WITHOUT_BRIDGE[arm](films, rng)
-        if arm == "released":
-            return released(self.sampler(arm), films, rng)
-        if arm == "raw_flow":
-            return raw(self.sampler("clip_max"), films, rng)
         if arm in WITH_BRIDGE:
-            return WITH_BRIDGE[arm](self.sampler(GROUNDED), films, rng)
+            bridge = BRIDGE_OF.get(arm, GROUNDED)
+            return WITH_BRIDGE[arm](self.sampler(bridge), films, rng)
         if arm in SECOND_ANSWERER:
             return self.choose(SECOND_ANSWERER[arm], films)
         return grounded(self.sampler(arm), self.read_by(arm, films), rng)

@@ -78,9 +78,11 @@ def train(
     folder: Path,
 ) -> float:
     """Train a bridge; returns the mean loss of the last steps."""
-    kind = Examples
-    if bridge.misplaced or bridge.stale_letters:
-        kind = MisplacedExamples if bridge.misplaced else StaleExamples
+    kind: type[Examples] = Examples
+    if bridge.misplaced:
+        kind = MisplacedExamples
+    elif bridge.stale_letters:
+        kind = StaleExamples
     examples = kind(
         records,
         vectors_of,

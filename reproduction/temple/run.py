@@ -182,7 +182,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not results["arms"]:
         raise UserError(f"no arm is finished: see {workspace.logs}")
     if outdated := known.get("arms", {}).keys() - results["arms"].keys():
-        print(f"no longer in {out}, since they would be trained otherwise: {', '.join(outdated)}")
+        names = ", ".join(sorted(outdated))
+        print(f"no longer in {out}, since they would be trained or asked otherwise: {names}")
     write_results(out / "reproduction.json", results)
     write_report(out)
     print(f"{(time.monotonic() - start) / 60:.0f} minutes")
